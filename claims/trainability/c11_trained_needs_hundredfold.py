@@ -1,0 +1,36 @@
+"""C11: through one block and the head, a trained model needs on the order of a hundred times the iterations."""
+
+from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, Above, AtLeast, Claim, CompareHits, Sample, Stack, Verdict
+
+HEAD = Stack(blocks=1, head=True)
+
+CLAIM = Claim(
+    id="C11",
+    section="Language models become less trainable as they are trained",
+    sentence="To bring one block's logits within the shift bound takes about a hundred times as many iterations on a "
+    "trained model as on the same model untrained.",
+    estimand="ratio of the median iterations to the bound, trained over untrained, each with its own tuned step size",
+    document="on the order of one hundred times as many",
+    procedure=CompareHits(
+        slow=Sample(stack=HEAD, iterations=1000),
+        fast=Sample(stack=HEAD, iterations=1000, weights="random"),
+        slow_name="trained",
+        fast_name="untrained",
+    ),
+    criteria=(
+        Above("ratio", 1, because="the direction of the claim", role="direction"),
+        AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
+    ),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, CONTROLLED),
+    notes=(
+        "Under the page's protocol the bound asks less of the untrained model: a shift of 1/20 is larger than its "
+        "whole embedding. The controlled protocol gives both arms the same share of their start distance to go.",
+        "A median that no run reached by the cap is somewhere beyond it, and the ratio's upper end is then infinite.",
+    ),
+    pilot_seen=True,
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,195 @@
+"""Stacks that are inverted: the first k blocks of a transformer, or a fully connected net, on embeddings.
+
+A transformer stack runs the library's own forward pass on a shallow copy of the model whose block list is cut
+to k. Attention masks and rotary positions stay the library's business; a family only names its modules.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import create_causal_mask
+
+from engine.errors import ShapeError, SubjectError, explain
+from engine.measurement import SentenceNet, Stack
+from engine.protocol import Positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Where a model family keeps its blocks, its final norm and its learned positions (None when rotary)."""
+
+    blocks: str
+    norm: str
+    positions: str | None
+
+
+FAMILIES = {
+    "gpt2": Family(blocks="h", norm="ln_f", positions="wpe"),
+    "llama": Family(blocks="layers", norm="norm", positions=None),
+}
+
+
+class Invertible(Interface):
+    """A function from embeddings [runs, tokens, d_model] to outputs, one row per output position."""
+
+    unembedding: Tensor | None
+    """[vocab, d_model] when the output passes a head, None otherwise."""
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """Output before the head: [runs, tokens, d_model] → [runs, rows, width]."""
+        ...
+
+    def positions(self, tokens: int) -> Tensor:
+        """What is added to token embeddings: [tokens, d_model], zeros where nothing is."""
+        ...
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        """Which output rows belong to prompts of these lengths: [runs] → [runs, rows] of bool."""
+        ...
+
+
+class _NoPositions(nn.Module):
+    """Stands in for learned positions that the caller has already added."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        return torch.zeros((), device=position_ids.device)
+
+
+class BlockStack:
+    """The first k blocks of a language model, causal, dropout off.
+
+    positions 'first' gives every token position 0, 'true' gives 0…n-1. Prompts of a batch are padded on the
+    right: causality keeps padding out of every earlier position, so no padding mask is needed.
+    Raises SubjectError for a family without an adapter or more blocks than the model has.
+    """
+
+    def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise SubjectError(
+                explain(
+                    who="stack",
+                    got=f"a model of type {model.config.model_type!r}",
+                    expected=f"one of {', '.join(FAMILIES)}",
+                    remedy="add a Family for it in engine/blocks.py",
+                )
+            )
+        body = model.base_model
+        blocks: nn.ModuleList = getattr(body, family.blocks)
+        if not 1 <= stack.blocks <= len(blocks):
+            raise SubjectError(
+                explain(
+                    who="stack",
+                    got=f"{stack.blocks} blocks",
+                    expected=f"1 to {len(blocks)}, the model's depth",
+                    remedy="ask for fewer blocks",
+                )
+            )
+        self._positions = positions
+        self._learned = getattr(body, family.positions).weight if family.positions else None
+        self._body = _cut(body, family, stack)
+        self._weight = model.get_input_embeddings().weight
+        self._context = int(model.config.max_position_embeddings)
+        self._masks: dict[int, Tensor] = {}
+        self.unembedding = model.get_output_embeddings().weight if stack.head else None
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
+        runs, tokens, width = embeddings.shape
+        if width != self._weight.shape[1]:
+            raise ShapeError(
+                f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
+            )
+        ids = torch.arange(tokens, device=embeddings.device)
+        ids = ids if self._positions == "true" else torch.zeros_like(ids)
+        return self._body(
+            inputs_embeds=embeddings,
+            attention_mask=self._mask(embeddings).expand(runs, -1, -1, -1),
+            position_ids=ids[None],
+            use_cache=False,
+        ).last_hidden_state
+
+    def positions(self, tokens: int) -> Tensor:
+        """Learned positions added to token embeddings, [tokens, d_model]; zeros for rotary families."""
+        if tokens > self._context:
+            raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
+        if self._learned is None:
+            return torch.zeros_like(self._weight[:1]).expand(tokens, -1)
+        return self._learned[:tokens] if self._positions == "true" else self._learned[:1].expand(tokens, -1)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
+
+    def _mask(self, embeddings: Tensor) -> Tensor:
+        # Built once a length by the library. Given in four dimensions it is used as it is; without it, equal
+        # position ids would be taken for packed sequences, and no token would see another.
+        tokens = embeddings.shape[1]
+        if tokens not in self._masks:
+            self._masks[tokens] = create_causal_mask(  # pyright: ignore[reportArgumentType]
+                config=self._body.config,
+                inputs_embeds=embeddings[:1].detach(),
+                attention_mask=None,
+                past_key_values=None,
+                allow_is_causal_skip=False,
+            )
+        return self._masks[tokens]
+
+
+def _cut(body: nn.Module, family: Family, stack: Stack) -> nn.Module:
+    """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
+    cut = copy.copy(body)
+    cut._modules = dict(body._modules)
+    blocks: nn.ModuleList = getattr(body, family.blocks)
+    setattr(cut, family.blocks, blocks[: stack.blocks])
+    cut.config = copy.copy(body.config)
+    cut.config.num_hidden_layers = stack.blocks
+    if not stack.final_norm:
+        setattr(cut, family.norm, nn.Identity())
+    if family.positions:
+        setattr(cut, family.positions, _NoPositions())
+    return cut.eval()
+
+
+class FullyConnected:
+    """A net over a whole sentence: flatten, linear, GELU, linear. Random weights from `net.seed`.
+
+    Source: the document's fully connected net; narrow ends in n·d outputs instead of 4n·d.
+    Raises ShapeError for sentences of another length than the net has inputs.
+    """
+
+    unembedding = None
+
+    def __init__(self, net: SentenceNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self._tokens, self._d_model = net.tokens, d_model
+        size = net.tokens * d_model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(net.seed)
+            self._net = nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(size, 4 * size),
+                nn.GELU(),
+                nn.Linear(4 * size, size if net.narrow else 4 * size),
+            )
+        self._net.requires_grad_(False).to(device=device, dtype=dtype)
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d_model] → [runs, 1, outputs]."""
+        if embeddings.shape[1:] != (self._tokens, self._d_model):
+            raise ShapeError(
+                f"net: got {list(embeddings.shape[1:])}, expected [tokens={self._tokens}, d_model={self._d_model}]; "
+                "cut the prompt to the net's length"
+            )
+        return self._net(embeddings)[:, None]
+
+    def positions(self, tokens: int) -> Tensor:
+        weight: Tensor = self._net[1].weight  # pyright: ignore[reportAssignmentType]
+        return torch.zeros(tokens, self._d_model, dtype=weight.dtype, device=weight.device)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)

@@ -1,0 +1,225 @@
+"""Gradient descent on embeddings towards a given output: the one inversion loop.
+
+Runs of a batch share the weights and nothing else; each has its own target, start and step size. Nothing in
+the loop waits for the device: distances go to a buffer there, and an observer looks at it now and then.
+Source: equations 1 and 2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+import torch
+from torch import Tensor
+
+from engine.blocks import Invertible
+from engine.errors import ShapeError
+from engine.measurement import Metric, ReadAt
+from engine.metrics import OutputDistance
+from engine.protocol import Schedule
+
+LOOK_EVERY = 20
+"""Iterations between two looks at the device's buffer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A batch of descents.
+
+    target, start: [runs, tokens, d_model], positions included, padded on the right.
+    lengths: tokens of each prompt [runs]. steps: η of each run [runs].
+    bound: the distance that counts as close [runs]; None takes `start_fraction` of each run's start distance.
+    """
+
+    target: Tensor
+    start: Tensor
+    lengths: Tensor
+    steps: Tensor
+    bound: Tensor | None
+    start_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, tensor in (("target", self.target), ("start", self.start)):
+            if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
+                raise ShapeError(
+                    f"descent: {name} embeddings hold NaN or infinity, expected finite numbers; "
+                    "check the model's weights"
+                )
+        if self.target.shape != self.start.shape:
+            raise ShapeError(
+                f"descent: start is {list(self.start.shape)}, expected the target's {list(self.target.shape)}; "
+                "draw the start in the target's shape"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a descent goes: N iterations, the metric whose gradient it follows, and at which it is looked at."""
+
+    iterations: int
+    metric: Metric = "l1"
+    schedule: Schedule = Schedule()
+    loss_scale: float = 1.0
+    snapshots: tuple[int, ...] = ()
+
+    def factor(self, iteration: int) -> float:
+        """Step size at `iteration` as a share of η."""
+        done = iteration / self.iterations
+        match self.schedule.shape:
+            case "linear":
+                return 1 - (1 - self.schedule.end) * done
+            case "cosine":
+                return self.schedule.end + (1 - self.schedule.end) * (1 + math.cos(math.pi * done)) / 2
+            case "constant":
+                return 1.0
+
+
+@dataclass(kw_only=True)
+class Trace:
+    """What a descent leaves, on its device and in the runs' first order.
+
+    distances: L¹ to the target [N + 1, runs], +inf after a run's end. ended_at: last iteration recorded [runs].
+    final: [runs, tokens, d_model] at the end. snapshots: iteration → [runs, tokens, d_model] (NaN for runs gone).
+    """
+
+    distances: Tensor
+    ended_at: Tensor
+    bound: Tensor
+    final: Tensor
+    snapshots: dict[int, Tensor]
+
+    def first_hits(self) -> Tensor:
+        """First iteration with a distance below the bound, -1 where there is none: [runs]."""
+        return first_true(self.distances < self.bound)
+
+    def diverged(self) -> Tensor:
+        """Whether a recorded distance was NaN or infinite: [runs] of bool."""
+        steps = torch.arange(len(self.distances), device=self.distances.device)[:, None]
+        recorded = steps <= self.ended_at
+        return (recorded & ~torch.isfinite(self.distances)).any(0)
+
+
+def first_true(events: Tensor) -> Tensor:
+    """Index of the first True down each column, -1 where there is none: [rows, columns] → [columns]."""
+    first = events.to(torch.int8).argmax(0)
+    return torch.where(events.any(0), first, -1)
+
+
+class Observer(Interface):
+    """Looks at a descent now and then and says which runs go on."""
+
+    def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
+        """Indices into `runs` (those still descending) that go on; None keeps all; empty ends the descent."""
+        ...
+
+
+class Patient:
+    """Lets every run go to the end and never looks: for devices where nothing can be read."""
+
+    def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaver:
+    """Sends home the runs that have diverged and, when the claim is read at the hit, those that have hit."""
+
+    read_at: ReadAt
+
+    def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
+        done = trace.diverged()
+        if self.read_at == "hit":
+            done = done | (trace.first_hits() >= 0)
+        staying = ~done[runs]
+        return None if bool(staying.all()) else torch.nonzero(staying)[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningObserver:
+    """Ends the descent once a step size has hit on half of its runs, or at the horizon.
+
+    groups: step-size index of each run [runs]. The Kaplan–Meier median of a step size is the iteration at which
+    half of its runs have hit; the first to get there has the smallest, so nothing later can change the choice.
+    """
+
+    groups: Tensor
+    horizon: int
+
+    def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
+        hit = (trace.first_hits() >= 0).double()
+        sizes = torch.bincount(self.groups).double()
+        decided = bool((torch.bincount(self.groups, weights=hit) / sizes >= 0.5).any())
+        if decided or iteration >= self.horizon:
+            return runs.new_empty(0)
+        staying = ~(trace.diverged() | (hit > 0))[runs]
+        return None if bool(staying.all()) else torch.nonzero(staying)[:, 0]
+
+
+def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer) -> Trace:
+    """Run a batch of descents e ← e − η·∇(scale · distance) for at most N iterations.
+
+    Iteration n is read before step n + 1, so that n = 0 is the start and n = N the end. A run that the observer
+    sends home leaves the batch and costs nothing more. Raises ShapeError for embeddings that are not finite.
+    Source: equation 2.
+    """
+    with torch.no_grad():
+        target = stack(problem.target)
+    valid = stack.rows(problem.lengths, problem.target.shape[1])
+    trace = _open(problem, plan)
+    runs = torch.arange(len(problem.start), device=problem.start.device)
+    distance = OutputDistance(target, valid, stack.unembedding)
+    e, steps = problem.start.clone(), problem.steps
+    for n in range(plan.iterations + 1):
+        if n and n % LOOK_EVERY == 0:
+            staying = observer.keep(trace, runs, n - 1)
+            if staying is not None:
+                runs, e, steps = runs[staying], e[staying], steps[staying]
+                if len(runs) == 0:
+                    return trace
+                distance = OutputDistance(target[runs], valid[runs], stack.unembedding)
+        e, read, gradient = _evaluate(stack, distance, e, plan, last=n == plan.iterations)
+        _record(trace, problem, runs, n, e, read)
+        if gradient is not None:
+            e = torch.addcmul(e, (steps * (-plan.loss_scale * plan.factor(n)))[:, None, None], gradient)
+    return trace
+
+
+def _open(problem: Problem, plan: Plan) -> Trace:
+    runs = len(problem.start)
+    bound = torch.empty_like(problem.steps) if problem.bound is None else problem.bound
+    return Trace(
+        distances=torch.full((plan.iterations + 1, runs), math.inf, dtype=bound.dtype, device=problem.start.device),
+        ended_at=torch.zeros(runs, dtype=torch.long, device=problem.start.device),
+        bound=bound,
+        final=problem.start.clone(),
+        snapshots={n: torch.full_like(problem.start, math.nan) for n in plan.snapshots},
+    )
+
+
+def _evaluate(
+    stack: Invertible, distance: OutputDistance, e: Tensor, plan: Plan, *, last: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The embeddings, their L¹ distance, and the gradient of the descended metric (None on the last iteration)."""
+    if last:
+        with torch.no_grad():
+            return e, distance.l1(stack(e)), None
+    e = e.detach().requires_grad_(True)
+    outputs = stack(e)
+    descended = distance.measure(plan.metric, outputs)
+    (gradient,) = torch.autograd.grad(descended.sum(), e)
+    if plan.metric == "l1":
+        return e.detach(), descended.detach(), gradient
+    with torch.no_grad():
+        return e.detach(), distance.l1(outputs.detach()), gradient
+
+
+def _record(trace: Trace, problem: Problem, runs: Tensor, n: int, e: Tensor, read: Tensor) -> None:
+    trace.distances[n].index_copy_(0, runs, read.to(trace.distances.dtype))
+    trace.ended_at.index_fill_(0, runs, n)
+    trace.final.index_copy_(0, runs, e)
+    if n == 0 and problem.bound is None:
+        trace.bound.copy_(problem.start_fraction * read)
+    if n in trace.snapshots:
+        trace.snapshots[n].index_copy_(0, runs, e)

@@ -1,0 +1,33 @@
+"""How many units a row is given at each effort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.errors import UsageError, explain
+
+Effort = Literal["smoke", "standard", "full"]
+EFFORTS: tuple[Effort, ...] = ("smoke", "standard", "full")
+
+
+def find_effort(name: str) -> Effort:
+    """The effort called `name`. Raises UsageError that lists the names."""
+    for effort in EFFORTS:
+        if effort == name:
+            return effort
+    raise UsageError(
+        explain(who="--effort", got=repr(name), expected=f"one of {', '.join(EFFORTS)}", remedy="pick one")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """Units at each effort; 0 leaves the row out there ('not run at this effort'), never shortens it."""
+
+    smoke: int = 2
+    standard: int = 12
+    full: int = 36
+
+    def at(self, effort: Effort) -> int:
+        return {"smoke": self.smoke, "standard": self.standard, "full": self.full}[effort]

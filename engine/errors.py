@@ -1,0 +1,39 @@
+"""Errors that name who complains, what it got, what it expected and the remedy, in one line."""
+
+
+class EngineError(Exception):
+    """Anything the user can mend. Shown as one line without a traceback, with a non-zero exit."""
+
+
+class UsageError(EngineError):
+    """An option or name that the engine does not know."""
+
+
+class SubjectError(EngineError):
+    """A model that cannot be had as asked: damaged, tampered with, unsupported, too shallow."""
+
+
+class MissingError(EngineError):
+    """Weights, hardware or an extra that this machine lacks. Claims on it skip and say so."""
+
+
+class PromptError(EngineError):
+    """A prompt that an experiment cannot use: empty, too short, past the context."""
+
+
+class ShapeError(EngineError):
+    """A tensor whose shape or content does not fit what was asked of it."""
+
+
+class LedgerError(EngineError):
+    """A ledger or report folder that cannot be read or written."""
+
+
+class DeclarationError(EngineError):
+    """A claim, criterion, protocol or arm that contradicts itself."""
+
+
+def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
+    """One line in the order who, got, expected, remedy, with line breaks folded."""
+    line = f"{who}: got {got}, expected {expected}; {remedy}"
+    return " ".join(line.split())

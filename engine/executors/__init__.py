@@ -1,0 +1,1 @@
+"""Ways to run arms: one after the other in this process, or spread out."""

@@ -1,0 +1,142 @@
+"""A store of measurements, one file each, named by the digest of the arm.
+
+Files are written whole or not at all, so a killed run resumes; two stores merge by copying one into the other.
+A file that cannot be trusted is set aside and measured again, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from engine.errors import LedgerError, explain
+from engine.measurement import MEASUREMENT, SCHEMA, Arm, Measurement, digest_of
+
+
+class Ledger:
+    """Measurements under `folder`. Raises LedgerError when the folder cannot be made or written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._measurements = folder / "measurements"
+        self._aside = folder / "aside"
+        self._locks = folder / "locks"
+        try:
+            for place in (self._measurements, self._locks):
+                place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._measurements):
+                pass
+        except OSError as error:
+            raise LedgerError(
+                explain(
+                    who="--ledger",
+                    got=f"{folder}: {error.strerror}",
+                    expected="a folder that can be written",
+                    remedy="choose another folder or mend its permissions",
+                )
+            ) from error
+
+    def get(self, arm: Arm) -> Measurement | None:
+        """The stored measurement of `arm`, None when there is none that can be trusted."""
+        path = self._path(digest_of(arm))
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            return _trusted(content, arm)
+        except _Untrusted as reason:
+            self._set_aside(path, str(reason))
+            return None
+
+    def __contains__(self, arm: Arm) -> bool:
+        return self.get(arm) is not None
+
+    def put(self, measurement: Measurement) -> None:
+        """Store a measurement atomically. Raises LedgerError when the disk refuses; nothing stored is touched."""
+        path = self._path(measurement.digest)
+        envelope = {
+            "schema": SCHEMA,
+            "content": measurement.content(),
+            "measurement": MEASUREMENT.dump_python(measurement, mode="json"),
+        }
+        try:
+            path.parent.mkdir(exist_ok=True)
+            handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(envelope, file, ensure_ascii=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(unfinished, path)
+            except BaseException:
+                Path(unfinished).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise LedgerError(
+                explain(
+                    who="ledger",
+                    got=f"{path}: {error.strerror}",
+                    expected="room to write a measurement",
+                    remedy="free some space or choose another folder with --ledger",
+                )
+            ) from error
+
+    @contextmanager
+    def claim_arm(self, arm: Arm) -> Iterator[None]:
+        """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
+        with FileLock(self._locks / f"{digest_of(arm)}.lock"):
+            yield
+
+    def _path(self, digest: str) -> Path:
+        return self._measurements / digest[:2] / f"{digest}.json"
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        self._aside.mkdir(exist_ok=True)
+        number = sum(1 for _ in self._aside.glob(f"{path.stem}.*"))
+        os.replace(path, self._aside / f"{path.stem}.{number}.{reason}.json")
+
+
+class _Untrusted(Exception):
+    """Why a stored file is not what its name says."""
+
+
+def _trusted(content: bytes, arm: Arm) -> Measurement:
+    try:
+        envelope = json.loads(content)
+        schema = envelope["schema"]
+        body = envelope["measurement"]
+        checksum = envelope["content"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _Untrusted("unreadable") from error
+    if schema != SCHEMA:
+        raise _Untrusted("other-schema")
+    try:
+        measurement = MEASUREMENT.validate_python(body)
+    except (ValidationError, RecursionError) as error:
+        raise _Untrusted("invalid") from error
+    if measurement.digest != digest_of(arm) or measurement.arm != arm:
+        raise _Untrusted("other-arm")
+    if measurement.content() != checksum:
+        raise _Untrusted("altered")
+    return measurement
+
+
+def _unreadable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        explain(
+            who="ledger",
+            got=f"{path}: {error.strerror}",
+            expected="a readable file",
+            remedy="mend its permissions or choose another folder with --ledger",
+        )
+    )

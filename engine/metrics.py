@@ -1,0 +1,85 @@
+"""Distances between outputs, per run, with their gradients.
+
+The head is linear and its bias cancels in a difference, so the L¹ distance between logits needs only the
+difference of hidden states: it goes through the head once, the sign comes back once, and no target logits are
+kept. That is also more exact than subtracting two sets of logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.measurement import Metric
+
+LOGITS_BYTES = 96 * 2**20
+"""Most memory for one slice of logits; the vocabulary is walked in slices of this size."""
+
+
+class _HeadL1(torch.autograd.Function):
+    """‖W δ‖₁ for each row δ, with the gradient Wᵀ sign(W δ) made in the same pass over the vocabulary."""
+
+    @staticmethod
+    def forward(ctx: Any, delta: Tensor, weight: Tensor) -> Tensor:
+        distance = delta.new_zeros(len(delta))
+        gradient = torch.zeros_like(delta) if delta.requires_grad else None
+        slice_rows = max(1, LOGITS_BYTES // (max(1, len(delta)) * delta.element_size()))
+        for part in weight.split(slice_rows):
+            logits = delta @ part.T  # [rows, slice]
+            distance += logits.abs().sum(-1)
+            if gradient is not None:
+                gradient.addmm_(logits.sign_(), part)
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return distance
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_outputs[0][:, None] * gradient, None
+
+
+class OutputDistance:
+    """Distance of a batch's outputs to its targets over the rows that belong to each prompt.
+
+    target: [runs, rows, width] before the head; valid: [runs, rows] of bool; unembedding: [vocab, width] or None.
+    """
+
+    def __init__(self, target: Tensor, valid: Tensor, unembedding: Tensor | None) -> None:
+        self._valid, self._unembedding = valid, unembedding
+        self._where = torch.nonzero(valid.flatten())[:, 0] if valid.device.type != "meta" else _all_rows(valid)
+        self._target = target.flatten(0, 1)[self._where]
+
+    def l1(self, outputs: Tensor) -> Tensor:
+        """Σ|O − O*| over every output of the run: [runs, rows, width] → [runs]."""
+        delta = self._delta(outputs)
+        if self._unembedding is None:
+            return self._per_run(delta.abs().sum(-1))
+        return self._per_run(_HeadL1.apply(delta, self._unembedding))  # pyright: ignore[reportArgumentType]
+
+    def l2(self, outputs: Tensor) -> Tensor:
+        """√Σ(O − O*)² over every output of the run: [runs, rows, width] → [runs]."""
+        delta = self._delta(outputs)
+        if self._unembedding is not None:
+            gram = self._unembedding.T @ self._unembedding
+            return self._per_run(((delta @ gram) * delta).sum(-1)).clamp_min(0).sqrt()
+        return self._per_run(delta.square().sum(-1)).sqrt()
+
+    def measure(self, metric: Metric, outputs: Tensor) -> Tensor:
+        """The distance called `metric`."""
+        return self.l1(outputs) if metric == "l1" else self.l2(outputs)
+
+    def _delta(self, outputs: Tensor) -> Tensor:
+        return outputs.flatten(0, 1)[self._where] - self._target
+
+    def _per_run(self, per_row: Tensor) -> Tensor:
+        # Each row has a place of its own, so that the sum has one order on every device.
+        places = per_row.new_zeros(self._valid.numel())
+        return places.index_copy(0, self._where, per_row).view(self._valid.shape).sum(-1)
+
+
+def _all_rows(valid: Tensor) -> Tensor:
+    """On the meta device nothing can be counted: every row stands for itself."""
+    return torch.arange(valid.numel(), device=valid.device)

@@ -1,0 +1,163 @@
+"""The session's options, read once and checked where they are read."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.effort import EFFORTS, Effort, find_effort
+from engine.errors import EngineError, LedgerError, UsageError, explain
+from engine.prompts import check_prompt
+from engine.protocol import PROTOCOLS, Protocol, find_protocol
+from engine.subjects import Subject, find_subject
+
+if TYPE_CHECKING:
+    from engine.campaign import Executor
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+EXECUTORS = ("inline",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the user asked for. subjects, protocols, prompts: empty means each claim's own."""
+
+    effort: Effort
+    subjects: tuple[Subject, ...]
+    protocols: tuple[Protocol, ...]
+    prompts: tuple[str, ...]
+    starts: int
+    device: str
+    dtype: str
+    executor: str
+    report_dir: Path
+    ledger: Path
+    strict: bool
+    fresh: bool
+    plan: bool
+    began: str
+
+    def resolve_device(self) -> str:
+        """The device to run on: the one asked for, or CUDA where there is one."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def check_prompts(self, subjects: Iterable[Subject]) -> None:
+        """Raises PromptError for a prompt that a subject cannot use, before anything is measured."""
+        if not self.prompts:
+            return
+        for subject in {subject.id: subject for subject in subjects}.values():
+            if subject.missing() is None:
+                tokenizer, context = subject.tokenizer(), int(subject.config().max_position_embeddings)
+                for text in self.prompts:
+                    ids = tokenizer(text, add_special_tokens=False).input_ids
+                    check_prompt(text, ids, context=context, who=subject.id)
+
+    def make_executor(self) -> Executor:
+        """The executor that was asked for; torch is first imported here."""
+        from engine.executors.inline import Inline
+
+        return Inline()
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Declare the options. Defaults are those of a bare `pytest claims`."""
+    option = group.addoption
+    option("--effort", default="standard", help=f"{', '.join(EFFORTS)} (default: standard)")
+    option("--subject", action="append", default=[], metavar="ID", help="a subject's id or local:PATH; repeatable")
+    option("--protocol", action="append", default=[], help=f"{', '.join(PROTOCOLS)}; repeatable")
+    option("--prompt", action="append", default=[], metavar="TEXT", help="a prompt of your own; repeatable")
+    option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
+    option("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
+    option("--executor", default="inline", help=f"{', '.join(EXECUTORS)} (default: inline)")
+    option("--report-dir", type=Path, default=None, help="where the report goes (default: reports/latest)")
+    option("--ledger", type=Path, default=None, help="where measurements are stored (default: .ledger)")
+    option("--strict-verdicts", action="store_true", help="findings and undecided claims fail")
+    option("--fresh", action="store_true", help="ignore stored measurements")
+    option("--plan", action="store_true", help="print what would be run, and run nothing")
+
+
+def read_choices(config: pytest.Config) -> Choices:
+    """Check every option. Raises UsageError, SubjectError or LedgerError with one line."""
+    option = config.option
+    worker = getattr(config, "workerinput", {})
+    if option.seeds < 1:
+        raise _wrong("--seeds", option.seeds, "a whole number from 1", "leave it out for one")
+    for name, value, known in (("--dtype", option.dtype, DTYPES), ("--executor", option.executor, EXECUTORS)):
+        if value not in known:
+            raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
+    for text in option.prompt:
+        check_prompt(text, range(len(text.split()) + 1), context=10**9, who="--prompt")
+    report_dir = config.rootpath / (option.report_dir or "reports/latest")
+    return Choices(
+        effort=find_effort(option.effort),
+        subjects=tuple(_subject(name) for name in option.subject),
+        protocols=tuple(find_protocol(name) for name in option.protocol),
+        prompts=tuple(option.prompt),
+        starts=option.seeds,
+        device=_device(option.device),
+        dtype=option.dtype,
+        executor=option.executor,
+        report_dir=_writable(report_dir) if option.report_dir else report_dir,
+        ledger=config.rootpath / (option.ledger or ".ledger"),
+        strict=option.strict_verdicts,
+        fresh=option.fresh,
+        plan=option.plan,
+        began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _subject(name: str) -> Subject:
+    subject = find_subject(name)
+    if name.startswith("local:"):
+        subject.config()  # a folder that is no model is better refused now than after an hour
+    return subject
+
+
+def _device(name: str) -> str:
+    if name in ("auto", "cpu"):
+        return name
+    if importlib.util.find_spec("torch") is None:
+        raise _wrong("--device", repr(name), "an installed torch", "install torch or leave --device out")
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise _wrong("--device", repr(name), f"one of {count} CUDA devices", "install a CUDA build of torch, or use cpu")
+    return name
+
+
+def _writable(folder: Path) -> Path:
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise LedgerError(
+            explain(
+                who="--report-dir",
+                got=f"{folder}: {error.strerror}",
+                expected="a folder that can be written",
+                remedy="choose another folder or mend its permissions",
+            )
+        ) from error
+    return folder
+
+
+def _wrong(who: str, got: object, expected: str, remedy: str) -> EngineError:
+    return UsageError(explain(who=who, got=got, expected=expected, remedy=remedy))

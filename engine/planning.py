@@ -1,0 +1,108 @@
+"""What a session would run, without running it: arms by round, what is stored, time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.campaign import Campaign, Job, label
+from engine.costs import Cost, estimate_cost
+from engine.measurement import Arm, Measurement, StepOutcome, TuningArm, TuningResult, digest_of
+from engine.procedures.tuning import LARGEST_EXTENSIONS
+from engine.provenance import observe
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedArm:
+    """One arm of a plan. later: its step size is not known before tuning, so it can't be looked up yet."""
+
+    arm: Arm
+    items: tuple[str, ...]
+    stored: bool
+    later: bool
+    cost: Cost
+
+
+def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[PlannedArm]:
+    """Arms of every round, each once: the first as they will be run, later ones with a nominal step size."""
+    users: dict[str, list[str]] = {}
+    arms: dict[str, tuple[Arm, bool]] = {}
+    for name, job in jobs:
+        for arm, later in _rehearse(job):
+            digest = digest_of(arm)
+            users.setdefault(digest, []).append(name)
+            arms[digest] = (arm, later and arms.get(digest, (arm, True))[1])
+    return [
+        PlannedArm(
+            arm=arm,
+            items=tuple(users[digest]),
+            stored=campaign.look_up(arm) is not None,
+            later=later,
+            cost=estimate_cost(arm),
+        )
+        for digest, (arm, later) in arms.items()
+    ]
+
+
+def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
+    """Drive a job's procedure with tuning answered by the middle of the grid, until it asks for measurements."""
+    found: list[tuple[Arm, bool]] = []
+    job.advance(None)
+    later = False
+    while not job.done:
+        found += [(arm, later) for arm in job.asked]
+        if not all(isinstance(arm, TuningArm) for arm in job.asked):
+            break
+        job.advance([_nominal(arm) for arm in job.asked if isinstance(arm, TuningArm)])
+        later = True
+    return found
+
+
+def _nominal(arm: TuningArm) -> Measurement:
+    """A tuning in which the middle step size came out best."""
+    middle = len(arm.steps) // 2
+    outcomes = tuple(
+        StepOutcome(
+            step=step,
+            hits=(None,) * len(arm.units),
+            diverged=(False,) * len(arm.units),
+            median_distance=float(abs(k - middle)),
+        )
+        for k, step in enumerate(arm.steps)
+    )
+    return Measurement(
+        digest=digest_of(arm),
+        arm=arm,
+        result=TuningResult(outcomes=outcomes, read_to=0),
+        provenance=observe(dtype="float32", device="none", threads=0),
+        elapsed_s=0.0,
+    )
+
+
+def print_plan(plan: Sequence[PlannedArm], write: object) -> None:
+    """The plan as lines of text: every arm, then the sums."""
+    assert callable(write)
+    for planned in plan:
+        state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
+        write(
+            f"{digest_of(planned.arm)[:10]}  {state:<12}  ≤ {duration(planned.cost.seconds):>8}  "
+            f"{planned.cost.memory_bytes / 2**30:5.1f} GiB  {label(planned.arm)}  ({len(planned.items)} items)"
+        )
+    waiting = [p for p in plan if not p.stored]
+    seconds = sum(p.cost.seconds for p in waiting)
+    tuning = [p.cost.seconds for p in waiting if isinstance(p.arm, TuningArm)]
+    worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
+    memory = max((p.cost.memory_bytes for p in waiting), default=0.0)
+    first = sum(1 for p in plan if not p.later)
+    write(f"round one: {first} arms; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
+    write(f"estimated: {duration(seconds)} if nothing stops early, {duration(worst)} if every grid is widened to its end")
+    write(f"memory: about {memory / 2**30:.1f} GiB for the largest arm; nothing was run")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,22 @@
+"""Which arms a kind of claim needs, and how they become estimates."""
+
+from engine.procedures.base import Evidence, Procedure, Rounds, Sample, Trial, draw, in_step
+from engine.procedures.embedding import CompareInverses, RoundTrip
+from engine.procedures.hits import CompareHits
+from engine.procedures.recovery import CompareRecovery, ExactBelow, ExactRate
+
+__all__ = [
+    "CompareHits",
+    "CompareInverses",
+    "CompareRecovery",
+    "Evidence",
+    "ExactBelow",
+    "ExactRate",
+    "Procedure",
+    "RoundTrip",
+    "Rounds",
+    "Sample",
+    "Trial",
+    "draw",
+    "in_step",
+]

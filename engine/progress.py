@@ -1,0 +1,65 @@
+"""A progress bar over arms, weighted by what each is expected to cost, with the time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from engine.campaign import Progress, Silent, label
+from engine.costs import estimate_cost
+from engine.measurement import Arm
+
+QUIET_INTERVAL_S = 20.0
+"""Between two lines where the output is no terminal, such as a CI log."""
+
+
+class Bar:
+    """One bar a session; its length is the expected seconds of the arms asked for so far."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+        self._done, self._all = 0, 0
+
+    def expect(self, arms: Sequence[Arm]) -> None:
+        if not arms:
+            return
+        seconds = sum(estimate_cost(arm).seconds for arm in arms)
+        self._all += len(arms)
+        if self._bar is None:
+            terminal = sys.stderr.isatty()
+            self._bar = tqdm(
+                total=seconds,
+                file=sys.stderr,
+                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
+                mininterval=0.2 if terminal else QUIET_INTERVAL_S,
+                maxinterval=0.2 if terminal else QUIET_INTERVAL_S,
+            )
+        else:
+            self._bar.total += seconds
+        self._describe()
+
+    def begin(self, arm: Arm) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(label(arm), refresh=sys.stderr.isatty())
+
+    def finish(self, arm: Arm, elapsed_s: float) -> None:
+        self._done += 1
+        if self._bar is not None:
+            self._describe()
+            self._bar.update(estimate_cost(arm).seconds)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _describe(self) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(f"measuring {self._done}/{self._all} arms", refresh=False)
+
+
+def make_progress(*, quiet: bool) -> Progress:
+    """A bar, or silence for a worker whose output nobody sees."""
+    return Silent() if quiet else Bar()

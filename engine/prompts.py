@@ -1,0 +1,45 @@
+"""The sentences that experiments run on, and the check that a prompt fits an experiment."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from engine.errors import PromptError, explain
+
+
+def read_sentences(name: str) -> tuple[str, ...]:
+    """Sentences of a packaged file, one a line, in the file's order."""
+    text = (files("engine") / "data" / name).read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line)
+
+
+DOCUMENT = ("The sky is", "The sky is blue.", "This is a prompt sentence.")
+"""The document's own three prompts."""
+
+SHORT = read_sentences("prompts_short.txt")
+"""36 sentences of ours, 5 to 8 tokens each for GPT-2 and for SmolLM2."""
+
+LONG = read_sentences("prompts_long.txt")
+"""20 sentences of ours, 12 to 40 tokens each for GPT-2 and for SmolLM2."""
+
+
+def check_prompt(text: str, ids: Sequence[int], *, context: int, needs: int = 2, who: str) -> None:
+    """Refuse a prompt that is blank, shorter than `needs` tokens or longer than the model's context.
+
+    ids: the tokens of `text`. who: the subject or procedure that complains.
+    Raises PromptError.
+    """
+    if not text.strip():
+        problem = ("an empty prompt", "a sentence", "pass some text with --prompt")
+    elif len(ids) < needs:
+        problem = (f"{len(ids)} token(s) in {shorten(text)}", f"at least {needs}", "use a longer prompt")
+    elif len(ids) > context:
+        problem = (f"{len(ids)} tokens in {shorten(text)}", f"at most {context}", "use a shorter prompt")
+    else:
+        return
+    got, expected, remedy = problem
+    raise PromptError(explain(who=who, got=got, expected=expected, remedy=remedy))
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """The text in quotes, cut so that a whole page does not land in an error message."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

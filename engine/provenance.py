@@ -1,0 +1,63 @@
+"""Where a measurement was made: commit, packages, machine, threads, time."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from engine.records import Provenance
+
+PACKAGES = ("lm-claims", "torch", "transformers", "tokenizers", "numpy", "scipy")
+
+
+def observe(*, dtype: str, device: str, threads: int) -> Provenance:
+    """Provenance of what is being measured now. Commit and dirty flag are those of this package's checkout."""
+    commit, dirty = _checkout(Path(__file__).resolve().parent)
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        versions=_versions(),
+        device=device,
+        machine=_machine(),
+        threads=threads,
+        dtype=dtype,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+@cache
+def _checkout(folder: Path) -> tuple[str, bool]:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        # Only code decides numbers: an edited README does not make a measurement dirty.
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ".", "../claims"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{platform.system()}, {model}"

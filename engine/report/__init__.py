@@ -1,0 +1,5 @@
+"""Records in, one HTML file out. Never runs a model and never imports one."""
+
+from engine.report.render import render, tabulate, write_report
+
+__all__ = ["render", "tabulate", "write_report"]

@@ -1,0 +1,168 @@
+"""Records into one HTML file that opens offline, and into a Markdown table. Pure but for write_report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from jinja2 import DictLoader, Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from engine.errors import LedgerError, explain
+from engine.records import CriterionRecord, Record, write_records
+from engine.report.pictures import Scale, draw
+from engine.report.text import (
+    format_duration,
+    format_interval,
+    format_number,
+    write_html,
+    write_markdown_cell,
+    write_plain,
+)
+from engine.report.views import (
+    OUTCOMES,
+    arrange_claims,
+    count_marks,
+    count_outcomes,
+    find_changes,
+    find_mark,
+    fits_matrix,
+    gather_facts,
+    group_skipped,
+    list_columns,
+    mark_record,
+    sort_records,
+    write_headline,
+)
+
+TITLE = "LM Claims"
+_TEMPLATE = "report.html.j2"
+_MARKDOWN_HEAD = (
+    "claim",
+    "statement",
+    "subject",
+    "protocol",
+    "verdict",
+    "estimate [95 % interval]",
+    "document",
+)
+
+
+def render(
+    records: Sequence[Record], *, title: str, rendered_at: str, previous: Sequence[Record] = ()
+) -> str:
+    """One self-contained page: equal records give equal bytes, in whatever order they come.
+
+    rendered_at: the date to print; no clock is read. previous: an earlier run to compare with.
+    """
+    claims = arrange_claims(records, previous)
+    columns = list_columns(records)
+    return _load_template().render(
+        title=title,
+        rendered_at=rendered_at,
+        style=_read_data("style.css"),
+        claims=claims,
+        items=len(records),
+        marks=count_marks(claims),
+        outcomes=count_outcomes(records),
+        outcome_words=OUTCOMES,
+        facts=gather_facts(records),
+        columns=columns,
+        as_matrix=fits_matrix(claims, columns),
+        drifts=[i for c in claims for i in c.items if i.record.outcome == "drift"],
+        errors=[i for c in claims for i in c.items if i.record.outcome == "error"],
+        changes=find_changes(claims, previous),
+        skipped=group_skipped(claims),
+        legend=_draw_legend(),
+    )
+
+
+def write_report(
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    rendered_at: str,
+    title: str = TITLE,
+    previous: Sequence[Record] = (),
+) -> Path:
+    """Write records.jsonl and index.html, each whole or not at all. Returns the path of index.html.
+
+    Raises LedgerError when the folder cannot be written.
+    """
+    page = render(records, title=title, rendered_at=rendered_at, previous=previous)
+    write_records(list(records), folder / "records.jsonl")
+    index = folder / "index.html"
+    unfinished = index.with_name(index.name + ".unfinished")
+    try:
+        unfinished.write_bytes(page.encode())
+        unfinished.replace(index)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        expected, remedy = "a folder that can be written", "choose another with --report-dir"
+        got = f"{index}: {error.strerror}"
+        raise LedgerError(explain(who="report", got=got, expected=expected, remedy=remedy)) from error
+    return index
+
+
+def tabulate(records: Sequence[Record]) -> str:
+    """A GitHub-flavoured Markdown table: a row for each claim × subject × protocol."""
+    rows = [_MARKDOWN_HEAD, tuple("---" for _ in _MARKDOWN_HEAD)]
+    for record in sort_records(records):
+        mark = mark_record(record)
+        cells = (record.claim, record.statement, record.subject, record.protocol)
+        verdict = f"{mark.symbol} {mark.word}"
+        figures = (write_headline(record) or "—", record.document or "—")
+        rows.append(tuple(map(write_markdown_cell, (*cells, verdict, *figures))))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _read_data(name: str) -> str:
+    return files("engine.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _load_template() -> Template:
+    loader = DictLoader({_TEMPLATE: _read_data(_TEMPLATE)})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # The library declares the dict by the functions that it ships, and ours are others.
+    filters = cast("dict[str, Any]", environment.filters)
+    filters.update(
+        show=write_html,
+        plain=write_plain,
+        number=format_number,
+        interval=format_interval,
+        duration=format_duration,
+        mark=find_mark,
+    )
+    return environment.get_template(_TEMPLATE)
+
+
+def _draw_legend() -> tuple[tuple[str, Markup], ...]:
+    """The three ways in which an interval can lie, drawn as the report draws them."""
+    cases = (("supported", 6.0, 8.0, 10.0), ("refuted", 0.5, 1.2, 2.4), ("inconclusive", 2.6, 4.0, 6.2))
+    return tuple((word, _draw_example(word, low, value, high)) for word, low, value, high in cases)
+
+
+def _draw_example(word: str, low: float, value: float, high: float) -> Markup:
+    example = CriterionRecord(
+        text="example > 4.4",
+        role="only",
+        because="",
+        estimate="example",
+        region_low=4.4,
+        region_high=float("inf"),
+        value=value,
+        low=low,
+        high=high,
+        n=None,
+        counts="",
+        method="",
+        ruling=word,
+        sentence="",
+    )
+    return draw(example, Scale(low=0.0, high=10.0), kind=find_mark(word).kind)

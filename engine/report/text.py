@@ -1,0 +1,115 @@
+"""Numbers and other people's text, made fit to read: rounded, cut, and with nothing invisible left in it."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from markupsafe import Markup, escape
+
+CUT_AT = 400
+"""Characters of a text that are shown before it is cut."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
+_MARKDOWN = re.compile(r"[\\|`*~]|\b_|_\b|](?=\()")
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def format_number(value: float | None) -> str:
+    """Four significant digits, more where those would pass for a rounder number: 0.99998 never reads 1.
+
+    None and NaN are a dash, infinities their sign.
+    """
+    if value is None or math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if 1e4 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    if 0.99 < abs(value) < 1:
+        # What a share lacks of one is what it says: two digits of that, not four of the nines.
+        decimals = 1 - math.floor(math.log10(1 - abs(value)))
+        return f"{value:.{decimals}f}".rstrip("0")
+    return _shorten_exponent(_round(value))
+
+
+def _round(value: float) -> str:
+    for digits in range(4, 13):
+        text = f"{value:.{digits}g}"
+        mantissa = text.split("e")[0].replace(".", "").lstrip("-0").rstrip("0")
+        if len(mantissa) > 2 or math.isclose(float(text), value, rel_tol=1e-12):
+            return text
+    return repr(value)
+
+
+def _shorten_exponent(text: str) -> str:
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else text
+
+
+def format_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """'148 [92, 251]', the interval left out where there is none."""
+    if low is None or high is None:
+        return format_number(value)
+    return f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"
+
+
+def format_duration(seconds: float) -> str:
+    """'41 s', and from two minutes on '192.4 s (3.2 min)'; hours from two hours on."""
+    text = f"{format_number(seconds)} s"
+    if not math.isfinite(seconds) or seconds < 120:
+        return text
+    return f"{text} ({seconds / 60:.1f} min)" if seconds < 7200 else f"{text} ({seconds / 3600:.1f} h)"
+
+
+def is_invisible(character: str) -> bool:
+    """Whether it acts on the page without being seen: controls, bidi and zero-width marks, surrogates."""
+    return unicodedata.category(character) in _INVISIBLE
+
+
+def name_escape(character: str) -> str:
+    """The escape that a reader sees instead: '\\n', '\\u202e', '\\U000e0001'."""
+    code = ord(character)
+    long = f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return _SHORT_ESCAPES.get(character, long)
+
+
+def cut(text: str, limit: int = CUT_AT) -> tuple[str, str]:
+    """The text up to `limit`, and a remark on the full length where something was left off ('' otherwise)."""
+    if len(text) <= limit:
+        return text, ""
+    return text[:limit], f"… (cut; {len(text)} characters in all)"
+
+
+def write_plain(text: str, limit: int = CUT_AT) -> str:
+    """Visible text without markup, for titles and attributes; the template escapes it."""
+    head, remark = cut(text, limit)
+    return "".join(name_escape(c) if is_invisible(c) else c for c in head) + remark
+
+
+def write_html(text: str, limit: int = CUT_AT, *, lines: bool = False) -> Markup:
+    """Markup of a text that cannot act: escaped, cut, invisible characters as marked escapes.
+
+    lines: keep line breaks, for blocks that are preformatted.
+    """
+    head, remark = cut(text, limit)
+    shown = Markup().join(_write_character(c, lines=lines) for c in head)
+    if any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in head):
+        shown = Markup("<bdi>{}</bdi>").format(shown)
+    return shown + Markup('<span class="cut">{}</span>').format(remark) if remark else shown
+
+
+def _write_character(character: str, *, lines: bool) -> Markup:
+    if not is_invisible(character) or (lines and character == "\n"):
+        return escape(character)
+    return Markup('<span class="esc">{}</span>').format(name_escape(character))
+
+
+def write_markdown_cell(text: str, limit: int = 160) -> str:
+    """One cell of a GitHub table: no markup, no line break, no cell border of its own."""
+    escaped = _MARKDOWN.sub(r"\\\g<0>", write_plain(text, limit))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,282 @@
+"""What the page shows, arranged from records: claims in order, items in order, the words of each verdict."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from engine.records import CriterionRecord, Provenance, Record
+from engine.report.pictures import Scale, draw, draw_small, fit_scale
+from engine.report.text import format_interval
+
+COLUMNS_OF_A_MATRIX = 4
+"""With more subjects × protocols than this the overview has a row for each instead of a column."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A verdict as symbol and word; `kind` is its class in the style sheet."""
+
+    symbol: str
+    word: str
+    kind: str
+
+
+MARKS = {
+    mark.word: mark
+    for mark in (
+        Mark("✓", "supported", "supported"),
+        Mark("◐", "partly supported", "partly"),
+        Mark("✗", "refuted", "refuted"),
+        Mark("?", "inconclusive", "inconclusive"),
+        Mark("○", "not run at this effort", "unmeasured"),
+        Mark("–", "skipped", "unmeasured"),
+        Mark("!", "error", "alarm"),
+    )
+}
+
+OUTCOMES = {
+    "passed": "passed",
+    "xfailed": "as on record (xfailed)",
+    "finding": "a finding, nothing on record",
+    "drift": "contrary to the record (drift)",
+    "inconclusive": "inconclusive",
+    "not run": "not run",
+    "skipped": "skipped",
+    "error": "in error",
+}
+
+
+def find_mark(word: str | None) -> Mark:
+    """The mark of a verdict's word, or of 'skipped' and 'error'; a plain dot for a word not known here."""
+    return MARKS.get(word or "", Mark("·", word or "no verdict", "inconclusive"))
+
+
+def mark_record(record: Record) -> Mark:
+    """The mark that an item carries: its verdict, or why there is none."""
+    return find_mark(record.ruling or record.outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingView:
+    """A criterion with its mark and drawing."""
+
+    record: CriterionRecord
+    mark: Mark
+    picture: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemView:
+    """An item with its anchor, its verdict and drawings. was: the verdict's word in the run before."""
+
+    record: Record
+    anchor: str
+    mark: Mark
+    headline: CriterionRecord | None
+    small: Markup
+    findings: tuple[FindingView, ...]
+    was: str | None
+    amended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimView:
+    """A claim with its items; criteria: the conditions that its items share."""
+
+    record: Record
+    anchor: str
+    criteria: tuple[CriterionRecord, ...]
+    items: tuple[ItemView, ...]
+
+    def at(self, column: tuple[str, str]) -> tuple[ItemView, ...]:
+        """The items of one subject and protocol: the cell of the matrix."""
+        return tuple(i for i in self.items if (i.record.subject, i.record.protocol) == column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Items that differ from an earlier run. gone: those that only it had."""
+
+    changed: tuple[ItemView, ...]
+    new: tuple[ItemView, ...]
+    gone: tuple[Record, ...]
+
+
+def key_of(record: Record) -> tuple[str, str, str]:
+    """What makes an item the same item in another run."""
+    return record.claim, record.subject, record.protocol
+
+
+def _sort_naturally(text: str) -> tuple[tuple[int, str], ...]:
+    # Digits that int() does not read ('²') stay text; the length keeps a 100 kB number from being parsed.
+    parts: list[str] = re.findall(r"[0-9]{1,9}|[^0-9]+", text[:200])
+    return tuple((int(p), "") if p.isascii() and p.isdigit() else (-1, p) for p in parts)
+
+
+def sort_records(records: Iterable[Record]) -> list[Record]:
+    """By claim, subject and protocol, C2 before C10: the order in which they were run does not matter."""
+    return sorted(records, key=lambda r: (*map(_sort_naturally, key_of(r)), *key_of(r), r.effort, r.sentence))
+
+
+class _Anchors:
+    """Ids that a link can name, each given once."""
+
+    def __init__(self) -> None:
+        self._given: Counter[str] = Counter()
+
+    def name(self, *parts: str) -> str:
+        words = (re.sub(r"[^A-Za-z0-9.]+", "-", p[:60]).strip("-.") for p in parts)
+        base = "_".join(w or "x" for w in words)
+        self._given[base] += 1
+        return base if self._given[base] == 1 else f"{base}_{self._given[base]}"
+
+
+def find_headline(record: Record) -> CriterionRecord | None:
+    """The first criterion that has an estimate, else the first."""
+    measured = (c for c in record.criteria if c.value is not None)
+    return next(measured, record.criteria[0] if record.criteria else None)
+
+
+def write_headline(record: Record) -> str:
+    """'ratio 148 [92, 251]', or nothing where nothing was estimated."""
+    c = find_headline(record)
+    return "" if c is None or c.value is None else f"{c.estimate} {format_interval(c.value, c.low, c.high)}"
+
+
+def arrange_claims(records: Sequence[Record], previous: Sequence[Record] = ()) -> tuple[ClaimView, ...]:
+    """One view per claim, in the natural order of their ids."""
+    anchors, before = _Anchors(), {key_of(r): r for r in previous}
+    groups: dict[str, list[Record]] = {}
+    for record in sort_records(records):
+        groups.setdefault(record.claim, []).append(record)
+    return tuple(_arrange_claim(group, anchors, before) for group in groups.values())
+
+
+def _arrange_claim(
+    group: Sequence[Record], anchors: _Anchors, before: dict[tuple[str, str, str], Record]
+) -> ClaimView:
+    # One axis per estimate for all items of a claim: drawings that stand above each other can be compared.
+    by_estimate: dict[str, list[CriterionRecord]] = {}
+    for criterion in (c for record in group for c in record.criteria):
+        by_estimate.setdefault(criterion.estimate, []).append(criterion)
+    scales = {name: fit_scale(criteria) for name, criteria in by_estimate.items()}
+    shared = {(c.text, c.role, c.because): c for record in group for c in record.criteria}
+    anchor = anchors.name("claim", group[0].claim)
+    items = tuple(_arrange_item(r, anchors, scales, before.get(key_of(r))) for r in group)
+    return ClaimView(record=group[0], anchor=anchor, criteria=tuple(shared.values()), items=items)
+
+
+def _arrange_item(
+    record: Record, anchors: _Anchors, scales: dict[str, Scale | None], before: Record | None
+) -> ItemView:
+    headline = find_headline(record)
+    marks = [find_mark(c.ruling) for c in record.criteria]
+    findings = tuple(
+        FindingView(record=c, mark=m, picture=draw(c, scales[c.estimate], kind=m.kind))
+        for c, m in zip(record.criteria, marks, strict=True)
+    )
+    asked_of_it = [c for c in record.criteria if headline and c.estimate == headline.estimate]
+    mark = mark_record(record)
+    asked = {c.text for c in before.criteria} if before else set[str]()
+    return ItemView(
+        record=record,
+        anchor=anchors.name(*key_of(record)),
+        mark=mark,
+        headline=headline,
+        small=draw_small(asked_of_it, scales[headline.estimate], kind=mark.kind) if headline else Markup(),
+        findings=findings,
+        was=None if before is None else mark_record(before).word,
+        amended=bool(asked and record.criteria) and asked != {c.text for c in record.criteria},
+    )
+
+
+def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Changes | None:
+    """What differs from the run before; None without one."""
+    if not previous:
+        return None
+    items = [i for c in claims for i in c.items]
+    now = {key_of(i.record) for i in items}
+    return Changes(
+        changed=tuple(i for i in items if i.was is not None and (i.was != i.mark.word or i.amended)),
+        new=tuple(i for i in items if i.was is None),
+        gone=tuple(r for r in sort_records(previous) if key_of(r) not in now),
+    )
+
+
+def list_columns(records: Iterable[Record]) -> tuple[tuple[str, str], ...]:
+    """Subjects × protocols that occur, in order."""
+    return tuple(dict.fromkeys(sorted((r.subject, r.protocol) for r in records)))
+
+
+def fits_matrix(claims: Sequence[ClaimView], columns: Sequence[tuple[str, str]]) -> bool:
+    """Whether claims × columns make a matrix that is narrow and at least half full."""
+    filled = sum(bool(claim.at(column)) for claim in claims for column in columns)
+    return 0 < len(columns) <= COLUMNS_OF_A_MATRIX and 2 * filled >= len(claims) * len(columns)
+
+
+def count_marks(claims: Sequence[ClaimView]) -> tuple[tuple[Mark, int], ...]:
+    """How many items carry each mark, in the order of MARKS and without zeros."""
+    counts = Counter(item.mark for claim in claims for item in claim.items)
+    known = [m for m in MARKS.values() if counts[m]]
+    others = sorted((m for m in counts if m not in known), key=lambda m: m.word)
+    return tuple((m, counts[m]) for m in (*known, *others))
+
+
+def count_outcomes(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    """How many items had each of pytest's outcomes, in words."""
+    counts = Counter(r.outcome for r in records)
+    order = [*(o for o in OUTCOMES if counts[o]), *sorted(o for o in counts if o not in OUTCOMES)]
+    return tuple((OUTCOMES.get(o, o), counts[o]) for o in order)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the head of the page says of a run, each value once."""
+
+    machines: tuple[str, ...]
+    commits: tuple[str, ...]
+    measured: tuple[str, ...]
+    precision: tuple[str, ...]
+    packages: tuple[str, ...]
+    efforts: tuple[str, ...]
+    subjects: tuple[str, ...]
+    protocols: tuple[str, ...]
+
+
+def gather_facts(records: Sequence[Record]) -> Facts:
+    """The distinct machines, commits, dates and packages behind the records, sorted."""
+    known = [r.provenance for r in records if r.provenance is not None]
+    dates = sorted({p.measured_at for p in known})
+    packages = {f"{name} {version}" for p in known for name, version in p.versions.items()}
+    return Facts(
+        machines=_once(f"{p.machine} ({p.device})" for p in known),
+        commits=_once(map(name_commit, known)),
+        measured=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
+        precision=_once(f"{p.dtype}, {p.threads} thread{'' if p.threads == 1 else 's'}" for p in known),
+        packages=_once(packages),
+        efforts=_once(r.effort for r in records),
+        subjects=_once(r.subject for r in records),
+        protocols=_once(r.protocol for r in records),
+    )
+
+
+def _once(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(words)))
+
+
+def name_commit(provenance: Provenance) -> str:
+    """The commit's first twelve characters, and 'dirty' where the code differed from it."""
+    return provenance.commit[:12] + (", dirty: with uncommitted changes" if provenance.dirty else "")
+
+
+def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemView, ...]], ...]:
+    """Skipped items by their reason."""
+    groups: dict[str, list[ItemView]] = {}
+    for item in (i for c in claims for i in c.items if i.record.outcome == "skipped"):
+        groups.setdefault(item.record.sentence, []).append(item)
+    return tuple((reason, tuple(items)) for reason, items in groups.items())

@@ -1,0 +1,262 @@
+"""The pytest plugin: options, items, outcomes, the report. Measuring and judging live elsewhere.
+
+Registered as the entry point `engine.session`, so that claims in a folder of a user's own work too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.campaign import Campaign, Job
+from engine.claim import Claim
+from engine.errors import EngineError
+from engine.ledger import Ledger
+from engine.options import Choices, add_options, read_choices
+from engine.progress import make_progress
+from engine.records import RECORD, Record
+from engine.report.results import finish_session
+from engine.trials import Item, explain_skip, items_of
+from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
+from engine.writing import write_record
+
+CHOICES = pytest.StashKey[Choices]()
+CAMPAIGN = pytest.StashKey[Campaign]()
+RECORDS = pytest.StashKey[list[Record]]()
+RECORD_OF_ITEM = pytest.StashKey[Record]()
+JOB_OF_ITEM = pytest.StashKey[Job]()
+MARKERS = {
+    "gpu": "needs a GPU, or --subject to ask for it on a CPU",
+    "xl": "needs a GPU with room for 1.6 billion parameters",
+    "weights": "needs weights from the hub",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser.getgroup("claims", "LM Claims"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    with _usage_errors():
+        config.stash[CHOICES] = read_choices(config)
+    config.stash[RECORDS] = []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    claim = getattr(metafunc.module, "CLAIM", None)
+    if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
+        return
+    with _usage_errors():
+        items = items_of(claim, metafunc.config.stash[CHOICES])
+    metafunc.parametrize(
+        "verdict",
+        [pytest.param(i, id=i.id, marks=[getattr(pytest.mark, name) for name in i.markers]) for i in items],
+        indirect=True,
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Measure what all items ask for in common rounds, before the first verdict; or print the plan."""
+    config = session.config
+    choices = config.stash[CHOICES]
+    items = [(item, _item_of(item)) for item in session.items]
+    claimed = [(test, item) for test, item in items if item is not None]
+    if not claimed or config.option.collectonly or session.testsfailed:
+        return None
+    with _usage_errors():
+        choices.check_prompts(item.trial.subject for _, item in claimed)
+        campaign = _campaign(config)
+    if choices.plan:
+        _print_plan(config, [item for _, item in claimed], campaign)
+        return True
+    if hasattr(config, "workerinput") or _is_controller(config):
+        return None  # a worker is handed its items one by one, and measures them so
+    jobs: list[Job] = []
+    for test, item in claimed:
+        if explain_skip(item, choices) is None:
+            jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        campaign.run(jobs)
+    return None
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest) -> Any:
+    """The verdict on the module's claim for one subject and protocol.
+
+    Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
+    """
+    item: Item = request.param
+    choices = request.config.stash[CHOICES]
+    node: pytest.Item = request.node
+    missing = explain_skip(item, choices)
+    if missing is not None:
+        _note(node, write_record(item, choices, outcome=Outcome.SKIPPED, sentence=missing))
+        pytest.skip(missing)
+    job = node.stash.get(JOB_OF_ITEM, None) or Job(claim=item.claim, trial=item.trial)
+    if not job.done:
+        _campaign(request.config).run([job])
+    if job.evidence is None:
+        assert job.error is not None
+        words = str(job.error) if isinstance(job.error, EngineError) else f"{type(job.error).__name__}: {job.error}"
+        _note(node, write_record(item, choices, outcome=Outcome.ERROR, sentence=words))
+        if isinstance(job.error, EngineError):
+            pytest.fail(words, pytrace=False)
+        raise job.error
+    judged = item.claim.judge(job.evidence.estimates)
+    on_record = None
+    if item.trial.registered:
+        known = find_verdicts(Path(request.path), request.config.rootpath)
+        on_record = known.get((item.claim.id, item.trial.subject.id, item.trial.protocol.name))
+    outcome = settle(judged, on_record)
+    _note(node, write_record(item, choices, outcome, judged.sentence, judged, job.evidence, on_record))
+    return judged
+
+
+def _note(node: pytest.Item, record: Record) -> None:
+    """Leave the record on the item for the report, and the verdict in JUnit."""
+    node.stash[RECORD_OF_ITEM] = record
+    node.user_properties.append(("outcome", record.outcome))
+    if record.ruling is not None:
+        node.user_properties.append(("verdict", record.ruling))
+    node.user_properties.append(("sentence", record.sentence))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a claim's assertion into its outcome: a refuted claim is a finding, not a failure."""
+    report = yield
+    record = item.stash.get(RECORD_OF_ITEM, None)
+    if record is None:
+        return report
+    outcome = Outcome(record.outcome)
+    if report.when == "setup" and outcome in {Outcome.SKIPPED, Outcome.ERROR}:
+        report.claim_record = RECORD.dump_python(record, mode="json")
+    if report.when == "call":
+        report.claim_record = RECORD.dump_python(record, mode="json")
+        _rewrite(report, record, outcome, strict=item.config.stash[CHOICES].strict)
+    return report
+
+
+def _rewrite(report: pytest.TestReport, record: Record, outcome: Outcome, *, strict: bool) -> None:
+    reason = f" (on record since {record.on_record.date}: {record.on_record.reason})" if record.on_record else ""
+    if outcome is Outcome.DRIFT:
+        report.outcome = "failed"
+        assert record.on_record is not None
+        report.longrepr = f"Drift: {record.sentence} On record: {record.on_record.ruling}{reason}"
+    elif outcome is Outcome.XFAILED:
+        report.outcome = "skipped"
+        report.wasxfail = f"{record.sentence}{reason}"
+        report.longrepr = None
+    elif outcome in RED_WHEN_STRICT:
+        report.outcome = "failed" if strict else "passed"
+        report.longrepr = f"{outcome.value}: {record.sentence}" if strict else None
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    record = getattr(report, "claim_record", None)
+    if record is None or report.failed or report.when != "call":
+        return None
+    letters = {Outcome.FINDING: "f", Outcome.INCONCLUSIVE: "i", Outcome.NOT_RUN: "n"}
+    outcome = Outcome(record["outcome"])
+    return (outcome.value, letters[outcome], outcome.value.upper()) if outcome in letters else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers take --fresh to mean: not stored before this session began."""
+    node.workerinput["claims_began"] = node.config.stash[CHOICES].began
+
+
+class _Reports:
+    """Gathers the records of all items, whichever worker they come from."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        plain = getattr(report, "claim_record", None)
+        if plain is not None:
+            self._config.stash[RECORDS].append(RECORD.validate_python(plain))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(_Reports(session.config), "claims-reports")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    records = session.config.stash[RECORDS]
+    finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if finished and any(record.outcome == Outcome.ERROR for record in records):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # 3: the suite failed, not a claim
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    records = config.stash[RECORDS]
+    if records:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        finish_session(records, config.stash[CHOICES].report_dir, when, terminalreporter)
+
+
+def _item_of(test: pytest.Item) -> Item | None:
+    callspec = getattr(test, "callspec", None)
+    found = callspec.params.get("verdict") if callspec is not None else None
+    return found if isinstance(found, Item) else None
+
+
+def _campaign(config: pytest.Config) -> Campaign:
+    if CAMPAIGN not in config.stash:
+        choices = config.stash[CHOICES]
+        config.stash[CAMPAIGN] = Campaign(
+            Ledger(choices.ledger),
+            choices.make_executor,
+            progress=make_progress(quiet=hasattr(config, "workerinput")),
+            fresh_since=choices.began if choices.fresh else "",
+        )
+    return config.stash[CAMPAIGN]
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    return bool(getattr(config.option, "numprocesses", None)) or bool(getattr(config.option, "tx", None))
+
+
+def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
+    from engine.planning import make_plan, print_plan
+
+    choices = config.stash[CHOICES]
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    terminal.write_line("")
+    jobs: list[tuple[str, Job]] = []
+    for item in items:
+        missing = explain_skip(item, choices)
+        if missing is None:
+            jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
+        else:
+            terminal.write_line(f"skipped  {item.name}: {missing}")
+    print_plan(make_plan(jobs, campaign), terminal.write_line)
+    for name, job in jobs:
+        if job.error is not None:
+            terminal.write_line(f"cannot be planned  {name}: {job.error}")
+
+
+class _usage_errors:
+    """Our one-line errors, as pytest's usage errors: no traceback, exit code 4."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EngineError):
+            raise pytest.UsageError(str(error)) from error

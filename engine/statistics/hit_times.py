@@ -1,0 +1,174 @@
+"""Iterations until the bound is met, right-censored at a cap, and how two arms of them compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import DeclarationError, explain
+from engine.statistics.estimate import Estimate
+from engine.statistics.resampling import FEWEST_PAIRS, draw_weights, label_codes, percentile_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitTimes:
+    """First iteration inside the bound, for each run of one arm.
+
+    hits: [runs], None for a run without a hit by the cap, or one that diverged before it.
+    cap: iterations that every run was given. diverged: [runs], whether its numbers ceased to be finite; a run
+    that went on after its hit and diverged then has hit, as the first of two events counts.
+    Raises DeclarationError when the lengths differ, the cap is below 1, or a hit lies outside 0 to cap.
+    """
+
+    hits: tuple[int | None, ...]
+    cap: int
+    diverged: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.hits) != len(self.diverged):
+            raise _misdeclared(
+                f"{len(self.hits)} hits and {len(self.diverged)} flags",
+                "one flag a run",
+                "pass both for every run",
+            )
+        if self.cap < 1:
+            raise _misdeclared(f"a cap of {self.cap}", "1 or more", "give every run an iteration")
+        outside = [hit for hit in self.hits if hit is not None and not 0 <= hit <= self.cap]
+        if outside:
+            raise _misdeclared(
+                f"a hit at {outside[0]}", f"0 to the cap {self.cap}", "pass None for a censored run"
+            )
+
+    @property
+    def lost(self) -> int:
+        """Runs that diverged and had not hit."""
+        return sum(gone and hit is None for hit, gone in zip(self.hits, self.diverged, strict=True))
+
+    @property
+    def censored(self) -> int:
+        """Runs that were still going, short of the bound, at the cap."""
+        return sum(hit is None for hit in self.hits) - self.lost
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """[runs], inf for a run without a hit.
+
+        Censoring only happens at the common cap, where both a censored and a diverged run are still
+        unreached, so below the cap this ordering gives the cumulative incidence of hits.
+        """
+        return np.array([math.inf if hit is None else hit for hit in self.hits], dtype=np.float64)
+
+
+def median_hit(times: HitTimes) -> float:
+    """Smallest iteration by which at least half of the runs had hit; inf when the cap came first.
+
+    A run that diverged first never hits: it is a competing event, not a censored one. nan without runs.
+    Source: Kaplan & Meier 1958; Aalen & Johansen 1978 (competing events).
+    """
+    if not times.hits:
+        return math.nan
+    once = np.ones((1, len(times.hits)), dtype=np.int64)
+    return float(_weighted_medians(times.times, once)[0])
+
+
+def median_ratio(
+    name: str,
+    slow: HitTimes,
+    fast: HitTimes,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int,
+    resamples: int = 2000,
+) -> Estimate:
+    """Median hit of the slow arm over that of the fast arm, with a bootstrap over pairs.
+
+    slow, fast: paired by index, under the same cap. clusters: [pairs], drawn first where labels differ.
+    A median that was not reached is only known to lie beyond the cap: the interval opens on that side, and
+    the value is the bound that is known, or nan. Fewer than six pairs leave [0, ∞].
+    Raises DeclarationError when caps or numbers of runs differ. Source: Efron 1981 (censored bootstrap).
+    """
+    _check_pairs(name, slow, fast)
+    n = len(slow.hits)
+    codes = label_codes(name, clusters, n)
+    lows, highs = _ratio_bounds(np.array([median_hit(slow)]), np.array([median_hit(fast)]), slow.cap)
+    value, caveat = _known_value(float(lows[0]), float(highs[0]))
+    if n < FEWEST_PAIRS:
+        low, high, caveat = 0.0, math.inf, f", fewer than {FEWEST_PAIRS} pairs have no interval{caveat}"
+    else:
+        weights = draw_weights(np.random.default_rng(seed), codes, resamples)  # [resamples, pairs]
+        slow_medians, fast_medians = (_weighted_medians(arm.times, weights) for arm in (slow, fast))
+        low, high = percentile_interval(*_ratio_bounds(slow_medians, fast_medians, slow.cap))
+        # A percentile interval of few clusters can miss the full sample's own ratio.
+        low, high = (low, high) if math.isnan(value) else (min(low, value), max(high, value))
+    drawn = "clusters, then pairs" if len(set(codes)) > 1 else "pairs"
+    method = f"Kaplan–Meier median ratio, bootstrap over {drawn}{caveat}{_unreached(slow, fast)}"
+    return Estimate(
+        name=name, value=value, low=low, high=high, n=n, counts="pairs", method=method, scale="log"
+    )
+
+
+def _weighted_medians(times: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Smallest time by which at least half of the weight had hit, for each row of weights.
+
+    times: [runs], inf where there was no hit. weights: [resamples, runs]. Returns [resamples].
+    """
+    order = np.argsort(times, kind="stable")
+    reached = np.cumsum(weights[:, order], axis=1)
+    first = np.argmax(2 * reached >= reached[:, -1:], axis=1)  # [resamples]
+    return times[order][first]
+
+
+def _ratio_bounds(
+    slow: NDArray[np.float64], fast: NDArray[np.float64], cap: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is known of slow/fast when a median of inf says only 'beyond the cap'.
+
+    slow, fast: [resamples]. Returns the low and the high ends, [resamples] each.
+    A fast median of 0, a start inside the bound, stands for less than one iteration: no upper end.
+    """
+    least = np.minimum(slow, cap) / np.maximum(fast, 1)  # x / inf is 0
+    known = np.isfinite(slow) & (fast > 0)
+    most = np.full_like(slow, math.inf)
+    np.divide(slow, np.minimum(fast, cap), out=most, where=known)
+    return least, most
+
+
+def _known_value(low: float, high: float) -> tuple[float, str]:
+    if low == high:
+        return low, ""
+    if low > 0 and math.isinf(high):
+        return low, ", the value is at least this"
+    return (math.nan, "") if math.isinf(high) or math.isnan(low) else (high, ", the value is at most this")
+
+
+def _unreached(slow: HitTimes, fast: HitTimes) -> str:
+    """How many runs of either arm have no hit and why, or nothing when all have one."""
+    words = [
+        f"; {arm} arm: {times.censored} censored at {times.cap}, {times.lost} diverged"
+        for arm, times in (("slow", slow), ("fast", fast))
+        if any(hit is None for hit in times.hits)
+    ]
+    return "".join(words)
+
+
+def _check_pairs(name: str, slow: HitTimes, fast: HitTimes) -> None:
+    who = f"median_ratio {name}"
+    if slow.cap != fast.cap:
+        raise _misdeclared(
+            f"caps {slow.cap} and {fast.cap}", "the same cap", "measure both arms to one cap", who
+        )
+    if len(slow.hits) != len(fast.hits):
+        raise _misdeclared(
+            f"{len(slow.hits)} slow and {len(fast.hits)} fast runs",
+            "pairs",
+            "run both arms on the same units",
+            who,
+        )
+
+
+def _misdeclared(got: str, expected: str, remedy: str, who: str = "hit times") -> DeclarationError:
+    return DeclarationError(explain(who=who, got=got, expected=expected, remedy=remedy))

@@ -1,0 +1,57 @@
+"""Every subject by name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from engine.errors import UsageError, explain
+from engine.subjects.base import Subject
+from engine.subjects.hub import HUB_SUBJECTS
+from engine.subjects.local import find_local
+from engine.subjects.packaged import SMOLLM2, SMOLLM2_UNTRAINED
+from engine.subjects.untrained import UntrainedSubject, parse_seed
+
+CATALOGUE: dict[str, Subject] = {
+    subject.id: subject
+    for subject in (
+        SMOLLM2,
+        SMOLLM2_UNTRAINED,
+        *(hub for hub in HUB_SUBJECTS),
+        *(hub.twin for hub in HUB_SUBJECTS),
+    )
+}
+"""The named subjects. Beside them 'local:PATH' is any model on disk, and 'NAME-untrained:SEED' fixes a seed."""
+
+
+def find_subject(name: str) -> Subject:
+    """The subject called `name`: of the catalogue, 'NAME-untrained:SEED', 'local:PATH' or 'local-untrained:PATH:SEED'.
+
+    Raises UsageError with the nearest names for an unknown one or a bad seed, SubjectError for a path without a model.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    stem, colon, rest = name.partition(":")
+    if colon and stem == "local":
+        return find_local(rest)
+    if colon and stem == "local-untrained":
+        path, _, seed = rest.rpartition(":")
+        return find_local(path).untrained(parse_seed(f"{stem}:{path}", seed))
+    subject = CATALOGUE.get(stem)
+    if subject is None:
+        raise UsageError(_unknown(name, stem))
+    if not isinstance(subject, UntrainedSubject):
+        got, expected = f"a seed ({rest!r})", "none, since its weights are trained"
+        remedy = f"write {stem}, or {stem}-untrained:SEED"
+        raise UsageError(explain(who=f"subject {stem}", got=got, expected=expected, remedy=remedy))
+    return subject.untrained(parse_seed(stem, rest))
+
+
+def _unknown(name: str, stem: str) -> str:
+    if name and Path(name).expanduser().exists():
+        remedy = f"write local:{name}"
+    else:
+        near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "pick one"
+    expected = f"one of {', '.join(CATALOGUE)}, or local:PATH"
+    return explain(who="subject", got=repr(name), expected=expected, remedy=remedy)

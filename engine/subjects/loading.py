@@ -1,0 +1,132 @@
+"""transformers, kept quiet and held to an answer: a model whole, or one line that says why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import EngineError, SubjectError, explain
+from engine.subjects.base import Attention
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+FAMILIES = {"gpt2": "GPT-2", "llama": "Llama"}
+"""Supported families, by the `model_type` of transformers and the `general.architecture` of GGUF."""
+
+LONGEST_CAUSE = 240
+
+
+@contextmanager
+def loading(who: str, *, expected: str, remedy: str) -> Iterator[None]:
+    """Runs library code without its bars, logs and warnings; the global random state is as before at the end.
+
+    Whatever the libraries raise becomes a SubjectError of one line, chained to its cause.
+    """
+    import torch
+
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            yield
+    except EngineError:
+        raise
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        shown = cause if len(cause) <= LONGEST_CAUSE else cause[:LONGEST_CAUSE] + "…"
+        raise SubjectError(explain(who=who, got=shown, expected=expected, remedy=remedy)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        # One of the library's bars asks no setting and writes to standard error whatever is set.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def check_family(who: str, model_type: object) -> str:
+    """The family's key. Raises SubjectError that names the supported families."""
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        families = " or ".join(f"{name} ({key})" for key, name in FAMILIES.items())
+        raise SubjectError(
+            explain(
+                who=who,
+                got=f"a model of family {model_type!r}",
+                expected=f"one of {families}",
+                remedy="choose a model of a supported family",
+            )
+        )
+    return model_type
+
+
+def config_class(family: str) -> type[PreTrainedConfig]:
+    """transformers' configuration class of a family."""
+    from transformers import GPT2Config, LlamaConfig
+
+    return {"gpt2": GPT2Config, "llama": LlamaConfig}[family]
+
+
+def model_class(family: str) -> type[PreTrainedModel]:
+    """transformers' language-model class of a family; named outright, so that no folder's own code is run."""
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM
+
+    return {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}[family]
+
+
+def load_weights(
+    who: str,
+    folder: Path,
+    *,
+    family: str,
+    dtype: torch.dtype,
+    attention: Attention = "sdpa",
+    gguf_file: str | None = None,
+) -> PreTrainedModel:
+    """The model in `folder` (or in its `gguf_file`, de-quantized), every parameter from the file.
+
+    Raises SubjectError when a parameter is absent or left over: transformers would fill in random numbers.
+    """
+    options: dict[str, Any] = (
+        {"gguf_file": gguf_file, "quantization_config": _unpacking()} if gguf_file else {}
+    )
+    remedy = "fetch or save the model again"
+    with loading(who, expected="weights that can be loaded", remedy=remedy):
+        model, report = model_class(family).from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            output_loading_info=True,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        absent = sorted(report["missing_keys"])
+        # Buffers of older library versions are left over in sound files; parameters are not.
+        extra = sorted(key for key in report["unexpected_keys"] if key.endswith(".weight"))
+        if absent or extra:
+            got = f"no {absent[0]}" if absent else f"{extra[0]}, which the configuration has no place for"
+            expected = "weights that fit the configuration, all of them"
+            raise SubjectError(explain(who=who, got=got, expected=expected, remedy=remedy))
+    return model
+
+
+def _unpacking() -> Any:
+    """Asks for plain weights: newer versions may otherwise keep them in 4-bit blocks on some devices."""
+    import transformers
+
+    make = getattr(transformers, "GgufConfig", None)
+    return make(dequantize=True) if make is not None else None

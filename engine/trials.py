@@ -1,0 +1,96 @@
+"""Which items a claim makes: one for each subject and protocol that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.claim import Claim
+from engine.options import Choices
+from engine.procedures import Trial
+from engine.protocol import DIRECT, Protocol
+from engine.subjects import Subject, find_subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A claim on one subject under one protocol. asked: the user named this subject."""
+
+    claim: Claim
+    trial: Trial
+    asked: bool
+
+    @property
+    def id(self) -> str:
+        subject = self.trial.subject.id
+        return subject if self.trial.protocol == DIRECT else f"{subject}-{self.trial.protocol.name}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.claim.id} {self.id}"
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        tier = self.trial.subject.tier
+        return () if tier == "cpu" else ("xl", "weights") if tier == "xl" else ("gpu", "weights")
+
+
+def items_of(claim: Claim, choices: Choices) -> list[Item]:
+    """The claim's items under these choices, subjects first."""
+    return [
+        Item(
+            claim=claim,
+            trial=Trial(
+                subject=subject,
+                protocol=protocol,
+                effort=choices.effort,
+                units=claim.units,
+                prompts=choices.prompts,
+                starts=choices.starts,
+                dtype=choices.dtype,
+                # Resolved before anything runs; a plan of CPU claims needs no torch.
+                device=choices.resolve_device(),
+            ),
+            asked=bool(choices.subjects),
+        )
+        for subject in _subjects(claim, choices)
+        for protocol in _protocols(claim, choices)
+    ]
+
+
+def _subjects(claim: Claim, choices: Choices) -> list[Subject]:
+    if not choices.subjects:
+        return [find_subject(name) for name in claim.subjects]
+    listed = set(claim.subjects)
+    return [s for s in choices.subjects if s.id.startswith("local:") or s.id in listed or s.id.split(":")[0] in listed]
+
+
+def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
+    return [p for p in claim.protocols if not choices.protocols or p in choices.protocols]
+
+
+def explain_skip(item: Item, choices: Choices) -> str | None:
+    """Why an item cannot run here and what to do about it; None when it can."""
+    subject, device = item.trial.subject, item.trial.device
+    missing = subject.missing()
+    if subject.tier == "cpu" or item.asked:
+        return missing
+    if not device.startswith("cuda"):
+        hint = f"run on a machine with a GPU, or ask for it here with --subject {subject.id}"
+        weights = f" {missing}" if missing else ""
+        return f"{subject.id} is a {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
+    return missing or _too_large(item)
+
+
+def _too_large(item: Item) -> str | None:
+    import torch
+
+    from engine.costs import size_of
+
+    needed = 4 * size_of(item.trial.subject.id).weights * 1.5
+    free, _ = torch.cuda.mem_get_info(item.trial.device)
+    if needed <= free:
+        return None
+    return (
+        f"{item.trial.subject.id} needs about {needed / 2**30:.1f} GiB and {item.trial.device} has "
+        f"{free / 2**30:.1f} GiB free: use a larger device."
+    )

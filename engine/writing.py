@@ -1,0 +1,102 @@
+"""From an item and its verdict to the record that the report reads."""
+
+from __future__ import annotations
+
+import shlex
+
+from engine.claim import Finding, Verdict
+from engine.measurement import DescentSettings, Measurement
+from engine.options import Choices
+from engine.procedures import Evidence
+from engine.protocol import DIRECT
+from engine.records import CriterionRecord, OnRecord, Record
+from engine.trials import Item
+from engine.verdicts import Outcome
+
+
+def write_record(
+    item: Item,
+    choices: Choices,
+    outcome: Outcome,
+    sentence: str,
+    verdict: Verdict | None = None,
+    evidence: Evidence | None = None,
+    on_record: OnRecord | None = None,
+) -> Record:
+    """The record of one item. verdict and evidence are None where there are none (skipped, error)."""
+    claim, trial = item.claim, item.trial
+    measurements = evidence.measurements if evidence else ()
+    return Record(
+        claim=claim.id,
+        section=claim.section,
+        statement=claim.sentence,
+        estimand=claim.estimand,
+        document=claim.document,
+        notes=claim.notes,
+        pilot_seen=claim.pilot_seen,
+        subject=trial.subject.id,
+        subject_note=trial.subject.note,
+        tier=trial.subject.tier,
+        protocol=trial.protocol.name,
+        effort=trial.effort,
+        outcome=outcome.value,
+        ruling=verdict.ruling.value if verdict else None,
+        sentence=sentence,
+        criteria=tuple(_criterion(finding) for finding in verdict.findings) if verdict else (),
+        on_record=on_record,
+        settings=evidence.settings if evidence else {},
+        sources=_sources(measurements),
+        command=reproduce(item, choices),
+        tables=evidence.tables if evidence else (),
+        arms=tuple(dict.fromkeys(m.digest for m in measurements)),
+        cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
+        provenance=max((m.provenance for m in measurements), key=lambda p: p.measured_at, default=None),
+    )
+
+
+def _criterion(finding: Finding) -> CriterionRecord:
+    criterion, estimate, region = finding.criterion, finding.estimate, finding.criterion.region
+    return CriterionRecord(
+        text=criterion.text,
+        role=criterion.role,
+        because=criterion.because,
+        estimate=criterion.estimate,
+        region_low=region.low,
+        region_high=region.high,
+        value=estimate.value if estimate else None,
+        low=estimate.low if estimate else None,
+        high=estimate.high if estimate else None,
+        n=estimate.n if estimate else None,
+        counts=estimate.counts if estimate else "",
+        method=estimate.method if estimate else "",
+        ruling=finding.ruling.value,
+        sentence=finding.sentence,
+    )
+
+
+def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
+    """Fingerprint of the weights behind each subject that was measured."""
+    found: dict[str, str] = {}
+    for measurement in measurements:
+        settings = getattr(measurement.arm, "settings", measurement.arm)
+        subject, source = getattr(settings, "subject", ""), getattr(settings, "source", "")
+        if isinstance(settings, DescentSettings) or subject != "none":
+            found[subject] = source
+    return found
+
+
+def reproduce(item: Item, choices: Choices) -> str:
+    """The command that runs this item again."""
+    trial = item.trial
+    words = ["pytest", "claims", "-k", item.claim.id.lower(), "--subject", trial.subject.id, "--effort", trial.effort]
+    if trial.protocol != DIRECT:
+        words += ["--protocol", trial.protocol.name]
+    for prompt in trial.prompts:
+        words += ["--prompt", prompt]
+    if trial.starts != 1:
+        words += ["--seeds", str(trial.starts)]
+    if trial.dtype != "float32":
+        words += ["--dtype", trial.dtype]
+    if choices.device != "auto":
+        words += ["--device", choices.device]
+    return shlex.join(words)
