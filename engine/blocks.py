@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol as Interface
 
 import torch
@@ -54,6 +55,18 @@ class Invertible(Interface):
         ...
 
 
+def embedding_weight(model: PreTrainedModel) -> Tensor:
+    """The token-embedding matrix W: [vocab, d_model]."""
+    embeddings: Any = model.get_input_embeddings()
+    return embeddings.weight
+
+
+def unembedding_weight(model: PreTrainedModel) -> Tensor:
+    """The head's matrix: [vocab, d_model]; W itself where the head is tied."""
+    head: Any = model.get_output_embeddings()
+    return head.weight
+
+
 class _NoPositions(nn.Module):
     """Stands in for learned positions that the caller has already added."""
 
@@ -80,7 +93,7 @@ class BlockStack:
                     remedy="add a Family for it in engine/blocks.py",
                 )
             )
-        body = model.base_model
+        body: Any = model.base_model
         blocks: nn.ModuleList = getattr(body, family.blocks)
         if not 1 <= stack.blocks <= len(blocks):
             raise SubjectError(
@@ -94,10 +107,10 @@ class BlockStack:
         self._positions = positions
         self._learned = getattr(body, family.positions).weight if family.positions else None
         self._body = _cut(body, family, stack)
-        self._weight = model.get_input_embeddings().weight
+        self._weight = embedding_weight(model)
         self._context = int(model.config.max_position_embeddings)
         self._masks: dict[int, Tensor] = {}
-        self.unembedding = model.get_output_embeddings().weight if stack.head else None
+        self.unembedding = unembedding_weight(model) if stack.head else None
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
@@ -131,20 +144,22 @@ class BlockStack:
         # position ids would be taken for packed sequences, and no token would see another.
         tokens = embeddings.shape[1]
         if tokens not in self._masks:
-            self._masks[tokens] = create_causal_mask(  # pyright: ignore[reportArgumentType]
+            mask: Any = create_causal_mask(
                 config=self._body.config,
                 inputs_embeds=embeddings[:1].detach(),
                 attention_mask=None,
                 past_key_values=None,
                 allow_is_causal_skip=False,
             )
+            self._masks[tokens] = mask
         return self._masks[tokens]
 
 
-def _cut(body: nn.Module, family: Family, stack: Stack) -> nn.Module:
+def _cut(body: Any, family: Family, stack: Stack) -> Any:
     """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
     cut = copy.copy(body)
-    cut._modules = dict(body._modules)
+    # The library keeps submodules in this dictionary; a new one leaves the model's own as it is.
+    cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
     blocks: nn.ModuleList = getattr(body, family.blocks)
     setattr(cut, family.blocks, blocks[: stack.blocks])
     cut.config = copy.copy(body.config)
@@ -163,10 +178,9 @@ class FullyConnected:
     Raises ShapeError for sentences of another length than the net has inputs.
     """
 
-    unembedding = None
-
     def __init__(self, net: SentenceNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
         self._tokens, self._d_model = net.tokens, d_model
+        self.unembedding: Tensor | None = None
         size = net.tokens * d_model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(net.seed)

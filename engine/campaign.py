@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 from engine.claim import Claim
+from engine.errors import LedgerError
 from engine.ledger import Ledger
 from engine.measurement import Arm, DescentSettings, Measurement, SentenceNet, digest_of
 from engine.procedures import Evidence, Rounds, Trial
@@ -72,7 +73,10 @@ class Job:
                 assert given is not None
                 self.asked = self._rounds.send(given)
         except StopIteration as end:
-            self.evidence = end.value
+            if isinstance(end.value, Evidence):
+                self.evidence = end.value
+            else:
+                self.error = TypeError(f"claim {self.claim.id}: its procedure returned {end.value!r}, not Evidence")
         except Exception as error:
             self.error = error
 
@@ -87,7 +91,12 @@ class Campaign:
     """
 
     def __init__(
-        self, ledger: Ledger, make_executor: Callable[[], Executor], *, progress: Progress, fresh_since: str = ""
+        self,
+        ledger: Ledger,
+        make_executor: Callable[[], Executor],
+        *,
+        progress: Progress,
+        fresh_since: str = "",
     ) -> None:
         self.ledger = ledger
         self._make_executor, self._executor = make_executor, None
@@ -100,15 +109,13 @@ class Campaign:
         going = [job for job in jobs if not job.done]
         for job in going:
             job.advance(None)
-        while going := [job for job in going if not job.done]:
-            self._measure_all(going)
-            for job in going:
-                failed = next((f for arm in job.asked if (f := self._failed.get(digest_of(arm)))), None)
-                if failed is not None:
-                    job.fail(failed)
-                else:
-                    job.advance([self._known[digest_of(arm)] for arm in job.asked])
-        self._progress.close()
+        try:
+            while going := [job for job in going if not job.done]:
+                self._measure_all(going)
+                for job in going:
+                    self._answer(job)
+        finally:
+            self._progress.close()
 
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
@@ -117,13 +124,24 @@ class Campaign:
             return None
         return stored
 
+    def _answer(self, job: Job) -> None:
+        failed = next((f for arm in job.asked if (f := self._failed.get(digest_of(arm)))), None)
+        if failed is not None:
+            job.fail(failed)
+        else:
+            job.advance([self._known[digest_of(arm)] for arm in job.asked])
+
     def _measure_all(self, jobs: list[Job]) -> None:
         wanted = {digest_of(arm): arm for job in jobs for arm in job.asked}
         missing: list[Arm] = []
         for digest, arm in wanted.items():
             if digest in self._known or digest in self._failed:
                 continue
-            stored = self.look_up(arm)
+            try:
+                stored = self.look_up(arm)
+            except LedgerError as error:
+                self._failed[digest] = error
+                continue
             if stored is None:
                 missing.append(arm)
             else:

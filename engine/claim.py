@@ -237,7 +237,9 @@ def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
     if ruling is Ruling.INCONCLUSIVE:
         region = criterion.region
         needed = n_to_decide(estimate, [edge for edge in (region.low, region.high) if math.isfinite(edge)])
-        sentence += f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
+        sentence += (
+            f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
+        )
     return Finding(criterion=criterion, estimate=estimate, ruling=ruling, sentence=sentence + ".")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.blocks import Invertible
+from engine.blocks import Invertible, embedding_weight
 from engine.codec import Codec, find_round_trip_misses
 from engine.descent import Leaver, Plan, Problem, Trace, TuningObserver, descend
 from engine.measurement import (
@@ -81,9 +81,7 @@ def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack
     bound = None
     if settings.protocol.bound == "shift":
         bound = _shift_bounds(settings, units, stack, target, lengths)
-    return Posed(
-        units=units, ids=ids, target=target, start=start, lengths=lengths, positions=positions, bound=bound
-    )
+    return Posed(units=units, ids=ids, target=target, start=start, lengths=lengths, positions=positions, bound=bound)
 
 
 def encode(settings: DescentSettings, prompt: str, shelf: Shelf) -> tuple[int, ...]:
@@ -289,7 +287,7 @@ def measure_pseudo_inverse(arm: PseudoInverseArm, shelf: Shelf) -> PseudoInverse
     """The embedding matrix, or a random one of known rank, in float64."""
     if arm.matrix == "embedding":
         model = shelf.model(arm.subject, "float32", arm.device)
-        weight = model.get_input_embeddings().weight.double()
+        weight = embedding_weight(model).double()
         return compare_with_ridge(weight, expected_rank=weight.shape[1], noise=generator("norm", 0))
     shape, rank, seed = (part.split(":")[-1].split("=")[-1] for part in arm.matrix.removeprefix("random:").split(":"))
     rows, columns = map(int, shape.split("x"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class Ledger:
             ) from error
 
     @contextmanager
-    def claim_arm(self, arm: Arm) -> Iterator[None]:
+    def claim_arm(self, arm: Arm) -> Generator[None, None, None]:
         """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
         with FileLock(self._locks / f"{digest_of(arm)}.lock"):
             yield
@@ -101,9 +101,14 @@ class Ledger:
         return self._measurements / digest[:2] / f"{digest}.json"
 
     def _set_aside(self, path: Path, reason: str) -> None:
-        self._aside.mkdir(exist_ok=True)
-        number = sum(1 for _ in self._aside.glob(f"{path.stem}.*"))
-        os.replace(path, self._aside / f"{path.stem}.{number}.{reason}.json")
+        try:
+            self._aside.mkdir(exist_ok=True)
+            number = sum(1 for _ in self._aside.glob(f"{path.stem}.*"))
+            os.replace(path, self._aside / f"{path.stem}.{number}.{reason}.json")
+        except FileNotFoundError:
+            return  # another worker has set it aside
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
 
 class _Untrusted(Exception):

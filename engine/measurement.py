@@ -289,12 +289,14 @@ def digest_of(arm: Arm) -> str:
     return _sha256({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, real: bool = False) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+        held = {f.name: (getattr(value, f.name), "float" in str(f.type)) for f in fields(value)}
+        return {"type": type(value).__name__, **{name: _plain(v, real=real) for name, (v, real) in held.items()}}
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+        return [_plain(v, real=real) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    # 1 equals 1.0 and -0.0 equals 0.0, so their digests must be equal too.
+    return float(value) + 0.0 if real and isinstance(value, int | float) else value
 
 
 def _sha256(value: Any) -> str:

@@ -73,7 +73,13 @@ def add_options(group: pytest.OptionGroup) -> None:
     """Declare the options. Defaults are those of a bare `pytest claims`."""
     option = group.addoption
     option("--effort", default="standard", help=f"{', '.join(EFFORTS)} (default: standard)")
-    option("--subject", action="append", default=[], metavar="ID", help="a subject's id or local:PATH; repeatable")
+    option(
+        "--subject",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a subject's id or local:PATH; repeatable",
+    )
     option("--protocol", action="append", default=[], help=f"{', '.join(PROTOCOLS)}; repeatable")
     option("--prompt", action="append", default=[], metavar="TEXT", help="a prompt of your own; repeatable")
     option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
@@ -137,7 +143,12 @@ def _device(name: str) -> str:
         raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise _wrong("--device", repr(name), f"one of {count} CUDA devices", "install a CUDA build of torch, or use cpu")
+        raise _wrong(
+            "--device",
+            repr(name),
+            f"one of {count} CUDA devices",
+            "install a CUDA build of torch, or use cpu",
+        )
     return name
 
 

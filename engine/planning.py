@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.campaign import Campaign, Job, label
@@ -79,9 +79,8 @@ def _nominal(arm: TuningArm) -> Measurement:
     )
 
 
-def print_plan(plan: Sequence[PlannedArm], write: object) -> None:
+def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None]) -> None:
     """The plan as lines of text: every arm, then the sums."""
-    assert callable(write)
     for planned in plan:
         state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
         write(
@@ -95,7 +94,9 @@ def print_plan(plan: Sequence[PlannedArm], write: object) -> None:
     memory = max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
     write(f"round one: {first} arms; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
-    write(f"estimated: {duration(seconds)} if nothing stops early, {duration(worst)} if every grid is widened to its end")
+    write(
+        f"estimated: {duration(seconds)} if nothing stops early, {duration(worst)} if every grid is widened to its end"
+    )
     write(f"memory: about {memory / 2**30:.1f} GiB for the largest arm; nothing was run")
 
 

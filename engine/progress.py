@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,11 +16,21 @@ QUIET_INTERVAL_S = 20.0
 """Between two lines where the output is no terminal, such as a CI log."""
 
 
+class _Lines:
+    """Standard error for a log: each state of the bar on a line of its own."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text.replace("\r", "\n"))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 class Bar:
     """One bar a session; its length is the expected seconds of the arms asked for so far."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._done, self._all = 0, 0
 
     def expect(self, arms: Sequence[Arm]) -> None:
@@ -31,7 +42,7 @@ class Bar:
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
                 total=seconds,
-                file=sys.stderr,
+                file=sys.stderr if terminal else _Lines(),
                 bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
                 mininterval=0.2 if terminal else QUIET_INTERVAL_S,
                 maxinterval=0.2 if terminal else QUIET_INTERVAL_S,
@@ -48,7 +59,8 @@ class Bar:
         self._done += 1
         if self._bar is not None:
             self._describe()
-            self._bar.update(estimate_cost(arm).seconds)
+            # A sum of floats may pass the total by a rounding.
+            self._bar.update(min(estimate_cost(arm).seconds, self._bar.total - self._bar.n))
 
     def close(self) -> None:
         if self._bar is not None:

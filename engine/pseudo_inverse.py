@@ -84,5 +84,6 @@ def _largest_norm_ratio(weight: Tensor, pseudo_inverse: Tensor, noise: torch.Gen
     drawn = torch.randn(solutions.shape, generator=noise, dtype=torch.float64).to(weight.device)
     null = drawn - (drawn @ weight) @ pseudo_inverse
     norms = solutions.norm(dim=-1)
-    moved = (solutions + null * (norms / null.norm(dim=-1))[:, None]).norm(dim=-1)
-    return float(torch.maximum(norms, norms / moved).max())
+    moved = (solutions + null * (norms / null.norm(dim=-1).clamp_min(1e-300))[:, None]).norm(dim=-1)
+    # A zero row has the zero solution, which no other can undercut.
+    return float(torch.maximum(norms, torch.where(moved > 0, norms / moved, 0.0)).max())

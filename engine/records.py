@@ -133,8 +133,12 @@ def write_records(records: list[Record], path: Path) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise LedgerError(
-            explain(who="report", got=f"{path.parent}: {error.strerror}", expected="a folder that can be written",
-                    remedy="choose another with --report-dir")
+            explain(
+                who="report",
+                got=f"{path.parent}: {error.strerror}",
+                expected="a folder that can be written",
+                remedy="choose another with --report-dir",
+            )
         ) from error
 
 
@@ -145,11 +149,19 @@ def read_records(path: Path) -> list[Record]:
         return [RECORD.validate_json(line) for line in lines if line.strip()]
     except OSError as error:
         raise LedgerError(
-            explain(who="records", got=f"{path}: {error.strerror}", expected="a records.jsonl file",
-                    remedy="run pytest claims first")
+            explain(
+                who="records",
+                got=f"{path}: {error.strerror}",
+                expected="a records.jsonl file",
+                remedy="run pytest claims first",
+            )
         ) from error
     except ValidationError as error:
         raise LedgerError(
-            explain(who="records", got=f"{path} with {error.error_count()} unreadable fields",
-                    expected=f"records of schema {SCHEMA}", remedy="render with the version that wrote it")
+            explain(
+                who="records",
+                got=f"{path} with {error.error_count()} unreadable fields",
+                expected=f"records of schema {SCHEMA}",
+                remedy="render with the version that wrote it",
+            )
         ) from error

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.blocks import BlockStack, FullyConnected, Invertible
+from engine.blocks import BlockStack, FullyConnected, Invertible, embedding_weight
 from engine.codec import Codec
 from engine.errors import SubjectError, explain
 from engine.measurement import DescentSettings, Stack
 from engine.subjects import find_subject
-
 
 T = TypeVar("T")
 
@@ -60,7 +59,7 @@ class Shelf:
 
     def codec(self, subject: str, dtype: str, device: str) -> Codec:
         def factorize() -> Codec:
-            return Codec(self.model(subject, dtype, device).get_input_embeddings().weight)
+            return Codec(embedding_weight(self.model(subject, dtype, device)))
 
         return self._codecs.get((subject, dtype, device), factorize)
 

@@ -88,7 +88,16 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
 def reproduce(item: Item, choices: Choices) -> str:
     """The command that runs this item again."""
     trial = item.trial
-    words = ["pytest", "claims", "-k", item.claim.id.lower(), "--subject", trial.subject.id, "--effort", trial.effort]
+    words = [
+        "pytest",
+        "claims",
+        "-k",
+        item.claim.id.lower(),
+        "--subject",
+        trial.subject.id,
+        "--effort",
+        trial.effort,
+    ]
     if trial.protocol != DIRECT:
         words += ["--protocol", trial.protocol.name]
     for prompt in trial.prompts:

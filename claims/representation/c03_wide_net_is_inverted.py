@@ -16,20 +16,24 @@ from engine import (
 )
 
 WIDE = Sample(
-    stack=SentenceNet(tokens=5), iterations=100, read_at="N", first_tokens=5, snapshots=(0, 20, 40, 45, 50, 60)
+    stack=SentenceNet(tokens=5),
+    iterations=100,
+    read_at="N",
+    first_tokens=5,
+    snapshots=(0, 20, 40, 45, 50, 60),
 )
 
 CLAIM = Claim(
     id="C03",
     section="Sentence Representation with Language Models",
-    sentence="A fully connected net that widens a five-token sentence is inverted exactly, from noise, within 100 steps.",
+    sentence="A fully connected net that widens a five-token sentence is inverted exactly, from noise, in 100 steps.",
     estimand="share of units whose five tokens are all decoded at step 100",
     document="exact after 60 steps, for one sentence",
     procedure=ExactRate(samples=(("wide", WIDE),)),
     criteria=(AtLeast("exact rate (wide)", 0.8, because="the document calls the net successfully inverted"),),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
-    units=Units(standard=36),
+    units=Units(smoke=0, standard=36),
     notes=("The first five tokens of each prompt, since the document's net has five inputs.",),
     pilot_seen=True,
 )

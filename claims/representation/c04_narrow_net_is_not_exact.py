@@ -17,32 +17,52 @@ from engine import (
 )
 
 WIDE = Sample(
-    stack=SentenceNet(tokens=5), iterations=100, read_at="N", first_tokens=5, snapshots=(0, 20, 40, 45, 50, 60)
+    stack=SentenceNet(tokens=5),
+    iterations=100,
+    read_at="N",
+    first_tokens=5,
+    snapshots=(0, 20, 40, 45, 50, 60),
 )
 NARROW = Sample(
-    stack=SentenceNet(tokens=5, narrow=True), iterations=100, read_at="N", first_tokens=5, snapshots=(0, 20, 60)
+    stack=SentenceNet(tokens=5, narrow=True),
+    iterations=100,
+    read_at="N",
+    first_tokens=5,
+    snapshots=(0, 20, 60),
 )
 LONGER = Sample(
-    stack=SentenceNet(tokens=5, narrow=True), iterations=1000, read_at="N", first_tokens=5, snapshots=(0, 100, 300)
+    stack=SentenceNet(tokens=5, narrow=True),
+    iterations=1000,
+    read_at="N",
+    first_tokens=5,
+    snapshots=(0, 100, 300),
 )
 
 CLAIM = Claim(
     id="C04",
     section="Sentence Representation with Language Models",
     sentence="With its output narrowed to the input's size, the net's inversions are typically not exact copies.",
-    estimand="share of units decoded exactly at N = 100 and at N = 1000, and that of the wide net minus the narrow one's",
+    estimand="share of units decoded exactly at N = 100 and at N = 1000; the wide net's minus the narrow one's",
     document="two examples, both inexact",
     procedure=ExactBelow(
-        better=("wide", WIDE), lesser=("narrow", NARROW), longer=("narrow, N = 1000", LONGER), longer_units=12
+        better=("wide", WIDE),
+        lesser=("narrow", NARROW),
+        longer=("narrow, N = 1000", LONGER),
+        longer_units=Units(smoke=0, standard=12),
+        longer_at_standard=(SMOLLM2,),
     ),
     criteria=(
         AtMost("exact rate (narrow)", 0.5, because="'typically not' is at most half"),
-        AtMost("exact rate (narrow, N = 1000)", 0.5, because="the document gives no N; a longer descent is shown too"),
+        AtMost(
+            "exact rate (narrow, N = 1000)",
+            0.5,
+            because="the document gives no N; a longer descent is shown too",
+        ),
         Above("wide − narrow", 0, because="narrowing is what makes the difference"),
     ),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
-    units=Units(standard=36),
+    units=Units(smoke=0, standard=36),
     pilot_seen=True,
 )
 

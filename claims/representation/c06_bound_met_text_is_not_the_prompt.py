@@ -33,7 +33,7 @@ CLAIM = Claim(
     ),
     subjects=(GPT2_UNTRAINED, SMOLLM2, SMOLLM2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
-    units=Units(standard=36),
+    units=Units(smoke=1, standard=36),
     notes=(
         "The document does not say whether this block is trained, so both are run.",
         "A shift of σ = 1/20 is larger than the whole signal of an untrained embedding (std 0.02) and smaller than a "

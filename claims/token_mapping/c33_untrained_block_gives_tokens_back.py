@@ -1,6 +1,17 @@
 """C33, the central one: an untrained block gives its tokens back, a trained one does not."""
 
-from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, AtLeast, Claim, CompareRecovery, Sample, Stack, Verdict
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SMOLLM2,
+    AtLeast,
+    Claim,
+    CompareRecovery,
+    Sample,
+    Stack,
+    Verdict,
+)
 
 SNAPSHOTS = (0, 30, 100, 300)
 BLOCK = Stack(blocks=1)
@@ -13,7 +24,10 @@ CLAIM = Claim(
     estimand="recovery at N = 1000 of the untrained block minus the trained block's, paired by prompt and start",
     document="shown by examples",
     procedure=CompareRecovery(
-        more=("untrained", Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS)),
+        more=(
+            "untrained",
+            Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS),
+        ),
         less=("trained", Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
     ),
     criteria=(AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),

@@ -1,6 +1,19 @@
 """C11: through one block and the head, a trained model needs on the order of a hundred times the iterations."""
 
-from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, Above, AtLeast, Claim, CompareHits, Sample, Stack, Verdict
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SMOLLM2,
+    Above,
+    AtLeast,
+    Claim,
+    CompareHits,
+    Sample,
+    Stack,
+    Units,
+    Verdict,
+)
 
 HEAD = Stack(blocks=1, head=True)
 
@@ -23,6 +36,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
+    units=Units(smoke=0),
     notes=(
         "Under the page's protocol the bound asks less of the untrained model: a shift of 1/20 is larger than its "
         "whole embedding. The controlled protocol gives both arms the same share of their start distance to go.",

@@ -1,13 +1,13 @@
 """C16: removing the language-model head cuts the iterations more than a hundredfold."""
 
-from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, Above, Claim, CompareHits, Sample, Stack, Verdict
+from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, Above, Claim, CompareHits, Sample, Stack, Units, Verdict
 
 CLAIM = Claim(
     id="C16",
     section="Language models become less trainable as they are trained",
     sentence="Without the language-model head, one trained block's output comes within the shift bound in less than a "
     "hundredth of the iterations: the head is a gradient bottleneck.",
-    estimand="ratio of the median iterations to the bound, with the head over without, each with its own tuned step size",
+    estimand="ratio of the median iterations to the bound, with the head over without, the step size tuned for each",
     document="a factor of more than 100",
     procedure=CompareHits(
         slow=Sample(stack=Stack(blocks=1, head=True), iterations=1000),
@@ -21,6 +21,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
+    units=Units(smoke=0),
     notes=(
         "The bound is taken at the output that is inverted, so with and without head it is not the same distance.",
         "The direction agrees with 'Lost in Backpropagation' (arXiv 2603.10145), which measures it in training.",

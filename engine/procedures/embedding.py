@@ -56,7 +56,11 @@ class RoundTrip:
             tables=(
                 _count_table(labels, results),
                 _failure_table("Tokens that do not come back", labels, [r.failures for r in results]),
-                _failure_table("Apart: ids whose own text encodes to other ids", labels, [r.failures_apart for r in results]),
+                _failure_table(
+                    "Apart: ids whose own text encodes to other ids",
+                    labels,
+                    [r.failures_apart for r in results],
+                ),
             ),
             settings={"scope": "exhaustive", "dtype": trial.dtype, "device": trial.device},
             measurements=tuple(measurements),
@@ -66,19 +70,35 @@ class RoundTrip:
 def _count_table(labels: list[int | None], results: list[RoundTripResult]) -> Table:
     return Table(
         title="Ids counted",
-        columns=("model seed", "vocabulary", "tried", "not recovered", "apart", "of these not recovered", "special"),
+        columns=(
+            "model seed",
+            "vocabulary",
+            "tried",
+            "not recovered",
+            "apart",
+            "of these not recovered",
+            "special",
+        ),
         rows=tuple(
             (label, r.vocab, r.tried, len(r.failures), r.apart, len(r.failures_apart), r.special)
             for label, r in zip(labels, results, strict=True)
         ),
-        note="Row i can only lose to a row of larger leverage, so each row is compared with those before it in that order.",
+        note="Row i can only lose to a row of larger leverage: each is compared with those before it in that order.",
     )
 
 
 def _failure_table(title: str, labels: list[int | None], failures: list[tuple[TokenFailure, ...]]) -> Table:
     return Table(
         title=title,
-        columns=("model seed", "id", "token", "decoded as id", "decoded as", "leverage", "leverage of the winner"),
+        columns=(
+            "model seed",
+            "id",
+            "token",
+            "decoded as id",
+            "decoded as",
+            "leverage",
+            "leverage of the winner",
+        ),
         rows=tuple(
             (label, f.id, f.text, f.winner, f.winner_text, f.leverage, f.winner_leverage)
             for label, some in zip(labels, failures, strict=True)
@@ -106,10 +126,8 @@ class CompareInverses:
             for name in RANDOM_MATRICES
         ]
         measurements = yield arms
-        named = [
-            (f"embedding, model seed {seed}" if seed is not None else "embedding", m)
-            for (seed, _), m in zip(drawn, measurements, strict=False)
-        ] + list(zip(RANDOM_MATRICES, measurements[len(drawn) :], strict=True))
+        embeddings = [f"embedding, model seed {seed}" if seed is not None else "embedding" for seed, _ in drawn]
+        named = list(zip((*embeddings, *RANDOM_MATRICES), measurements, strict=True))
         results = [_result(m) for m in measurements]
         worst = max(r.difference / r.tolerance for r in results)
         ranks = min(r.rank / r.columns for r in results[: len(drawn)])
@@ -135,19 +153,38 @@ def _result(measurement: Measurement) -> PseudoInverseResult:
 
 def _exact(name: str, value: float, matrices: int) -> Estimate:
     return Estimate(
-        name=name, value=value, low=value, high=value, n=matrices, counts="matrices", method="exact", scale="exact"
+        name=name,
+        value=value,
+        low=value,
+        high=value,
+        n=matrices,
+        counts="matrices",
+        method="exact",
+        scale="exact",
     )
 
 
 def _inverse_table(named: list[tuple[str, PseudoInverseResult]]) -> Table:
     return Table(
         title="Two pseudo-inverses",
-        columns=("matrix", "rows", "columns", "rank", "cond", "difference", "tolerance", "norm / other solutions")
-        + ("difference of the largest α", "of the smallest α"),
+        columns=(
+            "matrix",
+            "rows",
+            "columns",
+            "rank",
+            "cond",
+            "difference",
+            "tolerance",
+            "norm / other solutions",
+            "difference of the largest α",
+            "of the smallest α",
+        ),
         rows=tuple(
-            (name, r.rows, r.columns, r.rank, r.condition, r.difference, r.tolerance, r.excess_norm)
-            + (r.ridge[0][1], r.ridge[-1][1])
+            (
+                *(name, r.rows, r.columns, r.rank, r.condition, r.difference, r.tolerance, r.excess_norm),
+                *(r.ridge[0][1], r.ridge[-1][1]),
+            )
             for name, r in named
         ),
-        note="The ridge solutions themselves are still off by the last two columns; their limit is the column 'difference'.",
+        note="Ridge solutions are still off by the last two columns; their limit by the column 'difference'.",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.measurement import describe
-from engine.procedures.base import Drawn, Evidence, Rounds, Sample, Trial, draw, in_step, settings_of
+from engine.procedures.base import Evidence, Rounds, Trial, in_step
+from engine.procedures.samples import Drawn, Sample, draw, settings_of
 from engine.records import Table
 from engine.statistics import HitTimes, median_hit, median_ratio, proportion
 
@@ -70,15 +71,19 @@ def hit_table(named: tuple[tuple[str, Drawn], ...]) -> Table:
 def run_table(named: tuple[tuple[str, Drawn], ...]) -> Table:
     """Every run: where it started, what counted as close, where it ended."""
     rows = tuple(
-        (name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at)
-        + (run.start_distance, run.bound, run.final_distance, run.recovery)
+        (
+            *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at),
+            *(run.start_distance, run.bound, run.final_distance, run.recovery),
+        )
         for name, drawn in named
         for run, seed in zip(drawn.runs, drawn.clusters, strict=True)
     )
     return Table(
         title="Runs",
-        columns=("arm", "prompt", "start seed", "model seed", "hit", "stop", "ended at")
-        + ("start distance", "bound", "final distance", "recovery at the end"),
+        columns=(
+            *("arm", "prompt", "start seed", "model seed", "hit", "stop", "ended at"),
+            *("start distance", "bound", "final distance", "recovery at the end"),
+        ),
         rows=rows,
     )
 
@@ -89,8 +94,10 @@ def tuning_table(named: tuple[tuple[str, Drawn], ...]) -> Table:
         title="Tuning of the step size η",
         columns=("arm", "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped"),
         rows=tuple(
-            (name, o.step, "chosen" if o.step == drawn.tuned.step else "", sum(h is not None for h in o.hits))
-            + (min((h for h in o.hits if h is not None), default=None), o.median_distance)
+            (
+                *(name, o.step, "chosen" if o.step == drawn.tuned.step else "", sum(h is not None for h in o.hits)),
+                *(min((h for h in o.hits if h is not None), default=None), o.median_distance),
+            )
             for name, drawn in named
             for o in drawn.tuned.outcomes
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from engine.effort import Units
 from engine.measurement import InversionRun
-from engine.procedures.base import Drawn, Evidence, Rounds, Sample, Trial, draw, in_step
+from engine.procedures.base import Evidence, Rounds, Trial, in_step
 from engine.procedures.hits import hit_table, run_table, settings_in_words, tuning_table
+from engine.procedures.samples import Drawn, Sample, draw
 from engine.records import Table
 from engine.statistics import Estimate, paired_mean, proportion
 
@@ -19,7 +21,7 @@ class ExactRate:
     """Share of units recovered exactly at each sample's N, and of units that hit by then.
 
     samples: name → sample, all read at N. Gives 'exact rate (name)' and 'hit rate (name)' for each.
-    Rates are over units whose ceiling is 1: no descent recovers a token that the codec itself cannot give back.
+    Exact rates are over units whose ceiling is 1: no descent recovers a token that the codec itself cannot give back.
     """
 
     samples: tuple[tuple[str, Sample], ...]
@@ -38,22 +40,25 @@ class ExactBelow:
     """Exact rates of a lesser arm, and whether they lie below a better one's.
 
     Gives 'exact rate (name)' for every lesser sample and 'better − lesser' for the first, paired by unit over units
-    whose ceiling is 1 in both. A lesser sample may have fewer units (its own `Units`) where it is long.
+    whose ceiling is 1 in both. The longer sample has units of its own, and below full effort it is run only on the
+    subjects that are small enough for it.
     """
 
     better: tuple[str, Sample]
     lesser: tuple[str, Sample]
     longer: tuple[str, Sample]
-    longer_units: int
+    longer_units: Units
+    longer_at_standard: tuple[str, ...]
 
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
         tasks = [draw(trial, self.better[1]), draw(trial, self.lesser[1])]
         names = [self.better[0], self.lesser[0]]
-        if trial.effort != "smoke":
-            fewer = replace(trial.units, standard=self.longer_units)
-            tasks.append(draw(replace(trial, units=fewer), self.longer[1]))
+        longer = replace(trial, units=self.longer_units)
+        affordable = trial.effort == "full" or trial.subject.id in self.longer_at_standard
+        if affordable and longer.count():
+            tasks.append(draw(longer, self.longer[1]))
             names.append(self.longer[0])
         drawn = yield from in_step(*tasks)
         named = tuple(zip(names, drawn, strict=True))
@@ -81,10 +86,9 @@ def _is_exact(run: InversionRun) -> float:
     return float(run.exact)
 
 
-def _paired(name: str, more: Drawn, less: Drawn, value: object) -> Estimate:
-    assert callable(value)
+def _paired(name: str, more: Drawn, less: Drawn, value: Callable[[InversionRun], float]) -> Estimate:
     pairs = [
-        (float(value(a)) - float(value(b)), seeds)
+        (value(a) - value(b), seeds)
         for a, b, seeds in zip(more.runs, less.runs, zip(more.clusters, less.clusters, strict=True), strict=True)
         if a.ceiling == 1 and b.ceiling == 1
     ]
@@ -137,7 +141,9 @@ def recovery_table(named: Named) -> Table:
             final = [run.recovery for run in runs]
             rows.append((name, drawn.sample.iterations, _mean(final), _mean([r == 1 for r in final]), len(runs)))
     return Table(
-        title="Recovery by iteration", columns=("arm", "iteration", "mean recovery", "exact rate", "n"), rows=tuple(rows)
+        title="Recovery by iteration",
+        columns=("arm", "iteration", "mean recovery", "exact rate", "n"),
+        rows=tuple(rows),
     )
 
 

@@ -18,9 +18,9 @@ def powers_of_two(low: int, high: int) -> tuple[float, ...]:
     return tuple(2.0**k for k in range(low, high + 1))
 
 
-HEAD_GRID = powers_of_two(-12, -6)
-OPEN_GRID = powers_of_two(-10, -4)
-NET_GRID = powers_of_two(-6, 0)
+HEAD_GRID = powers_of_two(-18, -8)
+OPEN_GRID = powers_of_two(-13, -4)
+NET_GRID = powers_of_two(-8, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Tune
     """
     outcomes: dict[float, StepOutcome] = {}
     measurements: list[Measurement] = []
-    for _ in range(LARGEST_EXTENSIONS + 1):
+    while True:
         (measurement,) = yield [arm]
         result = measurement.result
         assert isinstance(result, TuningResult)
@@ -54,16 +54,15 @@ def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Tune
         best = min(outcomes.values(), key=lambda outcome: _rank(outcome, arm))
         median = _median(best, arm)
         steps = _beyond(best.step, outcomes)
-        if not steps:
-            break
+        if not steps or len(measurements) > LARGEST_EXTENSIONS:
+            return Tuned(
+                step=best.step,
+                median=median,
+                outcomes=tuple(outcomes[step] for step in sorted(outcomes)),
+                measurements=tuple(measurements),
+            )
         horizon = arm.settings.iterations if math.isinf(median) else max(1, int(median))
         arm = replace(arm, steps=steps, horizon=horizon, batch=len(arm.units) * len(steps))
-    return Tuned(
-        step=best.step,
-        median=median,
-        outcomes=tuple(outcomes[step] for step in sorted(outcomes)),
-        measurements=tuple(measurements),
-    )
 
 
 def _median(outcome: StepOutcome, arm: TuningArm) -> float:

@@ -29,9 +29,7 @@ _WHISKER = Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="
 _CAP = Markup('<line class="whisker" x1="{0:.2f}%" x2="{0:.2f}%" y1="{1}" y2="{2}"/>')
 _DOT = Markup('<circle class="dot" cx="{:.2f}%" cy="{}" r="{}"/>')
 _ARROW = Markup('<svg class="arrow" x="{:.2f}%" y="{}"><path d="{}"/></svg>')
-_TICK = Markup(
-    '<line class="axis" x1="{0:.2f}%" x2="{0:.2f}%" y1="38" y2="42"/><text x="{0:.2f}%" y="55">{1}</text>'
-)
+_TICK = Markup('<line class="axis" x1="{0:.2f}%" x2="{0:.2f}%" y1="38" y2="42"/><text x="{0:.2f}%" y="55">{1}</text>')
 _AXIS = Markup('<line class="axis" x1="0%" x2="100%" y1="38" y2="38"/>')
 _FRAME = Markup('<svg class="picture {}" role="img" aria-label="{}" width="100%" height="{}">{}</svg>')
 

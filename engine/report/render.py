@@ -51,9 +51,7 @@ _MARKDOWN_HEAD = (
 )
 
 
-def render(
-    records: Sequence[Record], *, title: str, rendered_at: str, previous: Sequence[Record] = ()
-) -> str:
+def render(records: Sequence[Record], *, title: str, rendered_at: str, previous: Sequence[Record] = ()) -> str:
     """One self-contained page: equal records give equal bytes, in whatever order they come.
 
     rendered_at: the date to print; no clock is read. previous: an earlier run to compare with.

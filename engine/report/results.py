@@ -19,9 +19,7 @@ def finish_session(records: Sequence[Record], folder: Path, rendered_at: str, te
     ordered = sorted(records, key=lambda r: (r.claim, TIERS.index(r.tier), r.subject, r.protocol))
     terminal.section("verdicts")
     shown = [record for record in ordered if record.outcome != "skipped"]
-    widths = [
-        max((len(getattr(r, name)) for r in shown), default=0) for name in ("claim", "subject", "protocol")
-    ]
+    widths = [max((len(getattr(r, name)) for r in shown), default=0) for name in ("claim", "subject", "protocol")]
     for record in shown:
         names = (record.claim, record.subject, record.protocol)
         place = "  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))
@@ -32,9 +30,7 @@ def finish_session(records: Sequence[Record], folder: Path, rendered_at: str, te
         terminal.write_line(f"  {headline(record)}")
     skipped = len(ordered) - len(shown)
     if skipped:
-        terminal.write_line(
-            f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)"
-        )
+        terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")
     try:
         terminal.write_line(f"report: {write_report(ordered, folder, rendered_at=rendered_at)}")
     except EngineError as error:

@@ -157,9 +157,7 @@ def arrange_claims(records: Sequence[Record], previous: Sequence[Record] = ()) -
     return tuple(_arrange_claim(group, anchors, before) for group in groups.values())
 
 
-def _arrange_claim(
-    group: Sequence[Record], anchors: _Anchors, before: dict[tuple[str, str, str], Record]
-) -> ClaimView:
+def _arrange_claim(group: Sequence[Record], anchors: _Anchors, before: dict[tuple[str, str, str], Record]) -> ClaimView:
     # One axis per estimate for all items of a claim: drawings that stand above each other can be compared.
     by_estimate: dict[str, list[CriterionRecord]] = {}
     for criterion in (c for record in group for c in record.criteria):

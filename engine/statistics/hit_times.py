@@ -39,9 +39,7 @@ class HitTimes:
             raise _misdeclared(f"a cap of {self.cap}", "1 or more", "give every run an iteration")
         outside = [hit for hit in self.hits if hit is not None and not 0 <= hit <= self.cap]
         if outside:
-            raise _misdeclared(
-                f"a hit at {outside[0]}", f"0 to the cap {self.cap}", "pass None for a censored run"
-            )
+            raise _misdeclared(f"a hit at {outside[0]}", f"0 to the cap {self.cap}", "pass None for a censored run")
 
     @property
     def lost(self) -> int:
@@ -106,9 +104,7 @@ def median_ratio(
         low, high = (low, high) if math.isnan(value) else (min(low, value), max(high, value))
     drawn = "clusters, then pairs" if len(set(codes)) > 1 else "pairs"
     method = f"Kaplan–Meier median ratio, bootstrap over {drawn}{caveat}{_unreached(slow, fast)}"
-    return Estimate(
-        name=name, value=value, low=low, high=high, n=n, counts="pairs", method=method, scale="log"
-    )
+    return Estimate(name=name, value=value, low=low, high=high, n=n, counts="pairs", method=method, scale="log")
 
 
 def _weighted_medians(times: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -158,9 +154,7 @@ def _unreached(slow: HitTimes, fast: HitTimes) -> str:
 def _check_pairs(name: str, slow: HitTimes, fast: HitTimes) -> None:
     who = f"median_ratio {name}"
     if slow.cap != fast.cap:
-        raise _misdeclared(
-            f"caps {slow.cap} and {fast.cap}", "the same cap", "measure both arms to one cap", who
-        )
+        raise _misdeclared(f"caps {slow.cap} and {fast.cap}", "the same cap", "measure both arms to one cap", who)
     if len(slow.hits) != len(fast.hits):
         raise _misdeclared(
             f"{len(slow.hits)} slow and {len(fast.hits)} fast runs",

@@ -44,9 +44,7 @@ def paired_mean(
     else:
         low, high, method = _bootstrap_interval(values, codes, np.random.default_rng(seed), resamples)
         low, high = max(min(low, value), limits[0]), min(max(high, value), limits[1])
-    return Estimate(
-        name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="linear"
-    )
+    return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="linear")
 
 
 def _bootstrap_interval(

@@ -27,9 +27,7 @@ def proportion(
     value = float(outcomes.mean()) if n else math.nan
     low, high = wilson_interval(value, n / effect) if n else (0.0, 1.0)
     method = f"Wilson, design effect {effect:.1f}"
-    return Estimate(
-        name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="proportion"
-    )
+    return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="proportion")
 
 
 def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -> Estimate:

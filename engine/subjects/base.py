@@ -60,7 +60,7 @@ class Subject(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """What identifies the weights, without loading them: a hash, a revision, or a configuration and seed."""
+        """What identifies the weights, without loading them: hash, revision, or configuration and seed."""
 
     @abstractmethod
     def missing(self) -> str | None:

@@ -17,17 +17,19 @@ CATALOGUE: dict[str, Subject] = {
     for subject in (
         SMOLLM2,
         SMOLLM2_UNTRAINED,
-        *(hub for hub in HUB_SUBJECTS),
+        *HUB_SUBJECTS,
         *(hub.twin for hub in HUB_SUBJECTS),
     )
 }
-"""The named subjects. Beside them 'local:PATH' is any model on disk, and 'NAME-untrained:SEED' fixes a seed."""
+"""The named subjects. Beside them 'local:PATH' is any model on disk, 'NAME-untrained:SEED' a fixed seed."""
 
 
 def find_subject(name: str) -> Subject:
-    """The subject called `name`: of the catalogue, 'NAME-untrained:SEED', 'local:PATH' or 'local-untrained:PATH:SEED'.
+    """The subject called `name`.
 
-    Raises UsageError with the nearest names for an unknown one or a bad seed, SubjectError for a path without a model.
+    name: one of the catalogue's, 'NAME-untrained:SEED', 'local:PATH' or 'local-untrained:PATH:SEED'.
+    Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path where
+    there is no model.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]

@@ -1,7 +1,7 @@
 """What a GGUF file says of itself, read with bounds checked at every step.
 
-The usual reader trusts the counts in the file, so that one flipped bit can keep it busy for hours; this one reads
-nothing past the end. Source: the GGUF specification, versions 2 and 3, little-endian.
+The usual reader trusts the counts in the file, so that one flipped bit can keep it busy for hours; this one
+reads nothing past the end. Source: the GGUF specification, versions 2 and 3, little-endian.
 """
 
 from __future__ import annotations

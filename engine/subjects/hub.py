@@ -1,4 +1,4 @@
-"""Trained GPT-2 models of the Hugging Face hub, at pinned revisions, out of the hub's cache on this machine."""
+"""Trained GPT-2 models of the Hugging Face hub, at pinned revisions, from the hub's cache on this machine."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ class HubSubject(Subject):
         whole = (folder / "config.json").is_file() and has_tokenizer(folder)
         if whole and any((folder / name).is_file() for name in WEIGHT_FILES):
             return None
-        command = f"hf download {self.repository} --revision {self.revision}"
         # The repository holds the weights in half a dozen formats; one is enough.
-        return f"{self.id} is not in the hub's cache: {command} --include '*.json' --include '*.txt' --include model.safetensors"
+        formats = " ".join(f"--include '{pattern}'" for pattern in ("*.json", "*.txt", "model.safetensors"))
+        command = f"hf download {self.repository} --revision {self.revision} {formats}"
+        return f"{self.id} is not in the hub's cache: {command}"
 
     def config(self) -> PreTrainedConfig:
         self.require()
@@ -80,7 +81,7 @@ def _make(
     )
     return HubSubject(
         id=name,
-        note=f"{name}, trained; {blocks} GPT-2 blocks, d_model {d_model}, tied head; the hub's revision {revision[:8]}",
+        note=f"{name}, trained; {blocks} GPT-2 blocks, d_model {d_model}, tied head; revision {revision[:8]}",
         repository=f"openai-community/{name}",
         revision=revision,
         size=size,

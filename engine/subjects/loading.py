@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, redirect_stderr
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ LONGEST_CAUSE = 240
 
 
 @contextmanager
-def loading(who: str, *, expected: str, remedy: str) -> Iterator[None]:
+def loading(who: str, *, expected: str, remedy: str) -> Generator[None]:
     """Runs library code without its bars, logs and warnings; the global random state is as before at the end.
 
     Whatever the libraries raise becomes a SubjectError of one line, chained to its cause.
@@ -42,11 +43,11 @@ def loading(who: str, *, expected: str, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()
     try:
         # One of the library's bars asks no setting and writes to standard error whatever is set.
@@ -92,36 +93,47 @@ def load_weights(
     who: str,
     folder: Path,
     *,
-    family: str,
+    config: PreTrainedConfig,
     dtype: torch.dtype,
     attention: Attention = "sdpa",
     gguf_file: str | None = None,
 ) -> PreTrainedModel:
     """The model in `folder` (or in its `gguf_file`, de-quantized), every parameter from the file.
 
-    Raises SubjectError when a parameter is absent or left over: transformers would fill in random numbers.
+    Raises SubjectError when a parameter is absent, left over or of another shape: transformers would go on with
+    random numbers.
     """
-    options: dict[str, Any] = (
-        {"gguf_file": gguf_file, "quantization_config": _unpacking()} if gguf_file else {}
-    )
+    options: dict[str, Any] = {"gguf_file": gguf_file, "quantization_config": _unpacking()} if gguf_file else {}
     remedy = "fetch or save the model again"
     with loading(who, expected="weights that can be loaded", remedy=remedy):
-        model, report = model_class(family).from_pretrained(
+        loaded: Any = model_class(config.model_type).from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             attn_implementation=attention,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
             **{name: value for name, value in options.items() if value is not None},
         )
-        absent = sorted(report["missing_keys"])
-        # Buffers of older library versions are left over in sound files; parameters are not.
-        extra = sorted(key for key in report["unexpected_keys"] if key.endswith(".weight"))
-        if absent or extra:
-            got = f"no {absent[0]}" if absent else f"{extra[0]}, which the configuration has no place for"
+        model, report = loaded
+        misfit = _find_misfit(report)
+        if misfit is not None:
             expected = "weights that fit the configuration, all of them"
-            raise SubjectError(explain(who=who, got=got, expected=expected, remedy=remedy))
+            raise SubjectError(explain(who=who, got=misfit, expected=expected, remedy=remedy))
     return model
+
+
+def _find_misfit(report: Mapping[str, Iterable[Any]]) -> str | None:
+    """The first parameter, in the library's report on a load, that was not taken from the file as it is."""
+    for key in sorted(report["missing_keys"]):
+        return f"no {key}"
+    for key, stored, built in sorted(report["mismatched_keys"], key=str):
+        return f"{key} of shape {tuple(stored)} where the configuration has {tuple(built)}"
+    # Buffers of older library versions are left over in sound files; parameters are not.
+    for key in sorted(key for key in report["unexpected_keys"] if key.endswith(".weight")):
+        return f"{key}, which the configuration has no place for"
+    return None
 
 
 def _unpacking() -> Any:

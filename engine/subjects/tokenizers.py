@@ -66,9 +66,7 @@ def make_gpt2_tokenizer() -> PreTrainedTokenizerBase:
     vocab: dict[str, int] = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     lines = (folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()
     merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-    with loading(
-        "GPT-2 vocabulary", expected="a tokenizer", remedy="install a supported version of transformers"
-    ):
+    with loading("GPT-2 vocabulary", expected="a tokenizer", remedy="install a supported version of transformers"):
         return GPT2Tokenizer(vocab=vocab, merges=merges)  # pyright: ignore[reportArgumentType]
 
 
@@ -84,17 +82,13 @@ def read_tokenizer(
     if gguf_file is None and not has_tokenizer(folder):
         if config.model_type == "gpt2" and vocab == GPT2_VOCAB:
             return make_gpt2_tokenizer()
-        raise SubjectError(
-            explain(who=who, got="no tokenizer files", expected="tokenizer.json", remedy=remedy)
-        )
+        raise SubjectError(explain(who=who, got="no tokenizer files", expected="tokenizer.json", remedy=remedy))
     from transformers import AutoTokenizer
 
     options = {"gguf_file": gguf_file} if gguf_file else {}
     with loading(who, expected="a tokenizer that can be loaded", remedy=remedy):
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **options
-        )
-        # Added tokens (a padding token, say) often have no row of their own; the vocabulary's own must have one.
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+        # Added tokens (for padding, say) often have no row in the embedding; the vocabulary's own must.
         if tokenizer.vocab_size > vocab:
             got = f"a tokenizer of {tokenizer.vocab_size} ids"
             expected = f"at most the model's vocabulary of {vocab}"

@@ -6,6 +6,7 @@ whole, so that a reader never sees half of it, and one process unpacks while the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.errors import SubjectError
 from engine.subjects.files import hash_file
 
 MANIFEST = "manifest.json"
@@ -46,17 +48,19 @@ def keep(key: str, unpack: Callable[[Path], None]) -> Path | None:
             if not is_whole(entry):
                 _write(entry, unpack)
         return entry
-    except OSError as error:
+    except (OSError, SubjectError) as error:
         _log.warning("%s cannot be written (%s): every start unpacks the weights again", root, error)
         return None
 
 
 def set_aside(entry: Path) -> None:
-    """Move a damaged entry out of the way, to the same name with '.damaged'; an older one there is dropped."""
+    """Move a damaged entry out of the way, to its name with '.damaged'; an older one there is dropped."""
     aside = entry.with_name(entry.name + ".damaged")
     shutil.rmtree(aside, ignore_errors=True)
-    entry.replace(aside)
-    _log.warning("%s was damaged; it is now %s", entry, aside.name)
+    # Another process may have been faster.
+    with contextlib.suppress(OSError):
+        entry.replace(aside)
+        _log.warning("%s was damaged; it is now %s", entry, aside.name)
 
 
 def is_whole(entry: Path) -> bool:

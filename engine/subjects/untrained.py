@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**32 - 1
 
-ABOUT_FILES = frozenset({"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype"})
+ABOUT_FILES = frozenset(
+    {"transformers_version", "_name_or_path", "_model_name_or_path", "architectures", "dtype", "torch_dtype"}
+)
 """Entries of a configuration that say where it came from and how it was stored, not what is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedSubject(Subject):
-    """Random weights for a pattern. seed None is a name without a seed: it loads seed 0, and claims draw their own."""
+    """Random weights for a pattern.
+
+    seed: None in a name without one; it then loads seed 0, and claims draw seeds of their own.
+    size: the tier where it is known; None estimates it.
+    """
 
     stem: str
     size: Tier | None = None
@@ -87,7 +93,7 @@ class Gpt2Pattern:
 def draw_weights(
     who: str, config: PreTrainedConfig, *, seed: int, dtype: torch.dtype, attention: Attention = "sdpa"
 ) -> PreTrainedModel:
-    """A model whose weights the library's own rule draws from `seed`; the caller's random state stays as it was.
+    """A model whose weights the library's own rule draws from `seed`; the caller's random state is kept.
 
     Drawn in float32 whatever the dtype, so that one seed has the same weights in every dtype.
     """
@@ -139,6 +145,4 @@ def check_seed(who: str, seed: int) -> int:
 
 def _wrong_seed(who: str, got: str) -> str:
     expected = f"a whole number from 0 to {LARGEST_SEED}"
-    return explain(
-        who=f"subject {who}", got=f"the seed {got}", expected=expected, remedy=f"write {who}:0, for example"
-    )
+    return explain(who=f"subject {who}", got=f"the seed {got}", expected=expected, remedy=f"write {who}:0, for example")

@@ -23,9 +23,7 @@ PROVENANCE = Provenance(
 )
 
 
-def make_criterion(
-    text: str, estimate: tuple[str, Any, Any, Any], ruling: str, **changes: Any
-) -> CriterionRecord:
+def make_criterion(text: str, estimate: tuple[str, Any, Any, Any], ruling: str, **changes: Any) -> CriterionRecord:
     """A criterion 'name > bound' (or any text with `region`), held against (name, value, low, high)."""
     name, value, low, high = estimate
     region = changes.pop("region", (float(text.split()[-1]), INF))
@@ -50,16 +48,12 @@ def make_criterion(
     )
 
 
-def make_record(
-    claim: str, subject: str, protocol: str, outcome: str, ruling: str | None, **changes: Any
-) -> Record:
+def make_record(claim: str, subject: str, protocol: str, outcome: str, ruling: str | None, **changes: Any) -> Record:
     """An item of the claim; what `changes` does not name is plausible."""
     settings: dict[str, Any] = {
         **CLAIMS[claim],
         "subject": subject,
-        "subject_note": "trained, weights from the packaged file"
-        if "untrained" not in subject
-        else "random weights",
+        "subject_note": "trained, weights from the packaged file" if "untrained" not in subject else "random weights",
         "tier": "cpu",
         "effort": "standard",
         "sentence": "",
@@ -76,15 +70,11 @@ def make_record(
 _KM = {"method": "ratio of Kaplan–Meier medians, bootstrap over pairs", "counts": "pairs"}
 
 
-def _judge_head(
-    direction: tuple[Any, ...], magnitude: tuple[Any, ...], bound: float
-) -> tuple[CriterionRecord, ...]:
+def _judge_head(direction: tuple[Any, ...], magnitude: tuple[Any, ...], bound: float) -> tuple[CriterionRecord, ...]:
     (value, low, high, first), (_, _, _, second) = direction, magnitude
     name = ("iterations ratio", value, low, high)
     return (
-        make_criterion(
-            "iterations ratio > 1", name, first, role="direction", because="the claim’s direction", **_KM
-        ),
+        make_criterion("iterations ratio > 1", name, first, role="direction", because="the claim’s direction", **_KM),
         make_criterion(
             f"iterations ratio > {bound:g}",
             name,
@@ -120,9 +110,7 @@ def _recoveries() -> list[Record]:
                     **share,
                 ),
             ),
-            on_record=OnRecord(
-                ruling="refuted", date="2026-01-20", reason="one token loses to larger leverage"
-            ),
+            on_record=OnRecord(ruling="refuted", date="2026-01-20", reason="one token loses to larger leverage"),
             tables=(
                 Table(
                     title="Tokens that decode to another",
@@ -145,11 +133,7 @@ def _recoveries() -> list[Record]:
             "passed",
             "supported",
             sentence="Supported: share recovered 1 [1, 1] lies inside share recovered = 1.",
-            criteria=(
-                make_criterion(
-                    "share recovered = 1", ("share recovered", 1.0, 1.0, 1.0), "supported", **share
-                ),
-            ),
+            criteria=(make_criterion("share recovered = 1", ("share recovered", 1.0, 1.0, 1.0), "supported", **share),),
         ),
         *[
             make_record(
@@ -281,9 +265,7 @@ def _others() -> list[Record]:
                 because="the document’s figure",
             ),
         ),
-        on_record=OnRecord(
-            ruling="refuted", date="2026-01-20", reason="the best of 24 settings passes 3 with ease"
-        ),
+        on_record=OnRecord(ruling="refuted", date="2026-01-20", reason="the best of 24 settings passes 3 with ease"),
     )
     skip = {
         "sentence": needs,
@@ -297,9 +279,7 @@ def _others() -> list[Record]:
     crash = "RuntimeError: the loss became NaN in the first step\n  arm 0be2713c9d54, seed 3"
     return [
         base,
-        replace(
-            base, subject="fcnet", outcome="error", ruling=None, criteria=(), on_record=None, sentence=crash
-        ),
+        replace(base, subject="fcnet", outcome="error", ruling=None, criteria=(), on_record=None, sentence=crash),
         make_record("C28", "gpt2-xl", "page", "skipped", None, **skip),
         make_record("C28", "gpt2-xl", "script", "skipped", None, **skip),
         make_record("C28", "gpt2-xl", "controlled", "skipped", None, **skip),

@@ -53,9 +53,7 @@ def gpt2() -> Tokenizer:
     ],
     ids=["sky", "blue", "prompt"],
 )
-def test_the_documents_prompts_have_their_published_gpt2_ids(
-    gpt2: Tokenizer, text: str, ids: list[int]
-) -> None:
+def test_the_documents_prompts_have_their_published_gpt2_ids(gpt2: Tokenizer, text: str, ids: list[int]) -> None:
     assert text in DOCUMENT
     assert gpt2.encode(text).ids == ids
 
@@ -68,9 +66,7 @@ def test_each_set_has_its_fixed_count(fixed: FixedSet) -> None:
 @each_set
 def test_sentences_have_the_stated_length_for_gpt2(gpt2: Tokenizer, fixed: FixedSet) -> None:
     outside = {
-        text: n
-        for text in fixed.sentences
-        if not fixed.shortest <= (n := len(gpt2.encode(text).ids)) <= fixed.longest
+        text: n for text in fixed.sentences if not fixed.shortest <= (n := len(gpt2.encode(text).ids)) <= fixed.longest
     }
     assert outside == {}
 
@@ -121,9 +117,7 @@ def test_a_prompt_that_fits_is_accepted(count: int) -> None:
     ],
     ids=["empty", "blank", "one token", "fewer than needed", "past the context"],
 )
-def test_a_prompt_that_does_not_fit_is_refused_with_its_reason(
-    text: str, count: int, needs: int, message: str
-) -> None:
+def test_a_prompt_that_does_not_fit_is_refused_with_its_reason(text: str, count: int, needs: int, message: str) -> None:
     with pytest.raises(PromptError) as refusal:
         check_prompt(text, range(count), context=8, needs=needs, who="gpt2")
     assert str(refusal.value) == message

@@ -100,9 +100,7 @@ def test_the_numbers_of_a_record_are_readable_as_text() -> None:
     criterion = make_criterion(
         "gap > 2", ("gap", 0.123456, -7.5, 31337.0), "inconclusive", n=419, method="bootstrap 9999"
     )
-    record = make_record(
-        "C16", "gpt2", "page", "inconclusive", "inconclusive", criteria=(criterion,), cost_s=192.4
-    )
+    record = make_record("C16", "gpt2", "page", "inconclusive", "inconclusive", criteria=(criterion,), cost_s=192.4)
     text = Page(show([record])).text
     for number in (
         "0.1235",
@@ -244,9 +242,7 @@ def test_hostile_text_is_shown_and_does_not_act(outcome: str | None) -> None:
     record = make_hostile(HOSTILE)
     if outcome:
         record = replace(record, outcome=outcome)
-    html = render(
-        [record], title=HOSTILE, rendered_at=HOSTILE, previous=[replace(record, subject=HOSTILE * 2)]
-    )
+    html = render([record], title=HOSTILE, rendered_at=HOSTILE, previous=[replace(record, subject=HOSTILE * 2)])
     page = Page(html)
     assert not page.tags & {"script", "img"}
     assert not {a for a in page.attributes if a.startswith("on")}

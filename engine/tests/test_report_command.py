@@ -30,9 +30,7 @@ def provide_records() -> list[Record]:
 
 
 def test_the_table_has_a_row_per_item_and_no_cell_breaks_out(records: list[Record]) -> None:
-    lines = tabulate(
-        [*records, replace(records[0], claim="C99", statement="a|b\n<b>`x`</b> *y* [l](m)")]
-    ).splitlines()
+    lines = tabulate([*records, replace(records[0], claim="C99", statement="a|b\n<b>`x`</b> *y* [l](m)")]).splitlines()
     assert len(lines) == 2 + 17
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
     assert r"a\|b\\n&lt;b&gt;\`x\`&lt;/b&gt; \*y\* [l\](m)" in lines[-1]
@@ -41,9 +39,7 @@ def test_the_table_has_a_row_per_item_and_no_cell_breaks_out(records: list[Recor
 
 def test_a_folder_that_cannot_be_written_is_one_line(records: list[Record], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(
-        LedgerError, match=r"report: got .*, expected a folder that can be written; choose another"
-    ):
+    with pytest.raises(LedgerError, match=r"report: got .*, expected a folder that can be written; choose another"):
         write_report(records, tmp_path / "file" / "report", rendered_at="now")
     (tmp_path / "taken" / "index.html").mkdir(parents=True)
     with pytest.raises(LedgerError, match=r"index\.html"):
@@ -97,8 +93,6 @@ def test_a_report_is_made_where_torch_cannot_be_imported(records: list[Record], 
         f"sys.argv = {arguments!r}\n"
         "runpy.run_module('engine.report', run_name='__main__')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == show(records)

@@ -53,9 +53,7 @@ def test_a_markdown_cell_states_the_length_of_what_it_cuts() -> None:
         (1.23456e9, "1.235e9"),
     ],
 )
-def test_numbers_are_rounded_for_reading_but_never_to_a_rounder_number(
-    value: float | None, text: str
-) -> None:
+def test_numbers_are_rounded_for_reading_but_never_to_a_rounder_number(value: float | None, text: str) -> None:
     assert format_number(value) == text
 
 
@@ -141,9 +139,7 @@ def _luminance(color: str) -> float:
     ids=str,
 )
 def test_text_has_the_contrast_that_wcag_aa_asks(scheme: int, name: str) -> None:
-    colors = dict(
-        re.findall(r"--([a-z]+): (#[0-9a-f]{6})", CSS.split("@media (prefers-color-scheme: dark)")[scheme])
-    )
+    colors = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", CSS.split("@media (prefers-color-scheme: dark)")[scheme]))
     for ground in ("paper", "tint"):
         darker, lighter = sorted((_luminance(colors[name]), _luminance(colors[ground])))
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5

@@ -74,9 +74,7 @@ class TestEstimate:
                 "ratio = 1,234 [1,000, 1,000,000] (n = 1,200 units)",
                 id="thousands",
             ),
-            pytest.param(
-                exact_share("share", 49_053, 49_152), "share = 0.998 (all 49,152 tokens)", id="exact"
-            ),
+            pytest.param(exact_share("share", 49_053, 49_152), "share = 0.998 (all 49,152 tokens)", id="exact"),
             pytest.param(
                 exact_share("share", 49_151, 49_152),
                 "share = 0.99998 (all 49,152 tokens)",
@@ -267,9 +265,7 @@ class TestHitTimes:
     @pytest.mark.parametrize(
         ("make", "complaint"),
         [
-            pytest.param(
-                lambda: HitTimes(hits=(1, 2), cap=9, diverged=(False,)), "2 hits and 1 flags", id="lengths"
-            ),
+            pytest.param(lambda: HitTimes(hits=(1, 2), cap=9, diverged=(False,)), "2 hits and 1 flags", id="lengths"),
             pytest.param(lambda: arm(10, cap=9), "a hit at 10", id="past the cap"),
             pytest.param(lambda: arm(-1, cap=9), "a hit at -1", id="before the start"),
             pytest.param(lambda: arm(None, cap=0), "a cap of 0", id="no iterations"),
@@ -307,9 +303,7 @@ class TestMedianHit:
     def test_a_diverged_run_competes_and_is_not_censored(self, at: int) -> None:
         hits = (10, 20, 30, None, None, None)
         events, times = [1, 1, 1, 2, 2, 2], [10, 20, 30, at, at + 1, at + 2]
-        incidence = (
-            AalenJohansenFitter().fit(times, events, event_of_interest=1).cumulative_density_.iloc[:, 0]
-        )
+        incidence = AalenJohansenFitter().fit(times, events, event_of_interest=1).cumulative_density_.iloc[:, 0]
         competing = incidence.index[incidence >= 0.5 - 1e-12][0]
         censored = KaplanMeierFitter().fit(times, [event == 1 for event in events]).median_survival_time_
         assert median_hit(arm(*hits, diverged=(3, 4, 5))) == competing
@@ -329,12 +323,8 @@ class TestPercentiles:
         [
             pytest.param(np.arange(1001.0), (25, 975), id="on a resample"),
             pytest.param(np.arange(1002.0), (25, 976), id="between two: outwards"),
-            pytest.param(
-                np.r_[[-math.inf] * 26, np.arange(948.0), [math.inf] * 27], (-math.inf, math.inf), id="inf"
-            ),
-            pytest.param(
-                np.r_[[-math.inf] * 25, np.arange(951.0), [math.inf] * 25], (0, 950), id="inf beyond"
-            ),
+            pytest.param(np.r_[[-math.inf] * 26, np.arange(948.0), [math.inf] * 27], (-math.inf, math.inf), id="inf"),
+            pytest.param(np.r_[[-math.inf] * 25, np.arange(951.0), [math.inf] * 25], (0, 950), id="inf beyond"),
         ],
     )
     def test_ends_are_ranked_resamples(self, resamples: np.ndarray, expected: tuple[float, float]) -> None:
@@ -422,9 +412,7 @@ class TestMedianRatio:
 
     def test_a_seed_fixes_the_interval(self) -> None:
         slow, fast = arm(*(3**i // 2**i for i in range(17))), arm(*(5**i // 4**i for i in range(17)))
-        first, again, other = (
-            median_ratio("ratio", slow, fast, seed=seed, resamples=50) for seed in (1, 1, 2)
-        )
+        first, again, other = (median_ratio("ratio", slow, fast, seed=seed, resamples=50) for seed in (1, 1, 2))
         assert first == again
         assert first != other
 
@@ -436,9 +424,7 @@ class TestMedianRatio:
         )
     )
     @settings(max_examples=80, deadline=None, derandomize=True)
-    def test_interval_holds_the_value_and_never_nan(
-        self, pairs: list[tuple[int | None, int | None, int]]
-    ) -> None:
+    def test_interval_holds_the_value_and_never_nan(self, pairs: list[tuple[int | None, int | None, int]]) -> None:
         slow, fast, clusters = zip(*pairs, strict=True)
         estimate = median_ratio(
             "ratio", arm(*slow, cap=50), arm(*fast, cap=50), clusters=clusters, seed=0, resamples=100
@@ -447,9 +433,7 @@ class TestMedianRatio:
         assert math.isnan(estimate.value) or estimate.low <= estimate.value <= estimate.high
 
 
-def _coverage(
-    pairs: int, cap: int, report: Callable[[tuple[int | None, ...]], tuple[int | None, ...]]
-) -> float:
+def _coverage(pairs: int, cap: int, report: Callable[[tuple[int | None, ...]], tuple[int | None, ...]]) -> float:
     """Share of 200 simulated experiments whose interval holds the true ratio of medians, 2.
 
     Log-normal hit times with medians 600 and 300; what a pair shares makes its two runs alike.
@@ -497,9 +481,7 @@ class TestPairedMean:
         covered = 0
         for trial in range(200):
             drops = np.random.default_rng(trial).exponential(0.2, 24)
-            estimate = paired_mean(
-                "drop", list(drops), bounds=None, clusters=clusters, seed=trial, resamples=400
-            )
+            estimate = paired_mean("drop", list(drops), bounds=None, clusters=clusters, seed=trial, resamples=400)
             covered += estimate.low <= 0.2 <= estimate.high
         assert covered >= 200 * 0.86
 

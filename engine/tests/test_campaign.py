@@ -1,0 +1,334 @@
+"""A campaign runs each arm once, only the missing ones, and lets one failure spoil nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from engine.campaign import Campaign, Job, Silent, label
+from engine.claim import AtLeast, Claim
+from engine.errors import LedgerError, SubjectError
+from engine.ledger import Ledger
+from engine.measurement import (
+    Arm,
+    InversionArm,
+    Measurement,
+    PseudoInverseArm,
+    RoundTripArm,
+    SentenceNet,
+    Stack,
+    digest_of,
+)
+from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
+from engine.protocol import CONTROLLED
+from engine.tests.planted import INVERSION, drive, make_inverse, make_measurement, make_round_trip, make_trial
+
+
+def arm(name: str) -> PseudoInverseArm:
+    return PseudoInverseArm(subject="planted", source="planted:None", matrix=name)
+
+
+A, B, C, D = (arm(name) for name in "ABCD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """Asks for the same arms whatever comes back."""
+
+    asks: tuple[tuple[Arm, ...], ...]
+
+    def rounds(self, trial: Trial) -> Rounds:
+        got: list[Measurement] = []
+        for arms in self.asks:
+            got += yield list(arms)
+        return Evidence(measurements=tuple(got))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raise:
+    """Raises once it has its first measurements, or before."""
+
+    at_once: bool
+
+    def rounds(self, trial: Trial) -> Rounds:
+        if not self.at_once:
+            yield [A]
+        raise ZeroDivisionError("a mistake in the procedure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """Returns nothing."""
+
+    def rounds(self, trial: Trial) -> Rounds:
+        yield [A]
+        return None  # pyright: ignore[reportReturnType]
+
+
+def make_job(procedure: Procedure) -> Job:
+    claim = Claim(
+        id="T01",
+        section="none",
+        sentence="A sentence.",
+        estimand="a number",
+        document="nothing",
+        procedure=procedure,
+        criteria=(AtLeast("number", 1, because="a test"),),
+        subjects=("planted",),
+        protocols=(CONTROLLED,),
+    )
+    return Job(claim=claim, trial=make_trial())
+
+
+def asking(*rounds: tuple[Arm, ...]) -> Job:
+    return make_job(Ask(asks=rounds))
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """An executor and a progress that take notes; arms in `broken` fail."""
+
+    broken: tuple[Arm, ...] = ()
+    error: Exception = field(default_factory=lambda: SubjectError("planted: NaN weights"))
+    ran: list[Arm] = field(default_factory=list[Arm])
+    told: list[str] = field(default_factory=list[str])
+    made: int = 0
+
+    def run(self, arm: Arm) -> Measurement:
+        self.ran.append(arm)
+        if arm in self.broken:
+            raise self.error
+        return make_measurement(arm, make_inverse(), measured_at="2026-03-01T00:00:00+00:00")
+
+    def expect(self, arms: Sequence[Arm]) -> None:
+        self.told.append(f"expect {' '.join(map(name_of, arms))}".strip())
+
+    def begin(self, arm: Arm) -> None:
+        self.told.append(f"begin {name_of(arm)}")
+
+    def finish(self, arm: Arm, elapsed_s: float) -> None:
+        self.told.append(f"finish {name_of(arm)} {elapsed_s}")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def make(self) -> Recorder:
+        self.made += 1
+        return self
+
+
+def name_of(arm: Arm) -> str:
+    assert isinstance(arm, PseudoInverseArm)
+    return arm.matrix
+
+
+def run(tmp_path: Path, jobs: list[Job], recorder: Recorder, *, fresh_since: str = "") -> None:
+    Campaign(Ledger(tmp_path), recorder.make, progress=recorder, fresh_since=fresh_since).run(jobs)
+
+
+def test_an_arm_that_two_jobs_share_runs_once(tmp_path: Path) -> None:
+    recorder, jobs = Recorder(), [asking((A, B), (C,)), asking((B,), (A, C))]
+    run(tmp_path, jobs, recorder)
+    assert sorted(map(name_of, recorder.ran)) == ["A", "B", "C"]
+    assert [[name_of(m.arm) for m in job.evidence.measurements] for job in jobs if job.evidence] == [
+        ["A", "B", "C"],
+        ["B", "A", "C"],
+    ]
+
+
+def test_only_missing_arms_run_and_each_is_stored_at_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.put(make_measurement(A, make_inverse()))
+    stored: list[bool] = []
+
+    class Looking(Recorder):
+        def run(self, arm: Arm) -> Measurement:
+            stored.append(B in ledger)
+            return super().run(arm)
+
+    recorder = Looking()
+    run(tmp_path, [asking((A, B, C))], recorder)
+    assert list(map(name_of, recorder.ran)) == ["B", "C"]
+    assert stored == [False, True]
+    assert all(arm in ledger for arm in (A, B, C))
+
+
+def test_nothing_missing_makes_no_executor(tmp_path: Path) -> None:
+    run(tmp_path, [asking((A, B))], Recorder())
+    second = Recorder()
+    run(tmp_path, [asking((B, A))], second)
+    assert (second.ran, second.made) == ([], 0)
+
+
+def test_a_failing_arm_fails_the_jobs_that_ask_for_it_and_no_other(tmp_path: Path) -> None:
+    recorder = Recorder(broken=(B,))
+    jobs = [asking((A,), (B,), (D,)), asking((C,), (A,)), asking((B, C))]
+    run(tmp_path, jobs, recorder)
+    assert [job.error for job in jobs] == [recorder.error, None, recorder.error]
+    assert [job.evidence is None for job in jobs] == [True, False, True]
+    # B is tried once, though two jobs asked; D is never asked for.
+    assert sorted(map(name_of, recorder.ran)) == ["A", "B", "C"]
+    assert B not in Ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("out of memory"), RuntimeError("CUDA error"), ValueError("NaN")], ids=str
+)
+def test_any_error_of_an_arm_is_the_jobs_error(error: Exception, tmp_path: Path) -> None:
+    jobs = [asking((A,)), asking((B,))]
+    run(tmp_path, jobs, Recorder(broken=(A,), error=error))
+    assert [job.error for job in jobs] == [error, None]
+
+
+def test_a_measurement_that_cannot_be_stored_fails_its_job_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, replace_file = [asking((A,)), asking((B,))], os.replace
+
+    def refuse_a(source: str, target: Path) -> None:
+        if digest_of(A) in str(target):
+            raise OSError(28, "No space left on device")
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_a)
+    run(tmp_path, jobs, Recorder())
+    assert isinstance(jobs[0].error, LedgerError)
+    assert jobs[1].evidence is not None
+
+
+def test_a_stored_file_that_cannot_be_read_fails_its_job_only(tmp_path: Path) -> None:
+    digest = digest_of(A)
+    (tmp_path / "measurements" / digest[:2] / f"{digest}.json").mkdir(parents=True)
+    jobs = [asking((A,)), asking((B,))]
+    run(tmp_path, jobs, Recorder())
+    assert isinstance(jobs[0].error, LedgerError)
+    assert jobs[1].evidence is not None
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["before its first arm", "after its first round"])
+def test_a_procedure_that_raises_is_its_jobs_error(at_once: bool, tmp_path: Path) -> None:
+    jobs = [make_job(Raise(at_once=at_once)), asking((B,))]
+    run(tmp_path, jobs, Recorder())
+    assert isinstance(jobs[0].error, ZeroDivisionError)
+    assert jobs[1].evidence is not None
+
+
+def test_a_procedure_without_evidence_is_an_error_and_not_an_endless_loop(tmp_path: Path) -> None:
+    job = make_job(Forget())
+    run(tmp_path, [job], Recorder())
+    assert str(job.error) == "claim T01: its procedure returned None, not Evidence"
+
+
+def test_fresh_runs_what_is_older_and_keeps_what_is_not(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.put(make_measurement(A, make_inverse(), measured_at="2026-02-28T23:59:59+00:00"))
+    ledger.put(make_measurement(B, make_inverse(), measured_at="2026-03-01T00:00:00+00:00"))
+    recorder = Recorder()
+    run(tmp_path, [asking((A, B))], recorder, fresh_since="2026-03-01T00:00:00+00:00")
+    assert list(map(name_of, recorder.ran)) == ["A"]
+    run(tmp_path, [asking((A, B))], recorder, fresh_since="2026-03-01T00:00:00+00:00")
+    assert list(map(name_of, recorder.ran)) == ["A"]
+
+
+def test_progress_is_told_round_by_round(tmp_path: Path) -> None:
+    Ledger(tmp_path).put(make_measurement(A, make_inverse()))
+    recorder = Recorder(broken=(D,))
+    run(tmp_path, [asking((A, B), (C,)), asking((D,), (A,))], recorder)
+    assert recorder.told == [
+        "expect B D",
+        *("begin B", "finish B 1.5"),
+        *("begin D", "finish D 0.0"),
+        "expect C",
+        *("begin C", "finish C 1.5"),
+        "close",
+    ]
+
+
+def test_progress_is_closed_when_a_session_is_interrupted(tmp_path: Path) -> None:
+    class Interrupted(Recorder):
+        def run(self, arm: Arm) -> Measurement:
+            raise KeyboardInterrupt
+
+    recorder = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [asking((A,))], recorder)
+    assert recorder.told[-1] == "close"
+
+
+def test_a_job_that_is_done_is_left_alone(tmp_path: Path) -> None:
+    recorder, job = Recorder(), asking((A,))
+    run(tmp_path, [job], recorder)
+    evidence = job.evidence
+    run(tmp_path, [job], recorder)
+    assert job.evidence is evidence
+
+
+def test_arms_that_share_weights_stand_together(tmp_path: Path) -> None:
+    def of(subject: str, stack: Stack | SentenceNet, step: float) -> InversionArm:
+        return replace(INVERSION, step=step, settings=replace(INVERSION.settings, subject=subject, stack=stack))
+
+    block, net, other = Stack(blocks=1), SentenceNet(seed=1), SentenceNet(seed=2)
+    mixed = [of("x", net, 1), of("y", block, 1), of("x", other, 1), of("x", block, 1), of("x", net, 2), of("y", net, 2)]
+    recorder = Recorder()
+    Campaign(Ledger(tmp_path), recorder.make, progress=Silent()).run([asking(tuple(mixed))])
+    groups = [(a.settings.subject, str(a.settings.stack)) for a in recorder.ran if isinstance(a, InversionArm)]
+    assert len(groups) == len(mixed)
+    changes = sum(one != next_ for one, next_ in pairwise(groups))
+    assert changes == len(set(groups)) - 1
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (INVERSION, "inversion planted 1b controlled N=100"),
+        (
+            replace(INVERSION, settings=replace(INVERSION.settings, stack=Stack(blocks=2, head=True))),
+            "inversion planted 2b+h controlled N=100",
+        ),
+        (
+            replace(INVERSION, settings=replace(INVERSION.settings, stack=SentenceNet(narrow=True))),
+            "inversion planted narrow net controlled N=100",
+        ),
+        (RoundTripArm(subject="planted", source="s"), "round trip planted"),
+    ],
+    ids=["block", "head", "net", "round trip"],
+)
+def test_an_arm_has_a_few_words_for_a_progress_line(named: Arm, words: str) -> None:
+    assert label(named) == words
+
+
+Task = Generator[Sequence[Arm], Sequence[Measurement], str]
+
+
+def count(name: str, rounds: int) -> Task:
+    """Asks for `rounds` rounds of two arms and returns what it was sent."""
+    seen: list[str] = []
+    for k in range(rounds):
+        got = yield [arm(f"{name}{k}a"), arm(f"{name}{k}b")]
+        seen += [name_of(m.arm) for m in got]
+    return " ".join(seen)
+
+
+def exhaust(rounds: Generator[Sequence[Arm], Sequence[Measurement], list[str]]) -> tuple[list[str], list[list[str]]]:
+    asked: list[list[Arm]] = []
+    results = drive(rounds, lambda _: make_round_trip(0), asked=asked)
+    return results, [list(map(name_of, arms)) for arms in asked]
+
+
+def test_tasks_in_step_ask_together_and_return_in_order() -> None:
+    results, asked = exhaust(in_step(count("x", 1), count("y", 3), count("z", 0), count("w", 2)))
+    assert asked == [
+        ["x0a", "x0b", "y0a", "y0b", "w0a", "w0b"],
+        ["y1a", "y1b", "w1a", "w1b"],
+        ["y2a", "y2b"],
+    ]
+    assert results == ["x0a x0b", "y0a y0b y1a y1b y2a y2b", "", "w0a w0b w1a w1b"]
+
+
+def test_tasks_in_step_that_ask_nothing_end_at_once() -> None:
+    assert exhaust(in_step(count("x", 0), count("y", 0))) == (["", ""], [])

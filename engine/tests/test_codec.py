@@ -1,0 +1,92 @@
+"""Decoding through a d×d factor equals the explicit pseudo-inverse, and the round trip is exhaustive."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from engine.codec import Codec, find_round_trip_misses, invert_gram
+from engine.errors import ShapeError
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def deficient(rows: int, columns: int, rank: int, seed: int = 0) -> torch.Tensor:
+    source = torch.Generator().manual_seed(seed)
+    left = torch.randint(-3, 4, (rows, rank), generator=source)
+    return (left @ torch.randint(-3, 4, (rank, columns), generator=source)).double()
+
+
+MATRICES = {
+    "full rank": draw(60, 12),
+    "more columns than rows": draw(8, 20, seed=1),
+    "rank deficient": deficient(60, 12, 5),
+    "one direction": deficient(30, 6, 1),
+    "badly scaled": draw(80, 10, seed=2) @ torch.diag(10.0 ** -torch.arange(10.0, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_coefficients_are_those_of_torchs_pseudo_inverse(name: str) -> None:
+    weight = MATRICES[name]
+    e = draw(4, 3, weight.shape[1], seed=3) @ weight.T @ weight  # in the row space, where both must agree
+    expected = e @ torch.linalg.pinv(weight)
+    found = Codec(weight).coefficients(e)
+    # The Gram matrix squares the condition number: cond² · ε, cond ≤ 1e10 only for the badly scaled matrix.
+    tolerance = 1e-3 if name == "badly scaled" else 1e-9
+    assert (found - expected).norm() <= tolerance * expected.norm()
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_rank_is_torchs(name: str) -> None:
+    assert invert_gram(MATRICES[name]).rank == int(torch.linalg.matrix_rank(MATRICES[name]))
+
+
+def test_the_condition_number_is_torchs() -> None:
+    weight = MATRICES["badly scaled"]
+    assert invert_gram(weight).condition == pytest.approx(float(torch.linalg.cond(weight)), rel=1e-5)
+
+
+def test_top_gives_the_largest_coefficients_in_order() -> None:
+    codec, e = Codec(draw(50, 8)), draw(2, 3, 8, seed=4)
+    assert torch.equal(codec.top(e, 4), codec.coefficients(e).argsort(descending=True)[..., :4])
+    assert torch.equal(codec.decode(e), codec.coefficients(e).argmax(-1))
+
+
+def brute_misses(weight: torch.Tensor) -> dict[int, int]:
+    """The full product and an argmax a row, as the document's listing has it."""
+    scores = weight @ torch.linalg.pinv(weight)
+    return {i: int(row.argmax()) for i, row in enumerate(scores) if row.max() > row[i] * (1 + 1e-12)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 90), st.integers(1, 12))
+def test_the_round_trip_finds_exactly_the_rows_that_an_exhaustive_argmax_loses(seed: int, vocab: int, d: int) -> None:
+    # Rows of very different size: small leverages lose to large ones.
+    weight = draw(vocab, d, seed=seed) * (10 ** draw(vocab, 1, seed=seed + 1))
+    found = {miss.id: miss.winner for miss in find_round_trip_misses(Codec(weight), rows=16)}
+    assert found == brute_misses(weight)
+
+
+def test_a_miss_is_only_ever_lost_to_a_row_of_larger_leverage() -> None:
+    misses = find_round_trip_misses(
+        Codec(
+            draw(80, 4) * (10 ** draw(80, 1, seed=9)),
+        ),
+        rows=7,
+    )
+    assert misses
+    assert all(miss.winner_leverage > miss.leverage for miss in misses)
+
+
+def test_orthogonal_rows_all_come_back() -> None:
+    assert find_round_trip_misses(Codec(torch.eye(9, dtype=torch.float64))) == []
+
+
+def test_logits_in_place_of_embeddings_are_refused() -> None:
+    with pytest.raises(ShapeError, match="last axis is 50, expected d_model=8; pass embeddings, not logits"):
+        Codec(draw(50, 8)).decode(torch.zeros(1, 2, 50, dtype=torch.float64))

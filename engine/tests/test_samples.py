@@ -1,0 +1,265 @@
+"""Step sizes are tuned as the catalogue says; larger efforts keep smaller ones' arms; units meet model seeds in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from engine.effort import Units
+from engine.measurement import (
+    Arm,
+    InversionArm,
+    InversionResult,
+    InversionRun,
+    Result,
+    SentenceNet,
+    Stack,
+    StepOutcome,
+    TuningArm,
+    TuningResult,
+    Unit,
+    digest_of,
+)
+from engine.procedures import ExactRate, Sample, Trial, draw
+from engine.procedures.samples import TUNING_MODEL_SEED, TUNING_START_SEED, Drawn
+from engine.procedures.tuning import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
+from engine.prompts import DOCUMENT, SHORT
+from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
+
+BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))
+RANDOM = replace(BLOCK, weights="random")
+NET = Sample(stack=SentenceNet(tokens=3), iterations=100, read_at="N", first_tokens=3)
+Law = Callable[[float], StepOutcome]
+
+
+def planted_tuning(law: Law) -> tuple[Tuned, list[TuningArm]]:
+    """What tuning comes to, and what it asks, where `law` says what each step size does."""
+    asked: list[list[Arm]] = []
+
+    def answer(arm: Arm) -> TuningResult:
+        assert isinstance(arm, TuningArm)
+        return TuningResult(outcomes=tuple(map(law, arm.steps)), read_to=arm.horizon)
+
+    tuned = drive(tune(TUNING), answer, asked=asked)
+    return tuned, [arm for arms in asked for arm in arms if isinstance(arm, TuningArm)]
+
+
+def hits_around(best: float, *, least: int = 10) -> Law:
+    """Hits that come the later, the further a step size is from the best one."""
+    return lambda step: make_outcome(step, [least + round(40 * abs(step / best - 1)) % 90] * 2)
+
+
+def test_a_best_step_inside_the_grid_needs_one_round() -> None:
+    tuned, asked = planted_tuning(hits_around(0.5))
+    assert asked == [TUNING]
+    assert (tuned.step, tuned.median) == (0.5, 10)
+
+
+@pytest.mark.parametrize(
+    ("best", "grids"),
+    [
+        (1.0, [(2.0, 4.0)]),
+        (2.0, [(2.0, 4.0)]),
+        (4.0, [(2.0, 4.0), (8.0, 16.0)]),
+        (0.25, [(0.0625, 0.125)]),
+        (0.125, [(0.0625, 0.125)]),
+        (0.0625, [(0.0625, 0.125), (0.015625, 0.03125)]),
+    ],
+    ids=["upper edge", "one above", "two above", "lower edge", "one below", "two below"],
+)
+def test_a_grid_is_widened_until_the_best_is_inside(best: float, grids: list[tuple[float, ...]]) -> None:
+    def law(step: float) -> StepOutcome:
+        return make_outcome(step, [10 if step == best else 20 if abs(step - best) < best else 30] * 2)
+
+    tuned, asked = planted_tuning(law)
+    assert [arm.steps for arm in asked[1:]] == grids
+    assert tuned.step == best
+    tried = [outcome.step for outcome in tuned.outcomes]
+    assert tried == sorted(tried)
+    assert tried[0] < tuned.step < tried[-1]
+    assert [m.arm for m in tuned.measurements] == asked
+
+
+def test_an_extension_is_read_only_as_far_as_the_best_median() -> None:
+    _, asked = planted_tuning(lambda step: make_outcome(step, [64 - 8 * round(step)] * 2 if step < 5 else [60, 60]))
+    # 1.0 leads at 56, and 4.0 after it at 32.
+    assert [arm.horizon for arm in asked] == [100, 56, 32]
+    assert [arm.batch for arm in asked] == [6, 4, 4]
+
+
+def test_a_grid_whose_edge_always_wins_is_widened_so_often_and_no_more() -> None:
+    tuned, asked = planted_tuning(lambda step: make_outcome(step, [None, None], 1 / step))
+    assert len(asked) == 1 + LARGEST_EXTENSIONS
+    assert tuned.step == 4.0**LARGEST_EXTENSIONS == tuned.outcomes[-1].step
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "best"),
+    [
+        ([([20, 20], 1.0), ([10, 30], 9.0), ([None, 40], 0.1)], 0.5),
+        ([([None, 10], 9.0), ([10, 20], 5.0), ([11, 12], 0.1)], 0.5),
+        ([([10, 20], 2.0), ([10, 99], 3.0), ([10, 11], 2.5)], 0.25),
+        ([([10, 20], 3.0), ([10, 99], 2.0), ([10, 11], 2.0)], 0.5),
+        ([([None, None], 3.0), ([None, None], 2.0), ([None, None], 4.0)], 0.5),
+        ([([None, None], 0.1), ([99, 100], 9.0), ([None, None], 0.2)], 0.5),
+        ([([None, None], float("inf")), ([None, None], 5.0), ([None, None], float("inf"))], 0.5),
+    ],
+    ids=[
+        "the smallest median",
+        "half of the runs is a median",
+        "equal medians, the smaller distance",
+        "equal distances, the smaller step",
+        "nothing hits, the smallest distance",
+        "a late hit beats a small distance",
+        "the others diverged",
+    ],
+)
+def test_the_best_of_a_grid(outcomes: list[tuple[list[int | None], float]], best: float) -> None:
+    planted = {
+        step: make_outcome(step, hits, distance) for step, (hits, distance) in zip(TUNING.steps, outcomes, strict=True)
+    }
+    # Steps beyond the grid do worse than any in it.
+    tuned, _ = planted_tuning(lambda step: planted.get(step) or make_outcome(step, [None, None], float("inf")))
+    assert tuned.step == best
+
+
+def test_a_step_size_on_which_every_run_is_lost_has_no_median() -> None:
+    lost = {1.0: make_outcome(1.0, [None, None], float("inf"), lost=True)}
+    tuned, asked = planted_tuning(lambda step: lost.get(step) or make_outcome(step, [None, None], abs(step - 0.5)))
+    assert (tuned.step, tuned.median, asked) == (0.5, float("inf"), [TUNING])
+
+
+def test_where_nothing_hit_an_extension_is_read_to_the_end() -> None:
+    _, asked = planted_tuning(lambda step: make_outcome(step, [None, None], abs(step - 2.0)))
+    assert [arm.horizon for arm in asked] == [100, 100]
+
+
+def answer(arm: Arm) -> Result:
+    """Runs that hit at their seed, of the model seed that the arm's weights say."""
+    if isinstance(arm, TuningArm):
+        return tune_to_middle(arm)
+    assert isinstance(arm, InversionArm)
+    return make_inversion([make_run(unit, hit=unit.seed) for unit in arm.units])
+
+
+def arms_of(trial: Trial, sample: Sample) -> tuple[Drawn, TuningArm, list[InversionArm]]:
+    asked: list[list[Arm]] = []
+    drawn = drive(draw(trial, sample), answer, asked=asked)
+    (tuning,), inversions = asked
+    assert isinstance(tuning, TuningArm)
+    return drawn, tuning, [arm for arm in inversions if isinstance(arm, InversionArm)]
+
+
+@pytest.mark.parametrize("sample", [BLOCK, RANDOM, NET], ids=["own weights", "random weights", "net"])
+def test_full_effort_keeps_the_arms_of_standard_effort_and_adds_waves(sample: Sample) -> None:
+    _, standard_tuning, standard = arms_of(make_trial("standard"), sample)
+    _, full_tuning, full = arms_of(make_trial("full"), sample)
+    assert digest_of(full_tuning) == digest_of(standard_tuning)
+    assert [digest_of(arm) for arm in full[: len(standard)]] == [digest_of(arm) for arm in standard]
+    assert len(full) == 3 * len(standard)
+    units = [unit for arm in full for unit in arm.units]
+    assert len(units) == len(set(units)) == 36
+
+
+def test_smoke_has_two_units_and_one_for_tuning() -> None:
+    drawn, tuning, arms = arms_of(make_trial("smoke"), BLOCK)
+    assert [unit.seed for unit in arms[0].units] == [0, 1]
+    assert (len(tuning.units), len(drawn.runs)) == (1, 2)
+
+
+@pytest.mark.parametrize("effort", ["smoke", "standard", "full"])
+@pytest.mark.parametrize("sample", [BLOCK, RANDOM, NET], ids=["own weights", "random weights", "net"])
+def test_runs_come_back_in_the_units_order_with_their_model_seeds(effort: str, sample: Sample) -> None:
+    drawn, _, arms = arms_of(make_trial(effort), sample)  # pyright: ignore[reportArgumentType]
+    count = len(drawn.runs)
+    assert [(run.prompt, run.seed) for run in drawn.runs] == [(SHORT[i], i) for i in range(count)]
+    random = sample is not BLOCK
+    assert list(drawn.clusters) == [i % 4 if random else 0 for i in range(count)]
+    held = {unit: arm.settings for arm in arms for unit in arm.units}
+    for run, seed in zip(drawn.runs, drawn.clusters, strict=True):
+        settings = held[Unit(prompt=run.prompt, seed=run.seed)]
+        if sample is RANDOM:
+            assert settings.subject == f"planted-untrained:{seed}"
+        elif isinstance(settings.stack, SentenceNet):
+            assert (settings.subject, settings.stack.seed) == ("planted", seed)
+        else:
+            assert settings.subject == "planted"
+
+
+def test_every_arm_has_the_step_that_was_tuned() -> None:
+    drawn, tuning, arms = arms_of(make_trial(), RANDOM)
+    assert {arm.step for arm in arms} == {drawn.tuned.step} == {tuning.steps[len(tuning.steps) // 2]}
+    assert {arm.snapshots for arm in arms} == {(20,)}
+
+
+@pytest.mark.parametrize("sample", [BLOCK, RANDOM, NET], ids=["own weights", "random weights", "net"])
+def test_tuning_uses_prompts_and_seeds_that_no_measurement_does(sample: Sample) -> None:
+    _, tuning, arms = arms_of(make_trial("full"), sample)
+    assert {unit.prompt for unit in tuning.units} <= set(DOCUMENT)
+    assert {unit.prompt for unit in tuning.units}.isdisjoint(unit.prompt for arm in arms for unit in arm.units)
+    assert min(unit.seed for unit in tuning.units) == TUNING_START_SEED > max(u.seed for a in arms for u in a.units)
+    assert tuning.settings not in [arm.settings for arm in arms] or sample is BLOCK
+    if sample is RANDOM:
+        assert tuning.settings.subject == f"planted-untrained:{TUNING_MODEL_SEED}"
+
+
+@pytest.mark.parametrize(
+    ("stack", "grid"),
+    [(Stack(blocks=1), OPEN_GRID), (Stack(blocks=1, head=True), HEAD_GRID), (SentenceNet(), NET_GRID)],
+    ids=["open", "head", "net"],
+)
+def test_each_kind_of_stack_has_a_grid_of_its_own(stack: Stack | SentenceNet, grid: Sequence[float]) -> None:
+    assert replace(BLOCK, stack=stack).steps() == grid
+    assert replace(BLOCK, stack=stack, grid=(1.0,)).steps() == (1.0,)
+    assert all(b == 2 * a for a, b in zip(grid, grid[1:], strict=False))
+
+
+def test_a_users_prompts_and_starts_are_units_of_their_own() -> None:
+    trial = replace(make_trial(prompts=("one prompt", "another one")), starts=3)
+    drawn, _, arms = arms_of(trial, BLOCK)
+    assert [(run.prompt, run.seed) for run in drawn.runs] == [
+        (prompt, i + 36 * start) for start in range(3) for i, prompt in enumerate(("one prompt", "another one"))
+    ]
+    assert not trial.registered
+    assert len(arms) == 3
+
+
+def test_runs_read_at_the_hit_keep_no_snapshots() -> None:
+    _, _, arms = arms_of(make_trial(), replace(BLOCK, read_at="hit"))
+    assert {arm.snapshots for arm in arms} == {()}
+
+
+def spoil(run: InversionRun) -> InversionRun:
+    """Every third unit has a token that the codec itself cannot give back."""
+    return replace(run, ceiling=0.75, recovery=0.75) if run.seed % 3 == 0 else run
+
+
+def test_units_that_the_codec_cannot_give_back_are_left_out_of_rates_and_shown_apart() -> None:
+    def spoilt(arm: Arm) -> Result:
+        result = answer(arm)
+        return replace(result, runs=tuple(map(spoil, result.runs))) if isinstance(result, InversionResult) else result
+
+    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(make_trial()), spoilt)
+    rate = evidence.estimates["exact rate (block)"]
+    assert (rate.value, rate.n) == (1.0, 8)
+    # A hit needs no codec: every unit counts.
+    assert evidence.estimates["hit rate (block)"].n == 12
+    (apart,) = (table for table in evidence.tables if table.title.startswith("Units apart"))
+    assert [row[1:] for row in apart.rows] == [(SHORT[i], 0.75, 0.75) for i in (0, 3, 6, 9)]
+    (recovery,) = (table for table in evidence.tables if table.title == "Recovery by iteration")
+    assert [row[1:] for row in recovery.rows] == [(20, 0.5, 0.0, 8), (100, 1.0, 1.0, 8)]
+
+
+def test_where_every_unit_comes_back_nothing_is_shown_apart() -> None:
+    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(make_trial()), answer)
+    assert not [table for table in evidence.tables if table.title.startswith("Units apart")]
+
+
+@pytest.mark.parametrize("effort", ["smoke", "standard", "full"])
+def test_a_row_without_units_at_an_effort_asks_for_nothing(effort: str) -> None:
+    trial = make_trial(effort, units=Units(smoke=0, standard=0, full=0))  # pyright: ignore[reportArgumentType]
+    asked: list[list[Arm]] = []
+    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(trial), answer, asked=asked)
+    assert (evidence.estimates, asked) == ({}, [])
