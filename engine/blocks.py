@@ -183,7 +183,8 @@ class FullyConnected:
         self.unembedding: Tensor | None = None
         size = net.tokens * d_model
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(net.seed)
+            # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
+            torch.default_generator.manual_seed(net.seed)
             self._net = nn.Sequential(
                 nn.Flatten(),
                 nn.Linear(size, 4 * size),

@@ -73,14 +73,15 @@ def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack
     """
     codec = shelf.codec(settings.subject, settings.dtype, settings.device)
     ids = tuple(encode(settings, unit.prompt, shelf) for unit in units)
-    lengths = torch.tensor([len(row) for row in ids], device=settings.device)
-    positions = stack.positions(max(map(len, ids)))
+    sizes = [len(row) for row in ids]
+    lengths = torch.tensor(sizes, device=settings.device)
+    positions = stack.positions(max(sizes))
     rows = [codec.embed(torch.tensor(row, device=settings.device)) + positions[: len(row)] for row in ids]
     starts = [_draw_start(settings, unit, row) for unit, row in zip(units, rows, strict=True)]
     target, start = pad_sequence(rows, batch_first=True), pad_sequence(starts, batch_first=True)
     bound = None
     if settings.protocol.bound == "shift":
-        bound = _shift_bounds(settings, units, stack, target, lengths)
+        bound = _shift_bounds(settings, units, stack, target, lengths, sizes)
     return Posed(units=units, ids=ids, target=target, start=start, lengths=lengths, positions=positions, bound=bound)
 
 
@@ -104,15 +105,22 @@ def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor
 
 @torch.no_grad()
 def _shift_bounds(
-    settings: DescentSettings, units: tuple[Unit, ...], stack: Invertible, target: Tensor, lengths: Tensor
+    settings: DescentSettings,
+    units: tuple[Unit, ...],
+    stack: Invertible,
+    target: Tensor,
+    lengths: Tensor,
+    sizes: list[int],
 ) -> Tensor:
     """m(σ): mean over draws of ‖O(e + N(0, σ²)) − O(e)‖₁ for each unit: [units]. Source: the document's m."""
     distance = OutputDistance(stack(target), stack.rows(lengths, target.shape[1]), stack.unembedding)
-    shape = target.shape[1:]
+    # Each prompt's noise has the prompt's own length, so that its bound does not depend on its neighbours.
+    shapes = [(row, target.shape[2]) for row in sizes]
     sources = [generator("shift", unit.prompt) for unit in units]
     total = target.new_zeros(len(target))
     for _ in range(settings.protocol.shift_draws):
-        shifts = torch.stack([torch.randn(shape, generator=source) for source in sources]).to(target)
+        noise = [torch.randn(shape, generator=source) for shape, source in zip(shapes, sources, strict=True)]
+        shifts = pad_sequence(noise, batch_first=True).to(target)
         total = total + distance.l1(stack(target + settings.sigma * shifts))
     return total / settings.protocol.shift_draws
 
@@ -121,7 +129,8 @@ def _start_fraction(settings: DescentSettings) -> float:
     return settings.protocol.start_fraction * settings.sigma / settings.protocol.reference_sigma
 
 
-def _plan(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
+def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
+    """How the settings descend."""
     return Plan(
         iterations=settings.iterations,
         metric=settings.metric,
@@ -131,7 +140,8 @@ def _plan(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
     )
 
 
-def _problem(settings: DescentSettings, posed: Posed, steps: Tensor) -> Problem:
+def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor) -> Problem:
+    """Posed units with their step sizes [units], ready to descend."""
     return Problem(
         target=posed.target,
         start=posed.start,
@@ -152,8 +162,8 @@ def measure_inversion(arm: InversionArm, shelf: Shelf) -> InversionResult:
     for first in range(0, len(arm.units), arm.batch):
         posed = pose(arm.settings, arm.units[first : first + arm.batch], shelf, stack)
         steps = torch.full_like(posed.target[:, 0, 0], arm.step)
-        plan = _plan(arm.settings, arm.snapshots)
-        trace = descend(stack, _problem(arm.settings, posed, steps), plan, Leaver(read_at=arm.read_at))
+        plan = plan_descent(arm.settings, arm.snapshots)
+        trace = descend(stack, make_problem(arm.settings, posed, steps), plan, Leaver(read_at=arm.read_at))
         runs += [read_run(arm, posed, trace, codec, at, row) for row in range(len(posed.units))]
     tokenizer = shelf.tokenizer(arm.settings.subject)
     seen = {i for run in runs for i in (*run.target, *(t for s in run.snapshots for top in s.top for t in top))}
@@ -189,14 +199,14 @@ def read_run(
         start_distance=distances[0],
         final_distance=distances[-1],
         final_l2=float((final - target).norm()),
-        recovery=_recovery(codec.decode(final - positions), target_ids),
-        ceiling=_recovery(codec.decode(target - positions), target_ids),
+        recovery=_recovery(codec, final - positions, target_ids),
+        ceiling=_recovery(codec, target - positions, target_ids),
         snapshots=tuple(
             Snapshot(
                 iteration=n,
                 distance=distances[n],
                 l2=float((kept[row, :length] - target).norm()),
-                recovery=_recovery(codec.decode(kept[row, :length] - positions), target_ids),
+                recovery=_recovery(codec, kept[row, :length] - positions, target_ids),
                 top=tuple(map(tuple, codec.top(kept[row, :length] - positions, TOP).tolist())),
             )
             for n, kept in trace.snapshots.items()
@@ -206,8 +216,11 @@ def read_run(
     )
 
 
-def _recovery(decoded: Tensor, target: Tensor) -> float:
-    return float((decoded == target).double().mean())
+def _recovery(codec: Codec, embeddings: Tensor, target: Tensor) -> float:
+    # What has diverged decodes to some token or other; it has recovered none.
+    if not bool(torch.isfinite(embeddings).all()):
+        return 0.0
+    return float((codec.decode(embeddings) == target).double().mean())
 
 
 @measure.register
@@ -215,31 +228,36 @@ def measure_tuning(arm: TuningArm, shelf: Shelf) -> TuningResult:
     """Every step size on every tuning unit, together, until the best is known."""
     stack = shelf.stack(arm.settings)
     posed = pose(arm.settings, arm.units, shelf, stack)
-    units, steps = len(arm.units), len(arm.steps)
-    every = torch.arange(units, device=posed.target.device).repeat(steps)
+    repeated, rates, groups = repeat_for_steps(posed, arm.steps)
+    observer = TuningObserver(groups=groups, horizon=arm.horizon)
+    trace = descend(stack, make_problem(arm.settings, repeated, rates), plan_descent(arm.settings), observer)
+    return TuningResult(
+        outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),
+        read_to=int(trace.ended_at.max()),
+    )
+
+
+def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Tensor, Tensor]:
+    """The units once for each step size, with the step size of each run and its index: [steps · units] both."""
+    units, target = len(posed.units), posed.target
+    every = torch.arange(units, device=target.device).repeat(len(steps))
+    groups = torch.arange(len(steps), device=target.device).repeat_interleave(units)
     repeated = Posed(
-        units=arm.units * steps,
-        ids=posed.ids * steps,
-        target=posed.target[every],
+        units=posed.units * len(steps),
+        ids=posed.ids * len(steps),
+        target=target[every],
         start=posed.start[every],
         lengths=posed.lengths[every],
         positions=posed.positions,
         bound=None if posed.bound is None else posed.bound[every],
     )
-    groups = torch.arange(steps, device=posed.target.device).repeat_interleave(units)
-    rates = torch.tensor(arm.steps, dtype=posed.target.dtype, device=posed.target.device)[groups]
-    observer = TuningObserver(groups=groups, horizon=arm.horizon)
-    trace = descend(stack, _problem(arm.settings, repeated, rates), _plan(arm.settings), observer)
-    return TuningResult(
-        outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(steps)),
-        read_to=int(trace.ended_at.max()),
-    )
+    return repeated, torch.tensor(steps, dtype=target.dtype, device=target.device)[groups], groups
 
 
 def _read_step(arm: TuningArm, trace: Trace, members: Tensor, k: int) -> StepOutcome:
     hits = trace.first_hits()[members].tolist()
     ended = trace.ended_at[members]
-    last = trace.distances[:, members].gather(0, ended[None])[0].nan_to_num(nan=torch.inf)
+    last = trace.distances[:, members].gather(0, ended[None])[0].nan_to_num(nan=torch.inf, posinf=torch.inf)
     return StepOutcome(
         step=arm.steps[k],
         hits=tuple(None if hit < 0 else hit for hit in hits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,10 @@ EXECUTORS = ("inline",)
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What the user asked for. subjects, protocols, prompts: empty means each claim's own."""
+    """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
+
+    began: when the session did, ISO 8601. root: pytest's, where a claim's own paths begin.
+    """
 
     effort: Effort
     subjects: tuple[Subject, ...]
@@ -42,6 +46,7 @@ class Choices:
     fresh: bool
     plan: bool
     began: str
+    root: Path
 
     def resolve_device(self) -> str:
         """The device to run on: the one asked for, or CUDA where there is one."""
@@ -104,7 +109,7 @@ def read_choices(config: pytest.Config) -> Choices:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
     for text in option.prompt:
         check_prompt(text, range(len(text.split()) + 1), context=10**9, who="--prompt")
-    report_dir = config.rootpath / (option.report_dir or "reports/latest")
+    here = config.invocation_params.dir
     return Choices(
         effort=find_effort(option.effort),
         subjects=tuple(_subject(name) for name in option.subject),
@@ -114,19 +119,20 @@ def read_choices(config: pytest.Config) -> Choices:
         device=_device(option.device),
         dtype=option.dtype,
         executor=option.executor,
-        report_dir=_writable(report_dir) if option.report_dir else report_dir,
-        ledger=config.rootpath / (option.ledger or ".ledger"),
+        report_dir=_folder("--report-dir", option.report_dir, here) or config.rootpath / "reports" / "latest",
+        ledger=_folder("--ledger", option.ledger, here) or config.rootpath / ".ledger",
         strict=option.strict_verdicts,
         fresh=option.fresh,
         plan=option.plan,
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
+        root=config.rootpath,
     )
 
 
 def _subject(name: str) -> Subject:
     subject = find_subject(name)
     if name.startswith("local:"):
-        subject.config()  # a folder that is no model is better refused now than after an hour
+        _ = subject.tier  # a configuration that cannot be built is better refused now than after an hour
     return subject
 
 
@@ -141,6 +147,8 @@ def _device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one") from None
+    if device.type not in ("cpu", "cuda"):
+        raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise _wrong(
@@ -152,21 +160,19 @@ def _device(name: str) -> str:
     return name
 
 
-def _writable(folder: Path) -> Path:
-    probe = folder / ".writable"
+def _folder(who: str, asked: Path | None, here: Path) -> Path | None:
+    """A folder that was asked for, made and known to be writable; None when none was. Raises LedgerError."""
+    if asked is None:
+        return None
+    folder = here / asked.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise LedgerError(
-            explain(
-                who="--report-dir",
-                got=f"{folder}: {error.strerror}",
-                expected="a folder that can be written",
-                remedy="choose another folder or mend its permissions",
-            )
-        ) from error
+        got, expected = f"{folder}: {error.strerror}", "a folder that can be written"
+        remedy = "choose another folder or mend its permissions"
+        raise LedgerError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
     return folder
 
 

@@ -22,7 +22,7 @@ def _number_from_json(value: Any) -> Any:
 
 
 def _number_to_json(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+    return float(value) if math.isfinite(value) else str(value)
 
 
 Number = Annotated[float, BeforeValidator(_number_from_json), PlainSerializer(_number_to_json, when_used="json")]

@@ -6,8 +6,8 @@ Registered as the entry point `engine.session`, so that claims in a folder of a 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +17,11 @@ from engine.claim import Claim
 from engine.errors import EngineError
 from engine.ledger import Ledger
 from engine.options import Choices, add_options, read_choices
+from engine.procedures import Evidence
 from engine.progress import make_progress
-from engine.records import RECORD, Record
-from engine.report.results import finish_session
+from engine.records import RECORD, OnRecord, Record
+from engine.report.render import write_report
+from engine.report.results import print_verdicts, sort_by_claim
 from engine.trials import Item, explain_skip, items_of
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
@@ -27,6 +29,8 @@ from engine.writing import write_record
 CHOICES = pytest.StashKey[Choices]()
 CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
+REPORT_LINE = pytest.StashKey[str]()
+UNPLANNED = pytest.StashKey[bool]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
 MARKERS = {
@@ -46,19 +50,31 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         config.stash[CHOICES] = read_choices(config)
     config.stash[RECORDS] = []
+    if config.stash[CHOICES].plan and hasattr(config.option, "dist"):
+        config.option.dist = "no"  # a plan is printed by one process
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim = getattr(metafunc.module, "CLAIM", None)
     if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
         return
-    with _usage_errors():
+    try:
         items = items_of(claim, metafunc.config.stash[CHOICES])
+    except EngineError as error:
+        raise pytest.Collector.CollectError(f"claim {claim.id}: {error}") from error
     metafunc.parametrize(
         "verdict",
         [pytest.param(i, id=i.id, marks=[getattr(pytest.mark, name) for name in i.markers]) for i in items],
         indirect=True,
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out claims without an item under these options, which pytest would show as skipped."""
+    empty = [test for test in items if "verdict" in _parameters(test) and _item_of(test) is None]
+    if empty:
+        config.hook.pytest_deselected(items=empty)
+        items[:] = [test for test in items if test not in empty]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,20 +86,20 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or session.testsfailed:
         return None
+    if hasattr(config, "workerinput"):
+        return None  # a worker is handed its items one by one, and measures them so
     with _usage_errors():
         choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
     if choices.plan:
         _print_plan(config, [item for _, item in claimed], campaign)
         return True
-    if hasattr(config, "workerinput") or _is_controller(config):
-        return None  # a worker is handed its items one by one, and measures them so
     jobs: list[Job] = []
     for test, item in claimed:
         if explain_skip(item, choices) is None:
             jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
     capture: Any = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
+    with _usage_errors(), capture.global_and_fixture_disabled():
         campaign.run(jobs)
     return None
 
@@ -97,37 +113,51 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     item: Item = request.param
     choices = request.config.stash[CHOICES]
     node: pytest.Item = request.node
-    missing = explain_skip(item, choices)
-    if missing is not None:
-        _note(node, write_record(item, choices, outcome=Outcome.SKIPPED, sentence=missing))
-        pytest.skip(missing)
+    try:
+        missing = explain_skip(item, choices)
+        if missing is not None:
+            _note(node, write_record(item, choices, request.path, outcome=Outcome.SKIPPED, sentence=missing))
+            pytest.skip(missing)
+        evidence = _find_evidence(request, item)
+        judged, on_record = item.claim.judge(evidence.estimates), _find_on_record(request, item)
+    except EngineError as error:
+        _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=str(error)))
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=words))
+        raise
+    outcome = settle(judged, on_record)
+    _note(node, write_record(item, choices, request.path, outcome, judged.sentence, judged, evidence, on_record))
+    return judged
+
+
+def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:
+    """What the session's rounds found for an item; a worker measures it now. Raises the experiment's error."""
+    node: pytest.Item = request.node
     job = node.stash.get(JOB_OF_ITEM, None) or Job(claim=item.claim, trial=item.trial)
     if not job.done:
         _campaign(request.config).run([job])
     if job.evidence is None:
         assert job.error is not None
-        words = str(job.error) if isinstance(job.error, EngineError) else f"{type(job.error).__name__}: {job.error}"
-        _note(node, write_record(item, choices, outcome=Outcome.ERROR, sentence=words))
-        if isinstance(job.error, EngineError):
-            pytest.fail(words, pytrace=False)
         raise job.error
-    judged = item.claim.judge(job.evidence.estimates)
-    on_record = None
-    if item.trial.registered:
-        known = find_verdicts(Path(request.path), request.config.rootpath)
-        on_record = known.get((item.claim.id, item.trial.subject.id, item.trial.protocol.name))
-    outcome = settle(judged, on_record)
-    _note(node, write_record(item, choices, outcome, judged.sentence, judged, job.evidence, on_record))
-    return judged
+    return job.evidence
+
+
+def _find_on_record(request: pytest.FixtureRequest, item: Item) -> OnRecord | None:
+    """The verdict on record; None under prompts, seeds or a dtype that are not the registered ones."""
+    if not item.trial.registered:
+        return None
+    known = find_verdicts(request.path, request.config.rootpath)
+    return known.get((item.claim.id, item.trial.subject.id, item.trial.protocol.name))
 
 
 def _note(node: pytest.Item, record: Record) -> None:
     """Leave the record on the item for the report, and the verdict in JUnit."""
     node.stash[RECORD_OF_ITEM] = record
-    node.user_properties.append(("outcome", record.outcome))
-    if record.ruling is not None:
-        node.user_properties.append(("verdict", record.ruling))
-    node.user_properties.append(("sentence", record.sentence))
+    facts = {"outcome": record.outcome, "verdict": record.ruling, "sentence": record.sentence}
+    others = [(name, value) for name, value in node.user_properties if name not in facts]
+    node.user_properties[:] = others + [(name, value) for name, value in facts.items() if value is not None]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -135,20 +165,30 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a claim's assertion into its outcome: a refuted claim is a finding, not a failure."""
-    report = yield
+    report: Any = yield
     record = item.stash.get(RECORD_OF_ITEM, None)
-    if record is None:
+    if record is None or report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
-    outcome = Outcome(record.outcome)
-    if report.when == "setup" and outcome in {Outcome.SKIPPED, Outcome.ERROR}:
-        report.claim_record = RECORD.dump_python(record, mode="json")
     if report.when == "call":
-        report.claim_record = RECORD.dump_python(record, mode="json")
-        _rewrite(report, record, outcome, strict=item.config.stash[CHOICES].strict)
+        mishap = _find_mishap(call, Outcome(record.outcome))
+        if mishap is None:
+            _rewrite(report, record, strict=item.config.stash[CHOICES].strict)
+        else:
+            record = replace(record, outcome=Outcome.ERROR.value, sentence=mishap)
+            _note(item, record)
+    report.claim_record = RECORD.dump_python(record, mode="json")
     return report
 
 
-def _rewrite(report: pytest.TestReport, record: Record, outcome: Outcome, *, strict: bool) -> None:
+def _find_mishap(call: pytest.CallInfo[None], outcome: Outcome) -> str | None:
+    """What went wrong in a claim's test beside its verdict: the suite's failure, which no verdict may cover."""
+    if call.excinfo is None or (call.excinfo.errisinstance(AssertionError) and outcome is not Outcome.PASSED):
+        return None
+    return " ".join(f"The claim's test raised {call.excinfo.exconly()}".split())
+
+
+def _rewrite(report: pytest.TestReport, record: Record, *, strict: bool) -> None:
+    outcome = Outcome(record.outcome)
     reason = f" (on record since {record.on_record.date}: {record.on_record.reason})" if record.on_record else ""
     if outcome is Outcome.DRIFT:
         report.outcome = "failed"
@@ -198,22 +238,34 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    records = session.config.stash[RECORDS]
-    finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    if finished and any(record.outcome == Outcome.ERROR for record in records):
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # 3: the suite failed, not a claim
+    """Write the report, and exit with 3 when the suite itself failed rather than a claim."""
+    config = session.config
+    records = config.stash[RECORDS]
+    failed = config.stash.get(UNPLANNED, False) or any(record.outcome == Outcome.ERROR for record in records)
+    if records:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            written = write_report(sort_by_claim(records), config.stash[CHOICES].report_dir, rendered_at=when)
+            config.stash[REPORT_LINE] = f"report: {written}"
+        except EngineError as error:
+            failed, config.stash[REPORT_LINE] = True, str(error)
+    if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    records = config.stash[RECORDS]
-    if records:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        finish_session(records, config.stash[CHOICES].report_dir, when, terminalreporter)
+    if config.stash[RECORDS]:
+        print_verdicts(config.stash[RECORDS], terminalreporter)
+        terminalreporter.write_line(config.stash.get(REPORT_LINE, ""))
+
+
+def _parameters(test: pytest.Item) -> dict[str, object]:
+    callspec = getattr(test, "callspec", None)
+    return callspec.params if callspec is not None else {}
 
 
 def _item_of(test: pytest.Item) -> Item | None:
-    callspec = getattr(test, "callspec", None)
-    found = callspec.params.get("verdict") if callspec is not None else None
+    found = _parameters(test).get("verdict")
     return found if isinstance(found, Item) else None
 
 
@@ -229,10 +281,6 @@ def _campaign(config: pytest.Config) -> Campaign:
     return config.stash[CAMPAIGN]
 
 
-def _is_controller(config: pytest.Config) -> bool:
-    return bool(getattr(config.option, "numprocesses", None)) or bool(getattr(config.option, "tx", None))
-
-
 def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
     from engine.planning import make_plan, print_plan
 
@@ -246,9 +294,11 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
             jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
         else:
             terminal.write_line(f"skipped  {item.name}: {missing}")
-    print_plan(make_plan(jobs, campaign), terminal.write_line)
+    with _usage_errors():
+        print_plan(make_plan(jobs, campaign), terminal.write_line)
     for name, job in jobs:
         if job.error is not None:
+            config.stash[UNPLANNED] = True
             terminal.write_line(f"cannot be planned  {name}: {job.error}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from engine.claim import Finding, Verdict
 from engine.measurement import DescentSettings, Measurement
@@ -17,13 +18,14 @@ from engine.verdicts import Outcome
 def write_record(
     item: Item,
     choices: Choices,
+    path: Path,
     outcome: Outcome,
     sentence: str,
     verdict: Verdict | None = None,
     evidence: Evidence | None = None,
     on_record: OnRecord | None = None,
 ) -> Record:
-    """The record of one item. verdict and evidence are None where there are none (skipped, error)."""
+    """The record of one item. path: the claim's file. verdict, evidence: None where there are none (skipped, error)."""
     claim, trial = item.claim, item.trial
     measurements = evidence.measurements if evidence else ()
     return Record(
@@ -46,7 +48,7 @@ def write_record(
         on_record=on_record,
         settings=evidence.settings if evidence else {},
         sources=_sources(measurements),
-        command=reproduce(item, choices),
+        command=reproduce(item, choices, path),
         tables=evidence.tables if evidence else (),
         arms=tuple(dict.fromkeys(m.digest for m in measurements)),
         cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
@@ -85,14 +87,12 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     return found
 
 
-def reproduce(item: Item, choices: Choices) -> str:
-    """The command that runs this item again."""
+def reproduce(item: Item, choices: Choices, path: Path) -> str:
+    """The command that runs this item again, from the session's root."""
     trial = item.trial
     words = [
         "pytest",
-        "claims",
-        "-k",
-        item.claim.id.lower(),
+        str(path.relative_to(choices.root) if path.is_relative_to(choices.root) else path),
         "--subject",
         trial.subject.id,
         "--effort",

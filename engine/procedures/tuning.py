@@ -18,7 +18,7 @@ def powers_of_two(low: int, high: int) -> tuple[float, ...]:
     return tuple(2.0**k for k in range(low, high + 1))
 
 
-HEAD_GRID = powers_of_two(-18, -8)
+HEAD_GRID = powers_of_two(-20, -8)
 OPEN_GRID = powers_of_two(-13, -4)
 NET_GRID = powers_of_two(-8, -1)
 

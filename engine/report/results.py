@@ -1,22 +1,25 @@
-"""What a session shows at its end: a table of verdicts and the report's path."""
+"""What a session shows at its end: a table of verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
 from engine.records import Record
-from engine.report.render import write_report
 
 TIERS = ("cpu", "gpu", "xl")
 COLOURS = {"passed": "green", "error": "red", "drift": "red", "skipped": "yellow"}
 
 
-def finish_session(records: Sequence[Record], folder: Path, rendered_at: str, terminal: Any) -> None:
-    """Write the report and print the verdicts. A report that cannot be written leaves the verdicts printed."""
-    ordered = sorted(records, key=lambda r: (r.claim, TIERS.index(r.tier), r.subject, r.protocol))
+def sort_by_claim(records: Sequence[Record]) -> list[Record]:
+    """By claim, smallest subjects first, in whatever order the workers finished."""
+    return sorted(records, key=lambda r: (r.claim, TIERS.index(r.tier), r.subject, r.protocol))
+
+
+def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
+    """A line for each item that was run, with its first estimate, and the number of those skipped."""
+    ordered = sort_by_claim(records)
+    terminal.ensure_newline()  # else the first line break that pytest owes lands inside our table
     terminal.section("verdicts")
     shown = [record for record in ordered if record.outcome != "skipped"]
     widths = [max((len(getattr(r, name)) for r in shown), default=0) for name in ("claim", "subject", "protocol")]
@@ -31,10 +34,6 @@ def finish_session(records: Sequence[Record], folder: Path, rendered_at: str, te
     skipped = len(ordered) - len(shown)
     if skipped:
         terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")
-    try:
-        terminal.write_line(f"report: {write_report(ordered, folder, rendered_at=rendered_at)}")
-    except EngineError as error:
-        terminal.write_line(str(error), red=True)
 
 
 def headline(record: Record) -> str:

@@ -1,9 +1,11 @@
-"""Step sizes are tuned as the catalogue says; larger efforts keep smaller ones' arms; units meet model seeds in order."""
+"""Step sizes are tuned as catalogued, larger efforts keep smaller ones' arms, units meet model seeds in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from math import log2
 
 import pytest
 
@@ -70,10 +72,7 @@ def test_a_best_step_inside_the_grid_needs_one_round() -> None:
     ids=["upper edge", "one above", "two above", "lower edge", "one below", "two below"],
 )
 def test_a_grid_is_widened_until_the_best_is_inside(best: float, grids: list[tuple[float, ...]]) -> None:
-    def law(step: float) -> StepOutcome:
-        return make_outcome(step, [10 if step == best else 20 if abs(step - best) < best else 30] * 2)
-
-    tuned, asked = planted_tuning(law)
+    tuned, asked = planted_tuning(lambda step: make_outcome(step, [10 + 5 * abs(round(log2(step / best)))] * 2))
     assert [arm.steps for arm in asked[1:]] == grids
     assert tuned.step == best
     tried = [outcome.step for outcome in tuned.outcomes]
@@ -213,7 +212,7 @@ def test_tuning_uses_prompts_and_seeds_that_no_measurement_does(sample: Sample) 
 def test_each_kind_of_stack_has_a_grid_of_its_own(stack: Stack | SentenceNet, grid: Sequence[float]) -> None:
     assert replace(BLOCK, stack=stack).steps() == grid
     assert replace(BLOCK, stack=stack, grid=(1.0,)).steps() == (1.0,)
-    assert all(b == 2 * a for a, b in zip(grid, grid[1:], strict=False))
+    assert all(b == 2 * a for a, b in pairwise(grid))
 
 
 def test_a_users_prompts_and_starts_are_units_of_their_own() -> None:

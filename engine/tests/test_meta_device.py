@@ -1,0 +1,130 @@
+"""Every kind of descent also runs on torch's meta device, which holds shapes and no numbers.
+
+A tensor made on another device is refused there, and so is any look at a number: a loop that passes makes
+everything on the device of its model and never waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from engine.codec import Codec
+from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
+from engine.experiments import TOP, Posed, make_problem, plan_descent, pose, repeat_for_steps
+from engine.measurement import AnyStack, DescentSettings, Metric, SentenceNet, Stack, Unit
+from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.shelf import Shelf
+from engine.tests.tiny import FAMILIES, make_tiny
+
+UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))
+STEPS = (0.1, 0.2)
+D_MODEL, TOKENS = 32, 7
+
+STACKS: dict[str, AnyStack] = {
+    "1 block": Stack(blocks=1),
+    "3 blocks and head": Stack(blocks=3, head=True),
+    "2 blocks, norm and head": Stack(blocks=2, head=True, final_norm=True),
+    "wide net": SentenceNet(tokens=3),
+    "narrow net": SentenceNet(tokens=3, narrow=True),
+}
+
+
+class MetaShelf(Shelf):
+    """A tiny model without numbers; its codec is given a factor, since nothing can be factorized."""
+
+    def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
+        return make_tiny(subject, dtype=getattr(torch, dtype)).to(device)  # pyright: ignore[reportArgumentType]
+
+    def tokenizer(self, subject: str) -> Any:
+        return lambda text, **_: SimpleNamespace(input_ids=[ord(letter) for letter in text])
+
+    def codec(self, subject: str, dtype: str, device: str) -> Codec:
+        model: Any = self.model(subject, dtype, device)
+        return Codec(model.get_input_embeddings().weight, torch.eye(D_MODEL, device=device))
+
+
+def make_settings(family: str, stack: AnyStack, protocol: Protocol, metric: Metric = "l1") -> DescentSettings:
+    return DescentSettings(
+        subject=family,
+        source="tiny",
+        stack=stack,
+        protocol=protocol,
+        iterations=3,
+        metric=metric,
+        device="meta",
+        first_tokens=3 if isinstance(stack, SentenceNet) else None,
+    )
+
+
+def expect_meta(tensors: Sequence[torch.Tensor | None]) -> None:
+    assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
+
+
+def run(settings: DescentSettings, *, tuning: bool) -> tuple[Posed, Trace, Codec]:
+    """What measuring an arm does, up to where numbers are read."""
+    shelf = MetaShelf()
+    stack = shelf.stack(settings)
+    posed = pose(settings, UNITS, shelf, stack)
+    if tuning:
+        posed, steps, _ = repeat_for_steps(posed, STEPS)
+    else:
+        steps = torch.full_like(posed.target[:, 0, 0], 0.1)
+    problem = make_problem(settings, posed, steps)
+    trace = descend(stack, problem, plan_descent(settings, () if tuning else (0, 2)), Patient())
+    return posed, trace, shelf.codec(settings.subject, settings.dtype, settings.device)
+
+
+@pytest.mark.parametrize("tuning", [False, True], ids=["inversion", "tuning"])
+@pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_descent_runs_where_nothing_can_be_read(
+    family: str, stack: AnyStack, protocol: Protocol, tuning: bool
+) -> None:
+    posed, trace, codec = run(make_settings(family, stack, protocol), tuning=tuning)
+    runs, tokens = len(UNITS) * (len(STEPS) if tuning else 1), 3 if isinstance(stack, SentenceNet) else TOKENS
+    expect_meta([posed.target, posed.start, posed.lengths, posed.positions, posed.bound])
+    assert (posed.bound is None) == (protocol is CONTROLLED)
+    expect_meta([trace.distances, trace.ended_at, trace.bound, trace.final, *trace.snapshots.values()])
+    expect_meta([trace.first_hits(), trace.diverged()])
+    assert trace.distances.shape == (4, runs)
+    decoded, top = codec.decode(trace.final - posed.positions), codec.top(trace.final - posed.positions, TOP)
+    expect_meta([decoded, top])
+    assert (decoded.shape, top.shape) == ((runs, tokens), (runs, tokens, TOP))
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_descent_of_the_euclidean_distance_does_too(stack: AnyStack) -> None:
+    _, trace, _ = run(make_settings("gpt2", stack, CONTROLLED, "l2"), tuning=False)
+    expect_meta([trace.distances, trace.final])
+
+
+def test_a_tensor_on_another_device_would_be_noticed() -> None:
+    settings, shelf = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaShelf()
+    stack = shelf.stack(settings)
+    posed = pose(settings, UNITS, shelf, stack)
+    elsewhere = replace(posed, start=torch.zeros(posed.start.shape))
+    steps = torch.full_like(posed.target[:, 0, 0], 0.1)
+    with pytest.raises(RuntimeError, match="device"):
+        descend(stack, make_problem(settings, elsewhere, steps), plan_descent(settings), Patient())
+
+
+def test_a_look_at_a_number_would_be_noticed() -> None:
+    class Curious(Patient):
+        def keep(self, trace: Trace, runs: torch.Tensor, iteration: int) -> torch.Tensor | None:
+            return runs if bool(trace.diverged().any()) else None
+
+    settings, shelf = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaShelf()
+    stack = shelf.stack(settings)
+    posed = pose(settings, UNITS, shelf, stack)
+    problem: Problem = make_problem(settings, posed, torch.full_like(posed.target[:, 0, 0], 0.1))
+    plan: Plan = plan_descent(replace(settings, iterations=LOOK_EVERY))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        descend(stack, problem, plan, Curious())

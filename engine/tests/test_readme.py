@@ -1,0 +1,43 @@
+"""The README tells what is so: its table is the reference run's, its options exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.records import read_records
+from engine.report import tabulate
+from engine.verdicts import read_verdicts
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECORDS = read_records(ROOT / "reports" / "reference" / "records.jsonl")
+
+
+def test_the_claims_table_is_the_reference_runs() -> None:
+    table = re.search(r"<!-- claims table: .*? -->\n(.*?)\n<!-- end of claims table -->", README, re.DOTALL)
+    assert table is not None
+    shown = [record for record in RECORDS if record.outcome != "skipped"]
+    assert table.group(1).strip() == tabulate(shown).strip()
+
+
+def test_every_verdict_of_the_reference_run_is_on_record() -> None:
+    on_record = read_verdicts(ROOT / "claims" / "verdicts.toml")
+    measured = {(r.claim, r.subject, r.protocol): r.ruling for r in RECORDS if r.ruling and r.outcome != "not run"}
+    assert {key: record.ruling for key, record in on_record.items()} == measured
+
+
+def test_nothing_in_the_reference_run_is_an_error_or_drift() -> None:
+    assert {record.outcome for record in RECORDS} <= {"passed", "xfailed", "inconclusive", "not run", "skipped"}
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", README))))
+def test_every_option_that_it_names_is_one_of_the_plugins(option: str, pytestconfig: pytest.Config) -> None:
+    assert hasattr(pytestconfig.option, option.removeprefix("--").replace("-", "_"))
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_file_that_it_links_to_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
