@@ -1,0 +1,153 @@
+"""The suite's own claims in a session: plans, a model of the user's, what cannot run here, what is left behind."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import GPT2Config
+
+from engine.executors.inline import Inline
+from engine.measurement import Arm, Measurement
+from engine.subjects import draw_weights
+from engine.tests.planted_claims import one_thread as one_thread
+from engine.tests.planted_claims import read_session, run_session, write_claim
+from engine.tests.tiny_models import make_gpt2, save
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPT = ("--effort", "smoke", "--prompt", "The sky is blue.")
+"""One unit of the user's own, which smoke does not leave out."""
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random GPT-2 without tokenizer files: its vocabulary is the packaged one."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("tiny")
+    config = GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    draw_weights("tiny", config, seed=0, dtype=torch.float32).save_pretrained(folder)
+    return f"local:{folder}"
+
+
+def run_claims(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """The repository's claims, with ledger and report in the test's folder."""
+    places = ("--ledger", str(pytester.path / ".ledger"), "--report-dir", str(pytester.path / "reports" / "latest"))
+    return run_session(pytester, "-p", "no:cacheprovider", *places, *options)
+
+
+def stored(pytester: pytest.Pytester) -> list[Path]:
+    return list(pytester.path.glob(".ledger/measurements/*/*.json"))
+
+
+def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester: pytest.Pytester) -> None:
+    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c11", "--subject", tiny, "--plan")
+    assert result.ret == 0, result.outlines
+    # Under each of two protocols: two stacks to tune; then twelve units of the trained one, and of four drawn ones.
+    result.stdout.fnmatch_lines(["round one: 4 arms; later rounds: 10; stored: 0"])
+    result.stdout.re_match_lines(
+        [
+            rf"[0-9a-f]{{10}}  to run        ≤ .* s +[0-9.]+ GiB  tuning {tiny} 1b\+h page N=1000  \(1 items\)",
+            r"[0-9a-f]{10}  after tuning .* GiB  inversion local-untrained:.*:3 1b\+h controlled N=1000 .*",
+            r"estimated: .* s if nothing stops early, .*",
+            r"memory: about [0-9.]+ GiB for the largest arm; nothing was run",
+        ],
+    )
+    assert not stored(pytester)
+    assert not (pytester.path / "reports" / "latest" / "index.html").exists()
+
+
+def test_a_plan_says_what_is_skipped(pytester: pytest.Pytester) -> None:
+    result = run_claims(pytester, str(ROOT / "claims"), "-m", "xl", "--plan")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["skipped  C01 gpt2-xl: *run on a machine with a GPU*", "round one: 0 arms*"])
+
+
+def test_a_plan_is_printed_by_one_process_whatever_the_workers(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist", reason="install pytest-xdist to test workers")
+    write_claim(pytester.path, "supported")
+    result = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--device", "cpu", "-n", "2", "--plan")
+    assert result.ret == 0
+    assert [line for line in result.outlines if line.startswith("round one: ")] == [
+        "round one: 0 arms; later rounds: 0; stored: 0"
+    ]
+
+
+def test_a_claim_is_measured_on_a_users_model_once_and_can_be_run_again(
+    tiny: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (str(ROOT / "claims"), "-k", "c11", "--subject", tiny, *PROMPT)
+    first = run_claims(pytester, *asked)
+    assert first.ret == 0, first.outlines
+    records, measured = read_session(pytester), stored(pytester)
+    assert [(r.claim, r.subject, r.protocol) for r in records] == [("C11", tiny, "controlled"), ("C11", tiny, "page")]
+    for record in records:
+        assert record.outcome in {"passed", "finding", "inconclusive"}
+        assert record.criteria[0].n == 1
+        assert {tiny, tiny.replace("local:", "local-untrained:") + ":0"} <= set(record.sources)
+        assert record.provenance is not None
+    assert (pytester.path / "reports" / "latest" / "index.html").is_file()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured what was stored")
+
+    monkeypatch.setattr(Inline, "run", refuse)
+    plan = run_claims(pytester, *asked, "--plan")
+    assert sum("  stored  " in line for line in plan.outlines) >= 4  # each tuning's first round, at least
+    assert run_claims(pytester, *asked).ret == 0
+    assert read_session(pytester) == records
+
+    monkeypatch.chdir(ROOT)  # where the commands in records begin
+    command = shlex.split(records[1].command)
+    assert command[:2] == ["pytest", "claims/trainability/c11_trained_needs_hundredfold.py"]
+    assert run_claims(pytester, *command[1:]).ret == 0
+    assert read_session(pytester) == records[1:]
+    assert sorted(stored(pytester)) == sorted(measured)
+
+
+@pytest.mark.parametrize(("options", "times"), [((), 1), (("--fresh",), 2)], ids=["stored", "fresh"])
+def test_fresh_alone_measures_what_is_stored_again(
+    options: tuple[str, ...], times: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, ran = Inline.run, list[Arm]()
+
+    def run_long_ago(executor: Inline, arm: Arm) -> Measurement:
+        ran.append(arm)
+        measurement = run(executor, arm)
+        return replace(measurement, provenance=replace(measurement.provenance, measured_at="2020-01-01T00:00:00+00:00"))
+
+    monkeypatch.setattr(Inline, "run", run_long_ago)
+    model = save(pytester.path / "model", make_gpt2())
+    for _ in range(2):
+        assert run_claims(pytester, str(ROOT / "claims"), "-k", "c01", "--subject", f"local:{model}", *options).ret == 0
+    assert [arm.kind for arm in ran] == ["round trip"] * times
+
+
+@pytest.mark.parametrize("tier", ["gpu", "xl"])
+def test_what_needs_a_gpu_is_collected_and_skips_with_what_to_do(tier: str, pytester: pytest.Pytester) -> None:
+    result = run_claims(pytester, str(ROOT / "claims"), "-m", tier)
+    assert result.ret == 0, result.outlines
+    records = read_session(pytester)
+    assert records
+    for record in records:
+        assert (record.tier, record.outcome, record.ruling) == (tier, "skipped", None)
+        assert f"{record.subject} is a {tier} subject and this session runs on cpu" in record.sentence
+        assert f"--subject {record.subject}" in record.sentence
+    assert not stored(pytester)
+
+
+def test_a_row_that_an_effort_leaves_out_is_not_run(tiny: str, pytester: pytest.Pytester) -> None:
+    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c11", "--subject", tiny, "--effort", "smoke")
+    assert result.ret == 0
+    assert [record.outcome for record in read_session(pytester)] == ["not run", "not run"]
+    assert not stored(pytester)
+
+
+@pytest.mark.parametrize("marker", ["gpu", "xl", "weights"])
+def test_the_markers_are_registered(marker: str, pytester: pytest.Pytester) -> None:
+    result = run_session(pytester, "--markers", "--strict-markers")
+    result.stdout.fnmatch_lines([f"@pytest.mark.{marker}: needs *"])
