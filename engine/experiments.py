@@ -9,6 +9,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
 
 from engine.blocks import Invertible, embedding_weight
 from engine.codec import Codec, find_round_trip_misses
@@ -272,7 +273,7 @@ def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
     codec = shelf.codec(arm.subject, arm.dtype, arm.device)
     tokenizer = shelf.tokenizer(arm.subject)
     vocab = min(codec.vocab, len(tokenizer))
-    special = {i for i in tokenizer.all_special_ids if i < vocab}
+    special = special_ids(tokenizer, vocab)
     texts: list[str] = tokenizer.batch_decode([[i] for i in range(vocab)], clean_up_tokenization_spaces=False)
     encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False).input_ids
     own = {i for i in range(vocab) if i not in special and encoded[i] == [i]}
@@ -298,6 +299,12 @@ def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
         failures=tuple(failures),
         failures_apart=tuple(apart),
     )
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> set[int]:
+    """Ids that stand for no text: the named ones (end of text …) and the others that the tokenizer marks so."""
+    marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {i for i in {*tokenizer.all_special_ids, *marked} if i < vocab}
 
 
 @measure.register

@@ -10,6 +10,7 @@ from engine import (
     CompareRecovery,
     Sample,
     Stack,
+    Units,
     Verdict,
 )
 
@@ -33,6 +34,7 @@ CLAIM = Claim(
     criteria=(AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, CONTROLLED),
+    units=Units(smoke=0),
     notes=(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",

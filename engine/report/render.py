@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -122,6 +123,7 @@ def _read_data(name: str) -> str:
     return files("engine.report").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _load_template() -> Template:
     loader = DictLoader({_TEMPLATE: _read_data(_TEMPLATE)})
     environment = Environment(

@@ -40,7 +40,7 @@ class LocalFolder(Subject):
 
     @property
     def tier(self) -> Tier:
-        return size_tier(estimate_bytes(self.config()))
+        return size_tier(estimate_bytes(self.config(), who=self.id))
 
     @property
     def trained(self) -> bool:

@@ -40,7 +40,7 @@ class UntrainedSubject(Subject):
 
     @property
     def tier(self) -> Tier:
-        return self.size if self.size is not None else size_tier(estimate_bytes(self.config()))
+        return self.size if self.size is not None else size_tier(estimate_bytes(self.config(), who=self.id))
 
     @property
     def trained(self) -> bool:
@@ -114,12 +114,12 @@ def draw_weights(
     return model
 
 
-def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4) -> int:
+def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4, *, who: str = "configuration") -> int:
     """Bytes of a configuration's parameters, tied ones counted once. Nothing is allocated."""
     import torch
 
     expected, remedy = "a configuration that can be built", "check the configuration"
-    with loading("configuration", expected=expected, remedy=remedy), torch.device("meta"):
+    with loading(who, expected=expected, remedy=remedy), torch.device("meta"):
         model = model_class(config.model_type)(config)
         return dtype_bytes * sum(parameter.numel() for parameter in model.parameters())
 

@@ -15,7 +15,7 @@ import torch
 
 from engine.errors import PromptError
 from engine.executors.inline import Inline
-from engine.experiments import curve_points, generator, measure, pose
+from engine.experiments import curve_points, generator, measure, pose, special_ids
 from engine.measurement import (
     Arm,
     DescentSettings,
@@ -290,3 +290,11 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
         Exception, match=r"got NaN or infinity in transformer\.h\.1\.mlp\.c_fc\.weight, expected finite"
     ):
         measure(make_arms(subject)["inversion"], Shelf())
+
+
+def test_every_id_that_the_tokenizer_marks_as_special_is_special() -> None:
+    tokenizer = find_subject("smollm2-135m").tokenizer()
+    # The first 17 ids of this vocabulary are control tokens, of which the library names only three.
+    assert len(set(tokenizer.all_special_ids)) == 3
+    assert special_ids(tokenizer, 49152) == set(range(17))
+    assert special_ids(tokenizer, 5) == set(range(5))
