@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.records import Record
+from engine.report.views import write_headline
 
 TIERS = ("cpu", "gpu", "xl")
 COLOURS = {"passed": "green", "error": "red", "drift": "red", "skipped": "yellow"}
@@ -17,7 +18,7 @@ def sort_by_claim(records: Sequence[Record]) -> list[Record]:
 
 
 def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
-    """A line for each item that was run, with its first estimate, and the number of those skipped."""
+    """A line for each item that was run, with the estimate that it turns on, and the number of those skipped."""
     ordered = sort_by_claim(records)
     terminal.ensure_newline()  # else the first line break that pytest owes lands inside our table
     terminal.section("verdicts")
@@ -30,17 +31,7 @@ def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
         note = f" ({record.outcome})" if record.outcome in ("drift", "finding") else ""
         terminal.write(f"{place}  ")
         terminal.write(f"{word + note:<24}", **{COLOURS.get(record.outcome, "cyan"): True})
-        terminal.write_line(f"  {headline(record)}")
+        terminal.write_line(f"  {record.sentence if record.outcome == 'error' else write_headline(record)}")
     skipped = len(ordered) - len(shown)
     if skipped:
         terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")
-
-
-def headline(record: Record) -> str:
-    """The first estimate with its interval, or why there is none."""
-    for criterion in record.criteria:
-        if criterion.value is not None and criterion.low is not None and criterion.high is not None:
-            if criterion.low == criterion.high:
-                return f"{criterion.estimate} = {criterion.value:.6g}"
-            return f"{criterion.estimate} = {criterion.value:.3g} [{criterion.low:.3g}, {criterion.high:.3g}]"
-    return record.sentence if record.outcome in ("error", "skipped") else ""

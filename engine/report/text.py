@@ -52,8 +52,8 @@ def _shorten_exponent(text: str) -> str:
 
 
 def format_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """'148 [92, 251]', the interval left out where there is none."""
-    if low is None or high is None:
+    """'148 [92, 251]', the interval left out where there is none or where an exhaustive count needs none."""
+    if low is None or high is None or low == high == value:
         return format_number(value)
     return f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"
 
@@ -109,7 +109,7 @@ def _write_character(character: str, *, lines: bool) -> Markup:
     return Markup('<span class="esc">{}</span>').format(name_escape(character))
 
 
-def write_markdown_cell(text: str, limit: int = 160) -> str:
+def write_markdown_cell(text: str, limit: int = 240) -> str:
     """One cell of a GitHub table: no markup, no line break, no cell border of its own."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", write_plain(text, limit))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -137,9 +137,10 @@ class _Anchors:
 
 
 def find_headline(record: Record) -> CriterionRecord | None:
-    """The first criterion that has an estimate, else the first."""
-    measured = (c for c in record.criteria if c.value is not None)
-    return next(measured, record.criteria[0] if record.criteria else None)
+    """The criterion that the verdict turns on: the first of the verdict's own ruling, else the first estimated."""
+    estimated = [c for c in record.criteria if c.value is not None]
+    ruling = "refuted" if record.ruling == "partly supported" else record.ruling
+    return next((c for c in (*estimated, *record.criteria) if c.ruling == ruling), next(iter(record.criteria), None))
 
 
 def write_headline(record: Record) -> str:
