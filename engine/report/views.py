@@ -144,9 +144,9 @@ def find_headline(record: Record) -> CriterionRecord | None:
 
 
 def write_headline(record: Record) -> str:
-    """'ratio 148 [92, 251]', or nothing where nothing was estimated."""
+    """'ratio = 148 [92, 251]', or nothing where nothing was estimated."""
     c = find_headline(record)
-    return "" if c is None or c.value is None else f"{c.estimate} {format_interval(c.value, c.low, c.high)}"
+    return "" if c is None or c.value is None else f"{c.estimate} = {format_interval(c.value, c.low, c.high)}"
 
 
 def arrange_claims(records: Sequence[Record], previous: Sequence[Record] = ()) -> tuple[ClaimView, ...]:

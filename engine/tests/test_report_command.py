@@ -34,7 +34,7 @@ def test_the_table_has_a_row_per_item_and_no_cell_breaks_out(records: list[Recor
     assert len(lines) == 2 + 17
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
     assert r"a\|b\\n&lt;b&gt;\`x\`&lt;/b&gt; \*y\* [l\](m)" in lines[-1]
-    assert "| ✓ supported | iterations ratio 412 [236.5, ∞] | more than 100× |" in "\n".join(lines)
+    assert "| ✓ supported | iterations ratio = 412 [236.5, ∞] | more than 100× |" in "\n".join(lines)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(records: list[Record], tmp_path: Path) -> None:
