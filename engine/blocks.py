@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
+from engine.arms import SentenceNet, Stack, TokenNet
 from engine.errors import ShapeError, SubjectError, explain
-from engine.measurement import SentenceNet, Stack
 from engine.protocol import Positions
 
 
@@ -95,18 +95,10 @@ class BlockStack:
             )
         body: Any = model.base_model
         blocks: nn.ModuleList = getattr(body, family.blocks)
-        if not 1 <= stack.blocks <= len(blocks):
-            raise SubjectError(
-                explain(
-                    who="stack",
-                    got=f"{stack.blocks} blocks",
-                    expected=f"1 to {len(blocks)}, the model's depth",
-                    remedy="ask for fewer blocks",
-                )
-            )
+        count = count_blocks(stack, len(blocks))
         self._positions = positions
         self._learned = getattr(body, family.positions).weight if family.positions else None
-        self._body = _cut(body, family, stack)
+        self._body = _cut(body, family, count, final_norm=stack.final_norm)
         self._weight = embedding_weight(model)
         self._context = int(model.config.max_position_embeddings)
         self._masks: dict[int, Tensor] = {}
@@ -155,16 +147,31 @@ class BlockStack:
         return self._masks[tokens]
 
 
-def _cut(body: Any, family: Family, stack: Stack) -> Any:
+def count_blocks(stack: Stack, depth: int) -> int:
+    """The stack's number of blocks in a model of this depth. Raises SubjectError when it has not so many."""
+    count = stack.count(depth)
+    if not 1 <= count <= depth:
+        raise SubjectError(
+            explain(
+                who="stack",
+                got=f"{count} blocks",
+                expected=f"1 to {depth}, the model's depth",
+                remedy="ask for fewer blocks",
+            )
+        )
+    return count
+
+
+def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
     """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
     cut = copy.copy(body)
     # The library keeps submodules in this dictionary; a new one leaves the model's own as it is.
     cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
     blocks: nn.ModuleList = getattr(body, family.blocks)
-    setattr(cut, family.blocks, blocks[: stack.blocks])
+    setattr(cut, family.blocks, blocks[:count])
     cut.config = copy.copy(body.config)
-    cut.config.num_hidden_layers = stack.blocks
-    if not stack.final_norm:
+    cut.config.num_hidden_layers = count
+    if not final_norm:
         setattr(cut, family.norm, nn.Identity())
     if family.positions:
         setattr(cut, family.positions, _NoPositions())
@@ -182,16 +189,8 @@ class FullyConnected:
         self._tokens, self._d_model = net.tokens, d_model
         self.unembedding: Tensor | None = None
         size = net.tokens * d_model
-        with torch.random.fork_rng(devices=[]):
-            # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
-            torch.default_generator.manual_seed(net.seed)
-            self._net = nn.Sequential(
-                nn.Flatten(),
-                nn.Linear(size, 4 * size),
-                nn.GELU(),
-                nn.Linear(4 * size, size if net.narrow else 4 * size),
-            )
-        self._net.requires_grad_(False).to(device=device, dtype=dtype)
+        layers = _draw_layers(size, 4 * size, size if net.narrow else 4 * size, seed=net.seed)
+        self._net = nn.Sequential(nn.Flatten(), *layers).requires_grad_(False).to(device=device, dtype=dtype)
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → [runs, 1, outputs]."""
@@ -208,3 +207,39 @@ class FullyConnected:
 
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:
         return torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
+
+
+class TokenWise:
+    """A net applied to each token by itself: linear d → 4d, GELU, linear 4d → d. Random weights from `net.seed`.
+
+    Source: the document's three-layer net (section 'Orthogonal Walk Representations').
+    """
+
+    def __init__(self, net: TokenNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.d_model = net.d_model or d_model
+        self.unembedding: Tensor | None = None
+        layers = _draw_layers(self.d_model, 4 * self.d_model, self.d_model, seed=net.seed)
+        self._net = nn.Sequential(*layers).requires_grad_(False).to(device=device, dtype=dtype)
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d] → [runs, tokens, d]."""
+        if embeddings.shape[-1] != self.d_model:
+            raise ShapeError(
+                f"net: last axis is {embeddings.shape[-1]}, expected d={self.d_model}; feed it inputs of its own size"
+            )
+        return self._net(embeddings)
+
+    def positions(self, tokens: int) -> Tensor:
+        weight: Tensor = self._net[0].weight  # pyright: ignore[reportAssignmentType]
+        return torch.zeros(tokens, self.d_model, dtype=weight.dtype, device=weight.device)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
+
+
+def _draw_layers(inputs: int, hidden: int, outputs: int, *, seed: int) -> tuple[nn.Module, ...]:
+    """Linear, GELU, linear, with the library's own random weights; the caller's random state is kept."""
+    with torch.random.fork_rng(devices=[]):
+        # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
+        torch.default_generator.manual_seed(seed)
+        return nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
+from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet
 from engine.claim import Claim
 from engine.errors import LedgerError
 from engine.ledger import Ledger
-from engine.measurement import Arm, DescentSettings, Measurement, SentenceNet, digest_of
+from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Rounds, Trial
 
 
@@ -173,7 +174,7 @@ class Campaign:
 def _group(arm: Arm) -> tuple[str, str, str]:
     """Arms that share weights stand together, so that they are loaded once."""
     settings = getattr(arm, "settings", None)
-    if not isinstance(settings, DescentSettings):
+    if not isinstance(settings, StackSettings):
         return (getattr(arm, "subject", ""), arm.kind, "")
     net = settings.stack if isinstance(settings.stack, SentenceNet) else None
     return (settings.subject, "net" if net else "", f"{net}")
@@ -182,11 +183,14 @@ def _group(arm: Arm) -> tuple[str, str, str]:
 def label(arm: Arm) -> str:
     """A few words for a progress line."""
     settings = getattr(arm, "settings", None)
-    if not isinstance(settings, DescentSettings):
+    if not isinstance(settings, StackSettings):
         return f"{arm.kind} {getattr(arm, 'subject', '')}"
     stack = settings.stack
     if isinstance(stack, SentenceNet):
         what = "narrow net" if stack.narrow else "wide net"
+    elif isinstance(stack, TokenNet):
+        what = f"token net{f' d={stack.d_model}' if stack.d_model else ''}"
     else:
         what = f"{stack.blocks}b{'+h' if stack.head else ''}"
-    return f"{arm.kind} {settings.subject} {what} {settings.protocol.name} N={settings.iterations}"
+    length = f" N={settings.iterations}" if isinstance(settings, DescentSettings) else ""
+    return f"{arm.kind} {settings.subject} {what} {settings.protocol.name}{length}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from engine.protocol import Protocol
 
 Role = Literal["only", "direction", "magnitude"]
+Scope = Literal["every", "trained", "trained GPT-2"]
+"""The subjects on which a criterion is judged; its estimate is shown on all."""
 
 
 class Ruling(StrEnum):
@@ -62,6 +64,7 @@ class Criterion:
     estimate: str
     because: str = field(kw_only=True)
     role: Role = field(default="only", kw_only=True)
+    on: Scope = field(default="every", kw_only=True)
 
     @property
     def region(self) -> Region:
@@ -185,6 +188,8 @@ class Claim:
     criteria: what the estimates must satisfy; several are all required.
     subjects: ids from the catalogue; protocols: settings of the experiment.
     units: how many at each effort.
+    full_only: subjects on which standard effort cannot afford the row, so that it runs at full effort alone.
+    others: subjects that every item needs beside its own, such as a smaller model to compare with.
     notes: confounds, literature and decisions that a reader of the report should know.
     pilot_seen: whether a pilot was looked at before the criterion was fixed.
     """
@@ -199,6 +204,8 @@ class Claim:
     subjects: tuple[str, ...]
     protocols: tuple[Protocol, ...]
     units: Units = Units()
+    full_only: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pilot_seen: bool = False
 
@@ -211,15 +218,16 @@ class Claim:
         if ("magnitude" in roles) != ("direction" in roles):
             raise DeclarationError(f"claim {self.id}: direction and magnitude come in pairs; declare both or neither")
 
-    def judge(self, estimates: Mapping[str, Estimate]) -> Verdict:
-        """Hold every criterion against its estimate and combine them.
+    def judge(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope] = ("every",)) -> Verdict:
+        """Hold every criterion of the subject's scopes against its estimate and combine them.
 
         A missing estimate is one that was not run at this effort.
         Source: the catalogue's rule for verdicts (95 % interval against the criterion's region).
         """
-        findings = tuple(_find(c, estimates.get(c.estimate)) for c in self.criteria)
+        findings = tuple(_find(c, estimates.get(c.estimate)) for c in self.criteria if c.on in scopes)
         ruling = _combine(findings)
-        sentence = f"{ruling.value.capitalize()}: " + " ".join(f.sentence for f in findings)
+        words = " ".join(f.sentence for f in findings) or "nothing is judged on this subject; see the tables."
+        sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 
 
@@ -245,6 +253,9 @@ def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
 
 def _combine(findings: tuple[Finding, ...]) -> Ruling:
     """All supported, or any refuted; direction held and magnitude not is 'partly'."""
+    # No criterion at all is a path that was run to be shown, and not to be judged.
+    if not findings:
+        return Ruling.INCONCLUSIVE
     if all(f.ruling is Ruling.NOT_RUN for f in findings):
         return Ruling.NOT_RUN
     if all(f.ruling is Ruling.SUPPORTED for f in findings):

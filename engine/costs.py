@@ -5,18 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from engine.measurement import (
+from engine.arms import (
+    AnyStack,
     Arm,
-    DescentSettings,
+    ClampedWalkArm,
+    GenerationArm,
+    GradientArm,
     InversionArm,
+    NextTokenArm,
+    OrthogonalWalkArm,
     PseudoInverseArm,
     RoundTripArm,
     SentenceNet,
+    Stack,
+    StackSettings,
+    TokenNet,
     TuningArm,
+    VocabularyArm,
 )
 from engine.subjects import find_subject
 
-PRODUCTS_PER_S = 1.0e11
+PRODUCTS_PER_S = 5.0e10
 """Multiply-adds per second of float32 matrix products, as a first guess; the session corrects it as arms finish."""
 
 BYTES_PER_S = 1.0e10
@@ -62,37 +71,74 @@ def size_of(subject: str) -> Size:
 
 def estimate_cost(arm: Arm) -> Cost:
     """First guess at an arm's cost: the products its steps need, the weights they read, and a constant a step."""
-    if isinstance(arm, PseudoInverseArm):
-        if arm.matrix != "embedding":
-            return Cost(seconds=0.2, memory_bytes=1e7)
-        size = size_of(arm.subject)
-        entries = size.vocab * size.d_model
-        return Cost(seconds=2 + 40 * entries * size.d_model / PRODUCTS_PER_S, memory_bytes=8.0 * entries * 6)
-    if isinstance(arm, RoundTripArm):
-        size = size_of(arm.subject)
-        products = size.vocab**2 * size.d_model / 2
-        return Cost(seconds=2 + products / PRODUCTS_PER_S, memory_bytes=4.0 * (size.weights + 1024 * size.vocab))
-    return _descent_cost(arm)
+    match arm:
+        case PseudoInverseArm():
+            return _inverse_cost(arm)
+        case RoundTripArm():
+            size = size_of(arm.subject)
+            products = size.vocab**2 * size.d_model / 2
+            return Cost(seconds=2 + products / PRODUCTS_PER_S, memory_bytes=4.0 * (size.weights + 1024 * size.vocab))
+        case VocabularyArm():
+            return Cost(seconds=2.0, memory_bytes=2e8)
+        case NextTokenArm():
+            return _forward_cost(arm.subject, len(arm.units) * (1 + arm.draws), 1)
+        case GenerationArm():
+            return _forward_cost(arm.subject, len(arm.units) * arm.beams / TOKENS, arm.new_tokens)
+        case InversionArm():
+            return _descent_cost(arm.settings, arm.settings.iterations, len(arm.units))
+        case TuningArm():
+            return _descent_cost(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
+        case GradientArm():
+            outputs = TOKENS * size_of(arm.settings.subject).d_model
+            return _descent_cost(arm.settings, len(arm.units), outputs)
+        case OrthogonalWalkArm():
+            return _descent_cost(arm.settings, arm.steps, len(arm.units))
+        case ClampedWalkArm():
+            steps = arm.inner * max(choice.outer for choice in arm.choices)
+            return _descent_cost(arm.settings, steps, len(arm.units) * len(arm.choices))
 
 
-def _descent_cost(arm: InversionArm | TuningArm) -> Cost:
-    settings, size = arm.settings, size_of(arm.settings.subject)
-    runs = len(arm.units) * (len(arm.steps) if isinstance(arm, TuningArm) else 1)
-    steps = arm.horizon if isinstance(arm, TuningArm) else settings.iterations
-    weights = _weights(settings, size)
-    rows = 1 if isinstance(settings.stack, SentenceNet) else TOKENS
-    per_step = max(2 * weights * rows * runs / PRODUCTS_PER_S, 2 * 4 * weights / BYTES_PER_S)
-    blocks = 1 if isinstance(settings.stack, SentenceNet) else settings.stack.blocks
-    net = weights if isinstance(settings.stack, SentenceNet) else 0
+def _inverse_cost(arm: PseudoInverseArm) -> Cost:
+    if arm.matrix != "embedding":
+        return Cost(seconds=0.2, memory_bytes=1e7)
+    size = size_of(arm.subject)
+    entries = size.vocab * size.d_model
+    return Cost(seconds=2 + 40 * entries * size.d_model / PRODUCTS_PER_S, memory_bytes=8.0 * entries * 6)
+
+
+def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:
+    """Whole-model forward passes over so many prompts at a time."""
+    size = size_of(subject)
+    per_pass = max(size.weights * TOKENS * prompts / PRODUCTS_PER_S, 4 * size.weights / BYTES_PER_S)
+    seconds = 1 + passes * (per_pass + STEP_OVERHEAD_S * size.blocks)
+    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + 1e8)
+
+
+def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
+    size = size_of(settings.subject)
+    stack = settings.stack
+    weights = _weights(stack, size)
+    rows = 1 if isinstance(stack, SentenceNet) else TOKENS
+    wide = 2 if settings.dtype == "float64" else 1
+    per_step = wide * max(2 * weights * rows * runs / PRODUCTS_PER_S, 2 * 4 * weights / BYTES_PER_S)
+    blocks = _depth(stack, size)
+    net = 0 if isinstance(stack, Stack) else weights
     return Cost(
         seconds=steps * (per_step + STEP_OVERHEAD_S * blocks) + 1e-8 * net,
-        memory_bytes=4.0 * (size.weights + net) + 4.0 * runs * TOKENS * size.d_model * (40 * blocks + 8) + 1e8,
+        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8)) + 1e8,
     )
 
 
-def _weights(settings: DescentSettings, size: Size) -> int:
-    stack = settings.stack
+def _depth(stack: AnyStack, size: Size) -> int:
+    if not isinstance(stack, Stack):
+        return 1
+    return stack.count(size.blocks)
+
+
+def _weights(stack: AnyStack, size: Size) -> int:
     if isinstance(stack, SentenceNet):
         inputs = stack.tokens * size.d_model
         return 4 * inputs * inputs + 4 * inputs * inputs * (1 if stack.narrow else 4)
-    return stack.blocks * size.block_weights + (size.vocab * size.d_model if stack.head else 0)
+    if isinstance(stack, TokenNet):
+        return 8 * (stack.d_model or size.d_model) ** 2
+    return _depth(stack, size) * size.block_weights + (size.vocab * size.d_model if stack.head else 0)

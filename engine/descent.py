@@ -14,9 +14,9 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
+from engine.arms import Metric, ReadAt
 from engine.blocks import Invertible
 from engine.errors import ShapeError
-from engine.measurement import Metric, ReadAt
 from engine.metrics import OutputDistance
 from engine.protocol import Schedule
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from engine.arms import Arm
 from engine.errors import LedgerError, explain
-from engine.measurement import MEASUREMENT, SCHEMA, Arm, Measurement, digest_of
+from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 
 class Ledger:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.measurement import Metric
+from engine.arms import Metric
 
 LOGITS_BYTES = 96 * 2**20
 """Most memory for one slice of logits; the vocabulary is walked in slices of this size."""
@@ -51,6 +51,7 @@ class OutputDistance:
         self._valid, self._unembedding = valid, unembedding
         self._where = torch.nonzero(valid.flatten())[:, 0] if valid.device.type != "meta" else _all_rows(valid)
         self._target = target.flatten(0, 1)[self._where]
+        self._gram: Tensor | None = None
 
     def l1(self, outputs: Tensor) -> Tensor:
         """Σ|O − O*| over every output of the run: [runs, rows, width] → [runs]."""
@@ -63,8 +64,10 @@ class OutputDistance:
         """√Σ(O − O*)² over every output of the run: [runs, rows, width] → [runs]."""
         delta = self._delta(outputs)
         if self._unembedding is not None:
-            gram = self._unembedding.T @ self._unembedding
-            return self._per_run(((delta @ gram) * delta).sum(-1)).clamp_min(0).sqrt()
+            # ‖U δ‖² = δᵀ(UᵀU)δ: a d_model × d_model product at every step, and UᵀU once.
+            if self._gram is None:
+                self._gram = self._unembedding.T @ self._unembedding
+            return self._per_run(((delta @ self._gram) * delta).sum(-1)).clamp_min(0).sqrt()
         return self._per_run(delta.square().sum(-1)).sqrt()
 
     def measure(self, metric: Metric, outputs: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.arms import Arm, TuningArm
 from engine.campaign import Campaign, Job, label
 from engine.costs import Cost, estimate_cost
-from engine.measurement import Arm, Measurement, StepOutcome, TuningArm, TuningResult, digest_of
+from engine.measurement import Measurement, digest_of
 from engine.procedures.tuning import LARGEST_EXTENSIONS
 from engine.provenance import observe
+from engine.results import StepOutcome, TuningResult
 
 
 @dataclass(frozen=True, kw_only=True)

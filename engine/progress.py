@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from engine.arms import Arm
 from engine.campaign import Progress, Silent, label
 from engine.costs import estimate_cost
-from engine.measurement import Arm
 
 QUIET_INTERVAL_S = 20.0
 """Between two lines where the output is no terminal, such as a CI log."""

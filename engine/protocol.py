@@ -15,6 +15,19 @@ BoundRule = Literal["shift", "start"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class FixedSteps:
+    """Step sizes η that a protocol fixes, where the others tune them: by stack, and by whether its weights are trained.
+
+    Source: the author's scripts.
+    """
+
+    open: float
+    head_trained: float
+    head_untrained: float
+    net: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """Settings of an experiment, all of which change its numbers.
 
@@ -22,6 +35,7 @@ class Protocol:
     loss_scale: factor before the distance in the loss (it scales the gradient, not the distance).
     positions: 'first' gives every token position 0, as the document's listing does; 'true' gives 0…n-1.
     bound: 'shift' is m(σ), 'start' is start_fraction · (σ/reference σ) of the run's own start distance.
+    steps: None tunes the step size of each arm.
     """
 
     name: str
@@ -33,6 +47,7 @@ class Protocol:
     start_fraction: float = 0.3
     reference_sigma: float = 0.05
     shift_draws: int = 16
+    steps: FixedSteps | None = None
 
     def __post_init__(self) -> None:
         if self.start_std is not None and self.start_std <= 0:
@@ -47,7 +62,17 @@ class Protocol:
 
 
 PAGE = Protocol(name="page", start_mean=0.5, start_std=0.05, positions="first", bound="shift")
-SCRIPT = Protocol(name="script", start_mean=0.0, start_std=1.0, loss_scale=0.1, positions="first", bound="shift")
+SCRIPT = Protocol(
+    name="script",
+    start_mean=0.0,
+    start_std=1.0,
+    loss_scale=0.1,
+    positions="first",
+    bound="shift",
+    # The scripts fix 2 and 0.01; 0.0007 for a trained model with head is what a comment in one of them suggests.
+    steps=FixedSteps(open=2.0, head_trained=0.0007, head_untrained=0.01, net=2.0),
+)
+"""As the author's scripts, which are about GPT-2 alone: other families have no item under it."""
 CONTROLLED = Protocol(name="controlled", start_mean=0.0, start_std=None, positions="true", bound="start")
 DIRECT = Protocol(name="direct")
 """For claims that need no protocol: nothing is started, stepped or bounded."""

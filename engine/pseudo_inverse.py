@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.measurement import PseudoInverseResult
+from engine.results import PseudoInverseResult
 
 LEVELS = 7
 """Ridge solutions behind the limit: α falls by half from one to the next."""

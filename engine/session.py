@@ -119,7 +119,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
             _note(node, write_record(item, choices, request.path, outcome=Outcome.SKIPPED, sentence=missing))
             pytest.skip(missing)
         evidence = _find_evidence(request, item)
-        judged, on_record = item.claim.judge(evidence.estimates), _find_on_record(request, item)
+        judged, on_record = item.claim.judge(evidence.estimates, item.trial.scopes), _find_on_record(request, item)
     except EngineError as error:
         _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=str(error)))
         raise pytest.fail.Exception(str(error), pytrace=False) from None

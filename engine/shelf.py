@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.blocks import BlockStack, FullyConnected, Invertible, embedding_weight
+from engine.arms import Stack, StackSettings, TokenNet
+from engine.blocks import BlockStack, FullyConnected, Invertible, TokenWise, embedding_weight
 from engine.codec import Codec
 from engine.errors import SubjectError, explain
-from engine.measurement import DescentSettings, Stack
 from engine.subjects import find_subject
+from engine.subjects.quantized import int8_layers, move
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Shelf:
         def load() -> PreTrainedModel:
             model = find_subject(subject).model(getattr(torch, dtype))
             check_finite(subject, model)
-            return model.to(device)  # pyright: ignore[reportArgumentType]
+            return move(model, device)
 
         return self._models.get((subject, dtype, device), load)
 
@@ -63,21 +64,33 @@ class Shelf:
 
         return self._codecs.get((subject, dtype, device), factorize)
 
-    def stack(self, settings: DescentSettings) -> Invertible:
-        """What `settings` inverts, on its device."""
+    def stack(self, settings: StackSettings) -> Invertible:
+        """What `settings` inverts or walks on, on its device."""
         model = self.model(settings.subject, settings.dtype, settings.device)
         if isinstance(settings.stack, Stack):
             return BlockStack(model, settings.stack, settings.protocol.positions)
         net, d_model = settings.stack, int(model.config.hidden_size)
         dtype, device = getattr(torch, settings.dtype), torch.device(settings.device)
+        if isinstance(net, TokenNet):
+            return TokenWise(net, d_model, dtype=dtype, device=device)
         key = (net, d_model, settings.dtype, settings.device)
         return self._nets.get(key, lambda: FullyConnected(net, d_model, dtype=dtype, device=device))
 
+    def probe(self, settings: StackSettings, stack: Stack) -> BlockStack:
+        """A stack of the same subject whose logits are read: a whole model at true positions, else the protocol's."""
+        model = self.model(settings.subject, settings.dtype, settings.device)
+        return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
+
 
 def check_finite(subject: str, model: nn.Module) -> None:
-    """Raises SubjectError that names the first parameter with NaN or infinity."""
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+    """Raises SubjectError that names the first parameter with NaN or infinity.
+
+    What an int8 layer was made of shows in its scales: each is the largest |weight| of a row.
+    """
+    plain = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
+    scales = ((f"{name}.weight", layer.state.SCB) for name, layer in int8_layers(model))
+    for name, numbers in (*plain, *scales):
+        if not bool(torch.isfinite(numbers).all()):
             raise SubjectError(
                 explain(
                     who=subject,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.claim import Claim
+from engine.effort import Units
 from engine.options import Choices
 from engine.procedures import Trial
-from engine.protocol import DIRECT, Protocol
+from engine.protocol import DIRECT, SCRIPT, Protocol
 from engine.subjects import Subject, find_subject
 
 
@@ -43,7 +44,7 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
                 subject=subject,
                 protocol=protocol,
                 effort=choices.effort,
-                units=claim.units,
+                units=_units(claim, subject),
                 prompts=choices.prompts,
                 starts=choices.starts,
                 dtype=choices.dtype,
@@ -54,7 +55,14 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
         )
         for subject in _subjects(claim, choices)
         for protocol in _protocols(claim, choices)
+        if protocol != SCRIPT or subject.family == "gpt2"
     ]
+
+
+def _units(claim: Claim, subject: Subject) -> Units:
+    # 'NAME-untrained:SEED' costs what NAME-untrained does; a model of the user's own is asked for by name.
+    name = subject.id if subject.id.startswith("local") else subject.id.split(":")[0]
+    return replace(claim.units, smoke=0, standard=0) if name in claim.full_only else claim.units
 
 
 def _subjects(claim: Claim, choices: Choices) -> list[Subject]:
@@ -71,7 +79,7 @@ def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
 def explain_skip(item: Item, choices: Choices) -> str | None:
     """Why an item cannot run here and what to do about it; None when it can."""
     subject, device = item.trial.subject, item.trial.device
-    missing = subject.missing()
+    missing = next((m for s in (subject, *map(find_subject, item.claim.others)) if (m := s.missing())), None)
     if subject.tier == "cpu" or item.asked:
         return missing
     if not device.startswith("cuda"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from engine.arms import StackSettings
 from engine.claim import Finding, Verdict
-from engine.measurement import DescentSettings, Measurement
+from engine.measurement import Measurement
 from engine.options import Choices
 from engine.procedures import Evidence
 from engine.protocol import DIRECT
@@ -82,7 +83,7 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     for measurement in measurements:
         settings = getattr(measurement.arm, "settings", measurement.arm)
         subject, source = getattr(settings, "subject", ""), getattr(settings, "source", "")
-        if isinstance(settings, DescentSettings) or subject != "none":
+        if isinstance(settings, StackSettings) or subject != "none":
             found[subject] = source
     return found
 

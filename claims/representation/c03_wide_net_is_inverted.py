@@ -5,10 +5,14 @@ from engine import (
     GPT2_SIZES,
     GPT2_UNTRAINED,
     PAGE,
+    SCRIPT,
     SMOLLM2,
     AtLeast,
     Claim,
-    ExactRate,
+    Exact,
+    HitRate,
+    Inversions,
+    Rate,
     Sample,
     SentenceNet,
     Units,
@@ -20,7 +24,7 @@ WIDE = Sample(
     iterations=100,
     read_at="N",
     first_tokens=5,
-    snapshots=(0, 20, 40, 45, 50, 60),
+    snapshots=(20, 40, 45, 50, 60),
 )
 
 CLAIM = Claim(
@@ -29,11 +33,18 @@ CLAIM = Claim(
     sentence="A fully connected net that widens a five-token sentence is inverted exactly, from noise, in 100 steps.",
     estimand="share of units whose five tokens are all decoded at step 100",
     document="exact after 60 steps, for one sentence",
-    procedure=ExactRate(samples=(("wide", WIDE),)),
+    procedure=Inversions(
+        samples=(("wide", WIDE),),
+        estimates=(
+            Rate(name="exact rate (wide)", of="wide", reading=Exact()),
+            HitRate(name="hit rate (wide)", of="wide"),
+        ),
+    ),
     criteria=(AtLeast("exact rate (wide)", 0.8, because="the document calls the net successfully inverted"),),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0, standard=36),
+    full_only=(GPT2_UNTRAINED,),
     notes=("The first five tokens of each prompt, since the document's net has five inputs.",),
     pilot_seen=True,
 )

@@ -5,11 +5,15 @@ from engine import (
     GPT2_SIZES,
     GPT2_UNTRAINED,
     PAGE,
+    SCRIPT,
     SMOLLM2,
     Above,
     AtMost,
     Claim,
-    ExactBelow,
+    Difference,
+    Exact,
+    Inversions,
+    Rate,
     Sample,
     SentenceNet,
     Units,
@@ -21,21 +25,22 @@ WIDE = Sample(
     iterations=100,
     read_at="N",
     first_tokens=5,
-    snapshots=(0, 20, 40, 45, 50, 60),
+    snapshots=(20, 40, 45, 50, 60),
 )
 NARROW = Sample(
     stack=SentenceNet(tokens=5, narrow=True),
     iterations=100,
     read_at="N",
     first_tokens=5,
-    snapshots=(0, 20, 60),
+    snapshots=(20, 60),
 )
 LONGER = Sample(
     stack=SentenceNet(tokens=5, narrow=True),
     iterations=1000,
     read_at="N",
     first_tokens=5,
-    snapshots=(0, 100, 300),
+    snapshots=(100, 300),
+    units=Units(smoke=0, standard=0),
 )
 
 CLAIM = Claim(
@@ -44,12 +49,13 @@ CLAIM = Claim(
     sentence="With its output narrowed to the input's size, the net's inversions are typically not exact copies.",
     estimand="share of units decoded exactly at N = 100 and at N = 1000; the wide net's minus the narrow one's",
     document="two examples, both inexact",
-    procedure=ExactBelow(
-        better=("wide", WIDE),
-        lesser=("narrow", NARROW),
-        longer=("narrow, N = 1000", LONGER),
-        longer_units=Units(smoke=0, standard=12),
-        longer_at_standard=(SMOLLM2,),
+    procedure=Inversions(
+        samples=(("wide", WIDE), ("narrow", NARROW), ("narrow, N = 1000", LONGER)),
+        estimates=(
+            Rate(name="exact rate (narrow)", of="narrow", reading=Exact()),
+            Rate(name="exact rate (narrow, N = 1000)", of="narrow, N = 1000", reading=Exact()),
+            Difference(name="wide − narrow", more=("wide", Exact()), less=("narrow", Exact())),
+        ),
     ),
     criteria=(
         AtMost("exact rate (narrow)", 0.5, because="'typically not' is at most half"),
@@ -61,8 +67,9 @@ CLAIM = Claim(
         Above("wide − narrow", 0, because="narrowing is what makes the difference"),
     ),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0, standard=36),
+    full_only=(GPT2_UNTRAINED,),
     pilot_seen=True,
 )
 

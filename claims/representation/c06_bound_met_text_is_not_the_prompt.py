@@ -5,19 +5,23 @@ from engine import (
     GPT2_SIZES,
     GPT2_UNTRAINED,
     PAGE,
+    SCRIPT,
     SMOLLM2,
     SMOLLM2_UNTRAINED,
     AtLeast,
     AtMost,
     Claim,
-    ExactRate,
+    Exact,
+    HitRate,
+    Inversions,
+    Rate,
     Sample,
     Stack,
     Units,
     Verdict,
 )
 
-BLOCK_AND_HEAD = Sample(stack=Stack(blocks=1, head=True), iterations=100, read_at="N", snapshots=(0, 20, 50))
+BLOCK_AND_HEAD = Sample(stack=Stack(blocks=1, head=True), iterations=100, read_at="N", snapshots=(20, 50))
 
 CLAIM = Claim(
     id="C06",
@@ -26,13 +30,19 @@ CLAIM = Claim(
     "not the prompt.",
     estimand="share of units that hit within 100 steps; share decoded exactly at step 100",
     document="one example after 100 steps: inside the bound, none of its tokens the prompt's",
-    procedure=ExactRate(samples=(("1 block + head", BLOCK_AND_HEAD),)),
+    procedure=Inversions(
+        samples=(("1 block + head", BLOCK_AND_HEAD),),
+        estimates=(
+            HitRate(name="hit rate (1 block + head)", of="1 block + head"),
+            Rate(name="exact rate (1 block + head)", of="1 block + head", reading=Exact()),
+        ),
+    ),
     criteria=(
         AtLeast("hit rate (1 block + head)", 0.9, because="the document states that the bound is met"),
         AtMost("exact rate (1 block + head)", 0.1, because="the document's example is not the prompt"),
     ),
     subjects=(GPT2_UNTRAINED, SMOLLM2, SMOLLM2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=1, standard=36),
     notes=(
         "The document does not say whether this block is trained, so both are run.",

@@ -4,18 +4,21 @@ from engine import (
     CONTROLLED,
     GPT2_SIZES,
     PAGE,
+    SCRIPT,
     SMOLLM2,
     AtLeast,
     Claim,
-    CompareRecovery,
+    Difference,
+    Inversions,
+    Recovery,
     Sample,
     Stack,
     Units,
     Verdict,
 )
 
-SNAPSHOTS = (0, 30, 100, 300)
 BLOCK = Stack(blocks=1)
+SNAPSHOTS = (30, 100, 300)
 
 CLAIM = Claim(
     id="C33",
@@ -24,16 +27,19 @@ CLAIM = Claim(
     "one.",
     estimand="recovery at N = 1000 of the untrained block minus the trained block's, paired by prompt and start",
     document="shown by examples",
-    procedure=CompareRecovery(
-        more=(
-            "untrained",
-            Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS),
+    procedure=Inversions(
+        samples=(
+            (
+                "untrained",
+                Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS),
+            ),
+            ("trained", Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
         ),
-        less=("trained", Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
+        estimates=(Difference(name="difference", more=("untrained", Recovery()), less=("trained", Recovery())),),
     ),
     criteria=(AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
     subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "

@@ -4,11 +4,13 @@ from engine import (
     CONTROLLED,
     GPT2_SIZES,
     PAGE,
+    SCRIPT,
     SMOLLM2,
     Above,
     AtLeast,
     Claim,
-    CompareHits,
+    HitRatio,
+    Inversions,
     Sample,
     Stack,
     Units,
@@ -24,18 +26,16 @@ CLAIM = Claim(
     "trained model as on the same model untrained.",
     estimand="ratio of the median iterations to the bound, trained over untrained, each with its own tuned step size",
     document="on the order of one hundred times as many",
-    procedure=CompareHits(
-        slow=Sample(stack=HEAD, iterations=1000),
-        fast=Sample(stack=HEAD, iterations=1000, weights="random"),
-        slow_name="trained",
-        fast_name="untrained",
+    procedure=Inversions(
+        samples=(("trained", Sample(stack=HEAD)), ("untrained", Sample(stack=HEAD, weights="random"))),
+        estimates=(HitRatio(name="ratio", slow="trained", fast="untrained"),),
     ),
     criteria=(
         Above("ratio", 1, because="the direction of the claim", role="direction"),
         AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=(
         "Under the page's protocol the bound asks less of the untrained model: a shift of 1/20 is larger than its "

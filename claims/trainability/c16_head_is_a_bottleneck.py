@@ -1,6 +1,20 @@
 """C16: removing the language-model head cuts the iterations more than a hundredfold."""
 
-from engine import CONTROLLED, GPT2_SIZES, PAGE, SMOLLM2, Above, Claim, CompareHits, Sample, Stack, Units, Verdict
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    Above,
+    Claim,
+    HitRatio,
+    Inversions,
+    Sample,
+    Stack,
+    Units,
+    Verdict,
+)
 
 CLAIM = Claim(
     id="C16",
@@ -9,18 +23,19 @@ CLAIM = Claim(
     "hundredth of the iterations: the head is a gradient bottleneck.",
     estimand="ratio of the median iterations to the bound, with the head over without, the step size tuned for each",
     document="a factor of more than 100",
-    procedure=CompareHits(
-        slow=Sample(stack=Stack(blocks=1, head=True), iterations=1000),
-        fast=Sample(stack=Stack(blocks=1), iterations=1000),
-        slow_name="with head",
-        fast_name="without head",
+    procedure=Inversions(
+        samples=(
+            ("with head", Sample(stack=Stack(blocks=1, head=True))),
+            ("without head", Sample(stack=Stack(blocks=1))),
+        ),
+        estimates=(HitRatio(name="ratio", slow="with head", fast="without head"),),
     ),
     criteria=(
         Above("ratio", 1, because="the direction of the claim", role="direction"),
         Above("ratio", 100, because="the document says more than 100", role="magnitude"),
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, CONTROLLED),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=(
         "The bound is taken at the output that is inverted, so with and without head it is not the same distance.",

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from engine.arms import Stack
 from engine.blocks import BlockStack
 from engine.codec import Codec, find_round_trip_misses, invert_gram
 from engine.descent import Patient, Plan, Problem, descend
-from engine.measurement import Stack
 
 VOCAB, D_MODEL = 50257, 768
 RUNS, TOKENS, STEPS = 8, 6, 5

@@ -8,8 +8,9 @@ import time
 
 import torch
 
+from engine.arms import Arm, StackSettings
 from engine.experiments import measure
-from engine.measurement import Arm, DescentSettings, Measurement, digest_of
+from engine.measurement import Measurement, digest_of
 from engine.provenance import observe
 from engine.shelf import Shelf
 
@@ -25,7 +26,7 @@ class Inline:
         began = time.perf_counter()
         result = measure(arm, self._shelf)
         settings = getattr(arm, "settings", None)
-        where = settings if isinstance(settings, DescentSettings) else arm
+        where = settings if isinstance(settings, StackSettings) else arm
         return Measurement(
             digest=digest_of(arm),
             arm=arm,

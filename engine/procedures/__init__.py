@@ -2,21 +2,51 @@
 
 from engine.procedures.base import Evidence, Procedure, Rounds, Trial, in_step
 from engine.procedures.embedding import CompareInverses, RoundTrip
-from engine.procedures.hits import CompareHits
-from engine.procedures.recovery import CompareRecovery, ExactBelow, ExactRate
+from engine.procedures.estimators import Difference, GeometricMean, HitRate, HitRatio, Mean, Quotient, Rate
+from engine.procedures.inversions import Inversions
+from engine.procedures.readings import (
+    Exact,
+    InputDistance,
+    InsideBound,
+    InTopFive,
+    LastRecovered,
+    LogFrequency,
+    Not,
+    OutputDistance,
+    Recovery,
+    Repetition,
+    SameNextToken,
+    TopFiveOverlap,
+)
 from engine.procedures.samples import Sample, draw
 
 __all__ = [
-    "CompareHits",
     "CompareInverses",
-    "CompareRecovery",
+    "Difference",
     "Evidence",
-    "ExactBelow",
-    "ExactRate",
+    "Exact",
+    "GeometricMean",
+    "HitRate",
+    "HitRatio",
+    "InTopFive",
+    "InputDistance",
+    "InsideBound",
+    "Inversions",
+    "LastRecovered",
+    "LogFrequency",
+    "Mean",
+    "Not",
+    "OutputDistance",
     "Procedure",
+    "Quotient",
+    "Rate",
+    "Recovery",
+    "Repetition",
     "RoundTrip",
     "Rounds",
+    "SameNextToken",
     "Sample",
+    "TopFiveOverlap",
     "Trial",
     "draw",
     "in_step",

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol as Interface
 from typing import TypeVar
 
+from engine.arms import Arm, Unit
+from engine.claim import Scope
 from engine.effort import Effort, Units
-from engine.measurement import Arm, Measurement, Unit
+from engine.measurement import Measurement
 from engine.prompts import SHORT
 from engine.protocol import Protocol
 from engine.records import Table
@@ -72,6 +74,13 @@ class Trial:
     def registered(self) -> bool:
         """Whether prompts, seeds and dtype are the registered ones, so that a verdict on record applies."""
         return not self.prompts and self.starts == 1 and self.dtype == "float32"
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Which criteria are judged on the subject."""
+        if not self.subject.trained:
+            return ("every",)
+        return ("every", "trained", "trained GPT-2") if self.subject.family == "gpt2" else ("every", "trained")
 
     def count(self) -> int:
         return (len(self.prompts) or self.units.at(self.effort)) * self.starts

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.measurement import (
-    Measurement,
-    PseudoInverseArm,
-    PseudoInverseResult,
-    RoundTripArm,
-    RoundTripResult,
-    TokenFailure,
-)
+from engine.arms import PseudoInverseArm, RoundTripArm
+from engine.measurement import Measurement
 from engine.procedures.base import MODEL_SEEDS, Evidence, Rounds, Trial
 from engine.records import Table
+from engine.results import PseudoInverseResult, RoundTripResult, TokenFailure
 from engine.statistics import Estimate, exact_share
 from engine.subjects import Subject
 

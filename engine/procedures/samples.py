@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from engine.measurement import (
-    AnyStack,
-    Arm,
-    DescentSettings,
-    InversionArm,
-    InversionResult,
-    InversionRun,
-    Measurement,
-    Metric,
-    ReadAt,
-    SentenceNet,
-    TuningArm,
-    Unit,
-)
+from engine.arms import AnyStack, Arm, DescentSettings, InversionArm, Metric, ReadAt, Stack, TuningArm, Unit
+from engine.effort import Units
+from engine.measurement import Measurement
 from engine.procedures.base import MODEL_SEEDS, Trial
 from engine.procedures.tuning import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.prompts import DOCUMENT
-from engine.protocol import LINEAR_TO_TENTH, Schedule
+from engine.protocol import LINEAR_TO_TENTH, PAGE, Schedule
+from engine.results import InversionResult, InversionRun
+from engine.statistics import HitTimes, median_hit
+from engine.subjects import Subject, find_subject
 
 TUNING_MODEL_SEED = 100
 TUNING_START_SEED = 1000
@@ -34,39 +27,66 @@ TUNING_UNITS = 4
 BATCH = 36
 """Runs that descend together: at 40 tokens of 1,600 numbers each they stay far below 1.5 GB."""
 
+CPU_CAP, GPU_CAP = 1000, 3000
+"""N of rows that are read at the hit, by the subject's tier. Source: the catalogue's words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Descents that a procedure compares: what is inverted, with whose weights, for how long.
 
-    weights: 'own' are the subject's; 'random' its configuration with random weights, four model seeds.
+    iterations: the schedule's length N; None takes the cap of rows that are read at the hit.
+    weights: 'own' are the subject's; 'random' its configuration with random weights, four model seeds; 'int8' its own,
+    quantized. subject: another subject than the trial's. dtype: another than the trial's.
+    blend: (s, t) of the start s·noise + t·e. probe: a stack whose next token is read at the end.
+    step: η under the page's protocol where the page gives one. step_of: a sample whose tuned η is taken over.
+    cap_of: (sample, factor): N is factor × the smaller of that sample's N and its median hit.
     grid: step sizes that tuning starts from; None takes the stack's kind.
+    units: of its own, None takes the claim's. snapshots: iterations that are kept beside the start and the end.
     """
 
     stack: AnyStack
-    iterations: int
-    weights: Literal["own", "random"] = "own"
+    iterations: int | None = None
+    weights: Literal["own", "random", "int8"] = "own"
+    subject: str | None = None
+    dtype: str | None = None
     read_at: ReadAt = "hit"
     sigma: float = 0.05
     metric: Metric = "l1"
     schedule: Schedule = LINEAR_TO_TENTH
+    blend: tuple[float, float] = (1.0, 0.0)
+    probe: Stack | None = None
     snapshots: tuple[int, ...] = ()
     first_tokens: int | None = None
     grid: tuple[float, ...] | None = None
+    step: float | None = None
+    step_of: str | None = None
+    cap_of: tuple[str, float] | None = None
+    units: Units | None = None
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """Samples that have to be drawn before this one."""
+        named = (self.step_of, self.cap_of[0] if self.cap_of else None)
+        return tuple(name for name in named if name is not None)
 
     def steps(self) -> tuple[float, ...]:
         if self.grid is not None:
             return self.grid
-        if isinstance(self.stack, SentenceNet):
+        if not isinstance(self.stack, Stack):
             return NET_GRID
         return HEAD_GRID if self.stack.head else OPEN_GRID
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """The runs of a sample in their units' order, with the model seed of each and the step that was tuned."""
+    """The runs of a sample in their units' order, with the model seed of each and the step that was used.
+
+    iterations: the schedule's length N, to which every run had to go.
+    """
 
     sample: Sample
+    iterations: int
     runs: tuple[InversionRun, ...]
     clusters: tuple[int, ...]
     tuned: Tuned
@@ -82,10 +102,22 @@ class Drawn:
         )
 
 
-def draw(trial: Trial, sample: Sample) -> Generator[Sequence[Arm], Sequence[Measurement], Drawn]:
-    """Tune a sample's step size on seeds of its own, then measure it on fresh ones."""
-    tuned = yield from tune(_tuning_arm(trial, sample))
-    arms, places = _inversion_arms(trial, sample, tuned.step)
+Drawing = Generator[Sequence[Arm], Sequence[Measurement], Drawn | None]
+
+
+def draw(trial: Trial, sample: Sample, before: Mapping[str, Drawn] | None = None) -> Drawing:
+    """Tune a sample's step size on seeds of its own, then measure it on fresh ones.
+
+    before: samples that were drawn already, by name. None where the sample is not run at this effort, or depends on
+    one that was not.
+    """
+    known = before or {}
+    trial = trial if sample.units is None else replace(trial, units=sample.units)
+    if not trial.count() or any(name not in known for name in sample.depends_on):
+        return None
+    iterations = count_iterations(trial, sample, known)
+    tuned = fix_step(trial, sample, known) or (yield from tune(_tuning_arm(trial, sample, iterations)))
+    arms, places = _inversion_arms(trial, sample, tuned.step, iterations)
     measurements = yield arms
     runs: dict[int, InversionRun] = {}
     clusters: dict[int, int] = {}
@@ -99,6 +131,7 @@ def draw(trial: Trial, sample: Sample) -> Generator[Sequence[Arm], Sequence[Meas
     order = sorted(runs)
     return Drawn(
         sample=sample,
+        iterations=iterations,
         runs=tuple(runs[i] for i in order),
         clusters=tuple(clusters[i] for i in order),
         tuned=tuned,
@@ -107,53 +140,104 @@ def draw(trial: Trial, sample: Sample) -> Generator[Sequence[Arm], Sequence[Meas
     )
 
 
-def settings_of(trial: Trial, sample: Sample, seed: int | None) -> DescentSettings:
+def count_iterations(trial: Trial, sample: Sample, known: Mapping[str, Drawn]) -> int:
+    """The schedule's length N of a sample."""
+    if sample.cap_of is not None:
+        name, factor = sample.cap_of
+        earlier = known[name]
+        hits = tuple(run.hit for run in earlier.runs)
+        diverged = tuple(run.stop == "diverged" for run in earlier.runs)
+        median = median_hit(HitTimes(hits=hits, cap=earlier.iterations, diverged=diverged))
+        return max(1, math.ceil(factor * min(earlier.iterations, median)))
+    if sample.iterations is not None:
+        return sample.iterations
+    return CPU_CAP if trial.subject.tier == "cpu" else GPU_CAP
+
+
+def fix_step(trial: Trial, sample: Sample, known: Mapping[str, Drawn]) -> Tuned | None:
+    """The step size that needs no tuning: the protocol's own, the page's, or another sample's; None to tune."""
+    fixed = trial.protocol.steps
+    if fixed is not None:
+        return Tuned(step=_fixed_step(trial, sample), source="the scripts'")
+    if sample.step is not None and trial.protocol == PAGE:
+        return Tuned(step=sample.step, source="the page's")
+    if sample.step_of is not None:
+        return Tuned(step=known[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
+    return None
+
+
+def _fixed_step(trial: Trial, sample: Sample) -> float:
+    fixed = trial.protocol.steps
+    assert fixed is not None
+    if not isinstance(sample.stack, Stack):
+        return fixed.net
+    if not sample.stack.head:
+        return fixed.open
+    trained = sample.weights != "random" and subject_of(trial, sample).trained
+    return fixed.head_trained if trained else fixed.head_untrained
+
+
+def subject_of(trial: Trial, sample: Sample) -> Subject:
+    """Whose configuration and weights a sample has, before model seeds are drawn."""
+    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
+    return subject.quantized() if sample.weights == "int8" else subject
+
+
+def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int) -> DescentSettings:
     """Settings of a sample's descents with the weights of one model seed (None where nothing is random)."""
-    subject = trial.subject
+    subject = subject_of(trial, sample)
     if seed is not None and not subject.fixed_seed and (sample.weights == "random" or not subject.trained):
         subject = subject.untrained(seed)
-    stack = sample.stack
-    if isinstance(stack, SentenceNet) and seed is not None:
-        stack = replace(stack, seed=seed)
     return DescentSettings(
         subject=subject.id,
         source=subject.fingerprint(),
-        stack=stack,
+        stack=settle_stack(sample.stack, subject, seed),
         protocol=trial.protocol,
-        iterations=sample.iterations,
+        iterations=iterations,
         sigma=sample.sigma,
         metric=sample.metric,
         schedule=sample.schedule,
-        dtype=trial.dtype,
+        blend=sample.blend,
+        dtype=sample.dtype or trial.dtype,
         device=trial.device,
         first_tokens=sample.first_tokens,
     )
 
 
+def settle_stack(stack: AnyStack, subject: Subject, seed: int | None) -> AnyStack:
+    """The stack with its number of blocks, or the net with its seed, as an arm holds them."""
+    if not isinstance(stack, Stack):
+        return stack if seed is None else replace(stack, seed=seed)
+    if isinstance(stack.blocks, int):
+        return stack
+    return replace(stack, blocks=stack.count(int(subject.config().num_hidden_layers)))
+
+
 def is_random(trial: Trial, sample: Sample) -> bool:
     """Whether the sample has random weights somewhere, so that model seeds are drawn."""
-    if isinstance(sample.stack, SentenceNet) or sample.weights == "random":
+    if not isinstance(sample.stack, Stack) or sample.weights == "random":
         return True
-    return not trial.subject.trained and not trial.subject.fixed_seed
+    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
+    return not subject.trained and not subject.fixed_seed
 
 
-def _tuning_arm(trial: Trial, sample: Sample) -> TuningArm:
+def _tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
     seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
     # The document's prompts, which no measurement of ours uses; one that is too short for a net is left out.
     fitting = [p for p in DOCUMENT if len(p.split()) >= 4] if sample.first_tokens else list(DOCUMENT)
     count = 1 if trial.effort == "smoke" else TUNING_UNITS
     units = tuple(Unit(prompt=fitting[-1 - i % len(fitting)], seed=TUNING_START_SEED + i) for i in range(count))
     return TuningArm(
-        settings=settings_of(trial, sample, seed),
+        settings=settings_of(trial, sample, seed, iterations),
         steps=sample.steps(),
         units=units,
-        horizon=sample.iterations,
+        horizon=iterations,
         batch=count * len(sample.steps()),
     )
 
 
 def _inversion_arms(
-    trial: Trial, sample: Sample, step: float
+    trial: Trial, sample: Sample, step: float, iterations: int
 ) -> tuple[list[InversionArm], list[tuple[int, list[int]]]]:
     """One arm a wave and model seed, with the places of its runs among all units."""
     seeds: tuple[int | None, ...] = MODEL_SEEDS if is_random(trial, sample) else (None,)
@@ -164,15 +248,27 @@ def _inversion_arms(
         for k, seed in enumerate(seeds):
             own = [i for i in range(len(wave)) if i % len(seeds) == k]
             if own:
-                settings = settings_of(trial, sample, seed)
-                arms.append(_arm(sample, settings, step, tuple(wave[i] for i in own)))
+                settings = settings_of(trial, sample, seed, iterations)
+                arms.append(_arm(trial, sample, settings, step, tuple(wave[i] for i in own)))
                 places.append((seed or 0, [first + i for i in own]))
         first += len(wave)
     return arms, places
 
 
-def _arm(sample: Sample, settings: DescentSettings, step: float, units: tuple[Unit, ...]) -> InversionArm:
-    snapshots = sample.snapshots if sample.read_at == "N" else ()
+def _arm(trial: Trial, sample: Sample, settings: DescentSettings, step: float, units: tuple[Unit, ...]) -> InversionArm:
+    n = settings.iterations
+    kept = tuple(sorted({0, *(k for k in sample.snapshots if k < n), n}))
+    probe = sample.probe
+    if probe is not None:
+        settled = settle_stack(probe, subject_of(trial, sample), None)
+        assert isinstance(settled, Stack)
+        probe = settled
     return InversionArm(
-        settings=settings, step=step, units=units, read_at=sample.read_at, batch=BATCH, snapshots=snapshots
+        settings=settings,
+        step=step,
+        units=units,
+        read_at=sample.read_at,
+        batch=BATCH,
+        snapshots=kept if sample.read_at == "N" else (),
+        probe=probe,
     )

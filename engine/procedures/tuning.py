@@ -6,41 +6,46 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.measurement import Arm, Measurement, StepOutcome, TuningArm, TuningResult
+from engine.arms import Arm, TuningArm
+from engine.measurement import Measurement
+from engine.results import StepOutcome, TuningResult
 from engine.statistics import HitTimes, median_hit
 
-LARGEST_EXTENSIONS = 8
-"""Extensions of a grid before its edge is taken as it is (a factor of 2¹⁶ on one side)."""
+LARGEST_EXTENSIONS = 16
+"""Rounds after the first before the best step size is taken as it is (a factor of 2¹⁶ on one side)."""
 
 
-def powers_of_two(low: int, high: int) -> tuple[float, ...]:
-    """2^low … 2^high, the log grid of factor 2."""
-    return tuple(2.0**k for k in range(low, high + 1))
+def every_second_power_of_two(low: int, high: int) -> tuple[float, ...]:
+    """2^low, 2^(low + 2) … 2^high: a log grid of factor 2 of which every second point is tried first."""
+    return tuple(2.0**k for k in range(low, high + 1, 2))
 
 
-HEAD_GRID = powers_of_two(-20, -8)
-OPEN_GRID = powers_of_two(-13, -4)
-NET_GRID = powers_of_two(-8, -1)
+HEAD_GRID = every_second_power_of_two(-20, -8)
+OPEN_GRID = every_second_power_of_two(-13, -3)
+NET_GRID = every_second_power_of_two(-8, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
     """The step size that was chosen, and all that were tried.
 
-    median: Kaplan–Meier median hit on the tuning units, infinite when none hit by the cap.
+    median: Kaplan–Meier median hit on the tuning units, infinite when none hit by the cap, NaN where nothing was tuned.
+    source: where the step size comes from.
     """
 
     step: float
-    median: float
-    outcomes: tuple[StepOutcome, ...]
-    measurements: tuple[Measurement, ...]
+    median: float = math.nan
+    outcomes: tuple[StepOutcome, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    source: str = "tuned"
 
 
 def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Tuned]:
-    """Widen the grid by two steps on the side of the best until the best is not at its edge.
+    """Try half and double of the best step size until both have been tried and neither is better.
 
+    That refines the grid to a factor of 2 around its best and widens it where the best is at its edge.
     The best has the smallest Kaplan–Meier median hit; with equal medians the smaller median distance; if nothing
-    hits, the smallest median final distance. An extension is only read to the best median so far, since a later
+    hits, the smallest median final distance. A later round is only read to the best median so far, since a later
     one could not win. Source: the catalogue's definition of tuned.
     """
     outcomes: dict[float, StepOutcome] = {}
@@ -74,7 +79,5 @@ def _rank(outcome: StepOutcome, arm: TuningArm) -> tuple[float, float, float]:
 
 
 def _beyond(best: float, tried: dict[float, StepOutcome]) -> tuple[float, ...]:
-    """Two more steps past the edge that the best sits on; none when it is interior."""
-    if best == min(tried):
-        return (best / 4, best / 2)
-    return (best * 2, best * 4) if best == max(tried) else ()
+    """The best's neighbours on the grid of factor 2 that have not been tried."""
+    return tuple(step for step in (best / 2, best * 2) if step not in tried)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.estimate import Estimate
-from engine.statistics.resampling import FEWEST_PAIRS, draw_weights, label_codes, percentile_interval
+from engine.statistics.resampling import FEWEST_PAIRS, draw_weights, label_codes, percentile_interval, weighted_medians
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def median_hit(times: HitTimes) -> float:
     if not times.hits:
         return math.nan
     once = np.ones((1, len(times.hits)), dtype=np.int64)
-    return float(_weighted_medians(times.times, once)[0])
+    return float(weighted_medians(times.times, once)[0])
 
 
 def median_ratio(
@@ -98,24 +98,13 @@ def median_ratio(
         low, high, caveat = 0.0, math.inf, f", fewer than {FEWEST_PAIRS} pairs have no interval{caveat}"
     else:
         weights = draw_weights(np.random.default_rng(seed), codes, resamples)  # [resamples, pairs]
-        slow_medians, fast_medians = (_weighted_medians(arm.times, weights) for arm in (slow, fast))
+        slow_medians, fast_medians = (weighted_medians(arm.times, weights) for arm in (slow, fast))
         low, high = percentile_interval(*_ratio_bounds(slow_medians, fast_medians, slow.cap))
         # A percentile interval of few clusters can miss the full sample's own ratio.
         low, high = (low, high) if math.isnan(value) else (min(low, value), max(high, value))
     drawn = "clusters, then pairs" if len(set(codes)) > 1 else "pairs"
     method = f"Kaplan–Meier median ratio, bootstrap over {drawn}{caveat}{_unreached(slow, fast)}"
     return Estimate(name=name, value=value, low=low, high=high, n=n, counts="pairs", method=method, scale="log")
-
-
-def _weighted_medians(times: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Smallest time by which at least half of the weight had hit, for each row of weights.
-
-    times: [runs], inf where there was no hit. weights: [resamples, runs]. Returns [resamples].
-    """
-    order = np.argsort(times, kind="stable")
-    reached = np.cumsum(weights[:, order], axis=1)
-    first = np.argmax(2 * reached >= reached[:, -1:], axis=1)  # [resamples]
-    return times[order][first]
 
 
 def _ratio_bounds(

@@ -47,6 +47,41 @@ def paired_mean(
     return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="linear")
 
 
+def geometric_ratio(
+    name: str,
+    more: Sequence[float],
+    less: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int,
+) -> Estimate:
+    """Geometric mean of paired ratios, with the bootstrap of `paired_mean` on their logarithms.
+
+    more, less: [pairs], all above 0. Raises DeclarationError when they differ in number or one is not above 0.
+    """
+    if len(more) != len(less) or min((*more, *less), default=1) <= 0:
+        raise DeclarationError(
+            explain(
+                who=f"geometric_ratio {name}",
+                got=f"{len(more)} and {len(less)} values, the least {min((*more, *less), default=math.nan):g}",
+                expected="pairs of values above 0",
+                remedy="measure both on the same units",
+            )
+        )
+    logs = [math.log(a / b) for a, b in zip(more, less, strict=True)]
+    mean = paired_mean(name, logs, bounds=None, clusters=clusters, seed=seed)
+    return Estimate(
+        name=name,
+        value=math.exp(mean.value),
+        low=math.exp(mean.low),
+        high=math.exp(mean.high),
+        n=mean.n,
+        counts=mean.counts,
+        method=f"geometric {mean.method}",
+        scale="log",
+    )
+
+
 def _bootstrap_interval(
     values: NDArray[np.float64], codes: NDArray[np.intp], rng: np.random.Generator, resamples: int
 ) -> tuple[float, float, str]:

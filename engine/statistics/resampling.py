@@ -51,6 +51,17 @@ def draw_weights(rng: np.random.Generator, codes: NDArray[np.intp], resamples: i
     return weights
 
 
+def weighted_medians(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Smallest value that at least half of the weight does not exceed, for each row of weights.
+
+    values: [units], possibly infinite. weights: [resamples, units]. Returns [resamples].
+    """
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[:, order], axis=1)
+    first = np.argmax(2 * reached >= reached[:, -1:], axis=1)  # [resamples]
+    return values[order][first]
+
+
 def percentile_interval(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> tuple[float, float]:
     """The 2.5 % point of the low ends and the 97.5 % point of the high ends, each rounded outwards.
 

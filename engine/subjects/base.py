@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engine.errors import MissingError
+from engine.errors import MissingError, SubjectError, explain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,6 +20,11 @@ Attention = Literal["sdpa", "eager"]
 
 class Pattern(Protocol):
     """What random weights are drawn for: a configuration, with the tokenizer that belongs to it."""
+
+    @property
+    def family(self) -> str:
+        """Its architecture, by transformers' `model_type`."""
+        ...
 
     def missing(self) -> str | None:
         """What has to be fetched first, and the command that does it; None when nothing has."""
@@ -58,6 +65,11 @@ class Subject(ABC):
         """Whether the name fixes the seed of its random weights (always False for trained ones)."""
         return False
 
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """Its architecture, by transformers' `model_type`; known without loading anything."""
+
     @abstractmethod
     def fingerprint(self) -> str:
         """What identifies the weights, without loading them: hash, revision, or configuration and seed."""
@@ -81,13 +93,41 @@ class Subject(ABC):
     def untrained(self, seed: int) -> Subject:
         """The same configuration with random weights."""
 
+    @property
+    def in_folder(self) -> bool:
+        """Whether its weights lie in a folder in transformers' format, once they are on this machine."""
+        return False
+
+    def folder(self) -> Path:
+        """The folder with its weights. Raises MissingError, or SubjectError where there is none."""
+        raise SubjectError(
+            explain(who=self.id, got="no folder", expected="weights in transformers' format", remedy="save it as one")
+        )
+
+    def quantized(self) -> Subject:
+        """The same weights with int8 linear layers. Raises SubjectError where they do not lie in a folder."""
+        from engine.subjects.quantized import quantize
+
+        return quantize(self)
+
+    def weight_bytes(self, dtype: str) -> int:
+        """Bytes of its weights in a precision, counted without loading them. Raises as `config` does."""
+        import torch
+
+        from engine.subjects.untrained import estimate_bytes
+
+        precision: torch.dtype = getattr(torch, dtype)
+        return estimate_bytes(self.config(), precision.itemsize, who=self.id)
+
     def model(self, dtype: torch.dtype, attention: Attention = "sdpa") -> PreTrainedModel:
         """Its weights as `dtype` on the CPU, in evaluation mode, no parameter asking for a gradient.
 
         Raises MissingError when something has to be fetched first, SubjectError when it cannot be loaded.
         """
         self.require()
-        model = self._load(dtype, attention)
+        from engine.subjects.loading import keep_double
+
+        model = keep_double(self._load(dtype, attention))
         return model.eval().requires_grad_(False)
 
     def require(self) -> None:

@@ -10,6 +10,7 @@ from engine.subjects.base import Subject
 from engine.subjects.hub import HUB_SUBJECTS
 from engine.subjects.local import find_local
 from engine.subjects.packaged import SMOLLM2, SMOLLM2_UNTRAINED
+from engine.subjects.quantized import LOCAL_INT8, SUFFIX
 from engine.subjects.untrained import UntrainedSubject, parse_seed
 
 CATALOGUE: dict[str, Subject] = {
@@ -19,17 +20,20 @@ CATALOGUE: dict[str, Subject] = {
         SMOLLM2_UNTRAINED,
         *HUB_SUBJECTS,
         *(hub.twin for hub in HUB_SUBJECTS),
+        *(hub.quantized() for hub in HUB_SUBJECTS if hub.tier == "xl"),
     )
 }
-"""The named subjects. Beside them 'local:PATH' is any model on disk, 'NAME-untrained:SEED' a fixed seed."""
+"""The named subjects. Beside them 'local:PATH' is any model on disk, 'NAME-untrained:SEED' a fixed seed, and
+'NAME-int8' or 'local-int8:PATH' a trained one with int8 linear layers."""
 
 
 def find_subject(name: str) -> Subject:
     """The subject called `name`.
 
-    name: one of the catalogue's, 'NAME-untrained:SEED', 'local:PATH' or 'local-untrained:PATH:SEED'.
+    name: one of the catalogue's, 'NAME-untrained:SEED', 'NAME-int8', 'local:PATH', 'local-untrained:PATH:SEED' or
+    'local-int8:PATH'.
     Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path where
-    there is no model.
+    there is no model, or for int8 weights of a subject that can't be quantized.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -39,6 +43,11 @@ def find_subject(name: str) -> Subject:
     if colon and stem == "local-untrained":
         path, _, seed = rest.rpartition(":")
         return find_local(path).untrained(parse_seed(f"{stem}:{path}", seed))
+    if colon and stem == LOCAL_INT8.rstrip(":"):
+        return find_local(rest).quantized()
+    base = CATALOGUE.get(name.removesuffix(SUFFIX))
+    if base is not None and name.endswith(SUFFIX):
+        return base.quantized()
     subject = CATALOGUE.get(stem)
     if subject is None:
         raise UsageError(_unknown(name, stem))

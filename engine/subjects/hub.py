@@ -33,6 +33,10 @@ class HubSubject(Subject):
     def trained(self) -> bool:
         return True
 
+    @property
+    def family(self) -> str:
+        return "gpt2"
+
     def fingerprint(self) -> str:
         return f"revision:{self.revision}"
 
@@ -55,6 +59,14 @@ class HubSubject(Subject):
 
     def untrained(self, seed: int) -> Subject:
         return self.twin.untrained(seed)
+
+    @property
+    def in_folder(self) -> bool:
+        return True
+
+    def folder(self) -> Path:
+        self.require()
+        return self._snapshot()
 
     def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         return load_folder(self.id, self._snapshot(), dtype, attention)

@@ -97,13 +97,18 @@ def load_weights(
     dtype: torch.dtype,
     attention: Attention = "sdpa",
     gguf_file: str | None = None,
+    quantization: Any | None = None,
 ) -> PreTrainedModel:
     """The model in `folder` (or in its `gguf_file`, de-quantized), every parameter from the file.
 
+    quantization: the library's description of how plain weights are quantized as they are read.
     Raises SubjectError when a parameter is absent, left over or of another shape: transformers would go on with
     random numbers.
     """
     options: dict[str, Any] = {"gguf_file": gguf_file, "quantization_config": _unpacking()} if gguf_file else {}
+    if quantization is not None:
+        # Without a place named, the library would choose an accelerator by itself.
+        options = {"quantization_config": quantization, "device_map": {"": "cpu"}}
     remedy = "fetch or save the model again"
     with loading(who, expected="weights that can be loaded", remedy=remedy):
         loaded: Any = model_class(config.model_type).from_pretrained(
@@ -121,6 +126,24 @@ def load_weights(
         if misfit is not None:
             expected = "weights that fit the configuration, all of them"
             raise SubjectError(explain(who=who, got=misfit, expected=expected, remedy=remedy))
+    return model
+
+
+def keep_double(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model, with norms that compute in float64 where its weights are float64.
+
+    The library's root-mean-square norm computes in float32 whatever its input is, which would leave a float64 model
+    with seven digits. torch's own has the same formula and computes in its input's precision.
+    """
+    import torch
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LlamaRMSNorm) and child.weight.dtype == torch.float64:
+                norm = torch.nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, dtype=torch.float64)
+                norm.weight = child.weight
+                setattr(parent, name, norm)
     return model
 
 

@@ -46,6 +46,10 @@ class LocalFolder(Subject):
     def trained(self) -> bool:
         return True
 
+    @property
+    def family(self) -> str:
+        return _check_settings(self.id, self.path)
+
     def fingerprint(self) -> str:
         names = ["config.json", "generation_config.json", *TOKENIZER_FILES, *find_weights(self.id, self.path)]
         digest = hashlib.sha256()
@@ -65,6 +69,13 @@ class LocalFolder(Subject):
     def untrained(self, seed: int) -> Subject:
         return untrained_twin(self, self.path, seed)
 
+    @property
+    def in_folder(self) -> bool:
+        return True
+
+    def folder(self) -> Path:
+        return self.path
+
     def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         return load_folder(self.id, self.path, dtype, attention)
 
@@ -82,6 +93,10 @@ class LocalGguf(Subject):
     @property
     def trained(self) -> bool:
         return True
+
+    @property
+    def family(self) -> str:
+        return check_family(self.id, self._header().architecture)
 
     def fingerprint(self) -> str:
         return f"sha256:{hash_file(self.path)}"

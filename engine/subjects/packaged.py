@@ -35,6 +35,10 @@ class PackagedSubject(Subject):
     def trained(self) -> bool:
         return True
 
+    @property
+    def family(self) -> str:
+        return "llama"
+
     def fingerprint(self) -> str:
         # Pinned, so known without the wheel; a wheel with another file is refused here as everywhere.
         if self.missing() is None:
@@ -63,6 +67,18 @@ class PackagedSubject(Subject):
 
     def untrained(self, seed: int) -> Subject:
         return SMOLLM2_UNTRAINED.untrained(seed)
+
+    @property
+    def in_folder(self) -> bool:
+        return True
+
+    def folder(self) -> Path:
+        self.require()
+        folder = self._unpacked(self._verified())
+        if folder is None:
+            got, expected = "a cache folder that cannot be written", "room for the unpacked weights"
+            raise SubjectError(explain(who=self.id, got=got, expected=expected, remedy="set LM_CLAIMS_CACHE"))
+        return folder
 
     def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         gguf = self._verified()

@@ -50,6 +50,10 @@ class UntrainedSubject(Subject):
     def fixed_seed(self) -> bool:
         return self.seed is not None
 
+    @property
+    def family(self) -> str:
+        return self.pattern.family
+
     def fingerprint(self) -> str:
         settings = {name: value for name, value in self.config().to_dict().items() if name not in ABOUT_FILES}
         text = json.dumps(settings, sort_keys=True, default=str)
@@ -77,6 +81,10 @@ class Gpt2Pattern:
     """GPT-2's configuration, with the library's defaults but for `sizes`, and GPT-2's vocabulary."""
 
     sizes: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+
+    @property
+    def family(self) -> str:
+        return "gpt2"
 
     def missing(self) -> str | None:
         return missing_gpt2_vocabulary()

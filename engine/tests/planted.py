@@ -6,32 +6,24 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from engine.arms import Arm, DescentSettings, InversionArm, PseudoInverseArm, RoundTripArm, Stack, TuningArm, Unit
 from engine.effort import Effort, Units
-from engine.measurement import (
-    Arm,
-    DescentSettings,
-    InversionArm,
-    InversionResult,
-    InversionRun,
-    Measurement,
-    PseudoInverseArm,
-    PseudoInverseResult,
-    Result,
-    RoundTripArm,
-    RoundTripResult,
-    Snapshot,
-    Stack,
-    StepOutcome,
-    Stop,
-    TokenFailure,
-    TuningArm,
-    TuningResult,
-    Unit,
-    digest_of,
-)
+from engine.measurement import Measurement, digest_of
 from engine.procedures import Trial
 from engine.protocol import CONTROLLED, Protocol
 from engine.records import Provenance
+from engine.results import (
+    InversionResult,
+    InversionRun,
+    PseudoInverseResult,
+    Result,
+    RoundTripResult,
+    Snapshot,
+    StepOutcome,
+    Stop,
+    TokenFailure,
+    TuningResult,
+)
 from engine.subjects import Subject
 from engine.subjects.base import Tier
 
@@ -60,6 +52,10 @@ class PlantedSubject(Subject):
     @property
     def fixed_seed(self) -> bool:
         return self.seed is not None
+
+    @property
+    def family(self) -> str:
+        return "gpt2"
 
     def fingerprint(self) -> str:
         return f"planted:{self.seed}"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.arms import SentenceNet, Stack
 from engine.blocks import BlockStack, FullyConnected
 from engine.errors import ShapeError, SubjectError
-from engine.measurement import SentenceNet, Stack
 from engine.protocol import Positions
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 

@@ -10,20 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, SentenceNet, Stack
 from engine.campaign import Campaign, Job, Silent, label
 from engine.claim import AtLeast, Claim
 from engine.errors import LedgerError, SubjectError
 from engine.ledger import Ledger
-from engine.measurement import (
-    Arm,
-    InversionArm,
-    Measurement,
-    PseudoInverseArm,
-    RoundTripArm,
-    SentenceNet,
-    Stack,
-    digest_of,
-)
+from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
 from engine.protocol import CONTROLLED
 from engine.tests.planted import INVERSION, drive, make_inverse, make_measurement, make_round_trip, make_trial

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.arms import Metric, SentenceNet, Stack
 from engine.blocks import BlockStack, FullyConnected, Invertible
 from engine.descent import LOOK_EVERY, Leaver, Patient, Plan, Problem, Trace, TuningObserver, descend, first_true
 from engine.errors import ShapeError
-from engine.measurement import Metric, SentenceNet, Stack
 from engine.protocol import Schedule
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from engine import measurement
-from engine.measurement import Arm, SentenceNet, digest_of
+from engine.arms import Arm, SentenceNet
+from engine.measurement import digest_of
 from engine.protocol import PAGE
 from engine.tests.planted import INVERSION, PSEUDO_INVERSE, ROUND_TRIP, TUNING
 

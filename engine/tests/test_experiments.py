@@ -13,24 +13,22 @@ from typing import Any
 import pytest
 import torch
 
-from engine.errors import PromptError
-from engine.executors.inline import Inline
-from engine.experiments import curve_points, generator, measure, pose, special_ids
-from engine.measurement import (
+from engine.arms import (
     Arm,
     DescentSettings,
     InversionArm,
-    InversionResult,
     PseudoInverseArm,
     RoundTripArm,
     SentenceNet,
     Stack,
-    Stop,
     TuningArm,
-    TuningResult,
     Unit,
 )
+from engine.errors import PromptError
+from engine.executors.inline import Inline
+from engine.experiments import curve_points, generator, measure, pose, special_ids
 from engine.protocol import CONTROLLED, PAGE, SCRIPT
+from engine.results import InversionResult, Stop, TuningResult
 from engine.shelf import Shelf
 from engine.subjects import find_subject
 from engine.tests.tiny_models import make_gpt2, make_llama, save

@@ -21,20 +21,11 @@ import torch
 from pydantic import TypeAdapter
 from transformers import PreTrainedModel
 
+from engine.arms import Arm, DescentSettings, InversionArm, PseudoInverseArm, SentenceNet, Stack, TuningArm, Unit
 from engine.experiments import generator, measure
-from engine.measurement import (
-    NUMERICS,
-    Arm,
-    DescentSettings,
-    InversionArm,
-    PseudoInverseArm,
-    Result,
-    SentenceNet,
-    Stack,
-    TuningArm,
-    Unit,
-)
+from engine.measurement import NUMERICS
 from engine.protocol import CONTROLLED, PAGE, Schedule
+from engine.results import Result
 from engine.shelf import Shelf
 from engine.tests.tiny import make_tiny
 

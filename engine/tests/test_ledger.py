@@ -16,7 +16,8 @@ import pytest
 
 from engine.errors import LedgerError
 from engine.ledger import Ledger
-from engine.measurement import Measurement, StepOutcome, Stop, TuningResult, digest_of
+from engine.measurement import Measurement, digest_of
+from engine.results import StepOutcome, Stop, TuningResult
 from engine.tests.planted import (
     INF,
     INVERSION,

@@ -15,10 +15,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from engine.arms import AnyStack, DescentSettings, Metric, SentenceNet, Stack, Unit
 from engine.codec import Codec
 from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
 from engine.experiments import TOP, Posed, make_problem, plan_descent, pose, repeat_for_steps
-from engine.measurement import AnyStack, DescentSettings, Metric, SentenceNet, Stack, Unit
 from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.shelf import Shelf
 from engine.tests.tiny import FAMILIES, make_tiny

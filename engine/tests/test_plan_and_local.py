@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config
 
+from engine.arms import Arm
 from engine.executors.inline import Inline
-from engine.measurement import Arm, Measurement
+from engine.measurement import Measurement
 from engine.subjects import draw_weights
 from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim

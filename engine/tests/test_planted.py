@@ -9,21 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, SentenceNet, Stack, TuningArm, Unit
 from engine.claim import Above, AtLeast, AtMost, Claim, Criterion, Ruling
 from engine.effort import Units
-from engine.measurement import (
-    Arm,
-    InversionArm,
-    InversionRun,
-    PseudoInverseArm,
-    Result,
-    RoundTripArm,
-    SentenceNet,
-    Stack,
-    Stop,
-    TuningArm,
-    Unit,
-)
 from engine.procedures import (
     CompareHits,
     CompareInverses,
@@ -35,6 +23,7 @@ from engine.procedures import (
     Sample,
 )
 from engine.protocol import CONTROLLED
+from engine.results import InversionRun, Result, Stop
 from engine.tests.planted import (
     PlantedSubject,
     drive,

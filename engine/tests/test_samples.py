@@ -9,25 +9,14 @@ from math import log2
 
 import pytest
 
+from engine.arms import Arm, InversionArm, SentenceNet, Stack, TuningArm, Unit
 from engine.effort import Units
-from engine.measurement import (
-    Arm,
-    InversionArm,
-    InversionResult,
-    InversionRun,
-    Result,
-    SentenceNet,
-    Stack,
-    StepOutcome,
-    TuningArm,
-    TuningResult,
-    Unit,
-    digest_of,
-)
+from engine.measurement import digest_of
 from engine.procedures import ExactRate, Sample, Trial, draw
 from engine.procedures.samples import TUNING_MODEL_SEED, TUNING_START_SEED, Drawn
 from engine.procedures.tuning import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.prompts import DOCUMENT, SHORT
+from engine.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))

@@ -1,0 +1,65 @@
+"""C10: through twelve untrained blocks, other texts give the prompt's next token."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_UNTRAINED,
+    PAGE,
+    SCRIPT,
+    Above,
+    AtLeast,
+    AtMost,
+    Claim,
+    Difference,
+    Inversions,
+    LastRecovered,
+    Mean,
+    Not,
+    Rate,
+    Recovery,
+    SameNextToken,
+    Sample,
+    Stack,
+    Units,
+    Verdict,
+)
+
+DEEP = Stack(blocks=12, head=True)
+FOUND = Sample(stack=DEEP, iterations=2000, read_at="N", step=0.001, snapshots=(100, 1000), probe=DEEP)
+UNRECOVERED = (Not(LastRecovered()),)
+
+CLAIM = Claim(
+    id="C10",
+    section="Language models translate nonsense into sense",
+    sentence="Through twelve untrained blocks and the head, 2000 iterations find entirely different text with the same "
+    "next token.",
+    estimand="share of units with the prompt's next token, among those whose last token was not recovered, and minus "
+    "the "
+    "share after the start; recovery",
+    document="two examples with none or one of the prompt's tokens (N = 2000, η = 0.001)",
+    procedure=Inversions(
+        samples=(("found", FOUND),),
+        estimates=(
+            Rate(name="agreement (last token not recovered)", of="found", reading=SameNextToken(), among=UNRECOVERED),
+            Difference(
+                name="agreement − that of the start",
+                more=("found", SameNextToken()),
+                less=("found", SameNextToken("start")),
+                among=UNRECOVERED,
+            ),
+            Mean(name="recovery", of="found", reading=Recovery()),
+        ),
+    ),
+    criteria=(
+        AtLeast("agreement (last token not recovered)", 0.5, because="the document says that they give the same"),
+        Above("agreement − that of the start", 0, because="the descent must have brought it about"),
+        AtMost("recovery", 0.2, because="the found texts are entirely different"),
+    ),
+    subjects=(GPT2_UNTRAINED,),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0, standard=0),
+    notes=("η = 0.001 is the page's own and fixed under its protocol; tuned under the controlled one.",),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,74 @@
+"""C35: what the narrow net's descent finds is not the prompt, and yet a trained model goes on alike."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    WHOLE,
+    AtLeast,
+    Claim,
+    Exact,
+    Inversions,
+    Not,
+    Rate,
+    SameNextToken,
+    Sample,
+    SentenceNet,
+    Units,
+    Verdict,
+)
+
+NARROW = Sample(
+    stack=SentenceNet(tokens=5, narrow=True),
+    iterations=1000,
+    read_at="N",
+    first_tokens=5,
+    snapshots=(100, 300),
+    probe=WHOLE,
+)
+
+CLAIM = Claim(
+    id="C35",
+    section="Sentence Representation with Language Models",
+    sentence="Inputs that descent through the narrow net finds, though not exact, give the trained model's same next "
+    "token as the prompt.",
+    estimand="share of units, among those that are not decoded exactly at N = 1000, after whose result the whole model "
+    "says the same next token as after the prompt's five tokens",
+    document="two examples, the same next token for both",
+    procedure=Inversions(
+        samples=(("narrow", NARROW),),
+        estimates=(
+            Rate(name="agreement (inexact units)", of="narrow", reading=SameNextToken(), among=(Not(Exact()),)),
+            Rate(
+                name="agreement of the decoded tokens",
+                of="narrow",
+                reading=SameNextToken("decoded"),
+                among=(Not(Exact()),),
+            ),
+            Rate(
+                name="agreement of an equal random shift",
+                of="narrow",
+                reading=SameNextToken("shifted"),
+                among=(Not(Exact()),),
+            ),
+            Rate(name="exact rate", of="narrow", reading=Exact()),
+        ),
+    ),
+    criteria=(
+        AtLeast("agreement (inexact units)", 0.5, because="the document says that they yield the same next token"),
+    ),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0, standard=0),
+    notes=(
+        "The embeddings e_N are fed to the model, as they are fed to the net; what their decoded tokens give is shown "
+        "beside it.",
+        "A shift of equal length in a random direction says how much of the agreement is nearness alone.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,46 @@
+"""C34: looking at the five most activated tokens does not rescue the trained block."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    AtMost,
+    Claim,
+    InTopFive,
+    Inversions,
+    Mean,
+    Recovery,
+    Sample,
+    Stack,
+    Units,
+    Verdict,
+)
+
+BLOCK = Sample(stack=Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
+
+CLAIM = Claim(
+    id="C34",
+    section="Approximate Token Mapping",
+    sentence="Among the five most activated tokens of a trained block's inversion the target is hardly ever found "
+    "either.",
+    estimand="share of positions whose target is among the five most activated tokens at N = 1000",
+    document="one example of five rows, all gibberish",
+    procedure=Inversions(
+        samples=(("trained", BLOCK),),
+        estimates=(
+            Mean(name="target in top-5", of="trained", reading=InTopFive()),
+            Mean(name="target in top-1", of="trained", reading=Recovery()),
+        ),
+    ),
+    criteria=(AtMost("target in top-5", 0.2, because="gibberish is at most one token in five"),),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    notes=("Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

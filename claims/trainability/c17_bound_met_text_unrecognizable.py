@@ -1,0 +1,49 @@
+"""C17: without the head the bound is met and the text is still unrecognizable."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    AtMost,
+    Claim,
+    InsideBound,
+    Inversions,
+    Mean,
+    Rate,
+    Recovery,
+    Sample,
+    Stack,
+    Units,
+    Verdict,
+)
+
+BLOCK = Sample(stack=Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
+
+CLAIM = Claim(
+    id="C17",
+    section="Language models become less trainable as they are trained",
+    sentence="Without the head the bound is met, and still the decoded text is unrecognizable.",
+    estimand="recovery at N = 1000 among units whose output is inside the bound",
+    document="one example, none of its tokens the prompt's",
+    procedure=Inversions(
+        samples=(("trained", BLOCK),),
+        estimates=(
+            Mean(name="recovery (inside the bound)", of="trained", reading=Recovery(), among=(InsideBound(),)),
+            Rate(name="inside the bound", of="trained", reading=InsideBound()),
+        ),
+    ),
+    criteria=(AtMost("recovery (inside the bound)", 0.2, because="unrecognizable is at most one token in five"),),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    notes=(
+        "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
+        "(arXiv 2510.15511).",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,159 @@
+"""Inversions: descents from noise to a prompt's output, and what is read from them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.arms import DescentSettings, InversionArm
+from engine.blocks import BlockStack
+from engine.codec import Codec
+from engine.descent import Leaver, Plan, Problem, Trace, descend
+from engine.experiments.base import TOP, generator, measure
+from engine.experiments.posing import Posed, draw_rows, pose, start_fraction
+from engine.results import InversionResult, InversionRun, NextTokens, Snapshot, Stop
+from engine.shelf import Shelf
+
+CURVE_POINTS = 48
+
+
+def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
+    """How the settings descend."""
+    return Plan(
+        iterations=settings.iterations,
+        metric=settings.metric,
+        schedule=settings.schedule,
+        loss_scale=settings.protocol.loss_scale,
+        snapshots=snapshots,
+    )
+
+
+def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor) -> Problem:
+    """Posed units with their step sizes [units], ready to descend."""
+    return Problem(
+        target=posed.target,
+        start=posed.start,
+        lengths=posed.lengths,
+        steps=steps,
+        bound=posed.bound,
+        start_fraction=start_fraction(settings),
+    )
+
+
+@measure.register
+def measure_inversion(arm: InversionArm, shelf: Shelf) -> InversionResult:
+    """Descents of an arm's units, batch by batch."""
+    stack = shelf.stack(arm.settings)
+    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    at = curve_points(arm.settings.iterations)
+    runs: list[InversionRun] = []
+    for first in range(0, len(arm.units), arm.batch):
+        posed = pose(arm.settings, arm.units[first : first + arm.batch], shelf, stack)
+        steps = torch.full_like(posed.target[:, 0, 0], arm.step)
+        plan = plan_descent(arm.settings, arm.snapshots)
+        trace = descend(stack, make_problem(arm.settings, posed, steps), plan, Leaver(read_at=arm.read_at))
+        said = read_next_tokens(arm, posed, trace, codec, shelf) if arm.probe else [None] * len(posed.units)
+        runs += [read_run(arm, posed, trace, codec, at, row, said[row]) for row in range(len(posed.units))]
+    tokenizer = shelf.tokenizer(arm.settings.subject)
+    seen = {i for run in runs for i in _ids_of(run)}
+    texts = {i: str(tokenizer.decode([i])) for i in sorted(seen)}
+    return InversionResult(runs=tuple(runs), curve_at=at, texts=texts)
+
+
+def _ids_of(run: InversionRun) -> set[int]:
+    """Every token that a reading of the run names."""
+    said = run.next_tokens
+    named = (said.target, said.start, said.final, said.decoded, said.shifted) if said else ()
+    tops = (*run.target_top, *(top for snapshot in run.snapshots for top in snapshot.top))
+    return {*run.target, *named, *(i for top in tops for i in top)}
+
+
+def curve_points(iterations: int) -> tuple[int, ...]:
+    """Iterations at which a loss curve is kept: 0, N, and a geometric series between."""
+    between = (round(iterations ** (k / CURVE_POINTS)) for k in range(CURVE_POINTS + 1))
+    return tuple(sorted({0, *between, iterations}))
+
+
+def read_run(
+    arm: InversionArm,
+    posed: Posed,
+    trace: Trace,
+    codec: Codec,
+    at: tuple[int, ...],
+    row: int,
+    said: NextTokens | None = None,
+) -> InversionRun:
+    """One run of a finished trace, as plain numbers."""
+    ids, unit = posed.ids[row], posed.units[row]
+    length, ended = len(ids), int(trace.ended_at[row])
+    target_ids = torch.tensor(ids, device=posed.target.device)
+    target, positions = posed.target[row, :length], posed.positions[:length]
+    distances = [float(d) for d in trace.distances[: ended + 1, row].tolist()]
+    hit = int(trace.first_hits()[row])
+    final = trace.final[row, :length]
+    return InversionRun(
+        prompt=unit.prompt,
+        seed=unit.seed,
+        target=ids,
+        hit=None if hit < 0 else hit,
+        stop=Stop.DIVERGED if bool(trace.diverged()[row]) else Stop.HIT if hit >= 0 else Stop.CAP,
+        ended_at=ended,
+        bound=float(trace.bound[row]),
+        start_distance=distances[0],
+        final_distance=distances[-1],
+        final_l2=float((final - target).norm()),
+        recovery=_recovery(codec, final - positions, target_ids),
+        ceiling=_recovery(codec, target - positions, target_ids),
+        snapshots=tuple(
+            Snapshot(
+                iteration=n,
+                distance=distances[n],
+                l2=float((kept[row, :length] - target).norm()),
+                recovery=_recovery(codec, kept[row, :length] - positions, target_ids),
+                top=tuple(map(tuple, codec.top(kept[row, :length] - positions, TOP).tolist())),
+            )
+            for n, kept in trace.snapshots.items()
+            if n <= ended
+        ),
+        curve=tuple(distances[n] for n in at if n <= ended),
+        target_top=tuple(map(tuple, codec.top(target - positions, TOP).tolist())),
+        next_tokens=said,
+    )
+
+
+def _recovery(codec: Codec, embeddings: Tensor, target: Tensor) -> float:
+    # What has diverged decodes to some token or other; it has recovered none.
+    if not bool(torch.isfinite(embeddings).all()):
+        return 0.0
+    return float((codec.decode(embeddings) == target).double().mean())
+
+
+@torch.no_grad()
+def read_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec, shelf: Shelf) -> list[NextTokens]:
+    """What the probe says after each run's last position, for the target, the start, the end and two stand-ins.
+
+    The shifted target lies as far from e as e_N does (in L²), in a random direction. Source: the document's check of
+    the next token; the last position's logits are read.
+    """
+    assert arm.probe is not None
+    probe = shelf.probe(arm.settings, arm.probe)
+    tokens = posed.target.shape[1]
+    shift = probe.positions(tokens) - posed.positions  # a net's inputs carry no positions, a model's do
+    within = torch.arange(tokens, device=posed.target.device)[None] < posed.lengths[:, None]  # [runs, tokens]
+    noise = draw_rows(posed, [generator("equal shift", f"{unit.prompt}:{unit.seed}") for unit in posed.units])
+    # Padding is no part of a prompt, and what a descent left there is no part of a distance.
+    away = (trace.final - posed.target).where(within[..., None], 0.0)
+    random = posed.target + noise * (away.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None]
+    decoded = codec.embed(codec.decode(trace.final - posed.positions)) + posed.positions
+    inputs = (posed.target, posed.start, trace.final, decoded, random)
+    said = torch.stack([_say(probe, e + shift, posed.lengths) for e in inputs], dim=1).tolist()  # [runs, 5]
+    names = ("target", "start", "final", "decoded", "shifted")
+    return [NextTokens(**dict(zip(names, row, strict=True))) for row in said]
+
+
+def _say(probe: BlockStack, embeddings: Tensor, lengths: Tensor) -> Tensor:
+    """The token of the largest logit at each prompt's last position: [runs, tokens, d_model] → [runs]."""
+    hidden = probe(embeddings)
+    last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]  # [runs, d_model]
+    assert probe.unembedding is not None
+    return (last @ probe.unembedding.T).argmax(-1)

@@ -1,0 +1,144 @@
+"""The model as its users run it: the next token after a prompt, after the prompt shifted, and continuations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.arms import WHOLE, GenerationArm, NextTokenArm, StackSettings
+from engine.blocks import Invertible
+from engine.experiments.base import TOP, generator, measure
+from engine.experiments.posing import Embedded, draw_rows, embed, encode
+from engine.prompts import check_prompt
+from engine.protocol import DIRECT
+from engine.results import Continuation, GenerationResult, NextTokenResult
+from engine.shelf import Shelf
+
+
+@measure.register
+def measure_next_tokens(arm: NextTokenArm, shelf: Shelf) -> NextTokenResult:
+    """The likeliest tokens after each prompt, and the winner after each shift of its embeddings."""
+    settings = whole_settings(arm)
+    stack = shelf.stack(settings)
+    embedded = embed(settings, arm.units, shelf, stack)
+    logits = read_last(stack, embedded, embedded.target)
+    shifted = shift_and_read(stack, embedded, sigma=arm.sigma, draws=arm.draws).tolist()
+    best, top = logits.double().softmax(-1).topk(TOP)  # [units, TOP] both
+    pairs = zip(arm.units, top.tolist(), best.tolist(), shifted, strict=True)
+    rows = tuple(
+        Continuation(
+            prompt=unit.prompt,
+            seed=unit.seed,
+            top=tuple(ids),
+            probabilities=tuple(chances),
+            shifted=tuple(others),
+        )
+        for unit, ids, chances, others in pairs
+    )
+    tokenizer = shelf.tokenizer(arm.subject)
+    named = {i for row in rows for i in (*row.top, *row.shifted)}
+    return NextTokenResult(rows=rows, texts={i: str(tokenizer.decode([i])) for i in sorted(named)})
+
+
+def whole_settings(arm: NextTokenArm | GenerationArm) -> StackSettings:
+    """The whole model with its final norm and head, at true positions."""
+    return StackSettings(
+        subject=arm.subject, source=arm.source, stack=WHOLE, protocol=DIRECT, dtype=arm.dtype, device=arm.device
+    )
+
+
+@torch.no_grad()
+def shift_and_read(stack: Invertible, embedded: Embedded, *, sigma: float, draws: int) -> Tensor:
+    """The token of the largest logit after e + N(0, σ²), for each unit and draw: [units, draws].
+
+    Each unit draws from a generator of its own, so that its shifts are the same whatever stands beside it.
+    Source: the document's shifted input (section 'Sentence Representation with Language Models').
+    """
+    sources = [generator("shift of a prompt", f"{unit.prompt}:{unit.seed}") for unit in embedded.units]
+    said = [embedded.lengths.new_empty((len(embedded.units), 0))]
+    for _ in range(draws):
+        shifted = embedded.target + sigma * draw_rows(embedded, sources)
+        said.append(read_last(stack, embedded, shifted).argmax(-1, keepdim=True))
+    return torch.cat(said, dim=1)
+
+
+@torch.no_grad()
+def read_last(stack: Invertible, embedded: Embedded, embeddings: Tensor) -> Tensor:
+    """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab]."""
+    hidden = stack(embeddings)
+    last = hidden[torch.arange(len(hidden), device=hidden.device), embedded.lengths - 1]  # [units, d_model]
+    assert stack.unembedding is not None
+    return last @ stack.unembedding.T
+
+
+@measure.register
+def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
+    """What follows each prompt by the library's own decoding, up to the end of text."""
+    settings = whole_settings(arm)
+    model, tokenizer = shelf.model(arm.subject, arm.dtype, arm.device), shelf.tokenizer(arm.subject)
+    prompts = [encode(settings, unit.prompt, shelf) for unit in arm.units]
+    room = int(model.config.max_position_embeddings) - arm.new_tokens
+    for unit, ids in zip(arm.units, prompts, strict=True):
+        check_prompt(unit.prompt, ids, context=room, who=f"{arm.subject}, {arm.new_tokens} tokens to follow")
+    ends = find_ends(model, tokenizer)
+    found: list[tuple[int, ...]] = []
+    for first in range(0, len(prompts), arm.batch):
+        ids, mask = pad_left(prompts[first : first + arm.batch], pad=ends[0] if ends else 0, device=arm.device)
+        new = continue_prompts(model, ids, mask, new_tokens=arm.new_tokens, beams=arm.beams, ends=ends)
+        found += [cut_at_end(row, ends) for row in new.tolist()]
+    return GenerationResult(
+        prompts=tuple(unit.prompt for unit in arm.units),
+        tokens=tuple(found),
+        text=tuple(str(tokenizer.decode(list(row))) for row in found),
+    )
+
+
+def find_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that end a text: those of the configuration and of the tokenizer; none where neither names one."""
+    named: Any = (model.config.eos_token_id, tokenizer.eos_token_id)
+    each = [i for name in named for i in (name if isinstance(name, list) else [name])]
+    return tuple(sorted({int(i) for i in each if i is not None}))
+
+
+def pad_left(prompts: Sequence[Sequence[int]], *, pad: int, device: str) -> tuple[Tensor, Tensor]:
+    """Prompts that end together, and which of their places are prompt: [prompts, tokens] both.
+
+    The library counts positions from the mask, so that the padding moves none.
+    """
+    longest = max(map(len, prompts))
+    gaps = [longest - len(ids) for ids in prompts]
+    ids = [[pad] * gap + list(own) for gap, own in zip(gaps, prompts, strict=True)]
+    mask = [[0] * gap + [1] * (longest - gap) for gap in gaps]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+@torch.no_grad()
+def continue_prompts(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, *, new_tokens: int, beams: int, ends: tuple[int, ...]
+) -> Tensor:
+    """The library's decoding without sampling: the likeliest token at each step, or beam search.
+
+    ids, mask: [prompts, tokens], padded on the left. Returns the new ids, [prompts, up to new_tokens].
+    """
+    plain: Any = copy.copy(model)
+    # What a model's own file asks for (a penalty on repetition, say) would change what is measured.
+    plain.generation_config = GenerationConfig()
+    how = GenerationConfig(
+        do_sample=False,
+        num_beams=beams,
+        max_new_tokens=new_tokens,
+        eos_token_id=list(ends) or None,
+        pad_token_id=ends[0] if ends else 0,
+    )
+    return plain.generate(ids, attention_mask=mask, generation_config=how)[:, ids.shape[1] :]
+
+
+def cut_at_end(ids: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
+    """The ids before the first one that ends a text."""
+    stop = next((place for place, i in enumerate(ids) if i in ends), len(ids))
+    return tuple(ids[:stop])

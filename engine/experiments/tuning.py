@@ -1,0 +1,57 @@
+"""Tuning: several step sizes on a few units of their own, until the best is known."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.arms import TuningArm
+from engine.descent import Trace, TuningObserver, descend
+from engine.experiments.base import measure
+from engine.experiments.inversion import make_problem, plan_descent
+from engine.experiments.posing import Posed, pose
+from engine.results import StepOutcome, TuningResult
+from engine.shelf import Shelf
+
+
+@measure.register
+def measure_tuning(arm: TuningArm, shelf: Shelf) -> TuningResult:
+    """Every step size on every tuning unit, together, until the best is known."""
+    stack = shelf.stack(arm.settings)
+    posed = pose(arm.settings, arm.units, shelf, stack)
+    repeated, rates, groups = repeat_for_steps(posed, arm.steps)
+    observer = TuningObserver(groups=groups, horizon=arm.horizon)
+    trace = descend(stack, make_problem(arm.settings, repeated, rates), plan_descent(arm.settings), observer)
+    return TuningResult(
+        outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),
+        read_to=int(trace.ended_at.max()),
+    )
+
+
+def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Tensor, Tensor]:
+    """The units once for each step size, with the step size of each run and its index: [steps · units] both."""
+    units, target = len(posed.units), posed.target
+    every = torch.arange(units, device=target.device).repeat(len(steps))
+    groups = torch.arange(len(steps), device=target.device).repeat_interleave(units)
+    repeated = Posed(
+        units=posed.units * len(steps),
+        ids=posed.ids * len(steps),
+        target=target[every],
+        start=posed.start[every],
+        lengths=posed.lengths[every],
+        positions=posed.positions,
+        bound=None if posed.bound is None else posed.bound[every],
+    )
+    return repeated, torch.tensor(steps, dtype=target.dtype, device=target.device)[groups], groups
+
+
+def _read_step(arm: TuningArm, trace: Trace, members: Tensor, k: int) -> StepOutcome:
+    hits = trace.first_hits()[members].tolist()
+    ended = trace.ended_at[members]
+    last = trace.distances[:, members].gather(0, ended[None])[0].nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return StepOutcome(
+        step=arm.steps[k],
+        hits=tuple(None if hit < 0 else hit for hit in hits),
+        diverged=tuple(trace.diverged()[members].tolist()),
+        median_distance=float(last.quantile(0.5, interpolation="higher")),
+    )

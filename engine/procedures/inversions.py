@@ -1,0 +1,127 @@
+"""Inversions read in several ways: samples of descents, and the estimates that a claim makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from engine.arms import Arm, VocabularyArm, describe
+from engine.errors import DeclarationError, explain
+from engine.measurement import Measurement
+from engine.procedures.base import Evidence, Rounds, Trial, in_step
+from engine.procedures.estimators import Estimator
+from engine.procedures.samples import Drawn, Sample, draw, settings_of, subject_of
+from engine.procedures.tables import (
+    ceiling_table,
+    estimate_table,
+    film_table,
+    hit_table,
+    next_token_table,
+    reading_table,
+    recovery_table,
+    run_table,
+    tuning_table,
+    vocabulary_table,
+)
+from engine.records import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inversions:
+    """Draw every sample, then make every estimate whose samples were run at this effort.
+
+    samples: (name, sample) in the order of the report. vocabulary: show beside them how frequent, as words, the tokens
+    of the subject's whole vocabulary are. Raises DeclarationError for an estimate of a sample that is not declared.
+    """
+
+    samples: tuple[tuple[str, Sample], ...]
+    estimates: tuple[Estimator, ...]
+    vocabulary: bool = False
+
+    def __post_init__(self) -> None:
+        names = {name for name, _ in self.samples}
+        asked = {name for e in self.estimates for name in e.samples}
+        asked |= {name for _, sample in self.samples for name in sample.depends_on}
+        if asked - names:
+            raise DeclarationError(
+                explain(
+                    who="Inversions",
+                    got=f"the sample {sorted(asked - names)[0]!r}",
+                    expected=f"one of {', '.join(sorted(names))}",
+                    remedy="declare it among the samples",
+                )
+            )
+
+    def rounds(self, trial: Trial) -> Rounds:
+        drawn = yield from self._draw(trial)
+        words: Sequence[Measurement] = ()
+        if self.vocabulary and drawn:
+            words = yield [_vocabulary_arm(trial)]
+        estimates = [e.estimate(drawn) for e in self.estimates if all(name in drawn for name in e.samples)]
+        named = tuple(drawn.items())
+        return Evidence(
+            estimates=Evidence.named(*estimates),
+            tables=_tables(named, estimates, words),
+            settings={
+                f"{name}, {key}": value
+                for name, sample in named
+                for key, value in settings_in_words(trial, sample).items()
+            },
+            measurements=(*(m for _, sample in named for m in sample.measurements), *words),
+        )
+
+    def _draw(self, trial: Trial) -> Generator[Sequence[Arm], Sequence[Measurement], dict[str, Drawn]]:
+        """Samples by name in their declared order, those that depend on others after them."""
+        waiting, drawn = dict(self.samples), dict[str, Drawn]()
+        while waiting:
+            ready = [name for name, sample in waiting.items() if not set(sample.depends_on) & set(waiting)]
+            if not ready:
+                raise DeclarationError(
+                    explain(
+                        who="Inversions",
+                        got=f"samples that wait for each other: {', '.join(waiting)}",
+                        expected="one that waits for none",
+                        remedy="break the circle",
+                    )
+                )
+            results = yield from in_step(*(draw(trial, waiting[name], drawn) for name in ready))
+            drawn |= {name: found for name, found in zip(ready, results, strict=True) if found is not None}
+            for name in ready:
+                del waiting[name]
+        return {name: drawn[name] for name, _ in self.samples if name in drawn}
+
+
+def _vocabulary_arm(trial: Trial) -> VocabularyArm:
+    return VocabularyArm(subject=trial.subject.id, source=trial.subject.fingerprint(), device=trial.device)
+
+
+def _tables(
+    named: tuple[tuple[str, Drawn], ...], estimates: Sequence[object], words: Sequence[Measurement]
+) -> tuple[Table, ...]:
+    """The tables of a claim on inversions, empty ones left out."""
+    tables = (
+        estimate_table(estimates),
+        vocabulary_table(words),
+        recovery_table(named),
+        ceiling_table(named),
+        next_token_table(named),
+        film_table(named),
+        hit_table(named),
+        reading_table(named),
+        run_table(named),
+        tuning_table(named),
+    )
+    return tuple(table for table in tables if table.rows)
+
+
+def settings_in_words(trial: Trial, drawn: Drawn) -> dict[str, str]:
+    """What was run, for the report."""
+    sample = drawn.sample
+    words = describe(settings_of(trial, sample, None, drawn.iterations))
+    if sample.subject is not None:
+        words = {"subject": subject_of(trial, sample).id} | words
+    return words | {
+        "η": f"{drawn.tuned.step:g}, {drawn.tuned.source}",
+        "read at": "the hit" if sample.read_at == "hit" else "N",
+        "weights": {"own": "the subject's", "random": "random", "int8": "the subject's in int8"}[sample.weights],
+    }
