@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from engine.arms import SentenceNet, Stack, TokenNet
-from engine.errors import ShapeError, SubjectError, explain
+from engine.errors import ShapeError, SubjectError, TooShallowError, explain
 from engine.protocol import Positions
 
 
@@ -148,10 +148,10 @@ class BlockStack:
 
 
 def count_blocks(stack: Stack, depth: int) -> int:
-    """The stack's number of blocks in a model of this depth. Raises SubjectError when it has not so many."""
+    """The stack's number of blocks in a model of this depth. Raises TooShallowError when it has not so many."""
     count = stack.count(depth)
     if not 1 <= count <= depth:
-        raise SubjectError(
+        raise TooShallowError(
             explain(
                 who="stack",
                 got=f"{count} blocks",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.protocol import Protocol
 
 Role = Literal["only", "direction", "magnitude"]
-Scope = Literal["every", "trained", "trained GPT-2"]
+Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
 """The subjects on which a criterion is judged; its estimate is shown on all."""
 
 
@@ -189,7 +189,8 @@ class Claim:
     subjects: ids from the catalogue; protocols: settings of the experiment.
     units: how many at each effort.
     full_only: subjects on which standard effort cannot afford the row, so that it runs at full effort alone.
-    others: subjects that every item needs beside its own, such as a smaller model to compare with.
+    others: subjects that an item needs beside its own, such as a smaller model to compare with.
+    others_on: the items that need them; the rest do without.
     notes: confounds, literature and decisions that a reader of the report should know.
     pilot_seen: whether a pilot was looked at before the criterion was fixed.
     """
@@ -206,6 +207,7 @@ class Claim:
     units: Units = Units()
     full_only: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    others_on: Scope = "every"
     notes: tuple[str, ...] = ()
     pilot_seen: bool = False
 

@@ -13,6 +13,10 @@ class SubjectError(EngineError):
     """A model that cannot be had as asked: damaged, tampered with, unsupported, too shallow."""
 
 
+class TooShallowError(SubjectError):
+    """A model with fewer blocks than a claim asks for. The claim does not apply to it: its item skips and says so."""
+
+
 class MissingError(EngineError):
     """Weights, hardware or an extra that this machine lacks. Claims on it skip and say so."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,23 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None]) -> None
         f"estimated: {duration(seconds)} if nothing stops early, {duration(worst)} if every grid is widened to its end"
     )
     write(f"memory: about {memory / 2**30:.1f} GiB for the largest arm; nothing was run")
+
+
+def print_items(
+    names: Sequence[str], skipped: Sequence[str], plan: Sequence[PlannedArm], write: Callable[[str], None]
+) -> None:
+    """Every claim with its items: how many would be measured, are stored, are left out at this effort, or skip."""
+    arms = Counter(name for planned in plan for name in planned.items)
+    waiting = Counter(name for planned in plan if not planned.stored for name in planned.items)
+    for claim in sorted({name.split()[0] for name in (*names, *skipped)}):
+        own = [name for name in names if name.split()[0] == claim]
+        counts = {
+            "to measure": sum(waiting[name] > 0 for name in own),
+            "stored": sum(arms[name] > 0 and not waiting[name] for name in own),
+            "not run at this effort": sum(not arms[name] for name in own),
+            "skipped": sum(name.split()[0] == claim for name in skipped),
+        }
+        write(f"{claim}  " + ", ".join(f"{count} {what}" for what, count in counts.items() if count))
 
 
 def duration(seconds: float) -> str:

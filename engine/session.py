@@ -14,7 +14,7 @@ import pytest
 
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.errors import EngineError
+from engine.errors import EngineError, MissingError, TooShallowError
 from engine.ledger import Ledger
 from engine.options import Choices, add_options, read_choices
 from engine.procedures import Evidence
@@ -115,11 +115,11 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     node: pytest.Item = request.node
     try:
         missing = explain_skip(item, choices)
-        if missing is not None:
-            _note(node, write_record(item, choices, request.path, outcome=Outcome.SKIPPED, sentence=missing))
-            pytest.skip(missing)
-        evidence = _find_evidence(request, item)
-        judged, on_record = item.claim.judge(evidence.estimates, item.trial.scopes), _find_on_record(request, item)
+        evidence = None if missing else _find_evidence(request, item)
+        judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
+        on_record = _find_on_record(request, item)
+    except (MissingError, TooShallowError) as error:
+        missing, evidence, judged, on_record = str(error), None, None, None
     except EngineError as error:
         _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=str(error)))
         raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -127,6 +127,10 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=words))
         raise
+    if judged is None:
+        assert missing is not None
+        _note(node, write_record(item, choices, request.path, outcome=Outcome.SKIPPED, sentence=missing))
+        pytest.skip(missing)
     outcome = settle(judged, on_record)
     _note(node, write_record(item, choices, request.path, outcome, judged.sentence, judged, evidence, on_record))
     return judged
@@ -282,20 +286,24 @@ def _campaign(config: pytest.Config) -> Campaign:
 
 
 def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
-    from engine.planning import make_plan, print_plan
+    from engine.planning import make_plan, print_items, print_plan
 
     choices = config.stash[CHOICES]
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     terminal.write_line("")
     jobs: list[tuple[str, Job]] = []
+    skipped: list[str] = []
     for item in items:
         missing = explain_skip(item, choices)
         if missing is None:
             jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
         else:
+            skipped.append(item.name)
             terminal.write_line(f"skipped  {item.name}: {missing}")
     with _usage_errors():
-        print_plan(make_plan(jobs, campaign), terminal.write_line)
+        plan = make_plan(jobs, campaign)
+        print_plan(plan, terminal.write_line)
+        print_items([name for name, _ in jobs], skipped, plan, terminal.write_line)
     for name, job in jobs:
         if job.error is not None:
             config.stash[UNPLANNED] = True

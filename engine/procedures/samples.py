@@ -10,17 +10,20 @@ from typing import Literal
 from engine.arms import AnyStack, Arm, DescentSettings, InversionArm, Metric, ReadAt, Stack, TuningArm, Unit
 from engine.effort import Units
 from engine.measurement import Measurement
-from engine.procedures.base import MODEL_SEEDS, Trial
+from engine.procedures.base import Trial
+from engine.procedures.dealing import (
+    TUNING_MODEL_SEED,
+    deal,
+    draw_subject,
+    has_random_weights,
+    settle_stack,
+    tuning_units,
+)
 from engine.procedures.tuning import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
-from engine.prompts import DOCUMENT
 from engine.protocol import LINEAR_TO_TENTH, PAGE, Schedule
 from engine.results import InversionResult, InversionRun
 from engine.statistics import HitTimes, median_hit
 from engine.subjects import Subject, find_subject
-
-TUNING_MODEL_SEED = 100
-TUNING_START_SEED = 1000
-"""Seeds that no measurement uses."""
 
 TUNING_UNITS = 4
 
@@ -185,9 +188,7 @@ def subject_of(trial: Trial, sample: Sample) -> Subject:
 
 def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int) -> DescentSettings:
     """Settings of a sample's descents with the weights of one model seed (None where nothing is random)."""
-    subject = subject_of(trial, sample)
-    if seed is not None and not subject.fixed_seed and (sample.weights == "random" or not subject.trained):
-        subject = subject.untrained(seed)
+    subject = draw_subject(subject_of(trial, sample), seed, drawn=sample.weights == "random")
     return DescentSettings(
         subject=subject.id,
         source=subject.fingerprint(),
@@ -204,35 +205,15 @@ def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int)
     )
 
 
-def settle_stack(stack: AnyStack, subject: Subject, seed: int | None) -> AnyStack:
-    """The stack with its number of blocks, or the net with its seed, as an arm holds them."""
-    if not isinstance(stack, Stack):
-        return stack if seed is None else replace(stack, seed=seed)
-    if isinstance(stack.blocks, int):
-        return stack
-    return replace(stack, blocks=stack.count(int(subject.config().num_hidden_layers)))
-
-
-def is_random(trial: Trial, sample: Sample) -> bool:
-    """Whether the sample has random weights somewhere, so that model seeds are drawn."""
-    if not isinstance(sample.stack, Stack) or sample.weights == "random":
-        return True
-    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
-    return not subject.trained and not subject.fixed_seed
-
-
 def _tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
-    seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
-    # The document's prompts, which no measurement of ours uses; one that is too short for a net is left out.
-    fitting = [p for p in DOCUMENT if len(p.split()) >= 4] if sample.first_tokens else list(DOCUMENT)
-    count = 1 if trial.effort == "smoke" else TUNING_UNITS
-    units = tuple(Unit(prompt=fitting[-1 - i % len(fitting)], seed=TUNING_START_SEED + i) for i in range(count))
+    seed = TUNING_MODEL_SEED if _is_random(trial, sample) else None
+    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, short=sample.first_tokens is None)
     return TuningArm(
         settings=settings_of(trial, sample, seed, iterations),
         steps=sample.steps(),
         units=units,
         horizon=iterations,
-        batch=count * len(sample.steps()),
+        batch=len(units) * len(sample.steps()),
     )
 
 
@@ -240,19 +221,18 @@ def _inversion_arms(
     trial: Trial, sample: Sample, step: float, iterations: int
 ) -> tuple[list[InversionArm], list[tuple[int, list[int]]]]:
     """One arm a wave and model seed, with the places of its runs among all units."""
-    seeds: tuple[int | None, ...] = MODEL_SEEDS if is_random(trial, sample) else (None,)
     arms: list[InversionArm] = []
     places: list[tuple[int, list[int]]] = []
-    first = 0
-    for wave in trial.waves():
-        for k, seed in enumerate(seeds):
-            own = [i for i in range(len(wave)) if i % len(seeds) == k]
-            if own:
-                settings = settings_of(trial, sample, seed, iterations)
-                arms.append(_arm(trial, sample, settings, step, tuple(wave[i] for i in own)))
-                places.append((seed or 0, [first + i for i in own]))
-        first += len(wave)
+    for hand in deal(trial, random=_is_random(trial, sample)):
+        settings = settings_of(trial, sample, hand.seed, iterations)
+        arms.append(_arm(trial, sample, settings, step, hand.units))
+        places.append((hand.seed or 0, list(hand.places)))
     return arms, places
+
+
+def _is_random(trial: Trial, sample: Sample) -> bool:
+    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
+    return has_random_weights(sample.stack, subject, drawn=sample.weights == "random")
 
 
 def _arm(trial: Trial, sample: Sample, settings: DescentSettings, step: float, units: tuple[Unit, ...]) -> InversionArm:

@@ -168,8 +168,8 @@ def make_round_trip(failures: int, *, tried: int = 1000) -> RoundTripResult:
 
 
 def tune_to_middle(arm: TuningArm) -> TuningResult:
-    """The middle step size hits first, so that the grid is not widened."""
-    middle = len(arm.steps) // 2
+    """The middle step size hits first; half and double of it, asked for afterwards, hit later."""
+    middle = len(arm.steps) // 2 if len(arm.steps) > 2 else -9
     outcomes = (make_outcome(step, [5 + abs(k - middle)] * len(arm.units)) for k, step in enumerate(arm.steps))
     return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
 

@@ -26,7 +26,10 @@ from engine.arms import (
 )
 from engine.errors import PromptError
 from engine.executors.inline import Inline
-from engine.experiments import curve_points, generator, measure, pose, special_ids
+from engine.experiments import generator, measure
+from engine.experiments.embedding import special_ids
+from engine.experiments.inversion import curve_points
+from engine.experiments.posing import pose
 from engine.protocol import CONTROLLED, PAGE, SCRIPT
 from engine.results import InversionResult, Stop, TuningResult
 from engine.shelf import Shelf

@@ -18,7 +18,10 @@ from transformers import PreTrainedModel
 from engine.arms import AnyStack, DescentSettings, Metric, SentenceNet, Stack, Unit
 from engine.codec import Codec
 from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
-from engine.experiments import TOP, Posed, make_problem, plan_descent, pose, repeat_for_steps
+from engine.experiments.base import TOP
+from engine.experiments.inversion import make_problem, plan_descent
+from engine.experiments.posing import Posed, pose
+from engine.experiments.tuning import repeat_for_steps
 from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.shelf import Shelf
 from engine.tests.tiny import FAMILIES, make_tiny

@@ -13,12 +13,14 @@ from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, Sente
 from engine.claim import Above, AtLeast, AtMost, Claim, Criterion, Ruling
 from engine.effort import Units
 from engine.procedures import (
-    CompareHits,
     CompareInverses,
-    CompareRecovery,
-    ExactBelow,
-    ExactRate,
+    Difference,
+    Exact,
+    HitRatio,
+    Inversions,
     Procedure,
+    Rate,
+    Recovery,
     RoundTrip,
     Sample,
 )
@@ -45,7 +47,7 @@ HEAD = Sample(stack=Stack(blocks=1, head=True), iterations=1000)
 OPEN = Sample(stack=Stack(blocks=1), iterations=1000)
 NET = Sample(stack=SentenceNet(tokens=4), iterations=100, read_at="N", first_tokens=4)
 NARROW = replace(NET, stack=SentenceNet(tokens=4, narrow=True))
-LONGER = replace(NARROW, iterations=1000)
+LONGER = replace(NARROW, iterations=1000, units=Units(smoke=0, standard=12, full=12))
 
 Rng = np.random.Generator
 Law = Callable[[Arm, Rng], Result]
@@ -122,16 +124,22 @@ def invert(difference: float, *, rank: int = 16, excess: float = 1.0) -> Law:
     return answer
 
 
-EXACT = ExactRate(samples=(("net", NET),))
-BELOW = ExactBelow(
-    better=("wide", NET),
-    lesser=("narrow", NARROW),
-    longer=("longer", LONGER),
-    longer_units=Units(smoke=0, standard=12, full=12),
-    longer_at_standard=("planted",),
+EXACT = Inversions(samples=(("net", NET),), estimates=(Rate(name="exact rate (net)", of="net", reading=Exact()),))
+BELOW = Inversions(
+    samples=(("wide", NET), ("narrow", NARROW), ("longer", LONGER)),
+    estimates=(
+        Rate(name="exact rate (narrow)", of="narrow", reading=Exact()),
+        Rate(name="exact rate (longer)", of="longer", reading=Exact()),
+        Difference(name="wide − narrow", more=("wide", Exact()), less=("narrow", Exact())),
+    ),
 )
-HITS = CompareHits(slow=HEAD, fast=OPEN, slow_name="head", fast_name="open")
-RECOVERY = CompareRecovery(more=("untrained", RANDOM), less=("trained", BLOCK))
+HITS = Inversions(
+    samples=(("head", HEAD), ("open", OPEN)), estimates=(HitRatio(name="ratio", slow="head", fast="open"),)
+)
+RECOVERY = Inversions(
+    samples=(("untrained", RANDOM), ("trained", BLOCK)),
+    estimates=(Difference(name="difference", more=("untrained", Recovery()), less=("trained", Recovery())),),
+)
 INVERSES = CompareInverses()
 
 AT_LEAST_EIGHT_TENTHS = (AtLeast("exact rate (net)", 0.8, because="planted"),)
@@ -173,42 +181,42 @@ def is_narrow(arm: InversionArm) -> bool:
 TRUE, PARTLY, FALSE = Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED
 WORLDS = [
     Planted(
-        name="ExactRate, 98 in 100 exact",
+        name="exact rate, 98 in 100 exact",
         procedure=EXACT,
         criteria=AT_LEAST_EIGHT_TENTHS,
         law=exact_at(lambda _: 0.98),
         ruling=TRUE,
     ),
     Planted(
-        name="ExactRate, 40 in 100 exact",
+        name="exact rate, 40 in 100 exact",
         procedure=EXACT,
         criteria=AT_LEAST_EIGHT_TENTHS,
         law=exact_at(lambda _: 0.4),
         ruling=FALSE,
     ),
     Planted(
-        name="ExactBelow, the narrow net is worse",
+        name="exact rates, the narrow net is worse",
         procedure=BELOW,
         criteria=BELOW_HALF,
         law=exact_at(lambda arm: 0.05 if is_narrow(arm) else 0.95),
         ruling=TRUE,
     ),
     Planted(
-        name="ExactBelow, the narrow net is as good",
+        name="exact rates, the narrow net is as good",
         procedure=BELOW,
         criteria=BELOW_HALF,
         law=exact_at(lambda _: 0.95),
         ruling=FALSE,
     ),
     Planted(
-        name="ExactBelow, longer makes it exact",
+        name="exact rates, longer makes it exact",
         procedure=BELOW,
         criteria=BELOW_HALF,
         law=exact_at(lambda arm: 0.05 if is_narrow(arm) and arm.settings.iterations == 100 else 0.98),
         ruling=FALSE,
     ),
     Planted(
-        name="CompareHits, 400 times as many",
+        name="hits, 400 times as many",
         procedure=HITS,
         criteria=HUNDREDFOLD,
         law=hit_after(800, 2),
@@ -216,7 +224,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareHits, never within the cap",
+        name="hits, never within the cap",
         procedure=HITS,
         criteria=HUNDREDFOLD,
         law=hit_after(1e9, 3),
@@ -224,7 +232,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareHits, lost with the head",
+        name="hits, lost with the head",
         procedure=HITS,
         criteria=HUNDREDFOLD,
         law=lost_with_head(3),
@@ -232,7 +240,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareHits, 20 times as many",
+        name="hits, 20 times as many",
         procedure=HITS,
         criteria=HUNDREDFOLD,
         law=hit_after(400, 20),
@@ -240,7 +248,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareHits, half as many",
+        name="hits, half as many",
         procedure=HITS,
         criteria=HUNDREDFOLD,
         law=hit_after(50, 100),
@@ -248,7 +256,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareRecovery, tokens back when untrained only",
+        name="recovery, tokens back when untrained only",
         procedure=RECOVERY,
         criteria=HALF_MORE,
         law=recovered(0.97, 0.05),
@@ -256,7 +264,7 @@ WORLDS = [
         units=12,
     ),
     Planted(
-        name="CompareRecovery, tokens back from both",
+        name="recovery, tokens back from both",
         procedure=RECOVERY,
         criteria=HALF_MORE,
         law=recovered(0.9, 0.8),
@@ -354,7 +362,7 @@ def test_two_units_decide_nothing_wrongly(world: Planted) -> None:
         (replace(WORLDS[5], law=hit_after(900, 9)), "100"),
         (replace(WORLDS[10], law=recovered(0.75, 0.25)), "0.5"),
     ],
-    ids=["ExactRate", "CompareHits", "CompareRecovery"],
+    ids=["exact rate", "hits", "recovery"],
 )
 def test_a_world_on_the_edge_is_mostly_left_open(world: Planted, edge: str) -> None:
     # On the edge either ruling is an error, and each is made at most once in forty; three of twenty leave room.
@@ -364,8 +372,8 @@ def test_a_world_on_the_edge_is_mostly_left_open(world: Planted, edge: str) -> N
 
 @pytest.mark.parametrize(
     ("procedure", "criteria"),
-    [(EXACT, AT_LEAST_EIGHT_TENTHS), (BELOW, BELOW_HALF), (HITS, HUNDREDFOLD), (RECOVERY, HALF_MORE)],
-    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "",
+    [(EXACT, AT_LEAST_EIGHT_TENTHS), (HITS, HUNDREDFOLD), (RECOVERY, HALF_MORE)],
+    ids=["exact rate", "hits", "recovery"],
 )
 def test_a_row_that_is_left_out_at_an_effort_was_not_run(procedure: Procedure, criteria: tuple[Criterion, ...]) -> None:
     trial = make_trial("standard", units=Units(smoke=2, standard=0, full=12))

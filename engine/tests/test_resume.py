@@ -18,7 +18,7 @@ from engine.measurement import MEASUREMENT
 from engine.subjects.tokenizers import missing_gpt2_vocabulary
 
 CLAIM = """
-from engine import CONTROLLED, PAGE, Above, Claim, CompareHits, Sample, Stack, Units, Verdict
+from engine import CONTROLLED, PAGE, Above, Claim, HitRatio, Inversions, Sample, Stack, Units, Verdict
 
 GRID = (0.01, 0.02, 0.04)
 CLAIM = Claim(
@@ -27,11 +27,12 @@ CLAIM = Claim(
     sentence="The head makes it slower.",
     estimand="ratio of hits",
     document="nothing",
-    procedure=CompareHits(
-        slow=Sample(stack=Stack(blocks=1, head=True), iterations=40, grid=GRID),
-        fast=Sample(stack=Stack(blocks=2), iterations=40, weights="random", grid=GRID),
-        slow_name="head",
-        fast_name="open",
+    procedure=Inversions(
+        samples=(
+            ("head", Sample(stack=Stack(blocks=1, head=True), iterations=40, grid=GRID)),
+            ("open", Sample(stack=Stack(blocks=2), iterations=40, weights="random", grid=GRID)),
+        ),
+        estimates=(HitRatio(name="ratio", slow="head", fast="open"),),
     ),
     criteria=(Above("ratio", 1, because="a test"),),
     subjects=("gpt2-untrained",),

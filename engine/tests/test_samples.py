@@ -12,8 +12,9 @@ import pytest
 from engine.arms import Arm, InversionArm, SentenceNet, Stack, TuningArm, Unit
 from engine.effort import Units
 from engine.measurement import digest_of
-from engine.procedures import ExactRate, Sample, Trial, draw
-from engine.procedures.samples import TUNING_MODEL_SEED, TUNING_START_SEED, Drawn
+from engine.procedures import Exact, HitRate, Inversions, Rate, Sample, Trial, draw
+from engine.procedures.dealing import TUNING_MODEL_SEED, TUNING_START_SEED
+from engine.procedures.samples import Drawn
 from engine.procedures.tuning import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.prompts import DOCUMENT, SHORT
 from engine.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
@@ -22,6 +23,13 @@ from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, ma
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))
 RANDOM = replace(BLOCK, weights="random")
 NET = Sample(stack=SentenceNet(tokens=3), iterations=100, read_at="N", first_tokens=3)
+RATES = Inversions(
+    samples=(("block", BLOCK),),
+    estimates=(
+        Rate(name="exact rate (block)", of="block", reading=Exact()),
+        HitRate(name="hit rate (block)", of="block"),
+    ),
+)
 Law = Callable[[float], StepOutcome]
 
 
@@ -51,12 +59,12 @@ def test_a_best_step_inside_the_grid_needs_one_round() -> None:
 @pytest.mark.parametrize(
     ("best", "grids"),
     [
-        (1.0, [(2.0, 4.0)]),
-        (2.0, [(2.0, 4.0)]),
-        (4.0, [(2.0, 4.0), (8.0, 16.0)]),
-        (0.25, [(0.0625, 0.125)]),
-        (0.125, [(0.0625, 0.125)]),
-        (0.0625, [(0.0625, 0.125), (0.015625, 0.03125)]),
+        (1.0, [(2.0,)]),
+        (2.0, [(2.0,), (4.0,)]),
+        (4.0, [(2.0,), (4.0,), (8.0,)]),
+        (0.25, [(0.125,)]),
+        (0.125, [(0.125,), (0.0625,)]),
+        (0.0625, [(0.125,), (0.0625,), (0.03125,)]),
     ],
     ids=["upper edge", "one above", "two above", "lower edge", "one below", "two below"],
 )
@@ -72,15 +80,29 @@ def test_a_grid_is_widened_until_the_best_is_inside(best: float, grids: list[tup
 
 def test_an_extension_is_read_only_as_far_as_the_best_median() -> None:
     _, asked = planted_tuning(lambda step: make_outcome(step, [64 - 8 * round(step)] * 2 if step < 5 else [60, 60]))
-    # 1.0 leads at 56, and 4.0 after it at 32.
-    assert [arm.horizon for arm in asked] == [100, 56, 32]
-    assert [arm.batch for arm in asked] == [6, 4, 4]
+    # 1.0 leads at 56, then 2.0 at 48 and 4.0 at 32, which 8.0 does not beat.
+    assert [arm.horizon for arm in asked] == [100, 56, 48, 32]
+    assert [arm.batch for arm in asked] == [6, 2, 2, 2]
+
+
+def test_a_coarse_grid_is_refined_around_its_best() -> None:
+    coarse = replace(TUNING, steps=(0.25, 1.0, 4.0))
+    asked: list[list[Arm]] = []
+
+    def answer(arm: Arm) -> TuningResult:
+        assert isinstance(arm, TuningArm)
+        return TuningResult(outcomes=tuple(map(hits_around(2.0), arm.steps)), read_to=arm.horizon)
+
+    tuned = drive(tune(coarse), answer, asked=asked)
+    # 1.0 is the best of the three; of its neighbours 2.0 is better, and 2.0's other neighbour was tried.
+    assert [arm.steps for arms in asked for arm in arms if isinstance(arm, TuningArm)] == [coarse.steps, (0.5, 2.0)]
+    assert tuned.step == 2.0
 
 
 def test_a_grid_whose_edge_always_wins_is_widened_so_often_and_no_more() -> None:
     tuned, asked = planted_tuning(lambda step: make_outcome(step, [None, None], 1 / step))
     assert len(asked) == 1 + LARGEST_EXTENSIONS
-    assert tuned.step == 4.0**LARGEST_EXTENSIONS == tuned.outcomes[-1].step
+    assert tuned.step == 2.0**LARGEST_EXTENSIONS == tuned.outcomes[-1].step
 
 
 @pytest.mark.parametrize(
@@ -121,7 +143,7 @@ def test_a_step_size_on_which_every_run_is_lost_has_no_median() -> None:
 
 def test_where_nothing_hit_an_extension_is_read_to_the_end() -> None:
     _, asked = planted_tuning(lambda step: make_outcome(step, [None, None], abs(step - 2.0)))
-    assert [arm.horizon for arm in asked] == [100, 100]
+    assert [arm.horizon for arm in asked] == [100, 100, 100]
 
 
 def answer(arm: Arm) -> Result:
@@ -135,7 +157,7 @@ def answer(arm: Arm) -> Result:
 def arms_of(trial: Trial, sample: Sample) -> tuple[Drawn, TuningArm, list[InversionArm]]:
     asked: list[list[Arm]] = []
     drawn = drive(draw(trial, sample), answer, asked=asked)
-    (tuning,), inversions = asked
+    (tuning,), _, inversions = asked
     assert isinstance(tuning, TuningArm)
     return drawn, tuning, [arm for arm in inversions if isinstance(arm, InversionArm)]
 
@@ -179,7 +201,7 @@ def test_runs_come_back_in_the_units_order_with_their_model_seeds(effort: str, s
 def test_every_arm_has_the_step_that_was_tuned() -> None:
     drawn, tuning, arms = arms_of(make_trial(), RANDOM)
     assert {arm.step for arm in arms} == {drawn.tuned.step} == {tuning.steps[len(tuning.steps) // 2]}
-    assert {arm.snapshots for arm in arms} == {(20,)}
+    assert {arm.snapshots for arm in arms} == {(0, 20, 100)}
 
 
 @pytest.mark.parametrize("sample", [BLOCK, RANDOM, NET], ids=["own weights", "random weights", "net"])
@@ -201,7 +223,8 @@ def test_tuning_uses_prompts_and_seeds_that_no_measurement_does(sample: Sample) 
 def test_each_kind_of_stack_has_a_grid_of_its_own(stack: Stack | SentenceNet, grid: Sequence[float]) -> None:
     assert replace(BLOCK, stack=stack).steps() == grid
     assert replace(BLOCK, stack=stack, grid=(1.0,)).steps() == (1.0,)
-    assert all(b == 2 * a for a, b in pairwise(grid))
+    # Every second point of a grid of factor 2; the others are tried around the best.
+    assert all(b == 4 * a for a, b in pairwise(grid))
 
 
 def test_a_users_prompts_and_starts_are_units_of_their_own() -> None:
@@ -229,7 +252,7 @@ def test_units_that_the_codec_cannot_give_back_are_left_out_of_rates_and_shown_a
         result = answer(arm)
         return replace(result, runs=tuple(map(spoil, result.runs))) if isinstance(result, InversionResult) else result
 
-    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(make_trial()), spoilt)
+    evidence = drive(RATES.rounds(make_trial()), spoilt)
     rate = evidence.estimates["exact rate (block)"]
     assert (rate.value, rate.n) == (1.0, 8)
     # A hit needs no codec: every unit counts.
@@ -237,11 +260,11 @@ def test_units_that_the_codec_cannot_give_back_are_left_out_of_rates_and_shown_a
     (apart,) = (table for table in evidence.tables if table.title.startswith("Units apart"))
     assert [row[1:] for row in apart.rows] == [(SHORT[i], 0.75, 0.75) for i in (0, 3, 6, 9)]
     (recovery,) = (table for table in evidence.tables if table.title == "Recovery by iteration")
-    assert [row[1:] for row in recovery.rows] == [(20, 0.5, 0.0, 8), (100, 1.0, 1.0, 8)]
+    assert [row[1:5] for row in recovery.rows] == [(20, 0.5, 0.0, 8)]
 
 
 def test_where_every_unit_comes_back_nothing_is_shown_apart() -> None:
-    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(make_trial()), answer)
+    evidence = drive(RATES.rounds(make_trial()), answer)
     assert not [table for table in evidence.tables if table.title.startswith("Units apart")]
 
 
@@ -249,5 +272,5 @@ def test_where_every_unit_comes_back_nothing_is_shown_apart() -> None:
 def test_a_row_without_units_at_an_effort_asks_for_nothing(effort: str) -> None:
     trial = make_trial(effort, units=Units(smoke=0, standard=0, full=0))  # pyright: ignore[reportArgumentType]
     asked: list[list[Arm]] = []
-    evidence = drive(ExactRate(samples=(("block", BLOCK),)).rounds(trial), answer, asked=asked)
+    evidence = drive(RATES.rounds(trial), answer, asked=asked)
     assert (evidence.estimates, asked) == ({}, [])

@@ -33,13 +33,16 @@ def test_claim(verdict):
 """
 
 DEEP = """
-from engine import CONTROLLED, Above, Claim, CompareRecovery, Sample, Stack
+from engine import CONTROLLED, Above, Claim, Difference, Inversions, Recovery, Sample, Stack
 
 CLAIM = Claim(
     id="C90", section="Planted", sentence="One block gives more back than nine.", estimand="difference", document="",
-    procedure=CompareRecovery(
-        more=("one", Sample(stack=Stack(blocks=1), iterations=5, read_at="N")),
-        less=("nine", Sample(stack=Stack(blocks=9), iterations=5, read_at="N")),
+    procedure=Inversions(
+        samples=(
+            ("one", Sample(stack=Stack(blocks=1), iterations=5, read_at="N")),
+            ("nine", Sample(stack=Stack(blocks=9), iterations=5, read_at="N")),
+        ),
+        estimates=(Difference(name="difference", more=("one", Recovery()), less=("nine", Recovery())),),
     ),
     criteria=(Above("difference", 0, because="planted"),), subjects=("smollm2-135m",), protocols=(CONTROLLED,),
 )
@@ -249,11 +252,14 @@ def test_an_embedding_with_nan_is_an_error_that_names_it(pytester: pytest.Pytest
     check_error(pytester, result, f"local:{path}", "NaN", "wte", "finite weights")
 
 
-def test_a_stack_deeper_than_the_model_is_an_error_that_says_how_deep_it_is(pytester: pytest.Pytester) -> None:
+def test_a_claim_deeper_than_the_model_skips_and_says_how_deep_it_is(pytester: pytest.Pytester) -> None:
     path = save(pytester.path / "model", make_gpt2(n_positions=64))
     pytester.makepyfile(DEEP)
     result = run_session(pytester, "--subject", f"local:{path}", "--effort", "smoke")
-    check_error(pytester, result, "9 blocks", "1 to 2", "ask for fewer blocks")
+    assert result.ret == 0
+    (record,) = read_session(pytester)
+    assert record.outcome == "skipped"
+    assert "got 9 blocks, expected 1 to 2" in record.sentence
 
 
 def test_a_tampered_packaged_model_is_an_error_that_says_how_to_install_it_again(
