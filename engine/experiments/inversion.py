@@ -128,12 +128,19 @@ def _recovery(codec: Codec, embeddings: Tensor, target: Tensor) -> float:
     return float((codec.decode(embeddings) == target).double().mean())
 
 
-@torch.no_grad()
 def read_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec, shelf: Shelf) -> list[NextTokens]:
-    """What the probe says after each run's last position, for the target, the start, the end and two stand-ins.
+    """What the probe says after each run, as plain numbers."""
+    names = ("target", "start", "final", "decoded", "shifted")
+    said = say_next_tokens(arm, posed, trace, codec, shelf).tolist()
+    return [NextTokens(**dict(zip(names, row, strict=True))) for row in said]
 
-    The shifted target lies as far from e as e_N does (in L²), in a random direction. Source: the document's check of
-    the next token; the last position's logits are read.
+
+@torch.no_grad()
+def say_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec, shelf: Shelf) -> Tensor:
+    """The probe's next token after the target, the start, the end, the end's decoded tokens, and the shifted target.
+
+    The last lies as far from e as e_N does (in L²), in a random direction. Returns ids [runs, 5], of the largest logit
+    at each run's last position. Source: the document's check of the next token.
     """
     assert arm.probe is not None
     probe = shelf.probe(arm.settings, arm.probe)
@@ -146,9 +153,7 @@ def read_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec
     random = posed.target + noise * (away.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None]
     decoded = codec.embed(codec.decode(trace.final - posed.positions)) + posed.positions
     inputs = (posed.target, posed.start, trace.final, decoded, random)
-    said = torch.stack([_say(probe, e + shift, posed.lengths) for e in inputs], dim=1).tolist()  # [runs, 5]
-    names = ("target", "start", "final", "decoded", "shifted")
-    return [NextTokens(**dict(zip(names, row, strict=True))) for row in said]
+    return torch.stack([_say(probe, e + shift, posed.lengths) for e in inputs], dim=1)
 
 
 def _say(probe: BlockStack, embeddings: Tensor, lengths: Tensor) -> Tensor:

@@ -1,87 +1,110 @@
-"""Which weights and which units an arm gets: model seeds, waves, and seeds that tuning keeps to itself."""
+"""Units dealt to model seeds, for experiments other than descents: one arm a wave and seed, runs in unit order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
-from engine.arms import AnyStack, Stack, StackSettings, Unit
+from engine.arms import AnyStack, Arm, Stack, StackSettings, Unit
+from engine.measurement import Measurement
 from engine.procedures.base import MODEL_SEEDS, Trial
-from engine.prompts import DOCUMENT
-from engine.subjects import Subject
+from engine.procedures.seeds import TUNING_MODEL_SEED, draw_subject, has_random_weights
+from engine.procedures.seeds import tuning_units as tuning_units
+from engine.results import Result
 
-TUNING_MODEL_SEED = 100
-TUNING_START_SEED = 1000
-"""Seeds that no measurement uses."""
+T = TypeVar("T")
+A_co = TypeVar("A_co", bound=Arm, covariant=True)
+
+DEEP = 12
+"""Blocks of the document's deep stack, GPT-2's depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hand:
-    """Units of one wave that share weights. seed: of the model, None where nothing is random.
+class Deal(Generic[A_co]):
+    """One arm, and where its runs belong: the model seed and the places of its units among all."""
 
-    places: where they stand among all units of the trial.
-    """
-
-    seed: int | None
-    units: tuple[Unit, ...]
+    arm: A_co
+    seed: int
     places: tuple[int, ...]
 
 
-def deal(trial: Trial, *, random: bool) -> list[Hand]:
-    """The trial's units, wave by wave, dealt in turn to the four model seeds where weights are random."""
-    seeds: tuple[int | None, ...] = MODEL_SEEDS if random else (None,)
-    hands: list[Hand] = []
-    first = 0
-    for wave in trial.waves():
-        for k, seed in enumerate(seeds):
-            own = range(k, len(wave), len(seeds))
-            if own:
-                units = tuple(wave[i] for i in own)
-                hands.append(Hand(seed=seed, units=units, places=tuple(first + i for i in own)))
-        first += len(wave)
-    return hands
+@dataclass(frozen=True, kw_only=True)
+class Runs(Generic[T]):
+    """Runs in unit order, with the model seed of each and what they were measured by."""
+
+    runs: tuple[T, ...]
+    clusters: tuple[int, ...]
+    measurements: tuple[Measurement, ...]
 
 
-def tuning_units(count: int, *, short: bool = True) -> tuple[Unit, ...]:
-    """Units of tuning: the document's prompts, which no measurement of ours uses, with start seeds of their own.
-
-    short: whether a prompt of fewer than five tokens will do.
-    """
-    fitting = [prompt for prompt in DOCUMENT if short or len(prompt.split()) >= 4]
-    return tuple(Unit(prompt=fitting[-1 - i % len(fitting)], seed=TUNING_START_SEED + i) for i in range(count))
+def is_random(trial: Trial, stack: AnyStack) -> bool:
+    """Whether weights are random somewhere, so that model seeds are drawn."""
+    return has_random_weights(stack, trial.subject)
 
 
-def has_random_weights(stack: AnyStack, subject: Subject, *, drawn: bool = False) -> bool:
-    """Whether a stack has random weights somewhere, so that model seeds are drawn. drawn: the subject's twin is."""
-    return drawn or not isinstance(stack, Stack) or not (subject.trained or subject.fixed_seed)
-
-
-def draw_subject(subject: Subject, seed: int | None, *, drawn: bool = False) -> Subject:
-    """The subject, or its random drawing of this model seed."""
-    if seed is not None and not subject.fixed_seed and (drawn or not subject.trained):
-        return subject.untrained(seed)
-    return subject
-
-
-def settle_stack(stack: AnyStack, subject: Subject, seed: int | None) -> AnyStack:
-    """The stack with its number of blocks, or the net with its seed, as an arm holds them."""
-    if not isinstance(stack, Stack):
-        return stack if seed is None else replace(stack, seed=seed)
-    if isinstance(stack.blocks, int):
-        return stack
-    return replace(stack, blocks=stack.count(int(subject.config().num_hidden_layers)))
-
-
-def stack_settings(
+def settings_of(
     trial: Trial, stack: AnyStack, seed: int | None, *, dtype: str | None = None, first_tokens: int | None = None
 ) -> StackSettings:
-    """Settings of a walk on a stack of the trial's subject, with the weights of one model seed."""
+    """Settings with the weights of one model seed (None where nothing is random).
+
+    A stack of more blocks than the model has takes all of them.
+    """
     subject = draw_subject(trial.subject, seed)
+    if not isinstance(stack, Stack):
+        stack = replace(stack, seed=seed or 0)
+    elif stack.blocks != 1:
+        depth = int(subject.config().num_hidden_layers)
+        stack = replace(stack, blocks=min(stack.blocks, depth) if isinstance(stack.blocks, int) else stack.count(depth))
     return StackSettings(
         subject=subject.id,
         source=subject.fingerprint(),
-        stack=settle_stack(stack, subject, seed),
+        stack=stack,
         protocol=trial.protocol,
         dtype=dtype or trial.dtype,
         device=trial.device,
         first_tokens=first_tokens,
     )
+
+
+def deal(
+    trial: Trial,
+    stack: AnyStack,
+    make: Callable[[StackSettings, tuple[Unit, ...]], A_co],
+    *,
+    dtype: str | None = None,
+    first_tokens: int | None = None,
+) -> list[Deal[A_co]]:
+    """An arm for every wave and model seed; unit i of a wave goes to seed i modulo their number."""
+    seeds: tuple[int | None, ...] = MODEL_SEEDS if is_random(trial, stack) else (None,)
+    deals: list[Deal[A_co]] = []
+    first = 0
+    for wave in trial.waves():
+        for k, seed in enumerate(seeds):
+            own = range(k, len(wave), len(seeds))
+            if own:
+                settings = settings_of(trial, stack, seed, dtype=dtype, first_tokens=first_tokens)
+                arm = make(settings, tuple(wave[i] for i in own))
+                deals.append(Deal(arm=arm, seed=seed or 0, places=tuple(first + i for i in own)))
+        first += len(wave)
+    return deals
+
+
+def collect(
+    deals: Sequence[Deal[Arm]], measurements: Sequence[Measurement], runs_of: Callable[[Result], Sequence[T]]
+) -> Runs[T]:
+    """The runs behind the measurements of `deals`, in the units' order."""
+    found: dict[int, tuple[T, int]] = {}
+    for dealt, measurement in zip(deals, measurements, strict=True):
+        for place, run in zip(dealt.places, runs_of(measurement.result), strict=True):
+            found[place] = (run, dealt.seed)
+    ordered = [found[place] for place in sorted(found)]
+    return Runs(
+        runs=tuple(run for run, _ in ordered),
+        clusters=tuple(seed for _, seed in ordered),
+        measurements=tuple(measurements),
+    )
+
+
+def tuning_seed(trial: Trial, stack: AnyStack) -> int | None:
+    return TUNING_MODEL_SEED if is_random(trial, stack) else None

@@ -11,7 +11,7 @@ from engine.arms import AnyStack, Arm, DescentSettings, InversionArm, Metric, Re
 from engine.effort import Units
 from engine.measurement import Measurement
 from engine.procedures.base import Trial
-from engine.procedures.dealing import (
+from engine.procedures.seeds import (
     TUNING_MODEL_SEED,
     deal,
     draw_subject,
@@ -207,7 +207,7 @@ def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int)
 
 def _tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
     seed = TUNING_MODEL_SEED if _is_random(trial, sample) else None
-    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, short=sample.first_tokens is None)
+    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, first_tokens=sample.first_tokens)
     return TuningArm(
         settings=settings_of(trial, sample, seed, iterations),
         steps=sample.steps(),

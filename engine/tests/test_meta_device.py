@@ -15,11 +15,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from engine.arms import AnyStack, DescentSettings, Metric, SentenceNet, Stack, Unit
+from engine.arms import AnyStack, DescentSettings, InversionArm, Metric, SentenceNet, Stack, TokenNet, Unit
 from engine.codec import Codec
 from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP
-from engine.experiments.inversion import make_problem, plan_descent
+from engine.experiments.inversion import make_problem, plan_descent, say_next_tokens
 from engine.experiments.posing import Posed, pose
 from engine.experiments.tuning import repeat_for_steps
 from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
@@ -36,6 +36,7 @@ STACKS: dict[str, AnyStack] = {
     "2 blocks, norm and head": Stack(blocks=2, head=True, final_norm=True),
     "wide net": SentenceNet(tokens=3),
     "narrow net": SentenceNet(tokens=3, narrow=True),
+    "per-token net": TokenNet(),
 }
 
 
@@ -101,6 +102,18 @@ def test_a_descent_runs_where_nothing_can_be_read(
     decoded, top = codec.decode(trace.final - posed.positions), codec.top(trace.final - posed.positions, TOP)
     expect_meta([decoded, top])
     assert (decoded.shape, top.shape) == ((runs, tokens), (runs, tokens, TOP))
+
+
+@pytest.mark.parametrize("protocol", [PAGE, CONTROLLED], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_start_beside_the_target_and_a_probe_run_there_too(family: str, protocol: Protocol) -> None:
+    settings = replace(make_settings(family, Stack(blocks=1, head=True), protocol), blend=(0.001, 0.999))
+    posed, trace, codec = run(settings, tuning=False)
+    probe = Stack(blocks=3, head=True, final_norm=True)
+    arm = InversionArm(settings=settings, step=0.1, units=UNITS, read_at="N", batch=36, probe=probe)
+    said = say_next_tokens(arm, posed, trace, codec, MetaShelf())
+    expect_meta([said])
+    assert said.shape == (len(UNITS), 5)
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)

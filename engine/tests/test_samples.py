@@ -13,8 +13,8 @@ from engine.arms import Arm, InversionArm, SentenceNet, Stack, TuningArm, Unit
 from engine.effort import Units
 from engine.measurement import digest_of
 from engine.procedures import Exact, HitRate, Inversions, Rate, Sample, Trial, draw
-from engine.procedures.dealing import TUNING_MODEL_SEED, TUNING_START_SEED
 from engine.procedures.samples import Drawn
+from engine.procedures.seeds import TUNING_MODEL_SEED, TUNING_START_SEED
 from engine.procedures.tuning import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.prompts import DOCUMENT, SHORT
 from engine.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
