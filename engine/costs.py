@@ -35,6 +35,9 @@ STEP_OVERHEAD_S = 0.003
 TOKENS = 7
 """Tokens of a prompt, on average and padded."""
 
+COPIES = 64
+"""Outputs whose gradients are taken together (engine.walks, which needs torch, has the number that counts)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -89,8 +92,8 @@ def estimate_cost(arm: Arm) -> Cost:
         case TuningArm():
             return _descent_cost(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
         case GradientArm():
-            outputs = TOKENS * size_of(arm.settings.subject).d_model
-            return _descent_cost(arm.settings, len(arm.units), outputs)
+            passes = -(-TOKENS * size_of(arm.settings.subject).d_model // COPIES)
+            return _descent_cost(arm.settings, len(arm.units) * passes, COPIES)
         case OrthogonalWalkArm():
             return _descent_cost(arm.settings, arm.steps, len(arm.units))
         case ClampedWalkArm():

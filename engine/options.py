@@ -17,6 +17,7 @@ from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.prompts import check_prompt
 from engine.protocol import PROTOCOLS, Protocol, find_protocol
 from engine.subjects import Subject, find_subject
+from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 
 if TYPE_CHECKING:
     from engine.campaign import Executor
@@ -109,10 +110,14 @@ def read_choices(config: pytest.Config) -> Choices:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
     for text in option.prompt:
         check_prompt(text, range(len(text.split()) + 1), context=10**9, who="--prompt")
+    subjects = tuple(_subject(name) for name in option.subject)
+    for subject in subjects:
+        if isinstance(subject, QuantizedSubject) and option.dtype != "float32":
+            raise UsageError(explain_dtype(subject.id, option.dtype))
     here = config.invocation_params.dir
     return Choices(
         effort=find_effort(option.effort),
-        subjects=tuple(_subject(name) for name in option.subject),
+        subjects=subjects,
         protocols=tuple(find_protocol(name) for name in option.protocol),
         prompts=tuple(option.prompt),
         starts=option.seeds,
@@ -131,7 +136,7 @@ def read_choices(config: pytest.Config) -> Choices:
 
 def _subject(name: str) -> Subject:
     subject = find_subject(name)
-    if name.startswith("local:"):
+    if name.startswith((LOCAL, LOCAL_INT8)):
         _ = subject.tier  # a configuration that cannot be built is better refused now than after an hour
     return subject
 

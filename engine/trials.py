@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 
 from engine.claim import Claim
 from engine.effort import Units
+from engine.errors import EngineError
+from engine.memory import explain_shortage
 from engine.options import Choices
 from engine.procedures import Trial
 from engine.protocol import DIRECT, SCRIPT, Protocol
 from engine.subjects import Subject, find_subject
+from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,8 @@ def _subjects(claim: Claim, choices: Choices) -> list[Subject]:
     if not choices.subjects:
         return [find_subject(name) for name in claim.subjects]
     listed = set(claim.subjects)
-    return [s for s in choices.subjects if s.id.startswith("local:") or s.id in listed or s.id.split(":")[0] in listed]
+    own = (LOCAL, LOCAL_INT8)
+    return [s for s in choices.subjects if s.id.startswith(own) or s.id in listed or s.id.split(":")[0] in listed]
 
 
 def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
@@ -79,26 +83,24 @@ def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
 def explain_skip(item: Item, choices: Choices) -> str | None:
     """Why an item cannot run here and what to do about it; None when it can."""
     subject, device = item.trial.subject, item.trial.device
-    missing = next((m for s in (subject, *map(find_subject, item.claim.others)) if (m := s.missing())), None)
-    if subject.tier == "cpu" or item.asked:
-        return missing
-    if not device.startswith("cuda"):
+    others = map(find_subject, item.claim.others if item.claim.others_on in item.trial.scopes else ())
+    models = (subject, *others)
+    missing = next((sentence for model in models if (sentence := model.missing())), None)
+    if subject.tier != "cpu" and not item.asked and not device.startswith("cuda"):
         hint = f"run on a machine with a GPU, or ask for it here with --subject {subject.id}"
         weights = f" {missing}" if missing else ""
         return f"{subject.id} is a {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
-    return missing or _too_large(item)
+    return missing or _refuse_dtype(item) or _find_shortage(item, models)
 
 
-def _too_large(item: Item) -> str | None:
-    import torch
-
-    from engine.costs import size_of
-
-    needed = 4 * size_of(item.trial.subject.id).weights * 1.5
-    free, _ = torch.cuda.mem_get_info(item.trial.device)
-    if needed <= free:
+def _refuse_dtype(item: Item) -> str | None:
+    if item.trial.dtype == "float32" or not isinstance(item.trial.subject, QuantizedSubject):
         return None
-    return (
-        f"{item.trial.subject.id} needs about {needed / 2**30:.1f} GiB and {item.trial.device} has "
-        f"{free / 2**30:.1f} GiB free: use a larger device."
-    )
+    return explain_dtype(item.trial.subject.id, item.trial.dtype)
+
+
+def _find_shortage(item: Item, models: tuple[Subject, ...]) -> str | None:
+    try:
+        return explain_shortage(models, dtype=item.trial.dtype, device=item.trial.device)
+    except EngineError:
+        return None  # a model that can't even be sized is the experiment's to complain about

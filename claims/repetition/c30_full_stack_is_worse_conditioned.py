@@ -51,6 +51,8 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     full_only=(SMOLLM2,),
+    others=("gpt2-xl-int8",),
+    others_on=GPT2_XL,
     notes=(
         "On smollm2-135m int8 is a check of the path and is not judged: its weights were 4-bit ones already.",
         "LLM.int8() (arXiv 2208.07339) finds no loss at inference and is silent on input gradients.",

@@ -1,1 +1,33 @@
-"""Being written."""
+"""The gradient of the summed output, taken three ways: how far they are apart on a unit's embeddings."""
+
+from __future__ import annotations
+
+from engine.arms import GradientArm, Unit
+from engine.experiments.base import measure
+from engine.experiments.posing import embed
+from engine.results import GradientResult, GradientRun
+from engine.shelf import Shelf
+from engine.walks import InputGradients, take_gradients
+
+
+@measure.register
+def measure_gradients(arm: GradientArm, shelf: Shelf) -> GradientResult:
+    """Three gradients of each unit, one unit at a time: its outputs' gradients fill a batch by themselves."""
+    stack = shelf.stack(arm.settings)
+    runs: list[GradientRun] = []
+    for unit in arm.units:
+        embedded = embed(arm.settings, (unit,), shelf, stack)
+        runs.append(read_gradients(unit, take_gradients(stack, embedded.target[0])))
+    return GradientResult(runs=tuple(runs))
+
+
+def read_gradients(unit: Unit, gradients: InputGradients) -> GradientRun:
+    """Largest element of the gradient, and the largest difference of an element, in float64."""
+    summed, ones = gradients.summed.double(), gradients.ones.double()
+    return GradientRun(
+        prompt=unit.prompt,
+        outputs=gradients.outputs,
+        largest=float(summed.abs().max()),
+        ones=float((summed - ones).abs().max()),
+        individual=float((summed - gradients.individual).abs().max()),
+    )

@@ -1,9 +1,14 @@
 """Which arms a kind of claim needs, and how they become estimates."""
 
 from engine.procedures.base import Evidence, Procedure, Rounds, Trial, in_step
+from engine.procedures.clamped import ClampedGain, ClampedText, ClampedWalk
+from engine.procedures.decoding import CompareDecoding
 from engine.procedures.embedding import CompareInverses, RoundTrip
 from engine.procedures.estimators import Difference, GeometricMean, HitRate, HitRatio, Mean, Quotient, Rate
+from engine.procedures.gradients import CompareGradients
 from engine.procedures.inversions import Inversions
+from engine.procedures.language import NextWord, ShiftAgreement
+from engine.procedures.orthogonal import OrthogonalDrift, Orthogonality
 from engine.procedures.readings import (
     Exact,
     InputDistance,
@@ -21,6 +26,11 @@ from engine.procedures.readings import (
 from engine.procedures.samples import Sample, draw
 
 __all__ = [
+    "ClampedGain",
+    "ClampedText",
+    "ClampedWalk",
+    "CompareDecoding",
+    "CompareGradients",
     "CompareInverses",
     "Difference",
     "Evidence",
@@ -35,7 +45,10 @@ __all__ = [
     "LastRecovered",
     "LogFrequency",
     "Mean",
+    "NextWord",
     "Not",
+    "OrthogonalDrift",
+    "Orthogonality",
     "OutputDistance",
     "Procedure",
     "Quotient",
@@ -46,6 +59,7 @@ __all__ = [
     "Rounds",
     "SameNextToken",
     "Sample",
+    "ShiftAgreement",
     "TopFiveOverlap",
     "Trial",
     "draw",

@@ -80,7 +80,10 @@ class Trial:
         """Which criteria are judged on the subject."""
         if not self.subject.trained:
             return ("every",)
-        return ("every", "trained", "trained GPT-2") if self.subject.family == "gpt2" else ("every", "trained")
+        if self.subject.family != "gpt2":
+            return ("every", "trained")
+        largest: tuple[Scope, ...] = ("gpt2-xl",) if self.subject.id == "gpt2-xl" else ()
+        return ("every", "trained", "trained GPT-2", *largest)
 
     def count(self) -> int:
         return (len(self.prompts) or self.units.at(self.effort)) * self.starts

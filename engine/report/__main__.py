@@ -34,7 +34,6 @@ def _build_parser() -> _Parser:
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
     table = commands.add_parser("table", help="print the verdicts as a Markdown table")
     table.add_argument("records", type=Path, help="a records.jsonl file")
-    table.add_argument("--measured", action="store_true", help="leave out the items that were skipped")
     return parser
 
 
@@ -44,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _build_parser().parse_args(arguments)
         records = read_records(chosen.records)
         if chosen.command == "table":
-            kept = [record for record in records if record.outcome != "skipped"] if chosen.measured else records
-            print(tabulate(kept))
+            print(tabulate(records))
             return 0
         rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         previous = read_records(chosen.previous) if chosen.previous else []

@@ -41,15 +41,7 @@ from engine.report.views import (
 
 TITLE = "LM Claims"
 _TEMPLATE = "report.html.j2"
-_MARKDOWN_HEAD = (
-    "claim",
-    "statement",
-    "subject",
-    "protocol",
-    "verdict",
-    "estimate [95 % interval]",
-    "document",
-)
+_MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 
 def render(records: Sequence[Record], *, title: str, rendered_at: str, previous: Sequence[Record] = ()) -> str:
@@ -108,15 +100,31 @@ def write_report(
 
 
 def tabulate(records: Sequence[Record]) -> str:
-    """A GitHub-flavoured Markdown table: a row for each claim × subject × protocol."""
-    rows = [_MARKDOWN_HEAD, tuple("---" for _ in _MARKDOWN_HEAD)]
+    """A GitHub-flavoured Markdown table: a row for each claim, with a line for each subject and protocol."""
+    claims: dict[str, list[Record]] = {}
     for record in sort_records(records):
-        mark = mark_record(record)
-        cells = (record.claim, record.statement, record.subject, record.protocol)
-        verdict = f"{mark.symbol} {mark.word}"
-        figures = (write_headline(record) or "—", record.document or "—")
-        rows.append(tuple(map(write_markdown_cell, (*cells, verdict, *figures))))
+        claims.setdefault(record.claim, []).append(record)
+    rows = [_MARKDOWN_HEAD, tuple("---" for _ in _MARKDOWN_HEAD)]
+    for name, items in claims.items():
+        statement, document = (write_markdown_cell(t) for t in (items[0].statement, items[0].document or "—"))
+        rows.append((write_markdown_cell(name), statement, "<br>".join(_write_verdicts(items)), document))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _write_verdicts(items: Sequence[Record]) -> list[str]:
+    """A line for each item that was measured, and one for all that wait for the same reason."""
+    lines: list[str] = []
+    waiting: dict[str, list[str]] = {}
+    for record in items:
+        mark, headline = mark_record(record), write_headline(record)
+        if headline:
+            words = f"{record.subject}, {record.protocol}: {mark.symbol} {mark.word}, {headline}"
+            lines.append(write_markdown_cell(words))
+        else:
+            waiting.setdefault(f"{mark.symbol} {mark.word}", []).append(record.subject)
+    for why, subjects in waiting.items():
+        lines.append(write_markdown_cell(f"{', '.join(dict.fromkeys(subjects))}: {why}"))
+    return lines
 
 
 def _read_data(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Trained GPT-2 models of the Hugging Face hub, at pinned revisions, from the hub's cache on this machine."""
+"""Trained models of the Hugging Face hub, at pinned revisions, from the hub's cache on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HubSubject(Subject):
 
     @property
     def family(self) -> str:
-        return "gpt2"
+        return self.twin.family
 
     def fingerprint(self) -> str:
         return f"revision:{self.revision}"

@@ -171,8 +171,7 @@ class Tape:
     def _watch(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             kept = self.seen.setdefault(name, {"input": inputs[0].detach()})
-            # A copy of the input of this layer's own would end the graph; the gradient of its output is enough, and
-            # the layer is run once more on a leaf.
+            # Other paths meet in the input's gradient; the output's is this layer's own, which is run again on a leaf.
             output.register_hook(lambda gradient: kept.__setitem__("upstream", gradient.detach()))
             return output
 

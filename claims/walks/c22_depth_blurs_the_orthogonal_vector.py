@@ -1,0 +1,63 @@
+"""C22: the last right-singular vector is orthogonal to the gradient, worse the deeper the stack, unless in float64."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    GPT2_UNTRAINED,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    Above,
+    AtMost,
+    Claim,
+    Orthogonality,
+    Units,
+    Verdict,
+    Within,
+)
+
+CLAIM = Claim(
+    id="C22",
+    section="Orthogonal Walk Representations",
+    sentence="In float32 the gradient's last right-singular vector is less orthogonal to it for one block than for "
+    "a per-token net, and least for the deep model; float64 mends it.",
+    estimand="|g·v| / (‖g‖‖v‖), the worst token of a prompt: paired differences of its log₁₀ between stacks at the "
+    "start, and its largest value in float64 over stacks and steps; beside it |g·v| itself",
+    document="products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep model, and 1e-17 in float64",
+    procedure=Orthogonality(),
+    criteria=(
+        Above("log₁₀ relative, 1 block − net", 0, because="worse for one block than for the net"),
+        Above("log₁₀ relative, 12 blocks − 1 block", 0, because="worst for the deep model"),
+        AtMost("worst relative, float64", 1e-13, because="float64 mends it"),
+        Within("product, net", 1e-9, 1e-7, because="within a factor of 10 of the document's 1e-8", on="trained GPT-2"),
+        Within(
+            "product, 1 block", 1e-4, 1e-2, because="within a factor of 10 of the document's 1e-3", on="trained GPT-2"
+        ),
+        Within(
+            "product, 12 blocks", 1e-3, 1e-1, because="within a factor of 10 of the document's 1e-2", on="trained GPT-2"
+        ),
+        Within(
+            "product, 12 blocks, float64",
+            1e-18,
+            1e-16,
+            because="within a factor of 10 of the document's 1e-17",
+            on="trained GPT-2",
+        ),
+    ),
+    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    full_only=(GPT2_UNTRAINED,),
+    notes=(
+        "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. The relative "
+        "product does not, so that it alone tells conditioning from scale.",
+        "A product of zero is taken for the least normal float32, so that it has a logarithm.",
+        "Orthogonality to the gradient of the sum leaves every other output direction free: the walk can fail without "
+        "any conditioning problem.",
+        "A trained model of twelve blocks or more is cut to twelve; a smaller one is taken whole.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,53 @@
+"""C23: a walk orthogonal to the gradient does not hold the output still, but for the smallest nets."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    GPT2_UNTRAINED,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    Above,
+    AtLeast,
+    AtMost,
+    Claim,
+    OrthogonalDrift,
+    Units,
+    Verdict,
+    Within,
+)
+
+CLAIM = Claim(
+    id="C23",
+    section="Orthogonal Walk Representations",
+    sentence="Along the orthogonal walk the output moves about twice as far as the input for a per-token net of the "
+    "model's size, at most half as far for nets of 10 or 50 numbers, and more than twenty times as far for a trained "
+    "model; one vector for all tokens does as well as one for each.",
+    estimand="‖O(e) − O(e_N)‖₁ / ‖e − e_N‖₁ after 30 steps of 0.01",
+    document="2 for the net, 1/2 or less at 10 or 50, seldom below 1 from 200 on, above 20 for GPT-2 in float64",
+    procedure=OrthogonalDrift(),
+    criteria=(
+        Within("d_o / d_i, net", 1, 4, because="within a factor of two of the document's 2"),
+        AtMost("d_o / d_i, net at d = 10", 0.5, because="typically one half or less"),
+        AtMost("d_o / d_i, net at d = 50", 0.5, because="typically one half or less"),
+        Above("P(d_o < d_i), d = 50 − d = 200", 0, because="below 1 less often from 200 on"),
+        AtLeast("d_o / d_i, 12 blocks, float64", 20, because="the document says more than 20", on="trained"),
+        Within("broadcast / per token, net", 0.5, 2, because="the document sees no difference"),
+        Within("broadcast / per token, 12 blocks", 0.5, 2, because="the document sees no difference"),
+    ),
+    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    full_only=(GPT2_UNTRAINED,),
+    notes=(
+        "Orthogonality to the gradient of the sum leaves every other output direction free: the walk can fail without "
+        "any conditioning problem, and float64 cannot mend that. The tables give the share of free directions.",
+        "d_o and d_i lie in different spaces, whose scales differ from model to model.",
+        "Nets of a size of their own walk from random inputs of the embedding's scale.",
+        "Under the scripts' protocol the walk has 15 steps of 1 in float32 and one of 0.1 in float64.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

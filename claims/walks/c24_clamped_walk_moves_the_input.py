@@ -1,0 +1,63 @@
+"""C24: a clamped walk moves the input of twelve blocks ten times, with many descent steps a hundred times, as far."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    GPT2_UNTRAINED,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    AtLeast,
+    Claim,
+    ClampedGain,
+    ClampedWalk,
+    Stack,
+    Units,
+    Verdict,
+)
+
+DEEP = Stack(blocks=12)
+FULL_ONLY = Units(smoke=0, standard=0)
+TEN, HUNDRED = "ten times, says the document", "nearly a hundred or more, says the document"
+
+CLAIM = Claim(
+    id="C24",
+    section="Clamped Gradient Walk Representations",
+    sentence="Walking with a part of the embedding clamped moves the input of twelve blocks ten times as far as their "
+    "output with one descent step after each shift, and a hundred times with fifty.",
+    estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ over the r of a random step of equal ‖e − e_N‖₁, at a tenth of ‖e‖₁",
+    document="r of 10 with one step, nearly 100 or more with fifty",
+    procedure=ClampedGain(
+        walks=(
+            ("1 inner step", ClampedWalk(stack=DEEP)),
+            ("many inner steps", ClampedWalk(stack=DEEP, many=True, units=FULL_ONLY)),
+        )
+    ),
+    criteria=(
+        AtLeast("gain, 1 inner step", 10, because=TEN),
+        AtLeast("gain, many inner steps", 100, because=HUNDRED),
+        AtLeast("r, 1 inner step", 10, because=TEN, on="trained GPT-2"),
+        AtLeast("r, many inner steps", 100, because=HUNDRED, on="trained GPT-2"),
+    ),
+    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    full_only=(GPT2_UNTRAINED,),
+    notes=(
+        "The grid of settings was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
+        "were fixed before.",
+        "r compares distances in two spaces whose scales differ, so it is held against the r of a random step of the "
+        "same size.",
+        "The document's equation has the sign of the descent and the two parts of the embedding the other way round "
+        "from its listing; the listing is followed.",
+        "Many steps are fifty, under the scripts' protocol thirty-one, as in the scripts. That protocol has its own "
+        "noise, step and number of shifts, and walks them to the end.",
+        "The settings are the best of 24 on four walks of their own. A walk that did not arrive counts at the distance "
+        "that it had.",
+    ),
+    pilot_seen=True,
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

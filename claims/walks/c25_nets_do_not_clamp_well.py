@@ -1,0 +1,52 @@
+"""C25: fully connected nets do not let the input move more than three times as far as the output."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    AtMost,
+    Claim,
+    ClampedGain,
+    ClampedWalk,
+    SentenceNet,
+    TokenNet,
+    Units,
+    Verdict,
+)
+
+CLAIM = Claim(
+    id="C25",
+    section="Clamped Gradient Walk Representations",
+    sentence="On fully connected nets the clamped walk does not move the input more than three times as far as the "
+    "output.",
+    estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ over the r of a random step of equal ‖e − e_N‖₁, at a tenth of ‖e‖₁, one descent "
+    "step after each shift, for the net over the whole sentence and the net over each token",
+    document="generally no r above 3 without substantial tuning",
+    procedure=ClampedGain(
+        walks=(
+            ("sentence net", ClampedWalk(stack=SentenceNet(tokens=5), first_tokens=5)),
+            ("token net", ClampedWalk(stack=TokenNet())),
+        )
+    ),
+    criteria=(
+        AtMost("gain, sentence net", 3, because="the document sees no ratio above 3"),
+        AtMost("gain, token net", 3, because="the document sees no ratio above 3"),
+    ),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    notes=(
+        "The grid of settings was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
+        "were fixed before.",
+        "r compares distances in two spaces whose scales differ, so it is held against the r of a random step of the "
+        "same size.",
+        "The settings are the best of 24 on four walks of their own, the same 24 as for the blocks.",
+        "The net over a whole sentence takes the first five tokens of each prompt.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,48 @@
+"""C26: walking on turns a trained model's sentence into gibberish while its output stays close."""
+
+from engine import (
+    CONTROLLED,
+    GPT2_SIZES,
+    PAGE,
+    SCRIPT,
+    SMOLLM2,
+    Above,
+    Below,
+    Claim,
+    ClampedText,
+    Units,
+    Verdict,
+)
+
+FALLS = "the longer the walk, the less is left of the sentence"
+
+CLAIM = Claim(
+    id="C26",
+    section="Clamped Gradient Walk Representations",
+    sentence="The longer the clamped walk through twelve blocks of a trained model, the fewer tokens of the sentence "
+    "are left, while the output stays within the shift bound.",
+    estimand="recovery after 10, 30, 100 and 300 outer steps, paired differences of neighbours; the largest ‖ΔO‖₁ of "
+    "these over m(1/20)",
+    document="shown by one sentence",
+    procedure=ClampedText(),
+    criteria=(
+        Above("recovery(10) − recovery(30)", 0, because=FALLS),
+        Above("recovery(30) − recovery(100)", 0, because=FALLS),
+        Above("recovery(100) − recovery(300)", 0, because=FALLS),
+        Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),
+    ),
+    subjects=(SMOLLM2, *GPT2_SIZES),
+    protocols=(PAGE, SCRIPT, CONTROLLED),
+    units=Units(smoke=0),
+    notes=(
+        "The grid of settings was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
+        "were fixed before.",
+        "The settings are the best of 12 on two walks of their own: of those that keep the output within m up to step "
+        "100, the one that leaves the fewest tokens.",
+        "m stands for the shift bound under every protocol. Recovery is judged on units whose ceiling is 1.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

@@ -1,0 +1,217 @@
+"""A model too large for its device is left out before it is loaded, with both figures, on every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from engine import DIRECT
+from engine.claim import Above, Claim
+from engine.effort import Units
+from engine.errors import SubjectError
+from engine.memory import count_bytes, explain_shortage, free_bytes
+from engine.options import Choices
+from engine.procedures import Trial
+from engine.subjects import estimate_bytes, find_subject
+from engine.subjects.quantized import missing_bitsandbytes
+from engine.tests.planted import PlantedSubject
+from engine.tests.planted_claims import Planted, run_session, write_claim
+from engine.tests.tiny import FAMILIES, make_tiny
+from engine.tests.tiny_models import make_gpt2, save
+from engine.trials import Item, explain_skip
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heavy(PlantedSubject):
+    """A name with a weight."""
+
+    size: str = "cpu"
+    gib: float = 4.0
+
+    @property
+    def tier(self) -> Any:
+        return self.size
+
+    def weight_bytes(self, dtype: str) -> int:
+        return round(self.gib * GIB) * (2 if dtype == "float64" else 1)
+
+
+class Broken(Heavy):
+    """Cannot be sized."""
+
+    def weight_bytes(self, dtype: str) -> int:
+        raise SubjectError("broken")
+
+
+@pytest.fixture(params=["cpu", "cuda", "cuda:1"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device with 6 GiB free; any other has none."""
+    monkeypatch.setattr("engine.memory.free_bytes", lambda name: 6 * GIB if name == request.param else 0)
+    return request.param
+
+
+@pytest.fixture
+def bitsandbytes_first() -> None:
+    """Imported before a session inside this one, which would take it out of sys.modules again: it can't come twice."""
+    missing_bitsandbytes()
+
+
+def make_item(
+    subject: PlantedSubject, device: str, *, asked: bool, dtype: str = "float32", others: tuple[str, ...] = ()
+) -> Item:
+    claim = Claim(
+        id="C90",
+        section="Planted",
+        sentence="Planted.",
+        estimand="x",
+        document="",
+        procedure=Planted(interval=(2, 3)),
+        criteria=(Above("x", 1, because="planted"),),
+        subjects=("planted",),
+        protocols=(DIRECT,),
+        others=others,
+        others_on="trained",
+    )
+    trial = Trial(subject=subject, protocol=DIRECT, effort="smoke", units=Units(), dtype=dtype, device=device)
+    return Item(claim=claim, trial=trial, asked=asked)
+
+
+def skip(item: Item) -> str | None:
+    return explain_skip(item, cast(Choices, None))
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["by itself", "asked for"])
+def test_a_model_that_fits_runs_and_one_that_does_not_is_left_out_with_both_figures(device: str, asked: bool) -> None:
+    # Half as much again for what works on the weights: 4 GiB of them need 6, of which there are 6.
+    assert skip(make_item(Heavy(gib=4.0), device, asked=asked)) is None
+    assert skip(make_item(Heavy(gib=4.2), device, asked=asked)) == (
+        f"planted needs about 6.3 GiB and {device} has 6.0 GiB free: use a larger device."
+    )
+
+
+def test_double_precision_needs_twice_the_room(device: str) -> None:
+    assert skip(make_item(Heavy(gib=2.5), device, asked=True)) is None
+    assert "needs about 7.5 GiB" in (skip(make_item(Heavy(gib=2.5), device, asked=True, dtype="float64")) or "")
+
+
+@pytest.mark.parametrize("size", ["gpu", "xl"])
+def test_a_larger_tier_that_is_asked_for_is_weighed_too(size: str, device: str) -> None:
+    assert "needs about 9.0 GiB" in (skip(make_item(Heavy(gib=6.0, size=size), device, asked=True)) or "")
+
+
+def test_a_larger_tier_that_is_not_asked_for_names_the_gpu_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.memory.free_bytes", lambda name: 0)
+    assert "run on a machine with a GPU" in (skip(make_item(Heavy(size="xl"), "cpu", asked=False)) or "")
+
+
+def test_the_other_model_of_an_item_counts_where_it_is_needed(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.trials.find_subject", lambda name: Heavy(id=name, gib=2.0))
+    item = make_item(Heavy(gib=3.0), device, asked=True, others=("smaller",))
+    assert skip(item) == (f"planted and smaller need about 7.5 GiB and {device} has 6.0 GiB free: use a larger device.")
+    assert skip(make_item(Heavy(gib=3.0, is_trained=False), device, asked=True, others=("smaller",))) is None
+
+
+def test_the_other_model_is_asked_about_its_weights_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Absent(Heavy):
+        def missing(self) -> str | None:
+            return "fetch it"
+
+    monkeypatch.setattr("engine.trials.find_subject", lambda name: Absent(id=name))
+    assert skip(make_item(Heavy(gib=0), "cpu", asked=True, others=("smaller",))) == "fetch it"
+    assert skip(make_item(Heavy(gib=0, is_trained=False), "cpu", asked=True, others=("smaller",))) is None
+
+
+def test_a_model_that_cannot_be_sized_is_left_to_the_experiment(device: str) -> None:
+    assert skip(make_item(Broken(), device, asked=True)) is None
+
+
+def test_free_memory_is_looked_up_once_on_either_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    asked: list[str] = []
+
+    class Memory:
+        available = 5 * GIB
+
+    def ask_cpu() -> Memory:
+        asked.append("cpu")
+        return Memory()
+
+    def ask_cuda(name: str) -> tuple[int, int]:
+        asked.append(name)
+        return 7 * GIB, 80 * GIB
+
+    monkeypatch.setattr(psutil, "virtual_memory", ask_cpu)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask_cuda)
+    free_bytes.cache_clear()
+    try:
+        found = [free_bytes(name) for name in ("cpu", "cuda:1", "cpu", "cuda:1")]
+        assert found == [5 * GIB, 7 * GIB] * 2
+        assert asked == ["cpu", "cuda:1"]
+        assert "cpu has 5.0 GiB free" in (explain_shortage([Heavy()], dtype="float32", device="cpu") or "")
+    finally:
+        free_bytes.cache_clear()
+        count_bytes.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_estimate_is_the_bytes_of_a_model_that_was_built(family: str, dtype: torch.dtype) -> None:
+    model = make_tiny(family, dtype=dtype)
+    built = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    assert estimate_bytes(model.config, dtype.itemsize) == built
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("float32", 4), ("float64", 8), ("float16", 2)])
+def test_a_subject_counts_its_weights_in_its_precision(dtype: str, width: int, tmp_path: Path) -> None:
+    saved = make_gpt2()
+    subject = find_subject(f"local:{save(tmp_path / 'model', saved)}")
+    assert subject.weight_bytes(dtype) == width * sum(p.numel() for p in saved.parameters())
+
+
+def test_int8_takes_less_than_a_third_of_the_largest_model(tmp_path: Path) -> None:
+    """gpt2-xl by hand: 12·d² weights in each of 48 blocks at one byte, the embeddings at four."""
+    untrained = find_subject("gpt2-xl-untrained")
+    from engine.subjects.quantized import estimate_int8_bytes
+
+    d, blocks = 1600, 48
+    codes, scales = 12 * d * d * blocks, 4 * 9 * d * blocks  # 3d + d + 4d + d outputs a block
+    others = (50257 + 1024) * d + blocks * (4 * d + 9 * d) + 2 * d  # embeddings; norms and biases; the last norm
+    assert estimate_int8_bytes(untrained.config()) == codes + scales + 4 * others
+    assert estimate_int8_bytes(untrained.config()) < untrained.weight_bytes("float32") / 3
+
+
+@pytest.mark.parametrize("options", [(), ("--subject", "gpt2-untrained")], ids=["by itself", "asked for"])
+def test_a_session_skips_what_is_too_large(
+    options: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.memory.free_bytes", lambda name: GIB // 4)
+    write_claim(pytester.path, "supported")
+    result = run_session(pytester, "-rs", *options)
+    result.assert_outcomes(skipped=1)
+    # 124,439,808 weights of four bytes, half as much again: 0.695 GiB.
+    result.stdout.fnmatch_lines(["*gpt2-untrained needs about 0.7 GiB and cpu has 0.2 GiB free: use a larger device."])
+
+
+@pytest.mark.usefixtures("bitsandbytes_first")
+def test_another_precision_with_an_int8_subject_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported", subjects=("smollm2-135m-int8",))
+    asked = run_session(pytester, "--subject", "smollm2-135m-int8", "--dtype", "float64")
+    assert asked.ret == pytest.ExitCode.USAGE_ERROR
+    asked.stderr.fnmatch_lines(["*smollm2-135m-int8: got dtype float64, expected float32*leave --dtype out"])
+    listed = run_session(pytester, "-rs", "--dtype", "float64")
+    listed.assert_outcomes(skipped=1)
+    listed.stdout.fnmatch_lines(["*smollm2-135m-int8: got dtype float64*leave --dtype out"])
+
+
+@pytest.mark.usefixtures("bitsandbytes_first")
+def test_an_int8_folder_of_a_users_own_has_items(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    write_claim(pytester.path, "supported")
+    result = run_session(pytester, "--subject", f"local-int8:{save(tmp_path / 'model', make_gpt2())}")
+    result.assert_outcomes(passed=1)

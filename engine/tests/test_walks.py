@@ -1,0 +1,471 @@
+"""Walks and gradients against plain loops: one prompt, one walk, the library's own hidden states, no batch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from engine.arms import (
+    AnyStack,
+    ClampedWalkArm,
+    GradientArm,
+    OrthogonalWalkArm,
+    SentenceNet,
+    Stack,
+    StackSettings,
+    TokenNet,
+    Unit,
+    WalkChoice,
+)
+from engine.blocks import BlockStack
+from engine.codec import Codec
+from engine.experiments import measure
+from engine.experiments.clamping import (
+    LOOK_EVERY,
+    MOST_WALKS,
+    draw_clamps,
+    measure_random_steps,
+    plan_walk,
+    split_walks,
+)
+from engine.experiments.posing import embed, shift_bounds
+from engine.experiments.walking import group_units, walk_group
+from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.results import ClampedWalkResult, GradientResult, OrthogonalWalkResult
+from engine.shelf import Shelf
+from engine.tests.planted_claims import one_thread as one_thread
+from engine.tests.tiny import FAMILIES, make_tiny
+from engine.walks import ClampedPlan, ClampedProblem, Herder, Wanderer, take_gradients, walk_clamped, walk_orthogonally
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+STACK = Stack(blocks=2)
+D_MODEL = 32
+UNITS = (Unit(prompt="a cat", seed=0), Unit(prompt="a b c d", seed=1), Unit(prompt="a dog", seed=2))
+STACKS: dict[str, AnyStack] = {
+    "2 blocks": STACK,
+    "token net": TokenNet(),
+    "token net, d = 10": TokenNet(d_model=10),
+    "sentence net": SentenceNet(tokens=3),
+}
+
+
+class TinyShelf(Shelf):
+    """A tiny model whose tokens are letters."""
+
+    def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
+        return make_tiny(subject, dtype=getattr(torch, dtype)).to(device)  # pyright: ignore[reportArgumentType]
+
+    def tokenizer(self, subject: str) -> Any:
+        class Letters:
+            def __call__(self, text: str, **_: Any) -> SimpleNamespace:
+                return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+
+            def decode(self, ids: list[int]) -> str:
+                return chr(ids[0])
+
+        return Letters()
+
+    def codec(self, subject: str, dtype: str, device: str) -> Codec:
+        model: Any = self.model(subject, dtype, device)
+        weight = model.get_input_embeddings().weight
+        return Codec(weight, torch.eye(D_MODEL, device=device) if device == "meta" else None)
+
+
+def make_settings(
+    family: str, stack: AnyStack, protocol: Protocol = CONTROLLED, *, dtype: str = "float64", device: str = "cpu"
+) -> StackSettings:
+    first = 3 if isinstance(stack, SentenceNet) else None
+    return StackSettings(
+        subject=family, source="", stack=stack, protocol=protocol, dtype=dtype, device=device, first_tokens=first
+    )
+
+
+def plain_outputs(model: PreTrainedModel, e: Tensor) -> Tensor:
+    """What two blocks make of e [tokens, d], by the library's whole forward pass, which adds positions itself."""
+    body: Any = model.base_model
+    inputs = e - body.wpe.weight[: len(e)] if model.config.model_type == "gpt2" else e
+    return body(inputs_embeds=inputs[None], output_hidden_states=True).hidden_states[2][0]
+
+
+def plain_gradient(model: PreTrainedModel, e: Tensor) -> Tensor:
+    e = e.detach().clone().requires_grad_(True)
+    plain_outputs(model, e).sum().backward()
+    assert e.grad is not None
+    return e.grad
+
+
+def make_inputs(*shape: int, seed: int = 0) -> Tensor:
+    return 0.3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_three_gradients_are_those_of_a_plain_loop_over_outputs(family: str) -> None:
+    model, e = make_tiny(family, dtype=torch.float64), make_inputs(4, D_MODEL)
+    found = take_gradients(BlockStack(model, STACK, "true"), e)
+    one_by_one = torch.zeros_like(e)
+    for t in range(4):
+        for k in range(D_MODEL):
+            x = e.clone().requires_grad_(True)
+            plain_outputs(model, x)[t, k].backward()
+            one_by_one += x.grad
+    # Some hundred sums of float64 numbers of one size: 1e-16 times a few hundred.
+    assert found.outputs == 4 * D_MODEL
+    assert distance(found.individual, one_by_one) < 1e-12
+    assert distance(found.summed, plain_gradient(model, e)) < 1e-12
+    assert distance(found.ones, found.summed) < 1e-12
+
+
+def test_the_individual_gradients_are_taken_one_by_one() -> None:
+    """Outputs that differ in nothing but a weight: the sum of k-th outputs' gradients is the sum of the weights."""
+
+    class Weighted:
+        unembedding = None
+
+        def __call__(self, e: Tensor) -> Tensor:
+            # Copies know nothing of each other: a copy that answered for two outputs would count one twice.
+            return e.sum((1, 2), keepdim=True) * torch.arange(1.0, 301, dtype=e.dtype)[None, :, None]
+
+    found = take_gradients(Weighted(), make_inputs(2, 3))  # pyright: ignore[reportArgumentType]
+    assert torch.equal(found.individual, torch.full((2, 3), 300 * 301 / 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("vectors", ["broadcast", "per token"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_orthogonal_walk_is_that_of_a_plain_loop(family: str, vectors: Any) -> None:
+    model, starts = make_tiny(family, dtype=torch.float64), make_inputs(2, 5, D_MODEL)
+    found = walk_orthogonally(BlockStack(model, STACK, "true"), starts, steps=30, step=0.01, vectors=vectors)
+    for run in range(2):
+        e = starts[run].clone()
+        for n in range(30):
+            gradient = plain_gradient(model, e)
+            right = torch.linalg.svd(gradient).Vh
+            rows = [right[-1] if vectors == "broadcast" else right[-1 - t] for t in range(5)]
+            for t in range(5):
+                product = float(gradient[t] @ rows[t])
+                relative = abs(product) / float(gradient[t].norm())
+                # Both are rounding: as small as float64 makes a product of 32 numbers, with room of a factor 10.
+                assert relative < 1e-14
+                assert float(found.relative[n, run, t]) < 1e-14
+            e = e + 0.01 * torch.stack(rows)
+        # Gradients agree to 1e-15; completing them to a basis and thirty steps leave several digits' room.
+        assert distance(found.final[run] - starts[run], e - starts[run]) < 1e-8
+
+
+def run_clamped(
+    family: str, choices: list[tuple[float, float, int]], plan: ClampedPlan, observer: Wanderer
+) -> tuple[PreTrainedModel, ClampedProblem, Any, Tensor, Tensor]:
+    """Walks of two prompts, of 5 and 3 tokens, under choices (noise, step, outer), with the draws that they see."""
+    model = make_tiny(family, dtype=torch.float64)
+    longest = max(outer for _, _, outer in choices)
+    target = make_inputs(2, 5, D_MODEL)
+    target[1, 3:] = 0
+    source = torch.Generator().manual_seed(3)
+    indices = torch.randint(D_MODEL, (longest, 2), generator=source)
+    noise = torch.randn((longest, 2, 5, D_MODEL), generator=source, dtype=torch.float64)
+    noise[:, 1, 3:] = 0
+    unit = torch.arange(2).repeat(len(choices))
+    every = [choice for choice in choices for _ in range(2)]
+    problem = ClampedProblem(
+        target=target[unit],
+        lengths=torch.tensor([5, 3])[unit],
+        unit=unit,
+        noise=torch.tensor([c[0] for c in every], dtype=torch.float64),
+        steps=torch.tensor([c[1] for c in every], dtype=torch.float64),
+        outer=tuple(c[2] for c in every),
+    )
+    drawn = iter(zip(indices, noise, strict=True))
+    trace = walk_clamped(BlockStack(model, STACK, "true"), problem, plan, lambda: next(drawn), observer)
+    return model, problem, trace, indices, noise
+
+
+def plain_shift_and_mend(
+    model: PreTrainedModel,
+    e: Tensor,
+    wanted: Tensor,
+    clamp: tuple[int, Tensor],
+    size: float,
+    rate: float | None,
+    step: float,
+    inner: int,
+) -> tuple[Tensor, float]:
+    """One outer step on e [tokens, d]: noise of the size on e[:, c:], then descent on e[:, :c]. rate None is scaled."""
+    index, noise = clamp
+    e = e.clone()
+    e[:, index:] += size * noise[: len(e), index:]
+    for _ in range(inner):
+        x = e.clone().requires_grad_(True)
+        (plain_outputs(model, x) - wanted).abs().sum().backward()
+        assert x.grad is not None
+        if rate is None:
+            rate = step * size / float(x.grad.abs().mean())
+        e[:, :index] -= rate * x.grad[:, :index]
+    assert rate is not None
+    return e, rate
+
+
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "absolute"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clamped_walk_is_that_of_a_plain_loop(family: str, scaled: bool) -> None:
+    noise_of, step = (0.05, 0.25) if scaled else (0.01, 1e-5)
+    plan = ClampedPlan(inner=3, scaled=scaled, reads=tuple(range(1, 11)))
+    choices = [(noise_of, step, 10), (2 * noise_of, step / 4, 4)]
+    model, problem, trace, indices, noise = run_clamped(family, choices, plan, Herder(look_every=3))
+    for walk, (unit, length, outer) in enumerate([(0, 5, 10), (1, 3, 10), (0, 5, 4), (1, 3, 4)]):
+        target = problem.target[walk, :length]
+        wanted = plain_outputs(model, target)
+        size = float(problem.noise[walk]) * (float(target.abs().mean()) if scaled else 1)
+        own_step = float(problem.steps[walk])
+        e, before, rate = target, target, None if scaled else own_step
+        for n in range(outer):
+            clamp = (int(indices[n, unit]), noise[n, unit])
+            shared, _ = plain_shift_and_mend(model, before, wanted, clamp, size, rate, own_step, 3)
+            e, rate = plain_shift_and_mend(model, e, wanted, clamp, size, rate, own_step, 3)
+            before = trace.reads[n + 1][walk, :length]
+            # From one place: a gradient that agrees to 1e-14, unless an output sits on its target.
+            assert distance(before - target, shared - target) < 1e-9
+        # Thirty descent steps at ten outer steps.
+        assert distance(trace.final[walk, :length] - target, e - target) < 1e-8
+        assert int(trace.ended_at[walk]) == outer
+        assert not bool(problem.target[walk, length:].any() or trace.final[walk, length:].any())
+    assert bool(trace.reads[5][2:].isnan().all())
+
+
+@pytest.mark.parametrize("look_every", [None, 1, 4], ids=["never looked at", "looked at always", "now and then"])
+def test_a_walk_stands_still_once_it_is_far_enough(look_every: int | None) -> None:
+    plan = ClampedPlan(inner=1, stop_at=0.1, reads=tuple(range(1, 21)))
+    observer = Wanderer() if look_every is None else Herder(look_every=look_every)
+    _, problem, trace, _, _ = run_clamped("gpt2", [(0.08, 0.01, 20), (0.001, 0.01, 6)], plan, observer)
+    size = problem.target.abs().sum((1, 2))
+    for walk in (0, 1):
+        far = [float((trace.reads[n][walk] - problem.target[walk]).abs().sum() / size[walk]) for n in range(1, 21)]
+        ended = int(trace.ended_at[walk])
+        assert far[ended - 1] >= 0.1 > max(far[: ended - 1])
+        assert bool(trace.reads[ended + 1][walk].isnan().all())
+        assert torch.equal(trace.final[walk], trace.reads[ended][walk])
+    assert trace.arrived.tolist() == [True, True, False, False]
+    assert trace.ended_at[2:].tolist() == [6, 6]
+
+
+def test_a_walk_that_diverges_is_sent_home_and_told() -> None:
+    arm = make_clamped("gpt2", STACK, choices=(WalkChoice(noise=1.0, step=1e300, outer=3),), look=1)
+    result = measure(arm, TinyShelf())
+    assert isinstance(result, ClampedWalkResult)
+    assert all(run.diverged and run.end.recovery == 0 and run.end.top == () for run in result.runs)
+
+
+def make_clamped(
+    family: str,
+    stack: AnyStack,
+    *,
+    choices: tuple[WalkChoice, ...] = (
+        WalkChoice(noise=0.05, step=0.1, outer=4),
+        WalkChoice(noise=0.1, step=1, outer=2),
+    ),
+    units: tuple[Unit, ...] = UNITS,
+    protocol: Protocol = CONTROLLED,
+    look: int = 1,
+    device: str = "cpu",
+    reads: tuple[int, ...] = (1, 3),
+) -> ClampedWalkArm:
+    dtype = "float32" if device == "meta" else "float64"
+    settings = make_settings(family, stack, protocol, dtype=dtype, device=device)
+    script = protocol == SCRIPT
+    return ClampedWalkArm(
+        settings=settings,
+        choices=choices,
+        units=units,
+        inner=LOOK_EVERY // look,
+        law="uniform" if script else "normal",
+        scaled=not script,
+        reads=reads,
+    )
+
+
+@pytest.mark.parametrize("stack", [STACK, TokenNet(), SentenceNet(tokens=3)], ids=lambda stack: type(stack).__name__)
+def test_a_walks_numbers_do_not_depend_on_its_neighbours(stack: AnyStack) -> None:
+    shelf = TinyShelf()
+    together = measure(make_clamped("llama", stack, look=10), shelf)
+    alone = measure(make_clamped("llama", stack, look=10, units=UNITS[:1]), shelf)
+    assert isinstance(together, ClampedWalkResult)
+    assert isinstance(alone, ClampedWalkResult)
+    assert [(run.choice, run.seed) for run in together.runs] == [(c, u) for c in (0, 1) for u in (0, 1, 2)]
+    for one, among in zip(alone.runs, (together.runs[0], together.runs[3]), strict=True):
+        assert [read.outer for read in among.reads] == ([1, 3] if one.choice == 0 else [1])
+        # Eight descent steps in float64, in a batch of another size.
+        for value, other in (
+            (one.end.input_distance, among.end.input_distance),
+            (one.end.output_distance, among.end.output_distance),
+            (one.random_distance, among.random_distance),
+            (one.bound, among.bound),
+        ):
+            assert other == pytest.approx(value, rel=1e-8)
+        assert one.end.top == among.end.top
+        assert one.size == pytest.approx(among.size, rel=1e-12)
+
+
+def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_mean_of_four() -> None:
+    shelf, arm = TinyShelf(), make_clamped("gpt2", STACK)
+    stack = shelf.stack(arm.settings)
+    embedded = embed(arm.settings, arm.units, shelf, stack)
+    (walkers,) = split_walks(arm, embedded)
+    trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
+    asked: list[Tensor] = []
+
+    class Listening:
+        unembedding, rows, positions = None, stack.rows, stack.positions
+
+        def __call__(self, e: Tensor) -> Tensor:
+            asked.append(e)
+            return stack(e)
+
+    found = measure_random_steps(arm, embedded, walkers, trace, Listening())  # pyright: ignore[reportArgumentType]
+    target = walkers.problem.target
+    length = (trace.final - target).abs().sum((1, 2))
+    totals = torch.zeros(6, dtype=torch.float64)
+    for e in asked[1:]:
+        assert torch.allclose((e - target).abs().sum((1, 2)), length, rtol=1e-12)
+        for walk, n in enumerate(walkers.problem.lengths.tolist()):
+            totals[walk] += float((stack(e)[walk, :n] - stack(target)[walk, :n]).abs().sum()) / 4
+    assert len(asked) == 5
+    assert torch.allclose(found, totals, rtol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -> None:
+    shelf, arm = TinyShelf(), make_clamped(family, STACK)
+    model, stack = make_tiny(family, dtype=torch.float64), shelf.stack(arm.settings)
+    weight = model.get_input_embeddings().weight  # pyright: ignore[reportAttributeAccessIssue]
+    embedded = embed(arm.settings, arm.units, shelf, stack)
+    (walkers,) = split_walks(arm, embedded)
+    trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
+    result = measure(arm, shelf)
+    assert isinstance(result, ClampedWalkResult)
+    for row, run in enumerate(result.runs):
+        n = len(run.prompt)
+        added = model.base_model.wpe.weight[:n] if family == "gpt2" else 0.0  # pyright: ignore
+        e = weight[list(run.target)] + added
+        ends = {run.end: trace.final[row, :n]} | {read: trace.reads[read.outer][row, :n] for read in run.reads}
+        for read, moved in ends.items():
+            output = (plain_outputs(model, moved) - plain_outputs(model, e)).abs().sum()
+            coefficients = (moved - added) @ torch.linalg.pinv(weight)
+            # Sums of some hundred float64 numbers.
+            assert read.output_distance == pytest.approx(float(output), rel=1e-11)
+            assert read.input_distance == pytest.approx(float((moved - e).abs().sum()), rel=1e-11)
+            assert read.top == tuple(map(tuple, coefficients.topk(5).indices.tolist()))
+            same = [top[0] == token for top, token in zip(read.top, run.target, strict=True)]
+            assert read.recovery == sum(same) / n
+        assert run.size == pytest.approx(float(e.abs().sum()), rel=1e-12)
+        assert (run.ceiling, run.diverged, run.arrived) == (1.0, False, False)
+
+
+def test_what_is_read_of_an_orthogonal_walk_is_what_plain_outputs_say() -> None:
+    model, shelf = make_tiny("llama", dtype=torch.float64), TinyShelf()
+    arm = OrthogonalWalkArm(
+        settings=make_settings("llama", STACK), units=UNITS[:1], steps=3, step=0.01, vectors="broadcast"
+    )
+    (group,) = group_units(arm.settings, arm.units, shelf, shelf.stack(arm.settings))
+    trace = walk_group(arm, shelf.stack(arm.settings), group)
+    result = measure(arm, shelf)
+    assert isinstance(result, OrthogonalWalkResult)
+    (run,) = result.runs
+    e = model.get_input_embeddings().weight[[ord(letter) for letter in "a cat"]]  # pyright: ignore
+    moved = plain_outputs(model, trace.final[0]) - plain_outputs(model, e)
+    ones = torch.ones(moved.numel(), dtype=torch.float64) / moved.numel() ** 0.5
+    assert run.input_distance == pytest.approx(float((trace.final[0] - e).abs().sum()), rel=1e-11)
+    assert run.output_distance == pytest.approx(float(moved.abs().sum()), rel=1e-10)
+    # The change along the one direction that is held is a small difference of large numbers.
+    assert run.constrained == pytest.approx(float((moved.flatten() @ ones) ** 2 / moved.square().sum()), rel=1e-6)
+    assert run.free == 1 - 1 / moved.numel()
+
+
+def test_choices_see_the_same_noise_and_batches_are_split_by_size() -> None:
+    shelf, arm = TinyShelf(), make_clamped("gpt2", STACK, choices=(WalkChoice(noise=0.1, step=0.1, outer=2),) * 40)
+    embedded = embed(arm.settings, arm.units, shelf, shelf.stack(arm.settings))
+    parts = split_walks(arm, embedded)
+    assert [len(part.which) for part in parts] == [MOST_WALKS, 120 - MOST_WALKS]
+    first, again = draw_clamps(arm, embedded)(), draw_clamps(arm, embedded)()
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    index, noise = first
+    assert index.shape == (3,)
+    assert noise.shape == (3, 7, D_MODEL)
+    assert not bool(noise[0, 5:].any())
+
+
+def test_an_orthogonal_walk_is_read_in_unit_order_with_what_it_holds_still() -> None:
+    arm = OrthogonalWalkArm(
+        settings=make_settings("gpt2", TokenNet()), units=UNITS, steps=3, step=0.01, vectors="broadcast"
+    )
+    result = measure(arm, TinyShelf())
+    assert isinstance(result, OrthogonalWalkResult)
+    assert [run.seed for run in result.runs] == [0, 1, 2]
+    for run, tokens in zip(result.runs, (5, 7, 5), strict=True):
+        # One sum of each token is held, of d outputs.
+        assert run.free == pytest.approx(1 - 1 / D_MODEL)
+        assert 0 <= run.constrained < 1e-3
+        # Three unit vectors of at most √d in L¹ for each token, and at least one step's worth between them.
+        assert 0 < run.input_distance <= 3 * 0.01 * D_MODEL**0.5 * tokens
+        assert len(run.singular) == tokens
+        assert run.decoded[0] == " ".join(f"[{letter}]" for letter in run.prompt)
+        assert run.worst_relative < 1e-13
+
+
+def test_a_net_of_its_own_size_walks_from_inputs_of_the_embeddings_scale() -> None:
+    settings = make_settings("gpt2", TokenNet(d_model=200))
+    shelf = TinyShelf()
+    groups = group_units(settings, UNITS, shelf, shelf.stack(settings))
+    assert [group.places for group in groups] == [(0, 2), (1,)]
+    std = float(shelf.codec("gpt2", "float64", "cpu").weight.std())
+    for group in groups:
+        # Over a thousand draws: the standard deviation is known to 3 %, four of which are allowed.
+        assert float(group.inputs.std()) == pytest.approx(std, rel=0.12)
+    alone = group_units(settings, UNITS[2:], shelf, shelf.stack(settings))
+    assert torch.equal(alone[0].inputs[0], groups[0].inputs[1])
+
+
+def test_gradients_are_measured_prompt_by_prompt() -> None:
+    settings = make_settings("gpt2", STACK, dtype="float32")
+    result = measure(GradientArm(settings=settings, units=UNITS), TinyShelf())
+    assert isinstance(result, GradientResult)
+    assert [run.outputs for run in result.runs] == [5 * D_MODEL, 7 * D_MODEL, 5 * D_MODEL]
+    # A few hundred float32 roundings of 6e-8 would be 1e-5; a missing output would be a hundredth.
+    assert all(run.individual < 1e-5 * run.largest and run.ones < 1e-5 * run.largest for run in result.runs)
+
+
+@pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_walks_and_gradients_run_where_nothing_can_be_read(family: str, stack: AnyStack, protocol: Protocol) -> None:
+    shelf = TinyShelf()
+    settings = make_settings(family, stack, protocol, dtype="float32", device="meta")
+    module = shelf.stack(settings)
+    if isinstance(stack, Stack | TokenNet):
+        arm = OrthogonalWalkArm(settings=settings, units=UNITS, steps=2, step=0.1, vectors="per token")
+        for group in group_units(settings, UNITS, shelf, module):
+            trace = walk_group(arm, module, group)
+            expect_meta(trace.final, trace.products, trace.relative, trace.singular)
+    if isinstance(stack, TokenNet) and stack.d_model is not None:
+        return
+    walk = make_clamped(family, stack, protocol=protocol, device="meta")
+    embedded = embed(settings, UNITS, shelf, module)
+    (walkers,) = split_walks(walk, embedded)
+    walked = walk_clamped(module, walkers.problem, plan_walk(walk), draw_clamps(walk, embedded), Wanderer())
+    random = measure_random_steps(walk, embedded, walkers, walked, module)
+    expect_meta(walked.final, walked.ended_at, walked.arrived, *walked.reads.values(), random)
+    expect_meta(shift_bounds(settings, embedded, module))
+    found = take_gradients(module, embedded.target[0])
+    expect_meta(found.summed, found.ones, found.individual)
+
+
+def expect_meta(*tensors: Tensor) -> None:
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
