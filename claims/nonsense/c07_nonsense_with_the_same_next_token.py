@@ -64,9 +64,9 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    full_only=(GPT2_UNTRAINED,),
+    units=Units(smoke=0, standard=0),
     notes=(
+        "Few units keep an unrecovered last token, so that twelve prompts would not decide: it runs at full effort.",
         "An untrained block's next token is mostly its last input token: agreement then only says that the last "
         "position was recovered, so such units do not count.",
         "The author's script compares the last vocabulary column at each position, which is a position and no token.",

@@ -19,7 +19,6 @@ from engine import (
 )
 
 HEAD = Stack(blocks=1, head=True)
-FULL = Units(smoke=0, standard=0)
 
 CLAIM = Claim(
     id="C15",
@@ -34,7 +33,7 @@ CLAIM = Claim(
             ("float64", Sample(stack=HEAD, dtype="float64", step_of="float32")),
             (
                 "float64, σ = 1/25",
-                Sample(stack=HEAD, dtype="float64", sigma=0.04, cap_of=("float64", 10), units=FULL),
+                Sample(stack=HEAD, dtype="float64", sigma=0.04, cap_of=("float64", 10)),
             ),
         ),
         estimates=(
@@ -48,7 +47,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    units=Units(smoke=0, standard=0),
     notes=(
         "Float64 takes over the step size that was tuned in float32, so that precision is all that differs.",
         "The Llama family's norms compute in float64 here; the library's own would round to float32 inside.",

@@ -38,7 +38,7 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=(
-        "The grid of settings was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
+        "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",
         "r compares distances in two spaces whose scales differ, so it is held against the r of a random step of the "
         "same size.",

@@ -35,7 +35,7 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=(
-        "The grid of settings was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
+        "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",
         "The settings are the best of 12 on two walks of their own: of those that keep the output within m up to step "
         "100, the one that leaves the fewest tokens.",

@@ -27,7 +27,8 @@ def paired_mean(
     """Mean of paired differences, with a bootstrap over pairs.
 
     differences: [pairs]. bounds: what a difference can be at least and at most, None where it has no limits.
-    clusters: [pairs], drawn first where labels differ. Fewer than six pairs leave the bounds themselves.
+    clusters: [pairs], drawn first where labels differ. Fewer than six pairs leave the bounds themselves; where fewer
+    than six are other than 0, the interval holds what unseen ones could still bring.
     Raises DeclarationError for a difference that is not finite or lies outside the bounds.
     Source: Efron 1987 (BCa); Davison & Hinkley 1997 for two stages.
     """
@@ -43,6 +44,10 @@ def paired_mean(
         low, high, method = *_degenerate_interval(value, n, limits), "mean, Wilson on pairs that could differ"
     else:
         low, high, method = _bootstrap_interval(values, codes, np.random.default_rng(seed), resamples)
+        # A pair without a difference has no sign: so few that have one cannot tell a direction.
+        if np.count_nonzero(values) < FEWEST_PAIRS and bounds is not None:
+            least, most = _degenerate_interval(value, n, limits)
+            low, high, method = min(low, least), max(high, most), f"{method}, Wilson on pairs that could differ"
         low, high = max(min(low, value), limits[0]), min(max(high, value), limits[1])
     return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="linear")
 

@@ -547,3 +547,16 @@ class TestPairedMean:
         estimate = paired_mean("gain", differences, bounds=(-1, 1), clusters=clusters, seed=0, resamples=200)
         assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
         assert estimate.low < estimate.high
+
+
+@pytest.mark.parametrize("differing", [1, 3, 5])
+def test_a_few_pairs_that_differ_from_all_others_decide_no_direction(differing: int) -> None:
+    # By sign flips 2/2⁵ is the least that five pairs can reach; pairs without a difference have no sign.
+    values = [-0.2] * differing + [0.0] * (12 - differing)
+    found = paired_mean("x", values, bounds=(-1, 1), seed=0)
+    assert found.low < found.value < 0 < found.high
+
+
+def test_six_pairs_that_differ_one_way_decide_it() -> None:
+    found = paired_mean("x", [-0.2] * 6 + [0.0] * 6, bounds=(-1, 1), seed=0)
+    assert found.high < 0
