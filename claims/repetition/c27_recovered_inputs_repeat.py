@@ -41,7 +41,7 @@ CLAIM = Claim(
     criteria=(Above("repetition, end − start", 0, because="the descent, not the start, must have brought it about"),),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    units=Units(smoke=1),
     notes=("The page's start N(1/2, 1/20²) alone already decodes to heavy repetition.",),
 )
 

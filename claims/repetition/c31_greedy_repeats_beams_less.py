@@ -16,7 +16,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
-    units=Units(smoke=2),
+    units=Units(smoke=1),
     others=("gpt2",),
     others_on=GPT2_XL,
     notes=(

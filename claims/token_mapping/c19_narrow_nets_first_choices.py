@@ -57,7 +57,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    units=Units(smoke=1),
     notes=("The first five tokens of each prompt, so that both nets see the same.",),
 )
 
