@@ -13,7 +13,8 @@ from engine.effort import Units
 from engine.measurement import Measurement
 from engine.procedures.base import Evidence, Rounds, Trial, in_step
 from engine.procedures.clamped_tables import ending_table, estimate_table, film_table, walk_table, walk_tuning_table
-from engine.procedures.dealing import DEEP, Runs, collect, deal, settings_of, tuning_seed, tuning_units
+from engine.procedures.dealing import DEEP, Runs, collect, deal, settings_of, tuning_seed
+from engine.procedures.seeds import tuning_units
 from engine.procedures.walk_readings import Walked, drift_ratio, gain_of, r_of
 from engine.protocol import SCRIPT
 from engine.results import ClampedWalkResult, Result, WalkRun

@@ -10,7 +10,6 @@ from engine.arms import AnyStack, Arm, Stack, StackSettings, Unit
 from engine.measurement import Measurement
 from engine.procedures.base import MODEL_SEEDS, Trial
 from engine.procedures.seeds import TUNING_MODEL_SEED, draw_subject, has_random_weights
-from engine.procedures.seeds import tuning_units as tuning_units
 from engine.results import Result
 
 T = TypeVar("T")
