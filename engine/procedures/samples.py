@@ -96,14 +96,6 @@ class Drawn:
     measurements: tuple[Measurement, ...]
     texts: dict[int, str]
 
-    def where(self, kept: Sequence[bool]) -> Drawn:
-        """The same sample with some of its runs only."""
-        return replace(
-            self,
-            runs=tuple(run for run, keep in zip(self.runs, kept, strict=True) if keep),
-            clusters=tuple(seed for seed, keep in zip(self.clusters, kept, strict=True) if keep),
-        )
-
 
 Drawing = Generator[Sequence[Arm], Sequence[Measurement], Drawn | None]
 
