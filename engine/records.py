@@ -51,12 +51,16 @@ class CriterionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Numbers that stand behind a verdict, in rows of plain cells."""
+    """Numbers that stand behind a verdict, in rows of plain cells.
+
+    kind: what the report draws from it, by the name of a drawing in engine.report.charts; '' draws nothing.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | Number | None, ...], ...]
     note: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,18 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Session:
+    """The session that judged: measurements may be older than it, and come from other code.
+
+    began: ISO 8601. commit, dirty: of the code that judged.
+    """
+
+    began: str
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One item of a session: claim × subject × protocol.
 
@@ -91,6 +107,7 @@ class Record:
     sentence: the verdict with its numbers, or why there is none.
     settings: what was run, in words and numbers. sources: model fingerprints by subject.
     arms: digests of the measurements behind it. cost_s: what those took when they were measured.
+    provenance: where the latest of them was measured. session: which session judged.
     """
 
     schema: int = SCHEMA
@@ -118,6 +135,7 @@ class Record:
     arms: tuple[str, ...] = ()
     cost_s: Number = 0.0
     provenance: Provenance | None = None
+    session: Session | None = None
 
 
 RECORD = TypeAdapter(Record)
