@@ -34,7 +34,7 @@ bench: $(STAMP) ## time the engine's inner loops
 
 report: $(STAMP) ## render the latest records again, or the reference run's where there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }
-	$(BIN)/python -m engine.report render $(RECORDS) --out $(LATEST) $(ARGS)
+	$(BIN)/python -m engine.report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
 
 clean: ## remove .venv and caches; measurements (.ledger) and reports stay
 	rm -rf $(VENV) build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
 """A store of measurements, one file each, named by the digest of the arm.
 
-Files are written whole or not at all, so a killed run resumes; two stores merge by copying one into the other.
-A file that cannot be trusted is set aside and measured again, never deleted.
+Files are written whole or not at all, so a killed run resumes; two stores merge by copying one into the other, or are
+read together. A file that cannot be trusted is set aside and measured again, never deleted.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,10 +22,14 @@ from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 
 class Ledger:
-    """Measurements under `folder`. Raises LedgerError when the folder cannot be made or written."""
+    """Measurements under `folder`, and those of `others`, which are read after it and never written.
 
-    def __init__(self, folder: Path) -> None:
+    Raises LedgerError when the folder cannot be made or written, or when another is not a ledger.
+    """
+
+    def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self._others = [find_measurements(other) for other in others]
         self._measurements = folder / "measurements"
         self._aside = folder / "aside"
         self._locks = folder / "locks"
@@ -45,19 +49,18 @@ class Ledger:
             ) from error
 
     def get(self, arm: Arm) -> Measurement | None:
-        """The stored measurement of `arm`, None when there is none that can be trusted."""
+        """The stored measurement of `arm` in the first ledger that has one, None when there is none to be trusted."""
         path = self._path(digest_of(arm))
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        try:
-            return _trusted(content, arm)
+            if found := _read(path, arm):
+                return found
         except _Untrusted as reason:
             self._set_aside(path, str(reason))
-            return None
+        for other in self._others:
+            with suppress(_Untrusted):  # not ours to move
+                if found := _read(other / path.parent.name / path.name, arm):
+                    return found
+        return None
 
     def __contains__(self, arm: Arm) -> bool:
         return self.get(arm) is not None
@@ -112,8 +115,31 @@ class Ledger:
             raise _unreadable(path, error) from error
 
 
+def find_measurements(folder: Path) -> Path:
+    """Where the ledger in `folder` keeps its measurements. Raises LedgerError unless it is one that can be read."""
+    measurements = folder / "measurements"
+    try:
+        with os.scandir(measurements):
+            return measurements
+    except OSError as error:
+        got, expected = f"{measurements}: {error.strerror}", "a ledger, to be read beside the first"
+        remedy = "check the path; only the first --ledger is made where there is none"
+        raise LedgerError(explain(who="--ledger", got=got, expected=expected, remedy=remedy)) from error
+
+
 class _Untrusted(Exception):
     """Why a stored file is not what its name says."""
+
+
+def _read(path: Path, arm: Arm) -> Measurement | None:
+    """The measurement in a file, None without one. Raises _Untrusted, or LedgerError for the disk's errors."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _trusted(content, arm)
 
 
 def _trusted(content: bytes, arm: Arm) -> Measurement:

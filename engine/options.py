@@ -14,6 +14,7 @@ import pytest
 
 from engine.effort import EFFORTS, Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
+from engine.ledger import find_measurements
 from engine.prompts import check_prompt
 from engine.protocol import PROTOCOLS, Protocol, find_protocol
 from engine.subjects import Subject, find_subject
@@ -30,6 +31,7 @@ EXECUTORS = ("inline",)
 class Choices:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
+    ledger: where measurements go. other_ledgers: where they are only read.
     began: when the session did, ISO 8601. root: pytest's, where a claim's own paths begin.
     """
 
@@ -43,6 +45,7 @@ class Choices:
     executor: str
     report_dir: Path
     ledger: Path
+    other_ledgers: tuple[Path, ...]
     strict: bool
     fresh: bool
     plan: bool
@@ -51,11 +54,7 @@ class Choices:
 
     def resolve_device(self) -> str:
         """The device to run on: the one asked for, or CUDA where there is one."""
-        if self.device != "auto":
-            return self.device
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return resolve_device(self.device)
 
     def check_prompts(self, subjects: Iterable[Subject]) -> None:
         """Raises PromptError for a prompt that a subject cannot use, before anything is measured."""
@@ -93,7 +92,13 @@ def add_options(group: pytest.OptionGroup) -> None:
     option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
     option("--executor", default="inline", help=f"{', '.join(EXECUTORS)} (default: inline)")
     option("--report-dir", type=Path, default=None, help="where the report goes (default: reports/latest)")
-    option("--ledger", type=Path, default=None, help="where measurements are stored (default: .ledger)")
+    option(
+        "--ledger",
+        action="append",
+        type=Path,
+        default=[],
+        help="where measurements are stored (default: .ledger); repeatable, the others are only read",
+    )
     option("--strict-verdicts", action="store_true", help="findings and undecided claims fail")
     option("--fresh", action="store_true", help="ignore stored measurements")
     option("--plan", action="store_true", help="print what would be run, and run nothing")
@@ -115,17 +120,22 @@ def read_choices(config: pytest.Config) -> Choices:
         if isinstance(subject, QuantizedSubject) and option.dtype != "float32":
             raise UsageError(explain_dtype(subject.id, option.dtype))
     here = config.invocation_params.dir
+    ledgers: list[Path] = option.ledger
+    other_ledgers = tuple(here / other.expanduser() for other in ledgers[1:])
+    for other in other_ledgers:
+        find_measurements(other)
     return Choices(
         effort=find_effort(option.effort),
         subjects=subjects,
         protocols=tuple(find_protocol(name) for name in option.protocol),
         prompts=tuple(option.prompt),
         starts=option.seeds,
-        device=_device(option.device),
+        device=check_device(option.device),
         dtype=option.dtype,
         executor=option.executor,
         report_dir=_folder("--report-dir", option.report_dir, here) or config.rootpath / "reports" / "latest",
-        ledger=_folder("--ledger", option.ledger, here) or config.rootpath / ".ledger",
+        ledger=_folder("--ledger", next(iter(ledgers), None), here) or config.rootpath / ".ledger",
+        other_ledgers=other_ledgers,
         strict=option.strict_verdicts,
         fresh=option.fresh,
         plan=option.plan,
@@ -141,7 +151,17 @@ def _subject(name: str) -> Subject:
     return subject
 
 
-def _device(name: str) -> str:
+def resolve_device(name: str) -> str:
+    """The device of that name; for 'auto', CUDA where there is one and the CPU elsewhere."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(name: str) -> str:
+    """The same name. Raises UsageError unless it is auto, cpu or a CUDA device of this machine."""
     if name in ("auto", "cpu"):
         return name
     if importlib.util.find_spec("torch") is None:

@@ -9,7 +9,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engine.records import Provenance
+from engine.measurement import NUMERICS
+from engine.records import Provenance, Session
 
 PACKAGES = ("lm-claims", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
@@ -27,6 +28,12 @@ def observe(*, dtype: str, device: str, threads: int) -> Provenance:
         dtype=dtype,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def identify(began: str) -> Session:
+    """The session that began then, with the code that judges in this process, as it was when first asked for."""
+    commit, dirty = _checkout(Path(__file__).resolve().parent)
+    return Session(began=began, commit=commit, dirty=dirty, numerics=NUMERICS)
 
 
 @cache

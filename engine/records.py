@@ -5,12 +5,15 @@ Plain data that JSON holds whole; the report, the comparison and the exports rea
 
 from __future__ import annotations
 
+import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from engine.errors import LedgerError, explain
 
@@ -25,8 +28,29 @@ def _number_to_json(value: float) -> float | str:
     return float(value) if math.isfinite(value) else str(value)
 
 
+def _cell_to_json(value: str | int | float | None) -> str | int | float | None:
+    return _number_to_json(value) if isinstance(value, float) else value
+
+
 Number = Annotated[float, BeforeValidator(_number_from_json), PlainSerializer(_number_to_json, when_used="json")]
 """A float whose infinities survive JSON as the words 'inf' and '-inf'."""
+
+_WORDS = ("inf", "-inf", "nan")
+_Cell = Annotated[str | int | float | None, PlainSerializer(_cell_to_json, when_used="json")]
+_Rows = tuple[tuple[_Cell, ...], ...]
+
+
+def _restore_numbers(rows: _Rows) -> _Rows:
+    """Take 'inf' for a number in columns of numbers. A column that holds other text, or no number, keeps it as text."""
+    columns = {k for row in rows for k, cell in enumerate(row) if isinstance(cell, str) and cell in _WORDS}
+    for k in tuple(columns):
+        cells = [row[k] for row in rows if k < len(row) and row[k] is not None]
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        if len(texts) == len(cells) or any(text not in _WORDS for text in texts):
+            columns.remove(k)
+    if not columns:
+        return rows
+    return tuple(tuple(_number_from_json(c) if k in columns else c for k, c in enumerate(row)) for row in rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +82,7 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | int | Number | None, ...], ...]
+    rows: Annotated[_Rows, AfterValidator(_restore_numbers)]
     note: str = ""
     kind: str = ""
 
@@ -90,12 +114,14 @@ class Provenance:
 class Session:
     """The session that judged: measurements may be older than it, and come from other code.
 
-    began: ISO 8601. commit, dirty: of the code that judged.
+    began: ISO 8601. commit, dirty: of the code that judged. numerics: version of the numerics that its measurements
+    share, None where a record does not say.
     """
 
     began: str
     commit: str
     dirty: bool
+    numerics: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,30 +167,58 @@ class Record:
 RECORD = TypeAdapter(Record)
 
 
-def write_records(records: list[Record], path: Path) -> None:
-    """Write one JSON object a line, whole or not at all. Raises LedgerError when the folder cannot be written."""
-    lines = b"".join(RECORD.dump_json(record) + b"\n" for record in records)
+def key_of(record: Record) -> tuple[str, str, str]:
+    """What makes an item the same item in another run."""
+    return record.claim, record.subject, record.protocol
+
+
+def is_measured(record: Record) -> bool:
+    """Whether anything was run for it, however its verdict fell."""
+    return bool(record.arms) or any(c.value is not None for c in record.criteria)
+
+
+def find_headline(record: Record) -> CriterionRecord | None:
+    """The criterion that the verdict turns on: the first of the verdict's own ruling, else the first estimated."""
+    estimated = [c for c in record.criteria if c.value is not None]
+    ruling = "refuted" if record.ruling == "partly supported" else record.ruling
+    return next((c for c in (*estimated, *record.criteria) if c.ruling == ruling), next(iter(record.criteria), None))
+
+
+def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str = "choose another with --out") -> None:
+    """Write a file, whole or not at all; its folder is made. Raises LedgerError when it cannot be written."""
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(lines)
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as error:
-        raise LedgerError(
-            explain(
-                who="report",
-                got=f"{path.parent}: {error.strerror}",
-                expected="a folder that can be written",
-                remedy="choose another with --report-dir",
-            )
-        ) from error
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        got, expected = f"{path}: {error.strerror}", "a folder that can be written"
+        raise LedgerError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
+
+
+def dump_record(record: Record) -> bytes:
+    """One line of JSON."""
+    try:
+        return RECORD.dump_json(record)
+    except PydanticSerializationError:
+        # Half a character, which the name of a file may hold, has no place in UTF-8: a question mark stands for it.
+        plain = RECORD.dump_python(record, mode="json")
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def write_records(records: list[Record], path: Path) -> None:
+    """Write one JSON object a line, whole or not at all. Raises LedgerError when the folder cannot be written."""
+    lines = b"".join(dump_record(record) + b"\n" for record in records)
+    write_whole(path, lines, remedy="choose another with --report-dir")
 
 
 def read_records(path: Path) -> list[Record]:
     """Records in the order they were written. Raises LedgerError for a file that is missing or not ours."""
     try:
         lines = path.read_bytes().splitlines()
-        return [RECORD.validate_json(line) for line in lines if line.strip()]
+        records = [RECORD.validate_json(line) for line in lines if line.strip()]
     except OSError as error:
         raise LedgerError(
             explain(
@@ -183,3 +237,13 @@ def read_records(path: Path) -> list[Record]:
                 remedy="render with the version that wrote it",
             )
         ) from error
+    if strange := {record.schema for record in records} - {SCHEMA}:
+        raise LedgerError(
+            explain(
+                who="records",
+                got=f"{path} with records of schema {min(strange)}",
+                expected=f"records of schema {SCHEMA}",
+                remedy="render with the version that wrote it",
+            )
+        )
+    return records

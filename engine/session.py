@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,8 +18,9 @@ from engine.ledger import Ledger
 from engine.options import Choices, add_options, read_choices
 from engine.procedures import Evidence
 from engine.progress import make_progress
+from engine.provenance import identify
 from engine.records import RECORD, OnRecord, Record
-from engine.report.render import write_report
+from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
 from engine.trials import Item, explain_skip, items_of
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
@@ -29,7 +29,7 @@ from engine.writing import write_record
 CHOICES = pytest.StashKey[Choices]()
 CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
-REPORT_LINE = pytest.StashKey[str]()
+REPORT_LINES = pytest.StashKey[list[str]]()
 UNPLANNED = pytest.StashKey[bool]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         config.stash[CHOICES] = read_choices(config)
     config.stash[RECORDS] = []
+    config.stash[REPORT_LINES] = []
     if config.stash[CHOICES].plan and hasattr(config.option, "dist"):
         config.option.dist = "no"  # a plan is printed by one process
 
@@ -86,6 +87,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or session.testsfailed:
         return None
+    identify(choices.began)  # before hours of measuring in which somebody may edit the code
     if hasattr(config, "workerinput"):
         return None  # a worker is handed its items one by one, and measures them so
     with _usage_errors():
@@ -242,17 +244,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the report, and exit with 3 when the suite itself failed rather than a claim."""
+    """Keep the run, write the report, and exit with 3 when the suite itself failed rather than a claim."""
     config = session.config
     records = config.stash[RECORDS]
     failed = config.stash.get(UNPLANNED, False) or any(record.outcome == Outcome.ERROR for record in records)
     if records:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            written = write_report(sort_by_claim(records), config.stash[CHOICES].report_dir, rendered_at=when)
-            config.stash[REPORT_LINE] = f"report: {written}"
-        except EngineError as error:
-            failed, config.stash[REPORT_LINE] = True, str(error)
+        folder, lines = config.stash[CHOICES].report_dir, config.stash[REPORT_LINES]
+        failed |= not finish_report(sort_by_claim(records), folder, tell=lines.append)
     if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
@@ -260,7 +258,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.stash[RECORDS]:
         print_verdicts(config.stash[RECORDS], terminalreporter)
-        terminalreporter.write_line(config.stash.get(REPORT_LINE, ""))
+        for line in config.stash[REPORT_LINES]:
+            terminalreporter.write_line(line)
 
 
 def _parameters(test: pytest.Item) -> dict[str, object]:
@@ -277,7 +276,7 @@ def _campaign(config: pytest.Config) -> Campaign:
     if CAMPAIGN not in config.stash:
         choices = config.stash[CHOICES]
         config.stash[CAMPAIGN] = Campaign(
-            Ledger(choices.ledger),
+            Ledger(choices.ledger, choices.other_ledgers),
             choices.make_executor,
             progress=make_progress(quiet=hasattr(config, "workerinput")),
             fresh_since=choices.began if choices.fresh else "",

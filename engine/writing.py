@@ -11,6 +11,7 @@ from engine.measurement import Measurement
 from engine.options import Choices
 from engine.procedures import Evidence
 from engine.protocol import DIRECT
+from engine.provenance import identify
 from engine.records import CriterionRecord, OnRecord, Record
 from engine.trials import Item
 from engine.verdicts import Outcome
@@ -54,6 +55,7 @@ def write_record(
         arms=tuple(dict.fromkeys(m.digest for m in measurements)),
         cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
         provenance=max((m.provenance for m in measurements), key=lambda p: p.measured_at, default=None),
+        session=identify(choices.began),
     )
 
 

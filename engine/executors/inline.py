@@ -8,23 +8,28 @@ import time
 
 import torch
 
-from engine.arms import Arm, StackSettings
+from engine.arms import Arm, InversionArm, StackSettings, TuningArm
 from engine.experiments import measure
+from engine.experiments.watching import Watch, unwatched
 from engine.measurement import Measurement, digest_of
 from engine.provenance import observe
 from engine.shelf import Shelf
 
 
 class Inline:
-    """The simplest executor: models stay loaded from one arm to the next."""
+    """The simplest executor: models stay loaded from one arm to the next.
 
-    def __init__(self) -> None:
-        self._shelf = Shelf()
+    watch: looks at descents while they run; it changes no number.
+    """
+
+    def __init__(self, watch: Watch = unwatched) -> None:
+        self._shelf, self._watch = Shelf(), watch
 
     def run(self, arm: Arm) -> Measurement:
         """Measure one arm now. Errors of the experiment go through as they are."""
         began = time.perf_counter()
-        result = measure(arm, self._shelf)
+        descends = isinstance(arm, InversionArm | TuningArm)
+        result = measure(arm, self._shelf, self._watch) if descends else measure(arm, self._shelf)
         settings = getattr(arm, "settings", None)
         where = settings if isinstance(settings, StackSettings) else arm
         return Measurement(

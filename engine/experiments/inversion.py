@@ -11,6 +11,7 @@ from engine.codec import Codec
 from engine.descent import Leaver, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.posing import Posed, draw_rows, pose, start_fraction
+from engine.experiments.watching import Watch, unwatched
 from engine.results import InversionResult, InversionRun, NextTokens, Snapshot, Stop
 from engine.shelf import Shelf
 
@@ -41,7 +42,7 @@ def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor) -> Prob
 
 
 @measure.register
-def measure_inversion(arm: InversionArm, shelf: Shelf) -> InversionResult:
+def measure_inversion(arm: InversionArm, shelf: Shelf, watch: Watch = unwatched) -> InversionResult:
     """Descents of an arm's units, batch by batch."""
     stack = shelf.stack(arm.settings)
     codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
@@ -51,7 +52,8 @@ def measure_inversion(arm: InversionArm, shelf: Shelf) -> InversionResult:
         posed = pose(arm.settings, arm.units[first : first + arm.batch], shelf, stack)
         steps = torch.full_like(posed.target[:, 0, 0], arm.step)
         plan = plan_descent(arm.settings, arm.snapshots)
-        trace = descend(stack, make_problem(arm.settings, posed, steps), plan, Leaver(read_at=arm.read_at))
+        observer = watch(arm, posed, shelf, Leaver(read_at=arm.read_at))
+        trace = descend(stack, make_problem(arm.settings, posed, steps), plan, observer)
         said = read_next_tokens(arm, posed, trace, codec, shelf) if arm.probe else [None] * len(posed.units)
         runs += [read_run(arm, posed, trace, codec, at, row, said[row]) for row in range(len(posed.units))]
     tokenizer = shelf.tokenizer(arm.settings.subject)
@@ -104,21 +106,31 @@ def read_run(
         final_l2=float((final - target).norm()),
         recovery=_recovery(codec, final - positions, target_ids),
         ceiling=_recovery(codec, target - positions, target_ids),
-        snapshots=tuple(
-            Snapshot(
-                iteration=n,
-                distance=distances[n],
-                l2=float((kept[row, :length] - target).norm()),
-                recovery=_recovery(codec, kept[row, :length] - positions, target_ids),
-                top=tuple(map(tuple, codec.top(kept[row, :length] - positions, TOP).tolist())),
-            )
-            for n, kept in trace.snapshots.items()
-            if n <= ended
-        ),
+        snapshots=tuple(read_snapshot(posed, trace, codec, row, n) for n in trace.snapshots if n <= ended),
         curve=tuple(distances[n] for n in at if n <= ended),
-        target_top=tuple(map(tuple, codec.top(target - positions, TOP).tolist())),
+        target_top=read_top(codec, target - positions),
         next_tokens=said,
     )
+
+
+def read_snapshot(posed: Posed, trace: Trace, codec: Codec, row: int, n: int) -> Snapshot:
+    """One run at iteration n, which the descent has passed."""
+    ids = posed.ids[row]
+    length = len(ids)
+    target, kept = posed.target[row, :length], trace.snapshots[n][row, :length]
+    embeddings = kept - posed.positions[:length]
+    return Snapshot(
+        iteration=n,
+        distance=float(trace.distances[n, row]),
+        l2=float((kept - target).norm()),
+        recovery=_recovery(codec, embeddings, torch.tensor(ids, device=target.device)),
+        top=read_top(codec, embeddings),
+    )
+
+
+def read_top(codec: Codec, embeddings: Tensor) -> tuple[tuple[int, ...], ...]:
+    """The most activated tokens at each position, largest first: [tokens, d_model], positions taken off."""
+    return tuple(map(tuple, codec.top(embeddings, TOP).tolist()))
 
 
 def _recovery(codec: Codec, embeddings: Tensor, target: Tensor) -> float:

@@ -10,17 +10,18 @@ from engine.descent import Trace, TuningObserver, descend
 from engine.experiments.base import measure
 from engine.experiments.inversion import make_problem, plan_descent
 from engine.experiments.posing import Posed, pose
+from engine.experiments.watching import Watch, unwatched
 from engine.results import StepOutcome, TuningResult
 from engine.shelf import Shelf
 
 
 @measure.register
-def measure_tuning(arm: TuningArm, shelf: Shelf) -> TuningResult:
+def measure_tuning(arm: TuningArm, shelf: Shelf, watch: Watch = unwatched) -> TuningResult:
     """Every step size on every tuning unit, together, until the best is known."""
     stack = shelf.stack(arm.settings)
     posed = pose(arm.settings, arm.units, shelf, stack)
     repeated, rates, groups = repeat_for_steps(posed, arm.steps)
-    observer = TuningObserver(groups=groups, horizon=arm.horizon)
+    observer = watch(arm, repeated, shelf, TuningObserver(groups=groups, horizon=arm.horizon))
     trace = descend(stack, make_problem(arm.settings, repeated, rates), plan_descent(arm.settings), observer)
     return TuningResult(
         outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),

@@ -12,7 +12,14 @@ from engine.arms import AnyStack, Arm, ClampedWalkArm, Stack, StackSettings, Uni
 from engine.effort import Units
 from engine.measurement import Measurement
 from engine.procedures.base import Evidence, Rounds, Trial, in_step
-from engine.procedures.clamped_tables import ending_table, estimate_table, film_table, walk_table, walk_tuning_table
+from engine.procedures.clamped_tables import (
+    ending_table,
+    estimate_table,
+    film_table,
+    recovery_table,
+    walk_table,
+    walk_tuning_table,
+)
 from engine.procedures.dealing import DEEP, Runs, collect, deal, settings_of, tuning_seed
 from engine.procedures.seeds import tuning_units
 from engine.procedures.walk_readings import Walked, drift_ratio, gain_of, r_of
@@ -222,7 +229,10 @@ class ClampedText:
         drawn = {"walk": found}
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=(estimate_table(estimates), film_table(found), walk_table(drawn), walk_tuning_table(drawn)),
+            tables=(
+                *(estimate_table(estimates), recovery_table(found), film_table(found), walk_table(drawn)),
+                walk_tuning_table(drawn, sought="text"),
+            ),
             settings=_words(trial, drawn),
             measurements=found.measurements,
         )

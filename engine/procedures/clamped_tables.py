@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median as middle
+from typing import Literal
 
+from engine.procedures.films import FILMED, film_rows
+from engine.procedures.films import film_table as tabulate_film
 from engine.procedures.walk_readings import Walked, drift_ratio, gain_of, r_of
 from engine.records import Table
 from engine.statistics import Estimate
 
-FILM_WALKS = 3
 Row = tuple[str | int | float | None, ...]
 
 
@@ -57,11 +59,12 @@ def walk_table(drawn: Mapping[str, Walked]) -> Table:
             for run, seed in zip(found.runs.runs, found.runs.clusters, strict=True)
             for random_r in [run.end.input_distance / run.random_distance if run.random_distance else math.nan]
         ),
+        kind="walks",
     )
 
 
-def walk_tuning_table(drawn: Mapping[str, Walked]) -> Table:
-    """What every choice came to on the tuning walks."""
+def walk_tuning_table(drawn: Mapping[str, Walked], *, sought: Literal["gain", "text"] = "gain") -> Table:
+    """What every choice came to on the tuning walks. sought: what they were tuned for."""
     return Table(
         title="Settings tried",
         columns=(
@@ -78,16 +81,36 @@ def walk_tuning_table(drawn: Mapping[str, Walked]) -> Table:
             for name, found in drawn.items()
             for choice, runs in found.tried
         ),
+        kind="tried" if sought == "gain" else "tried, text",
     )
 
 
-def film_table(found: Walked) -> Table:
-    """What the first few walks decode to on their way: the most activated token at each position, then the others."""
+def recovery_table(found: Walked) -> Table:
+    """Mean recovery and exact rate by outer steps, over walks whose ceiling is 1, and how far the output has gone."""
+    reads = sorted({read.outer for run in found.runs.runs for read in run.reads})
     rows: list[Row] = []
-    for run in found.runs.runs[:FILM_WALKS]:
-        rows.append((run.seed, "target", None, "".join(found.texts.get(i, "") for i in run.target)))
-        for read in run.reads:
-            for k in range(min((len(top) for top in read.top), default=0)):
-                tokens = " ".join(f"[{found.texts.get(top[k], '')}]" for top in read.top)
-                rows.append((run.seed, str(read.outer), k + 1, tokens))
-    return Table(title="Decoded tokens", columns=("start seed", "outer steps", "choice", "tokens"), rows=tuple(rows))
+    for n in reads:
+        at = [(run, read) for run in found.runs.runs for read in run.reads if read.outer == n]
+        back = [read.recovery for run, read in at if run.ceiling == 1]
+        drift = middle(read.output_distance / run.bound if run.bound > 0 else math.nan for run, read in at)
+        rows.append(("walk", n, _mean(back), _mean([float(r == 1) for r in back]), len(back), drift, len(at)))
+    columns = ("arm", "outer steps", "mean recovery", "exact rate", "n", "median ‖ΔO‖₁ / m", "walks")
+    return Table(title="Recovery by outer steps", columns=columns, rows=tuple(rows), kind="recovery")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def film_table(found: Walked) -> Table:
+    """What the first few walks decode to on their way."""
+    return tabulate_film(
+        [
+            row
+            for number, run in enumerate(found.runs.runs[:FILMED], 1)
+            for row in film_rows(
+                "walk", number, run.seed, run.target, ((r.outer, r.top) for r in run.reads), found.texts
+            )
+        ],
+        counted="outer steps",
+    )

@@ -151,6 +151,7 @@ def _prompt_table(found: dict[str, _Said]) -> Table:
         title="Repetition by prompt",
         columns=("prompt", *found),
         rows=tuple((prompt, *values) for prompt, *values in zip(prompts, *columns, strict=True)),
+        kind="decoding",
     )
 
 

@@ -99,6 +99,7 @@ def _failure_table(title: str, labels: list[int | None], failures: list[tuple[To
             for label, some in zip(labels, failures, strict=True)
             for f in some
         ),
+        kind="leverage",
     )
 
 
@@ -182,4 +183,5 @@ def _inverse_table(named: list[tuple[str, PseudoInverseResult]]) -> Table:
             for name, r in named
         ),
         note="Ridge solutions are still off by the last two columns; their limit by the column 'difference'.",
+        kind="inverses",
     )

@@ -91,4 +91,5 @@ def _table(drawn: dict[tuple[str, str], Runs[GradientRun]]) -> Table:
             for run, seed in zip(runs.runs, runs.clusters, strict=True)
         ),
         note="Differences are the largest of an element; the document has about 1e-7 or less for them.",
+        kind="gradients",
     )

@@ -13,8 +13,10 @@ from engine.procedures.estimators import Estimator
 from engine.procedures.samples import Drawn, Sample, draw, settings_of, subject_of
 from engine.procedures.tables import (
     ceiling_table,
+    curve_table,
     estimate_table,
     film_table,
+    frequency_table,
     hit_table,
     next_token_table,
     reading_table,
@@ -101,7 +103,7 @@ def _tables(
     """The tables of a claim on inversions, empty ones left out."""
     tables = (
         estimate_table(estimates),
-        vocabulary_table(words),
+        *((vocabulary_table(words), frequency_table(named)) if words else ()),
         recovery_table(named),
         ceiling_table(named),
         next_token_table(named),
@@ -109,6 +111,7 @@ def _tables(
         hit_table(named),
         reading_table(named),
         run_table(named),
+        curve_table(named),
         tuning_table(named),
     )
     return tuple(table for table in tables if table.rows)

@@ -70,6 +70,7 @@ def _shift_table(results: list[NextTokenResult]) -> Table:
             for row in result.rows
         ),
         note="kept: share of the shifts after which the next token is the same.",
+        kind="kept",
     )
 
 
@@ -128,6 +129,7 @@ class NextWord:
                         (rank, repr(result.texts[token]), chance)
                         for rank, (token, chance) in enumerate(zip(row.top, row.probabilities, strict=True), 1)
                     ),
+                    kind="likeliest",
                 ),
             ),
             settings={

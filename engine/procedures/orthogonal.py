@@ -26,6 +26,9 @@ STEPS, STEP = 30, 0.01
 SCRIPT_STEPS: dict[Precision, tuple[int, float]] = {"float32": (15, 1.0), "float64": (1, 0.1)}
 """Number and length of the steps in the author's scripts."""
 
+SPECTRA = 4
+"""Runs of a walk whose singular values are kept one by one."""
+
 SMALLEST = 2.0**-126
 """The least normal float32: stands for a relative product of zero, so that it has a logarithm."""
 
@@ -184,7 +187,7 @@ def _gather(trial: Trial, walks: Walks, estimates: Sequence[Estimate]) -> Eviden
     steps = " / ".join(f"{n} of {step:g}" for n, step in SCRIPT_STEPS.values())
     return Evidence(
         estimates=Evidence.named(*estimates),
-        tables=(_estimate_table(estimates), _walk_table(walks), _singular_table(walks), _decoded_table(walks)),
+        tables=(_estimate_table(estimates), _walk_table(walks), *_singular_tables(walks), _decoded_table(walks)),
         settings={
             "steps": steps + " in float32 / float64" if trial.protocol == SCRIPT else f"{STEPS} of {STEP:g}",
             "positions": trial.protocol.positions,
@@ -221,11 +224,13 @@ def _walk_table(walks: Walks) -> Table:
         ),
         note="What the walk holds still is the sum of the outputs, in a per-token net that of each token; every other "
         "direction is free.",
+        kind="orthogonal",
     )
 
 
-def _singular_table(walks: Walks) -> Table:
-    return Table(
+def _singular_tables(walks: Walks) -> tuple[Table, Table]:
+    """The condition of every first gradient, and all singular values of a few."""
+    ends = Table(
         title="Singular values of the first gradient",
         columns=("walk", "prompt", "largest", "smallest", "largest / smallest"),
         rows=tuple(
@@ -235,6 +240,19 @@ def _singular_table(walks: Walks) -> Table:
             for big, small in [(run.singular[0], run.singular[-1])]
         ),
     )
+    spectra = Table(
+        title="All singular values of a few first gradients",
+        columns=("walk", "run", "index", "singular value"),
+        rows=tuple(
+            (name, number, index, value)
+            for name, runs in walks.items()
+            for number, run in enumerate(runs.runs[:SPECTRA], 1)
+            for index, value in enumerate(run.singular, 1)
+        ),
+        note=f"The first {SPECTRA} units of each walk.",
+        kind="singular",
+    )
+    return ends, spectra
 
 
 def _decoded_table(walks: Walks) -> Table:

@@ -111,7 +111,7 @@ def draw(trial: Trial, sample: Sample, before: Mapping[str, Drawn] | None = None
     if not trial.count() or any(name not in known for name in sample.depends_on):
         return None
     iterations = count_iterations(trial, sample, known)
-    tuned = fix_step(trial, sample, known) or (yield from tune(_tuning_arm(trial, sample, iterations)))
+    tuned = fix_step(trial, sample, known) or (yield from tune(tuning_arm(trial, sample, iterations)))
     arms, places = _inversion_arms(trial, sample, tuned.step, iterations)
     measurements = yield arms
     runs: dict[int, InversionRun] = {}
@@ -197,8 +197,9 @@ def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int)
     )
 
 
-def _tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
-    seed = TUNING_MODEL_SEED if _is_random(trial, sample) else None
+def tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
+    """The first round of a sample's tuning, on units and a model seed of its own."""
+    seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
     units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, first_tokens=sample.first_tokens)
     return TuningArm(
         settings=settings_of(trial, sample, seed, iterations),
@@ -215,19 +216,23 @@ def _inversion_arms(
     """One arm a wave and model seed, with the places of its runs among all units."""
     arms: list[InversionArm] = []
     places: list[tuple[int, list[int]]] = []
-    for hand in deal(trial, random=_is_random(trial, sample)):
+    for hand in deal(trial, random=is_random(trial, sample)):
         settings = settings_of(trial, sample, hand.seed, iterations)
-        arms.append(_arm(trial, sample, settings, step, hand.units))
+        arms.append(inversion_arm(trial, sample, settings, step, hand.units))
         places.append((hand.seed or 0, list(hand.places)))
     return arms, places
 
 
-def _is_random(trial: Trial, sample: Sample) -> bool:
+def is_random(trial: Trial, sample: Sample) -> bool:
+    """Whether model seeds are drawn for a sample."""
     subject = trial.subject if sample.subject is None else find_subject(sample.subject)
     return has_random_weights(sample.stack, subject, drawn=sample.weights == "random")
 
 
-def _arm(trial: Trial, sample: Sample, settings: DescentSettings, step: float, units: tuple[Unit, ...]) -> InversionArm:
+def inversion_arm(
+    trial: Trial, sample: Sample, settings: DescentSettings, step: float, units: tuple[Unit, ...]
+) -> InversionArm:
+    """The arm that measures a sample's units with the weights of `settings` at one step size."""
     n = settings.iterations
     kept = tuple(sorted({0, *(k for k in sample.snapshots if k < n), n}))
     probe = sample.probe

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from engine.arms import VocabularyArm
 from engine.measurement import Measurement
 from engine.procedures.estimators import hit_times
-from engine.procedures.readings import Repetition, last_snapshot
+from engine.procedures.films import FILMED, film_rows
+from engine.procedures.films import film_table as tabulate_film
+from engine.procedures.readings import LogFrequency, Repetition, last_snapshot
 from engine.procedures.samples import Drawn
 from engine.records import Table
-from engine.results import InversionRun, VocabularyResult
+from engine.results import InversionResult, InversionRun, NextTokens, VocabularyResult
 from engine.statistics import Estimate, median_hit, proportion
 
 Named = tuple[tuple[str, Drawn], ...]
 Row = tuple[str | int | float | None, ...]
 
-FILM_UNITS = 3
+DRAWN_POINTS = 24
+"""Points of a run's curve that are kept for drawing."""
 
 
 def estimate_table(estimates: Sequence[object]) -> Table:
@@ -46,7 +50,7 @@ def recovery_table(named: Named) -> Table:
                 )
             )
     columns = ("arm", "iteration", "mean recovery", "exact rate", "n", "mean ‖e − eₙ‖₂", "mean output distance", "runs")
-    return Table(title="Recovery by iteration", columns=columns, rows=tuple(rows))
+    return Table(title="Recovery by iteration", columns=columns, rows=tuple(rows), kind="recovery")
 
 
 def ceiling_table(named: Named) -> Table:
@@ -62,17 +66,17 @@ def ceiling_table(named: Named) -> Table:
 
 def film_table(named: Named) -> Table:
     """What the first few units decode to as the descent goes on."""
-    rows: list[Row] = []
-    for name, drawn in named:
-        if drawn.sample.read_at != "N":
-            continue
-        for run in drawn.runs[:FILM_UNITS]:
-            rows.append((name, run.seed, "target", "".join(drawn.texts.get(i, "") for i in run.target)))
-            rows.extend(
-                (name, run.seed, str(s.iteration), " ".join(f"[{drawn.texts[top[0]]}]" for top in s.top))
-                for s in run.snapshots
+    return tabulate_film(
+        [
+            row
+            for name, drawn in named
+            if drawn.sample.read_at == "N"
+            for number, run in enumerate(drawn.runs[:FILMED], 1)
+            for row in film_rows(
+                name, number, run.seed, run.target, ((s.iteration, s.top) for s in run.snapshots), drawn.texts
             )
-    return Table(title="Decoded tokens", columns=("arm", "start seed", "iteration", "tokens"), rows=tuple(rows))
+        ]
+    )
 
 
 def next_token_table(named: Named) -> Table:
@@ -83,9 +87,25 @@ def next_token_table(named: Named) -> Table:
             said = run.next_tokens
             if said is not None:
                 ids = (said.target, said.final, said.start, said.shifted, said.decoded)
-                rows.append((name, run.prompt, *(drawn.texts[i] for i in ids), run.recovery, _last_recovered(run)))
+                rows.append(
+                    (
+                        *(name, run.prompt, *(drawn.texts[i] for i in ids), run.recovery, _last_recovered(run)),
+                        _list_agreeing(said),
+                    )
+                )
     columns = ("arm", "prompt", "after e", "after e_N", "after e₀", "after an equal shift", "after the decoded tokens")
-    return Table(title="Next tokens", columns=(*columns, "recovery", "last position recovered"), rows=tuple(rows))
+    return Table(
+        title="Next tokens",
+        columns=(*columns, "recovery", "last position recovered", "the same as after e"),
+        rows=tuple(rows),
+        kind="agreement",
+    )
+
+
+def _list_agreeing(said: NextTokens) -> str:
+    """The inputs after which the probe says what it says after e: by id, as two ids can have one text."""
+    named = {"e_N": said.final, "e₀": said.start, "shift": said.shifted, "decoded": said.decoded}
+    return ", ".join(name for name, token in named.items() if token == said.target)
 
 
 def _last_recovered(run: InversionRun) -> str:
@@ -120,6 +140,19 @@ def reading_table(named: Named) -> Table:
             if drawn.sample.read_at == "N"
             for run in drawn.runs
         ),
+        kind="repetition",
+    )
+
+
+def frequency_table(named: Named) -> Table:
+    """How frequent, as words, the tokens are that each run decodes to at its end."""
+    reading = LogFrequency()
+    return Table(
+        title="Frequency of the decoded words",
+        columns=("arm", "prompt", "mean log₁₀ frequency"),
+        rows=tuple((name, run.prompt, reading.read(run, d.texts)) for name, d in named for run in d.runs),
+        note="Tokens that begin a word and hold letters only; recovered positions are left out.",
+        kind="frequency",
     )
 
 
@@ -127,7 +160,8 @@ def run_table(named: Named) -> Table:
     """Every run: where it started, what counted as close, where it ended."""
     rows = tuple(
         (
-            *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at),
+            *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at, drawn.iterations),
+            drawn.sample.read_at,
             *(run.start_distance, run.bound, run.final_distance, run.recovery),
         )
         for name, drawn in named
@@ -136,11 +170,48 @@ def run_table(named: Named) -> Table:
     return Table(
         title="Runs",
         columns=(
-            *("arm", "prompt", "start seed", "model seed", "hit", "stop", "ended at"),
+            *("arm", "prompt", "start seed", "model seed", "hit", "stop", "ended at", "N", "read at"),
             *("start distance", "bound", "final distance", "recovery at the end"),
         ),
         rows=rows,
+        kind="runs",
     )
+
+
+def curve_table(named: Named) -> Table:
+    """The distance to the target on the way, in units of each run's bound."""
+    rows = tuple(
+        (name, number, n, distance, run.hit)
+        for name, drawn in named
+        for at in [_curve_points(drawn)]
+        for number, run in enumerate(drawn.runs, 1)
+        for n, distance in _thin_curve(run, at)
+    )
+    return Table(
+        title="Curves",
+        columns=("arm", "run", "iteration", "distance / bound", "hit"),
+        rows=rows,
+        note=f"Thinned for drawing: at most {DRAWN_POINTS} points a run, four digits. Runs are numbered as in Runs.",
+        kind="curves",
+    )
+
+
+def _curve_points(drawn: Drawn) -> tuple[int, ...]:
+    # A sample's measurements share their N, and with it the iterations at which curves are kept.
+    return next((m.result.curve_at for m in drawn.measurements if isinstance(m.result, InversionResult)), ())
+
+
+def _thin_curve(run: InversionRun, at: Sequence[int]) -> list[tuple[int, float]]:
+    """The start, the end, and points between that are as evenly spread as the kept ones: (iteration, distance)."""
+    points = {0: run.start_distance, **dict(zip(at, run.curve, strict=False)), run.ended_at: run.final_distance}
+    kept = sorted(points)
+    if len(kept) > DRAWN_POINTS:
+        kept = [kept[round(k * (len(kept) - 1) / (DRAWN_POINTS - 1))] for k in range(DRAWN_POINTS)]
+    return [(n, _in_bounds(points[n], run.bound)) for n in kept]
+
+
+def _in_bounds(distance: float, bound: float) -> float:
+    return float(f"{distance / bound:.4g}") if bound > 0 else math.nan
 
 
 def tuning_table(named: Named) -> Table:
@@ -177,6 +248,7 @@ def vocabulary_table(measurements: Sequence[Measurement]) -> Table:
             *("lower quartile", "median", "upper quartile", "floor"),
         ),
         rows=tuple(rows),
+        kind="vocabulary",
     )
 
 

@@ -1,8 +1,9 @@
-"""`python -m engine.report render RECORDS.jsonl` and `python -m engine.report table RECORDS.jsonl`."""
+"""`python -m engine.report render|table|compare|export RECORDS …`: what can be made of the records of sessions."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,49 +11,99 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.errors import EngineError, UsageError, explain
-from engine.records import read_records
+from engine.records import Record, read_records
+from engine.report.compare import compare_runs, read_side
+from engine.report.compare_page import write_comparison, write_lines
+from engine.report.export import SHEETS, write_export
+from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
 from engine.report.render import tabulate, write_report
+from engine.report.text import write_plain
 
 EXIT_USAGE = 4
+COMMANDS = ("render", "table", "compare", "export")
 
 
 class _Parser(argparse.ArgumentParser):
     """Complains in one line, as the rest of the engine does."""
 
     def error(self, message: str) -> NoReturn:
-        remedy = f"see {self.prog} --help"
-        raise UsageError(explain(who="engine.report", got=message, expected="render or table", remedy=remedy))
+        expected, remedy = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}", f"see {self.prog} --help"
+        raise UsageError(explain(who="engine.report", got=message, expected=expected, remedy=remedy))
 
 
 def _build_parser() -> _Parser:
-    parser = _Parser(prog="python -m engine.report", description="Reports from the records of a session.")
+    parser = _Parser(prog="python -m engine.report", description="Reports from the records of sessions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     render = commands.add_parser("render", help="write index.html and records.jsonl")
-    render.add_argument("records", type=Path, help="a records.jsonl file")
-    render.add_argument("--out", type=Path, help="folder of the report (default: where the records are)")
-    render.add_argument("--previous", type=Path, help="records of an earlier run to compare with")
+    _add_records(render)
+    render.add_argument("--out", type=Path, help="folder of the report (default: where the one file of records is)")
+    render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
-    table = commands.add_parser("table", help="print the verdicts as a Markdown table")
-    table.add_argument("records", type=Path, help="a records.jsonl file")
+    _add_records(commands.add_parser("table", help="print the verdicts as a Markdown table"))
+    compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
+    compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report's folder")
+    compare.add_argument("after", type=Path, metavar="B", help="another")
+    compare.add_argument("--out", type=Path, help="folder of compare.html (default: where B's records are)")
+    export = commands.add_parser("export", help="write the records as one flat table")
+    _add_records(export)
+    export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
+    export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
     return parser
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    text = "records.jsonl files or reports' folders; of an item in several the newest measurement counts"
+    parser.add_argument("records", type=Path, nargs="+", help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
+    run = {"render": _render, "table": _table, "compare": _compare, "export": _export}
     try:
         chosen = _build_parser().parse_args(arguments)
-        records = read_records(chosen.records)
-        if chosen.command == "table":
-            print(tabulate(records))
-            return 0
-        rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        previous = read_records(chosen.previous) if chosen.previous else []
-        folder = chosen.out or chosen.records.parent
-        print(write_report(records, folder, rendered_at=rendered_at, previous=previous))
+        run[chosen.command](chosen)
     except EngineError as error:
-        print(error, file=sys.stderr)
+        print(write_plain(str(error), 2000), file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _read_all(paths: Sequence[Path]) -> list[Record]:
+    return merge_records([read_records(find_file(path)) for path in paths])
+
+
+def _render(chosen: argparse.Namespace) -> None:
+    records = _read_all(chosen.records)
+    folder = chosen.out or find_file(chosen.records[0]).parent
+    if len(chosen.records) > 1 and chosen.out is None:
+        # Written beside the first, the report of all would replace the records of one.
+        got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
+        raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
+    history = read_runs([path / RUNS for path in chosen.records if (path / RUNS).is_dir()])
+    if chosen.previous is not None:
+        previous = read_records(find_file(chosen.previous))
+    else:
+        found = find_previous(records, history)
+        previous = found.records if found else ()
+    rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    print(write_report(records, folder, rendered_at=rendered_at, previous=previous, history=history))
+
+
+def _table(chosen: argparse.Namespace) -> None:
+    print(tabulate(_read_all(chosen.records)), flush=True)
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    comparison = compare_runs(read_side(chosen.before), read_side(chosen.after))
+    page = write_comparison(comparison, chosen.out or find_file(chosen.after).parent)
+    print("\n".join([*write_lines(comparison), "", str(page)]), flush=True)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    write_export(SHEETS[chosen.what](_read_all(chosen.records)), chosen.out)
+    print(chosen.out)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -9,11 +11,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import DictLoader, Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from engine.errors import LedgerError, explain
-from engine.records import CriterionRecord, Record, write_records
+from engine.records import CriterionRecord, Record, Table, write_records
+from engine.report.charts import read_bundle
+from engine.report.facts import gather_facts
+from engine.report.history import Run
+from engine.report.overview import arrange_matrix, list_choices
 from engine.report.pictures import Scale, draw
 from engine.report.text import (
     format_duration,
@@ -25,49 +31,74 @@ from engine.report.text import (
 )
 from engine.report.views import (
     OUTCOMES,
+    ClaimView,
     arrange_claims,
     count_marks,
     count_outcomes,
     find_changes,
     find_mark,
-    fits_matrix,
-    gather_facts,
     group_skipped,
-    list_columns,
     mark_record,
     sort_records,
     write_headline,
 )
 
 TITLE = "LM Claims"
-_TEMPLATE = "report.html.j2"
+ROWS = (1000, 300, 100, 40, 12, 4)
+MOST_CELLS = 40_000
+"""Table cells that a page holds: of about 35 bytes each, they stay below a fifth of the 8 MB that it may have."""
 _MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 
-def render(records: Sequence[Record], *, title: str, rendered_at: str, previous: Sequence[Record] = ()) -> str:
+def render(
+    records: Sequence[Record],
+    *,
+    title: str,
+    rendered_at: str,
+    previous: Sequence[Record] = (),
+    history: Sequence[Run] = (),
+) -> str:
     """One self-contained page: equal records give equal bytes, in whatever order they come.
 
-    rendered_at: the date to print; no clock is read. previous: an earlier run to compare with.
+    rendered_at: the date to print; no clock is read. previous: the run before, to compare with. history: the runs
+    that are kept, whose estimates are drawn over time.
     """
-    claims = arrange_claims(records, previous)
-    columns = list_columns(records)
-    return _load_template().render(
+    claims = arrange_claims(records, previous, history)
+    charted = any(claim.charts for claim in claims)
+    scripts = (_read_data("page.js"), read_bundle()) if charted else (_read_data("page.js"),)
+    return load_template("report.html.j2").render(
         title=title,
         rendered_at=rendered_at,
-        style=_read_data("style.css"),
+        style=_read_data("style.css") + _read_data("film.css"),
+        scripts=scripts,
+        script_sources=" ".join(map(_name_source, scripts)),
         claims=claims,
         items=len(records),
         marks=count_marks(claims),
         outcomes=count_outcomes(records),
         outcome_words=OUTCOMES,
         facts=gather_facts(records),
-        columns=columns,
-        as_matrix=fits_matrix(claims, columns),
+        matrix=arrange_matrix(claims),
+        choices=list_choices(claims),
         drifts=[i for c in claims for i in c.items if i.record.outcome == "drift"],
         errors=[i for c in claims for i in c.items if i.record.outcome == "error"],
         changes=find_changes(claims, previous),
         skipped=group_skipped(claims),
         legend=_draw_legend(),
+        rows_shown=_fit_rows(claims),
+    )
+
+
+def _name_source(script: str) -> str:
+    """A script as the page's policy names it, so that no other one runs. Source: Content Security Policy 3."""
+    return f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _fit_rows(claims: Sequence[ClaimView]) -> int:
+    """Rows of a table that the page shows, the fewer the more there are: records.jsonl holds them all."""
+    tables = [table for claim in claims for item in claim.items for table in item.tables]
+    return next(
+        (rows for rows in ROWS if sum(min(rows, len(t.rows)) * len(t.columns) for t in tables) <= MOST_CELLS), ROWS[-1]
     )
 
 
@@ -78,13 +109,14 @@ def write_report(
     rendered_at: str,
     title: str = TITLE,
     previous: Sequence[Record] = (),
+    history: Sequence[Run] = (),
 ) -> Path:
-    """Write records.jsonl and index.html, each whole or not at all. Returns the path of index.html.
+    """Write records.jsonl, sorted, and index.html, each whole or not at all. Returns the path of index.html.
 
     Raises LedgerError when the folder cannot be written.
     """
-    page = render(records, title=title, rendered_at=rendered_at, previous=previous)
-    write_records(list(records), folder / "records.jsonl")
+    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history)
+    write_records(sort_records(records), folder / "records.jsonl")
     index = folder / "index.html"
     unfinished = index.with_name(index.name + ".unfinished")
     try:
@@ -132,10 +164,14 @@ def _read_data(name: str) -> str:
 
 
 @cache
-def _load_template() -> Template:
-    loader = DictLoader({_TEMPLATE: _read_data(_TEMPLATE)})
+def load_template(name: str) -> Template:
+    """A template of this package, with the filters that make other people's text inert."""
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_read_data),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     # The library declares the dict by the functions that it ships, and ours are others.
     filters = cast("dict[str, Any]", environment.filters)
@@ -146,8 +182,16 @@ def _load_template() -> Template:
         interval=format_interval,
         duration=format_duration,
         mark=find_mark,
+        numeric=_find_numeric,
     )
-    return environment.get_template(_TEMPLATE)
+    return environment.get_template(name)
+
+
+def _find_numeric(table: Table) -> set[int]:
+    """Columns that hold no text."""
+    return {
+        k for k in range(len(table.columns)) if not any(isinstance(row[k], str) for row in table.rows if k < len(row))
+    }
 
 
 def _draw_legend() -> tuple[tuple[str, Markup], ...]:

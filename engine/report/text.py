@@ -17,8 +17,8 @@ _MARKDOWN = re.compile(r"[\\|`*~]|\b_|_\b|](?=\()")
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def format_number(value: float | None) -> str:
-    """Four significant digits, more where those would pass for a rounder number: 0.99998 never reads 1.
+def format_number(value: float | None, digits: int = 4) -> str:
+    """As many significant digits, more where those would pass for a rounder number: 0.99998 never reads 1.
 
     None and NaN are a dash, infinities their sign.
     """
@@ -34,11 +34,11 @@ def format_number(value: float | None) -> str:
         # What a share lacks of one is what it says: two digits of that, not four of the nines.
         decimals = 1 - math.floor(math.log10(1 - abs(value)))
         return f"{value:.{decimals}f}".rstrip("0")
-    return _shorten_exponent(_round(value))
+    return _shorten_exponent(_round(value, digits))
 
 
-def _round(value: float) -> str:
-    for digits in range(4, 13):
+def _round(value: float, fewest: int) -> str:
+    for digits in range(fewest, 13):
         text = f"{value:.{digits}g}"
         mantissa = text.split("e")[0].replace(".", "").lstrip("-0").rstrip("0")
         if len(mantissa) > 2 or math.isclose(float(text), value, rel_tol=1e-12):
@@ -97,6 +97,8 @@ def write_html(text: str, limit: int = CUT_AT, *, lines: bool = False) -> Markup
     lines: keep line breaks, for blocks that are preformatted.
     """
     head, remark = cut(text, limit)
+    if not remark and head.isascii() and head.isprintable():
+        return escape(head)  # most of a report: nothing in it can hide
     shown = Markup().join(_write_character(c, lines=lines) for c in head)
     if any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in head):
         shown = Markup("<bdi>{}</bdi>").format(shown)

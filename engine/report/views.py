@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from engine.records import CriterionRecord, Provenance, Record
+from engine.records import CriterionRecord, Record, Table, find_headline, key_of
+from engine.report.charts import ChartView, draw_charts
+from engine.report.film import draw_films
+from engine.report.history import Run, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
 from engine.report.text import format_interval
-
-COLUMNS_OF_A_MATRIX = 4
-"""With more subjects × protocols than this the overview has a row for each instead of a column."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +72,61 @@ class FindingView:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemView:
-    """An item with its anchor, its verdict and drawings. was: the verdict's word in the run before."""
+    """An item with its anchor, its verdict and drawings.
+
+    line: where its record stands in the sorted records, from 1. was: the verdict's word in the run before.
+    """
 
     record: Record
+    line: int
     anchor: str
     mark: Mark
     headline: CriterionRecord | None
     small: Markup
     findings: tuple[FindingView, ...]
+    films: Markup
     was: str | None
     amended: bool
+
+    @property
+    def pictured(self) -> bool:
+        """Whether any of its criteria could be drawn."""
+        return any(f.picture for f in self.findings)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables behind it that say more than the page says elsewhere."""
+        return tuple(t for t in self.record.tables if t.kind != "film")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimView:
-    """A claim with its items; criteria: the conditions that its items share."""
+    """A claim with its items and charts; criteria: the conditions that its items share."""
 
     record: Record
     anchor: str
     criteria: tuple[CriterionRecord, ...]
     items: tuple[ItemView, ...]
+    charts: tuple[ChartView, ...]
 
-    def at(self, column: tuple[str, str]) -> tuple[ItemView, ...]:
-        """The items of one subject and protocol: the cell of the matrix."""
-        return tuple(i for i in self.items if (i.record.subject, i.record.protocol) == column)
+    @property
+    def asks(self) -> str:
+        """Its conditions in a line."""
+        return "; ".join(dict.fromkeys(c.text for c in self.criteria))
+
+    @property
+    def skipped(self) -> int:
+        return sum(item.record.outcome == "skipped" for item in self.items)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """Items that differ from an earlier run. gone: those that only it had."""
+    """Items that differ from an earlier run, which began at `since`. gone: those that only it had."""
 
+    since: str
     changed: tuple[ItemView, ...]
     new: tuple[ItemView, ...]
     gone: tuple[Record, ...]
-
-
-def key_of(record: Record) -> tuple[str, str, str]:
-    """What makes an item the same item in another run."""
-    return record.claim, record.subject, record.protocol
 
 
 def _sort_naturally(text: str) -> tuple[tuple[int, str], ...]:
@@ -136,42 +153,49 @@ class _Anchors:
         return base if self._given[base] == 1 else f"{base}_{self._given[base]}"
 
 
-def find_headline(record: Record) -> CriterionRecord | None:
-    """The criterion that the verdict turns on: the first of the verdict's own ruling, else the first estimated."""
-    estimated = [c for c in record.criteria if c.value is not None]
-    ruling = "refuted" if record.ruling == "partly supported" else record.ruling
-    return next((c for c in (*estimated, *record.criteria) if c.ruling == ruling), next(iter(record.criteria), None))
-
-
 def write_headline(record: Record) -> str:
     """'ratio = 148 [92, 251]', or nothing where nothing was estimated."""
     c = find_headline(record)
     return "" if c is None or c.value is None else f"{c.estimate} = {format_interval(c.value, c.low, c.high)}"
 
 
-def arrange_claims(records: Sequence[Record], previous: Sequence[Record] = ()) -> tuple[ClaimView, ...]:
+def arrange_claims(
+    records: Sequence[Record], previous: Sequence[Record] = (), history: Sequence[Run] = ()
+) -> tuple[ClaimView, ...]:
     """One view per claim, in the natural order of their ids."""
     anchors, before = _Anchors(), {key_of(r): r for r in previous}
-    groups: dict[str, list[Record]] = {}
-    for record in sort_records(records):
-        groups.setdefault(record.claim, []).append(record)
-    return tuple(_arrange_claim(group, anchors, before) for group in groups.values())
+    groups: dict[str, list[tuple[int, Record]]] = {}
+    for line, record in enumerate(sort_records(records), 1):
+        groups.setdefault(record.claim, []).append((line, record))
+    return tuple(_arrange_claim(group, anchors, before, history) for group in groups.values())
 
 
-def _arrange_claim(group: Sequence[Record], anchors: _Anchors, before: dict[tuple[str, str, str], Record]) -> ClaimView:
+def _arrange_claim(
+    group: Sequence[tuple[int, Record]],
+    anchors: _Anchors,
+    before: dict[tuple[str, str, str], Record],
+    history: Sequence[Run],
+) -> ClaimView:
     # One axis per estimate for all items of a claim: drawings that stand above each other can be compared.
+    records = [record for _, record in group]
     by_estimate: dict[str, list[CriterionRecord]] = {}
-    for criterion in (c for record in group for c in record.criteria):
+    for criterion in (c for record in records for c in record.criteria):
         by_estimate.setdefault(criterion.estimate, []).append(criterion)
     scales = {name: fit_scale(criteria) for name, criteria in by_estimate.items()}
-    shared = {(c.text, c.role, c.because): c for record in group for c in record.criteria}
-    anchor = anchors.name("claim", group[0].claim)
-    items = tuple(_arrange_item(r, anchors, scales, before.get(key_of(r))) for r in group)
-    return ClaimView(record=group[0], anchor=anchor, criteria=tuple(shared.values()), items=items)
+    shared = {(c.text, c.role, c.because): c for record in records for c in record.criteria}
+    anchor = anchors.name(records[0].claim)
+    trend = trend_table(records, history)
+    return ClaimView(
+        record=records[0],
+        anchor=anchor,
+        criteria=tuple(shared.values()),
+        items=tuple(_arrange_item(line, r, anchors, scales, before.get(key_of(r))) for line, r in group),
+        charts=draw_charts(records, anchor, extra=(trend,) if trend else ()),
+    )
 
 
 def _arrange_item(
-    record: Record, anchors: _Anchors, scales: dict[str, Scale | None], before: Record | None
+    line: int, record: Record, anchors: _Anchors, scales: dict[str, Scale | None], before: Record | None
 ) -> ItemView:
     headline = find_headline(record)
     marks = [find_mark(c.ruling) for c in record.criteria]
@@ -184,11 +208,13 @@ def _arrange_item(
     asked = {c.text for c in before.criteria} if before else set[str]()
     return ItemView(
         record=record,
+        line=line,
         anchor=anchors.name(*key_of(record)),
         mark=mark,
         headline=headline,
         small=draw_small(asked_of_it, scales[headline.estimate], kind=mark.kind) if headline else Markup(),
         findings=findings,
+        films=draw_films(record),
         was=None if before is None else mark_record(before).word,
         amended=bool(asked and record.criteria) and asked != {c.text for c in record.criteria},
     )
@@ -201,21 +227,11 @@ def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Cha
     items = [i for c in claims for i in c.items]
     now = {key_of(i.record) for i in items}
     return Changes(
+        since=max((r.session.began for r in previous if r.session), default=""),
         changed=tuple(i for i in items if i.was is not None and (i.was != i.mark.word or i.amended)),
         new=tuple(i for i in items if i.was is None),
         gone=tuple(r for r in sort_records(previous) if key_of(r) not in now),
     )
-
-
-def list_columns(records: Iterable[Record]) -> tuple[tuple[str, str], ...]:
-    """Subjects × protocols that occur, in order."""
-    return tuple(dict.fromkeys(sorted((r.subject, r.protocol) for r in records)))
-
-
-def fits_matrix(claims: Sequence[ClaimView], columns: Sequence[tuple[str, str]]) -> bool:
-    """Whether claims × columns make a matrix that is narrow and at least half full."""
-    filled = sum(bool(claim.at(column)) for claim in claims for column in columns)
-    return 0 < len(columns) <= COLUMNS_OF_A_MATRIX and 2 * filled >= len(claims) * len(columns)
 
 
 def count_marks(claims: Sequence[ClaimView]) -> tuple[tuple[Mark, int], ...]:
@@ -231,46 +247,6 @@ def count_outcomes(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
     counts = Counter(r.outcome for r in records)
     order = [*(o for o in OUTCOMES if counts[o]), *sorted(o for o in counts if o not in OUTCOMES)]
     return tuple((OUTCOMES.get(o, o), counts[o]) for o in order)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the head of the page says of a run, each value once."""
-
-    machines: tuple[str, ...]
-    commits: tuple[str, ...]
-    measured: tuple[str, ...]
-    precision: tuple[str, ...]
-    packages: tuple[str, ...]
-    efforts: tuple[str, ...]
-    subjects: tuple[str, ...]
-    protocols: tuple[str, ...]
-
-
-def gather_facts(records: Sequence[Record]) -> Facts:
-    """The distinct machines, commits, dates and packages behind the records, sorted."""
-    known = [r.provenance for r in records if r.provenance is not None]
-    dates = sorted({p.measured_at for p in known})
-    packages = {f"{name} {version}" for p in known for name, version in p.versions.items()}
-    return Facts(
-        machines=_once(f"{p.machine} ({p.device})" for p in known),
-        commits=_once(map(name_commit, known)),
-        measured=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
-        precision=_once(f"{p.dtype}, {p.threads} thread{'' if p.threads == 1 else 's'}" for p in known),
-        packages=_once(packages),
-        efforts=_once(r.effort for r in records),
-        subjects=_once(r.subject for r in records),
-        protocols=_once(r.protocol for r in records),
-    )
-
-
-def _once(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(words)))
-
-
-def name_commit(provenance: Provenance) -> str:
-    """The commit's first twelve characters, and 'dirty' where the code differed from it."""
-    return provenance.commit[:12] + (", dirty: with uncommitted changes" if provenance.dirty else "")
 
 
 def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemView, ...]], ...]:

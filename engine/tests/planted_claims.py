@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch as torch
+import transformers as transformers
 
 from engine import DIRECT, Above, Claim, Protocol
 from engine.procedures import Evidence, Rounds, Trial
 from engine.records import Record, read_records
+
+# What is compiled can be loaded only once in a process: sessions in this one must find it, and torch, there already.
+from engine.report.charts import gallery as gallery
 from engine.statistics import Estimate
 
 INTERVALS: dict[str, tuple[float, float] | None] = {
@@ -109,8 +114,6 @@ def read_session(pytester: pytest.Pytester) -> list[Record]:
 @pytest.fixture
 def one_thread() -> Generator[None]:
     """For tiny tensors, where threads only wait for each other."""
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -289,6 +289,66 @@ def test_ledgers_merge_by_copying_files(tmp_path: Path) -> None:
     assert [repr(both.get(KINDS[name].arm)) for name in kinds] == [repr(KINDS[name]) for name in kinds]
 
 
+OTHER = replace(SAMPLE, result=make_inversion(RUNS[:1]))
+"""Another measurement of the same arm."""
+
+
+def test_every_ledger_is_read_and_only_the_first_written(tmp_path: Path) -> None:
+    Ledger(tmp_path / "a").put(SAMPLE)
+    Ledger(tmp_path / "b").put(OTHER)
+    Ledger(tmp_path / "c").put(KINDS["tuning"])
+    ledger = Ledger(tmp_path / "a", [tmp_path / "b", tmp_path / "c"])
+    assert repr(ledger.get(INVERSION)) == repr(SAMPLE)  # the first ledger wins
+    assert repr(Ledger(tmp_path / "empty", [tmp_path / "b", tmp_path / "a"]).get(INVERSION)) == repr(OTHER)
+    assert repr(ledger.get(TUNING)) == repr(KINDS["tuning"])
+    assert ledger.get(ROUND_TRIP) is None
+    ledger.put(KINDS["round trip"])
+    assert sorted(path.name for path in (tmp_path / "a" / "measurements").rglob("*.json")) == sorted(
+        f"{digest_of(arm)}.json" for arm in (INVERSION, ROUND_TRIP)
+    )
+    assert len(list((tmp_path / "c" / "measurements").rglob("*.json"))) == 1
+
+
+def test_a_file_of_another_ledger_that_cannot_be_trusted_stays_where_it_is(tmp_path: Path) -> None:
+    other = Ledger(tmp_path / "b")
+    other.put(SAMPLE)
+    cut(path := find_file(other))
+    before = sorted((tmp_path / "b").rglob("*"))
+    assert Ledger(tmp_path / "a", [tmp_path / "b"]).get(INVERSION) is None
+    assert sorted((tmp_path / "b").rglob("*")) == before
+    Ledger(tmp_path / "c").put(OTHER)
+    assert repr(Ledger(tmp_path / "a", [tmp_path / "b", tmp_path / "c"]).get(INVERSION)) == repr(OTHER)
+    assert path.exists()
+
+
+def test_a_damaged_file_of_the_first_ledger_is_set_aside_and_the_second_asked(tmp_path: Path) -> None:
+    first = Ledger(tmp_path / "a")
+    first.put(SAMPLE)
+    cut(find_file(first))
+    Ledger(tmp_path / "b").put(OTHER)
+    assert repr(Ledger(tmp_path / "a", [tmp_path / "b"]).get(INVERSION)) == repr(OTHER)
+    assert len(list((tmp_path / "a" / "aside").iterdir())) == 1
+
+
+def test_another_ledger_needs_no_more_than_its_measurements(tmp_path: Path) -> None:
+    Ledger(tmp_path / "b").put(SAMPLE)
+    (tmp_path / "b" / "locks").rmdir()
+    ledger = Ledger(tmp_path / "a", [tmp_path / "b"])
+    with ledger.claim_arm(INVERSION):
+        assert INVERSION in ledger
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["measurements"]
+
+
+@pytest.mark.parametrize("place", ["absent", "empty", "file"])
+def test_another_ledger_that_is_none_is_one_line(place: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        LedgerError, match=r"^--ledger: got .*, expected a ledger, to be read beside .*; check the path"
+    ):
+        Ledger(tmp_path / "a", [tmp_path / place])
+
+
 TWO_WORKERS = """
 import sys, time
 from pathlib import Path

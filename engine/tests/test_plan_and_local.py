@@ -12,6 +12,7 @@ from transformers import GPT2Config
 from engine.arms import Arm
 from engine.executors.inline import Inline
 from engine.measurement import Measurement
+from engine.records import Record
 from engine.subjects import draw_weights
 from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
@@ -39,6 +40,11 @@ def run_claims(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """The repository's claims, with ledger and report in the test's folder."""
     places = ("--ledger", str(pytester.path / ".ledger"), "--report-dir", str(pytester.path / "reports" / "latest"))
     return run_session(pytester, "-p", "no:cacheprovider", *places, *options)
+
+
+def unsign(records: list[Record]) -> list[Record]:
+    """The records without the session that judged."""
+    return [replace(record, session=None) for record in records]
 
 
 def stored(pytester: pytest.Pytester) -> list[Path]:
@@ -103,14 +109,39 @@ def test_a_claim_is_measured_on_a_users_model_once_and_can_be_run_again(
     plan = run_claims(pytester, *asked, "--plan")
     assert sum("  stored  " in line for line in plan.outlines) >= 4  # each tuning's first round, at least
     assert run_claims(pytester, *asked).ret == 0
-    assert read_session(pytester) == records
+    assert unsign(read_session(pytester)) == unsign(records)
 
     monkeypatch.chdir(ROOT)  # where the commands in records begin
     command = shlex.split(records[1].command)
     assert command[:2] == ["pytest", "claims/trainability/c11_trained_needs_hundredfold.py"]
     assert run_claims(pytester, *command[1:]).ret == 0
-    assert read_session(pytester) == records[1:2]
+    assert unsign(read_session(pytester)) == unsign(records[1:2])
     assert sorted(stored(pytester)) == sorted(measured)
+
+
+def test_what_another_ledger_stores_is_planned_and_judged_as_stored(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(pytester.path / "model", make_gpt2())
+    asked = (str(ROOT / "claims"), "-k", "c01", "--subject", f"local:{model}")
+    assert run_claims(pytester, *asked).ret == 0
+    records = unsign(read_session(pytester))
+    (pytester.path / ".ledger").rename(pytester.path / "other")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured what was stored")
+
+    monkeypatch.setattr(Inline, "run", refuse)
+    both = ("--ledger", str(pytester.path / "other"))
+    run_claims(pytester, *asked, *both, "--plan").stdout.fnmatch_lines(
+        ["round one: 1 arms; later rounds: 0; stored: 1"]
+    )
+    assert run_claims(pytester, *asked, *both).ret == 0
+    assert unsign(read_session(pytester)) == records
+    assert not stored(pytester)
+    gone = run_claims(pytester, *asked, "--ledger", "absent")
+    assert gone.ret == 4
+    gone.stderr.fnmatch_lines(["ERROR: --ledger: got *absent*, expected a ledger, to be read beside the first; *"])
 
 
 @pytest.mark.parametrize(("options", "times"), [((), 1), (("--fresh",), 2)], ids=["stored", "fresh"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +20,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Ids, links, tags and text of a page; fails on a tag that is not closed in order."""
+    """Ids, links, tags, scripts and text of a page; fails on a tag that is not closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -26,6 +29,7 @@ class Page(HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(html)
         self.close()
@@ -47,7 +51,10 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self._open and self._open[-1] in {"script", "style"}:
+            self.scripts += [data] if self._open[-1] == "script" else []
+        else:
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -79,8 +86,9 @@ def test_records_survive_their_file(records: list[Record], tmp_path: Path) -> No
 def test_every_link_has_its_target_and_every_id_is_given_once(records: list[Record], count: int) -> None:
     page = Page(show(records[:count], previous=records))
     assert len(page.ids) == len(set(page.ids))
-    assert page.links
-    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    inner = {link.removeprefix("#") for link in page.links if link.startswith("#")}
+    assert inner
+    assert inner <= set(page.ids)
 
 
 def test_claims_whose_ids_differ_only_in_punctuation_get_targets_of_their_own(records: list[Record]) -> None:
@@ -90,10 +98,22 @@ def test_claims_whose_ids_differ_only_in_punctuation_get_targets_of_their_own(re
 
 def test_the_page_asks_for_nothing_from_outside(records: list[Record]) -> None:
     html = show(records)
-    assert all(link.startswith("#") for link in Page(html).links)
-    assert not re.search(r"url\(|@import|<script|<link|<img|<iframe|srcset|\bon\w+=", html)
-    assert not re.search(r"https?://", html)
+    page = Page(html)
+    assert {link for link in page.links if not link.startswith("#")} == {"records.jsonl"}
+    bare = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.search(r"url\(|@import|<link|<img|<iframe|srcset|\bon\w+=|https?://", bare)
     assert "default-src 'none'" in html
+
+
+def test_only_the_pages_own_scripts_may_run(records: list[Record]) -> None:
+    html = show(records)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy.group(1)))
+    running = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert {b64encode(sha256(script.encode()).digest()).decode() for script in running} == allowed
+    assert "unsafe-eval" not in policy.group(1)
+    assert set(re.findall(r"<script([^>]*)>", html)) <= {"", ' type="application/json"'}
 
 
 def test_the_numbers_of_a_record_are_readable_as_text() -> None:
@@ -140,8 +160,8 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "4 ✓ supported, 1 ◐ partly supported, 4 ✗ refuted, 1 ? inconclusive, 1 ○ not run at this effort, "
-        "4 – skipped and 1 ! error.",
+        "4 ✓ supported 1 ◐ partly supported 4 ✗ refuted 1 ? inconclusive 1 ○ not run at this effort 4 – skipped "
+        "1 ! error",
         "4 passed, 3 as on record (xfailed)",
         "Contrary to the record: C16 on smollm2-135m · controlled is now refuted; "
         "it was partly supported on 2026-01-20.",
@@ -164,10 +184,19 @@ def test_a_clean_commit_is_not_called_dirty(records: list[Record]) -> None:
     assert "dirty" not in Page(show([replace(records[0], provenance=replace(origin, dirty=False))])).text
 
 
-def test_few_columns_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
-    few = [r for r in records if r.claim == "C16"]
-    assert '<table class="matrix">' in show(few)
-    assert '<table class="forest">' in show(records)
+def test_few_subjects_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
+    many = [replace(records[0], subject=f"local:model-{k}") for k in range(6)]
+    assert '<table class="matrix"' in show(records[:5])
+    assert '<table class="forest"' in show(many)
+
+
+def test_the_newest_record_of_a_page_can_be_found_by_its_line(records: list[Record], tmp_path: Path) -> None:
+    html = write_report(records, tmp_path, rendered_at="now").read_text(encoding="utf-8")
+    stored = read_records(tmp_path / "records.jsonl")
+    for item in re.findall(r'<section class="item" id="([^"]+)".*?line (\d+) of records.jsonl', html, flags=re.DOTALL):
+        name, line = item
+        record = stored[int(line) - 1]
+        assert name == f"{record.claim}_{record.subject}_{record.protocol}"
 
 
 def test_changes_since_the_previous_run_are_named(records: list[Record]) -> None:
@@ -237,6 +266,14 @@ def make_hostile(text: str) -> Record:
     )
 
 
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("outcome", [None, "error", "skipped", "drift", "finding", "xfailed"])
 def test_hostile_text_is_shown_and_does_not_act(outcome: str | None) -> None:
     record = make_hostile(HOSTILE)
@@ -244,8 +281,10 @@ def test_hostile_text_is_shown_and_does_not_act(outcome: str | None) -> None:
         record = replace(record, outcome=outcome)
     html = render([record], title=HOSTILE, rendered_at=HOSTILE, previous=[replace(record, subject=HOSTILE * 2)])
     page = Page(html)
-    assert not page.tags & {"script", "img"}
+    assert not page.tags & {"img", "iframe", "object", "embed"}
+    assert not any("alert(1)" in script for script in page.scripts if not is_json(script))
     assert not {a for a in page.attributes if a.startswith("on")}
+    html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)  # our own, which has escapes of its own
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", html)
     for escape in ("\\u202e", "\\u001b", "\\u0000", "\\u2066", "\\u2028", "\\ud800"):
         assert escape in page.text

@@ -1,0 +1,50 @@
+"""`python -m engine.invert "The sky is blue." --subject smollm2-135m --blocks 1`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.errors import EngineError, explain
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 3, 4, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0; 4 after one line on stderr for what the user can mend, 3 for a failure of ours, 130 for Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        # Imported late, so that --help does not wait for what it does not need.
+        from engine.invert.wish import parse
+
+        wish = parse(given)
+        from engine.invert.show import show
+
+        return 0 if show(wish) else EXIT_INTERRUPTED
+    except EngineError as error:
+        _complain(str(error))
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        _complain("stopped before anything was found")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except Exception as error:
+        if "--traceback" in given:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        _complain(explain(who="engine.invert", got=what, expected="to finish", remedy="see where with --traceback"))
+        return EXIT_FAILED
+
+
+def _complain(line: str) -> None:
+    from engine.report.text import write_plain
+
+    print(write_plain(line, limit=2000), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

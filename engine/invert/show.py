@@ -1,0 +1,69 @@
+"""The quick look as a whole: check, show, tell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from engine.arms import describe_stack
+from engine.invert.arms import Plan, make_plan
+from engine.invert.ending import tell, write_json
+from engine.invert.found import Stopped
+from engine.invert.screen import Screen
+from engine.invert.view import Line, Lines, View
+from engine.invert.wish import Wish
+from engine.ledger import Ledger
+from engine.measurement import MEASUREMENT
+
+
+def show(wish: Wish, view: View | None = None) -> bool:
+    """Invert, with everything shown as it goes. Returns False when Ctrl-C ended it early.
+
+    Raises EngineError with one line where the wish or the machine is at fault.
+    """
+    with view or choose_view(live=wish.live) as watching:
+        watching.begin(f"getting {wish.subject} ready")
+        plan = make_plan(wish)
+        watching.say(introduce(plan))
+        # Imported late: it brings torch, which takes seconds.
+        from engine.invert.look import Looker
+
+        try:
+            found = Looker(plan, Ledger(wish.ledger), watching).run()
+        except Stopped as stopped:
+            nothing = f"It was stopped before {stopped.before}: nothing was found yet. What is stored stays."
+            watching.tell(tell(plan, stopped.found) if stopped.found else [Line(label="stopped", text=nothing)])
+            return False
+        if wish.json is not None:
+            assert found.measurement is not None
+            write_json(MEASUREMENT.dump_json(found.measurement, indent=2) + b"\n", wish.json)
+        watching.tell(tell(plan, found))
+    return True
+
+
+def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ) -> View:
+    """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for."""
+    for stream in (sys.stdout, sys.stderr):
+        # Tokens are any text; a terminal's encoding need not hold it.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    console = Console(highlight=False, markup=False, emoji=False)
+    dull = environment.get("NO_COLOR") or environment.get("CI") or not sys.stdout.isatty() or console.is_dumb_terminal
+    return Screen(console) if live and not dull else Lines()
+
+
+def introduce(plan: Plan) -> str:
+    """What is inverted, how."""
+    sample, trial = plan.sample, plan.trial
+    parts = (
+        describe_stack(sample.stack),
+        f"{trial.protocol.name} protocol",
+        f"N = {plan.iterations}",
+        f"σ = {sample.sigma:g}",
+        f"start seed {plan.wish.seed}",
+        f"{trial.dtype} on {trial.device}",
+    )
+    return f"{trial.subject.id}: {', '.join(parts)}"

@@ -1,0 +1,132 @@
+"""A chart from its declaration: Altair's layers in panels, as a still drawing and as what the page's script reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup, escape
+
+from engine.report.charts.look import CONFIG
+from engine.report.charts.reading import Panels, Row
+
+VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+"""The Vega-Lite that Altair writes for, for the still drawing and for the page's script."""
+
+_DECIMALS = re.compile(r"-?\d+\.\d{2,}(?:e-?\d+)?")
+_ROOT = re.compile(r"<svg[^>]*?width=\"([\d.]+)\"[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
+_FACTS = 8
+_AXIS = 58
+
+HALF, WHOLE, NARROW = 580, 1160, 4
+"""Pixels of a chart beside another, of one that stands alone, and the panels up to which it is the former."""
+
+GAP = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What a chart is made of.
+
+    layers: declared without data, in the order in which they are painted; rows: their data, each with its panel in 'p'
+    where there are several. packed: fields whose values differ within a mark; the others are written once for each.
+    height: of a panel, in pixels; None fits it to the number of panels. margin: pixels that labels on the left take
+    beyond those of a number. own_scales: each panel has its own axes. caption: how to read it. facts: the numbers.
+    """
+
+    title: str
+    caption: str
+    facts: Sequence[str]
+    panels: Panels
+    layers: Sequence[alt.Chart]
+    rows: Sequence[Row]
+    packed: tuple[str, ...] = ("x", "y")
+    height: float | None = None
+    margin: float = 0
+    own_scales: bool = False
+
+    @property
+    def alt(self) -> str:
+        """The drawing in words, with its key numbers."""
+        more = f"; and {len(self.facts) - _FACTS} more" if len(self.facts) > _FACTS else ""
+        return f"{self.title}. {'; '.join(self.facts[:_FACTS])}{more}."
+
+
+def declare(drawing: Drawing) -> dict[str, Any]:
+    """The drawing in Vega-Lite's words.
+
+    Layers and panels are put together here: Altair would copy every channel once more for each of the two.
+    """
+    names = [panel.name for panel in drawing.panels.shown]
+    columns, width, height = _arrange(len(names), drawing.margin)
+    layers = [_write_layer(layer) for layer in drawing.layers]
+    body: dict[str, Any] = {"width": width, "height": drawing.height or height, "layer": layers}
+    rows = _pack(drawing.rows, drawing.packed)
+    source = {"data": {"name": "rows"}, "datasets": {"rows": rows}, "transform": [{"flatten": list(drawing.packed)}]}
+    if len(names) == 1:
+        return source | body | {"title": names[0]}
+    facet = {"field": "p", "type": "nominal", "sort": None, "title": None}
+    framed = source | {"facet": facet, "columns": columns, "spacing": GAP, "spec": body}
+    if drawing.own_scales:
+        return framed | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
+    # A column that ends early would hang in the air without an axis of its own.
+    return framed | ({"resolve": {"axis": {"x": "independent"}}} if len(names) % columns else {})
+
+
+def _write_layer(layer: alt.Chart) -> dict[str, Any]:
+    written = layer.to_dict(validate=False, context={"top_level": False})
+    return {key: value for key, value in written.items() if key != "data"}  # that of the whole
+
+
+def _arrange(panels: int, margin: float) -> tuple[int, int, int]:
+    """Columns, and a panel's width and height in pixels, within half the page's width; all of it for many panels."""
+    columns = 1 if panels == 1 else 2 if panels <= NARROW else 3
+    room = (HALF if panels <= NARROW else WHOLE) - _AXIS - margin - GAP * (columns - 1)
+    return columns, round(room / columns), 230 if panels == 1 else 185
+
+
+def _pack(rows: Sequence[Row], fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that only differ in some fields as one with lists there, in their first order.
+
+    Every group has a list for every field, as Vega flattens none that is missing.
+    """
+    packed: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        same = {k: v for k, v in row.items() if k not in fields}
+        group = packed.setdefault(tuple(same.items()), same | {f: [] for f in fields})
+        for field in fields:
+            group[field].append(row.get(field))
+    for group in packed.values():
+        group.update({f: [] for f in fields if all(v is None for v in group[f])})
+    return list(packed.values())
+
+
+def write_spec(declared: dict[str, Any]) -> str:
+    """Compact JSON that can stand in a script element: no '<' can end it."""
+    text = json.dumps(declared, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def draw_still(declared: dict[str, Any], *, name: str, words: str) -> Markup:
+    """The drawing as SVG that fills its column up to its own width; class 'wide' where that is more than half the page.
+
+    name: unique on the page. words: for its label.
+    """
+    svg = vl_convert.vegalite_to_svg(json.dumps(declared), vl_version=VERSION, config=CONFIG, allowed_base_urls=[])
+    found = _ROOT.match(svg)
+    assert found is not None, "Vega writes its drawing's width and viewBox"
+    width, box = found.groups()
+    wide = ' class="wide"' if float(width) > HALF * 1.3 else ""
+    root = (
+        f'<svg{wide} role="img" aria-label="{escape(words)}" viewBox="{box}" '
+        f'style="width:100%;min-width:{0.7 * float(width):.0f}px;max-width:{float(width):.0f}px;height:auto">'
+    )
+    body = _DECIMALS.sub(lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), svg[found.end() :])
+    # Several drawings on one page must not share the names of their clips.
+    body = body.replace('id="clip', f'id="{name}-clip').replace("url(#clip", f"url(#{name}-clip")
+    return Markup(root + body)  # noqa: S704 (Vega escapes what it writes)

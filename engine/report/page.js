@@ -1,0 +1,153 @@
+/* Filters, sorting, deep links and the theme. The page is whole without it; nothing here makes a request. */
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const form = document.getElementById("filters");
+  const items = [...document.querySelectorAll("[data-verdict]")];
+  const cards = [...document.querySelectorAll("article.claim")];
+  const shown = document.getElementById("shown");
+
+  const card = (item) => item.closest("article.claim");
+  const words = new Map();
+  const read = (node) => {
+    if (!words.has(node)) {
+      const parts = node.matches("article.claim")
+        ? [node.dataset.claim, node.dataset.section, node.querySelector("h3")?.textContent]
+        : [node.dataset.verdict, node.dataset.subject, node.dataset.protocol, node.querySelector(".sentence")?.textContent];
+      words.set(node, parts.join(" ").toLowerCase());
+    }
+    return words.get(node);
+  };
+
+  const matches = (item, asked) => {
+    const said = {
+      verdict: item.dataset.verdict,
+      subject: item.dataset.subject,
+      protocol: item.dataset.protocol,
+      section: card(item).dataset.section,
+    };
+    for (const [name, value] of Object.entries(said)) {
+      if (asked[name] && asked[name] !== value) return false;
+    }
+    const sought = (asked.q || "").trim().toLowerCase();
+    return !sought || (read(card(item)) + " " + read(item)).includes(sought);
+  };
+
+  const filter = () => {
+    const asked = Object.fromEntries(new FormData(form));
+    const narrowed = Object.values(asked).some((value) => value.trim() !== "");
+    const kept = new Set(items.filter((item) => matches(item, asked)).map((item) => item.id));
+    for (const item of items) item.hidden = !kept.has(item.id);
+    for (const list of document.querySelectorAll("details.waiting")) {
+      list.hidden = !list.querySelector("li:not([hidden])");
+    }
+    for (const one of cards) one.hidden = !one.querySelector("[data-verdict]:not([hidden])");
+    const gone = new Set(cards.filter((one) => one.hidden).map((one) => one.dataset.claim));
+    for (const row of document.querySelectorAll("#matrix [data-claim]")) row.hidden = gone.has(row.dataset.claim);
+    for (const link of document.querySelectorAll("#matrix td a, #matrix tbody tr:not(.claim-row, [data-claim]) > th > a")) {
+      if (link.closest(".waiting")) continue;
+      const off = !kept.has(decodeURIComponent(link.hash.slice(1)));
+      const many = link.closest(".bare, td.small");
+      if (many) {
+        link.hidden = off;
+        many.hidden = !many.querySelector("a:not([hidden])");
+      } else {
+        (link.matches(".line") ? link : link.closest("tr")).hidden = off;
+      }
+    }
+    root.classList.toggle("narrowed", narrowed);
+    shown.value = narrowed ? `${kept.size} of ${items.length} items` : `${items.length} items`;
+    return { asked, narrowed };
+  };
+
+  const remember = ({ asked, narrowed }) => {
+    const pairs = Object.entries(asked).filter(([, value]) => value.trim() !== "");
+    const hash = narrowed ? "#" + new URLSearchParams(pairs) : "#overview";
+    history.replaceState(null, "", hash);
+  };
+
+  const choose = (pairs) => {
+    form.reset();
+    for (const [name, value] of new URLSearchParams(pairs)) {
+      const field = form.elements.namedItem(name);
+      if (field) field.value = value;
+    }
+    return filter();
+  };
+
+  const open = (id) => {
+    const target = document.getElementById(id);
+    if (!target) return;
+    if (target.closest("[hidden]")) choose("");
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.scrollIntoView();
+  };
+
+  const follow = () => {
+    const hash = location.hash.slice(1);
+    if (hash.includes("=")) choose(hash);
+    else if (hash) open(decodeURIComponent(hash));
+  };
+
+  const rank = [
+    "supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "error", "skipped",
+  ];
+  const sorted = { by: "claim", ways: 1 };
+  const place = (row, column) => {
+    const word = row.cells[column]?.querySelector(".verdict .unseen, .verdict")?.textContent.replace(/^[^a-z]+/i, "").trim();
+    const found = rank.indexOf(word);
+    return found < 0 ? rank.length : found;
+  };
+  const sort = (head, rows, body) => {
+    const by = head.dataset.sort;
+    sorted.ways = sorted.by === by ? -sorted.ways : 1;
+    sorted.by = by;
+    const order = (a, b) => (by === "claim" ? 0 : place(a, Number(by)) - place(b, Number(by))) || rows.indexOf(a) - rows.indexOf(b);
+    body.append(...[...rows].sort((a, b) => sorted.ways * order(a, b)));
+    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", sorted.ways > 0 ? "ascending" : "descending");
+  };
+  const body = document.querySelector("table.matrix > tbody");
+  if (body) {
+    const rows = [...body.rows];
+    for (const head of document.querySelectorAll("table.matrix th[data-sort]")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => sort(head, rows, body));
+      head.append(button);
+    }
+  }
+
+  const theme = document.getElementById("theme");
+  const themes = ["system", "light", "dark"];
+  const paint = (name) => {
+    if (name === "system") delete root.dataset.theme;
+    else root.dataset.theme = name;
+    theme.textContent = `Colours: ${name}`;
+  };
+  if (theme) {
+    theme.hidden = false;
+    paint("system");
+    theme.addEventListener("click", () => {
+      paint(themes[(themes.indexOf(root.dataset.theme || "system") + 1) % themes.length]);
+    });
+  }
+
+  if (form) {
+    form.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", () => remember(filter()));
+    form.addEventListener("reset", () => setTimeout(() => remember(filter())));
+    for (const tally of document.querySelectorAll("a[data-filter]")) {
+      tally.addEventListener("click", (event) => {
+        event.preventDefault();
+        remember(choose(new URLSearchParams({ verdict: tally.dataset.filter })));
+        document.getElementById("overview").scrollIntoView();
+      });
+    }
+    filter();
+    addEventListener("hashchange", follow);
+    follow();
+  }
+})();

@@ -1,0 +1,154 @@
+"""A real browser that no page can leave: the system's Chromium, driven by Playwright, watched and offline.
+
+`pytest_plugins = ["engine.tests.browser"]` in a test module gives it the fixtures `visit` and `reports`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from engine.records import Record, read_records
+from engine.report import write_report
+from engine.tests.report_worlds import make_illustrated_records
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page, Request
+
+REFERENCE = Path(__file__).parents[2] / "reports" / "reference" / "records.jsonl"
+
+PATIENCE_MS = 20_000
+"""A page of a busy machine may take this long for one step."""
+
+DESK, PHONE = (1200, 900), (390, 844)
+"""Sizes of a window, in CSS pixels."""
+
+
+def find_missing() -> str:
+    """What a machine lacks for these tests, and where that comes from; '' where it lacks nothing."""
+    if shutil.which("chromium") is None:
+        return "needs chromium on PATH: apt-get install chromium, or a link of that name to a Chrome"
+    if find_spec("playwright") is None or find_spec("axe_playwright_python") is None:
+        return "needs playwright and axe-playwright-python: pip install -e '.[dev]'"
+    return ""
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """The system's Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox refuses to work for root, which is what containers run as.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(kw_only=True)
+class Visitor:
+    """Opens files in tabs of their own and writes down whatever a report must not do.
+
+    deeds: requests other than for the file, messages on the console, errors, dialogs, in their order.
+    """
+
+    browser: Browser
+    deeds: list[str] = field(default_factory=list[str])
+    contexts: list[BrowserContext] = field(default_factory=list["BrowserContext"])
+
+    def __call__(
+        self,
+        file: Path,
+        at: str = "",
+        *,
+        window: tuple[int, int] = DESK,
+        scheme: Literal["light", "dark"] = "light",
+        script: bool = True,
+    ) -> Page:
+        """The file, opened at a hash ('#C33'). script: whether scripts run."""
+        width, height = window
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=script, offline=True
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        self.contexts.append(context)
+        page = context.new_page()
+        address = file.resolve().as_uri()
+        self._watch(page, address)
+        page.goto(address + at)
+        return page
+
+    def _watch(self, page: Page, address: str) -> None:
+        def note_request(request: Request) -> None:
+            if request.url.partition("#")[0] != address:
+                self.deeds.append(f"request: {request.method} {request.url[:200]}")
+
+        page.on("request", note_request)
+        page.on("requestfailed", lambda r: self.deeds.append(f"failed: {r.url[:200]}"))
+        page.on("console", lambda m: self.deeds.append(f"console: {m.type}: {m.text[:500]}"))
+        page.on("pageerror", lambda e: self.deeds.append(f"error: {str(e)[:500]}"))
+        page.on("websocket", lambda w: self.deeds.append(f"socket: {w.url[:200]}"))
+        page.on("popup", lambda p: self.deeds.append(f"window: {p.url[:200]}"))
+        page.on("download", lambda d: self.deeds.append(f"download: {d.url[:200]}"))
+        page.on("dialog", lambda d: (self.deeds.append(f"dialog: {d.message[:200]}"), d.dismiss()))
+
+    def close(self) -> None:
+        for context in self.contexts:
+            context.close()
+        self.contexts.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that was written, and what it was written from."""
+
+    records: tuple[Record, ...]
+    file: Path
+
+
+def verdict_of(record: Record) -> str:
+    """The word that an item is filed under: its verdict, or why there is none."""
+    return record.ruling or record.outcome
+
+
+@pytest.fixture(name="reports", scope="session")
+def write_reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """The invented session with a table of every kind, and the reference run, as the code at hand shows them."""
+    made = {"sample": make_illustrated_records(), "reference": read_records(REFERENCE)}
+    folder = tmp_path_factory.mktemp("reports")
+    return {
+        name: Report(records=tuple(records), file=write_report(records, folder / name, rendered_at="2026-02-14"))
+        for name, records in made.items()
+    }
+
+
+@pytest.fixture(name="browser", scope="module")
+def provide_browser() -> Iterator[Browser]:
+    """One browser for all tests of a module."""
+    if missing := find_missing():
+        pytest.skip(missing)
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(name="visit")
+def provide_visit(browser: Browser) -> Iterator[Visitor]:
+    """Opens files; at its end the test fails if any of them did what a report must not do."""
+    visitor = Visitor(browser=browser)
+    try:
+        yield visitor
+    finally:
+        visitor.close()
+    assert dict(Counter(visitor.deeds)) == {}

@@ -1,0 +1,190 @@
+"""The report for every reader: without scripts, by keyboard, in either colours, on a phone, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from engine.records import Record
+from engine.report.text import format_number
+from engine.tests.browser import DESK, PHONE, Report, Visitor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytest_plugins = ["engine.tests.browser"]
+
+
+def squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+def unfold(page: Page) -> None:
+    """Open whatever is folded, and lay out what a browser leaves until it is scrolled to."""
+    page.evaluate(
+        """() => {
+            for (const fold of document.querySelectorAll("details")) fold.open = true;
+            const style = document.createElement("style");
+            style.textContent = "* { content-visibility: visible !important }";
+            document.head.append(style);
+        }"""
+    )
+
+
+def say(record: Record) -> list[str]:
+    """What a reader must find of a record: its sentence, and every number of its criteria."""
+    numbers = [format_number(x) for c in record.criteria for x in (c.value, c.low, c.high) if x is not None]
+    counts = [str(c.n) for c in record.criteria if c.n is not None]
+    return [squeeze(record.sentence[:500]), *numbers, *counts]
+
+
+@pytest.mark.parametrize("name", ["sample", "reference"])
+def test_without_scripts_every_verdict_and_number_can_be_read(
+    reports: Mapping[str, Report], visit: Visitor, name: str
+) -> None:
+    page = visit(reports[name].file, script=False)
+    assert not page.locator("#filters").is_visible()
+    unfold(page)
+    found: list[list[str]] = page.locator("[data-verdict]").evaluate_all(
+        """all => all.map((item) => [
+            item.closest("article").dataset.claim, item.dataset.subject, item.dataset.protocol, item.innerText,
+        ])"""
+    )
+    texts = {(claim, subject, protocol): squeeze(text) for claim, subject, protocol, text in found}
+    missing = {
+        (r.claim, r.subject, r.protocol): words
+        for r in reports[name].records
+        if (words := [w for w in say(r) if w not in texts[r.claim, r.subject, r.protocol]])
+    }
+    assert missing == {}
+
+
+@pytest.mark.parametrize("name", ["sample", "reference"])
+def test_without_scripts_every_chart_is_a_drawing(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
+    page = visit(reports[name].file, script=False)
+    charts: list[list[Any]] = page.locator("figure.chart").evaluate_all(
+        """all => all.map((one) => {
+            const drawing = one.querySelector("svg[role=img]"), box = drawing?.getBoundingClientRect();
+            return [one.id, box?.width ?? 0, box?.height ?? 0, drawing?.getAttribute("aria-label")?.length ?? 0];
+        })"""
+    )
+    assert [chart for chart in charts if min(chart[1:]) < 20] == []
+
+
+def test_without_scripts_everything_folded_can_be_opened(reports: Mapping[str, Report], visit: Visitor) -> None:
+    page = visit(reports["sample"].file, script=False)
+    folds = page.locator("details")
+    assert folds.count() > 20
+    for number in range(folds.count()):
+        fold = folds.nth(number)
+        if fold.get_attribute("open") is None:
+            fold.locator("> summary").press("Enter")
+        assert fold.locator("> :not(summary)").first.is_visible()
+
+
+@pytest.mark.parametrize("at", ["", "#verdict=refuted"], ids=["whole", "filtered"])
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [("light", {}), ("dark", {"runOnly": ["color-contrast"]})],
+    ids=["light", "dark, which differs in colours alone"],
+)
+def test_axe_finds_nothing_serious(
+    reports: Mapping[str, Report], visit: Visitor, scheme: Literal["light", "dark"], options: dict[str, Any], at: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(reports["sample"].file, at, scheme=scheme)
+    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    grave = [
+        f"{v['id']}: {node['target']} {node['failureSummary'][:300]}"
+        for v in found
+        if v["impact"] in {"serious", "critical"}
+        for node in v["nodes"][:3]
+    ]
+    assert grave == []
+
+
+def test_the_keyboard_reaches_the_skip_link_then_the_filters_then_the_overview(
+    reports: Mapping[str, Report], visit: Visitor
+) -> None:
+    page = visit(reports["sample"].file)
+    stops: list[str] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        stop = read_focus(page)
+        assert stop["seen"], stop
+        assert stop["ring"], stop
+        stops.append(stop["name"])
+        if stop["name"] == "matrix link":
+            break
+    assert stops[0] == "skip"
+    wanted = ["skip", "verdict", "subject", "protocol", "section", "q", "matrix link"]
+    assert [stop for stop in stops if stop in wanted] == wanted
+
+
+def read_focus(page: Page) -> dict[str, Any]:
+    """What has the focus, whether it is in sight and whether it is marked."""
+    return page.evaluate(
+        """() => {
+            const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
+            const within = box.left >= 0 && box.left < innerWidth && box.top >= 0 && box.top < innerHeight;
+            let name = at.name || at.outerHTML.slice(0, 80);
+            if (at.matches(".skip")) name = "skip";
+            if (at.matches("#matrix a")) name = "matrix link";
+            const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+            return { name, ring, seen: within && box.width > 0 };
+        }"""
+    )
+
+
+def test_the_skip_link_leads_past_the_head(reports: Mapping[str, Report], visit: Visitor) -> None:
+    page = visit(reports["sample"].file)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#overview') !== null")
+
+
+@pytest.mark.parametrize("name", ["sample", "reference"])
+@pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_is_wider_than_the_window(
+    reports: Mapping[str, Report], visit: Visitor, name: str, window: tuple[int, int]
+) -> None:
+    page = visit(reports[name].file, window=window)
+    unfold(page)
+    for chart in page.locator("figure.chart").all()[:6]:
+        chart.scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth") <= window[0]
+    assert page.evaluate("document.body.scrollWidth") <= window[0]
+
+
+def test_paper_shows_what_is_folded(reports: Mapping[str, Report], visit: Visitor) -> None:
+    page = visit(reports["sample"].file)
+    page.emulate_media(media="print")
+    hidden = page.locator("details > :not(summary)").evaluate_all(
+        """all => all.filter((one) => !one.checkVisibility() || !one.getBoundingClientRect().height)
+            .map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    assert hidden == []
+    assert not page.locator("#filters").is_visible()
+
+
+@pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_screenshots_for_people_to_look_at(
+    reports: Mapping[str, Report],
+    visit: Visitor,
+    tmp_path: Path,
+    window: tuple[int, int],
+    scheme: Literal["light", "dark"],
+) -> None:
+    """They stay in pytest's temporary folder, which --basetemp names."""
+    page = visit(reports["reference"].file, window=window, scheme=scheme)
+    for name in ("top", "C33"):
+        page.evaluate("(name) => document.getElementById(name).scrollIntoView()", name)
+        page.wait_for_timeout(200)
+        page.screenshot(path=tmp_path / f"{name}-{scheme}-{window[0]}.png")
+    assert len(list(tmp_path.glob("*.png"))) == 2

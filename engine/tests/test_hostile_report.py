@@ -1,0 +1,134 @@
+"""Whatever a record says, the browser shows it as text: nothing runs, nothing is fetched, the layout holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.errors import LedgerError
+from engine.records import RECORD, read_records
+from engine.report import write_report
+from engine.report.text import write_plain
+from engine.tests.browser import DESK, PHONE, Visitor
+from engine.tests.report_samples import make_records
+from engine.tests.report_worlds import make_hostile_records
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytest_plugins = ["engine.tests.browser"]
+
+HOSTILE = {
+    "a script": "</script><script>window.hacked=1;alert(1)</script>",
+    "closing tags": '</style></title></textarea></svg></code></template><img src=x onerror="window.hacked=1">',
+    "an attribute's end": "\"><img src=x onerror=window.hacked=1>' onfocus='window.hacked=1' autofocus='",
+    "an address that runs": "javascript:window.hacked=1//",
+    "an address with signs": "#verdict=refuted&q=%zz?a=b",
+    "comments": "<!--<script>--!>]]><![CDATA[ <?x ?> -->",
+    "a base and a refresh": '<base href="http://example.invalid/"><meta http-equiv="refresh" content="0;url=/x">',
+    "a style": "</style><style>*{display:none!important}</style>;}*{background:url(http://example.invalid/)}",
+    "templates": "{{7*7}}${7*7}{% raw %}{# x #}#{7*7}<%= 7*7 %>",
+    "an expression": 'datum[\'x\'];window.hacked=1;{"signal":"window.hacked=1"}',
+    "quotes": "\"'`\\\"\\'&quot;&#39;&lt;&amp;lt;",
+    "dots and brackets": "a.b[0]['c'].d\\.e\\[1\\]",
+    "a prototype": "__proto__",
+    "a constructor": "constructor",
+    "a method": "hasOwnProperty",
+    "right to left": "abc\u202egnp.exe\u2066 שלום مرحبا\u2069",
+    "nothing to see": "a\u200b\u200d\ufeffb\u00ad\u2060c\U000e0041",
+    "control characters": "a\x00\x01\x07\x1b[31m\x7f\x85b\r\n\tc",
+    "line separators": "a\u2028b\u2029c\x0b\x0cd",
+    "half a pair": "\ud800x\udfff",
+    "stacked accents": "e" + "\u0301" * 150,
+    "a long word": "Ｗ" * 300,
+    "a long text": "x" * 100_000,
+    "a long line of markup": "<b>" * 33_000,
+    "a name like the page's own": "filters",
+    "an empty text": "",
+}
+
+MOST_BYTES = 4_000_000
+"""Eleven records of every kind of drawing, three quarters of it the drawings' library and their data."""
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_is_only_text(visit: Visitor, tmp_path: Path, text: str) -> None:
+    records = make_hostile_records(text)
+    file = write_report(records, tmp_path, rendered_at=text, title=text, previous=records[:3])
+    assert file.stat().st_size < MOST_BYTES
+    page = visit(file, window=PHONE)
+    check_width(page, PHONE)
+    page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
+    use(page, text)
+    check_width(page, DESK)
+    assert find_foreign(page) == []
+    assert page.evaluate("typeof window.hacked") == "undefined"
+    shown = " ".join(write_plain(text, 40).partition("… (cut")[0].split())
+    for place in ("h3", "h4", ".sentence", "#matrix", "details summary"):
+        assert any(shown in " ".join(words.split()) for words in page.locator(place).all_inner_texts()), place
+
+
+def use(page: Page, text: str) -> None:
+    """What a reader does: unfold everything, look at every chart, hover, search, choose, follow links."""
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    for chart in page.locator("figure.chart").all():
+        chart.scroll_into_view_if_needed()
+        chart.hover()
+    for field in page.locator("#filters select").all():
+        field.select_option(index=1)
+    page.locator("#filters [name=q]").fill(text[:2000])
+    page.locator("#filters [type=reset]").click()
+    for link in page.locator("#matrix a").all()[:3]:
+        link.click()
+    for button in page.locator("#matrix thead button").all():
+        button.click()
+
+
+def check_width(page: Page, window: tuple[int, int]) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= window[0]
+
+
+def find_foreign(page: Page) -> list[str]:
+    """Elements and attributes that no report has."""
+    return page.evaluate(
+        """() => {
+            const found = [...document.querySelectorAll(
+                "img, iframe, object, embed, base, link, video, audio, template, textarea, foreignObject, animate, set"
+            )].map((one) => one.outerHTML.slice(0, 100));
+            for (const one of document.querySelectorAll("*")) {
+                for (const { name, value } of one.attributes) {
+                    const leads = ["href", "xlink:href", "src", "action", "formaction", "srcdoc"].includes(name);
+                    const home = value.startsWith("#") || value === "records.jsonl";
+                    if (name.startsWith("on") || name === "autofocus" || (leads && !home)) {
+                        found.push(`${one.tagName} ${name}=${value.slice(0, 100)}`);
+                    }
+                }
+            }
+            return found;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("text", ["constructor", "__proto__", "a.b[0]", 'it\'s "one"'])
+def test_a_filter_takes_names_as_they_are(visit: Visitor, tmp_path: Path, text: str) -> None:
+    sample = make_records()
+    records = [replace(sample[0], subject=text), *sample[1:]]
+    page = visit(write_report(records, tmp_path, rendered_at="today"))
+    page.locator("#filters [name=subject]").select_option(text)
+    items = page.locator("[data-verdict]:not([hidden])")
+    assert items.count() == 1
+    assert items.get_attribute("data-subject") == text
+    again = visit(tmp_path / "index.html", page.evaluate("location.hash"))
+    assert again.locator("[data-verdict]:not([hidden])").count() == 1
+
+
+def test_a_file_with_half_a_pair_in_it_is_refused_in_one_line(tmp_path: Path) -> None:
+    line = RECORD.dump_json(make_records()[0])
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(re.sub(rb'"statement":"', rb'"statement":"\\ud800', line))
+    with pytest.raises(LedgerError, match="unreadable fields"):
+        read_records(file)
