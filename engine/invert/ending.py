@@ -104,10 +104,10 @@ def _tell_kept(wish: Wish, found: Found) -> str:
     if found.measurement is None:
         return "Nothing, since the descent did not end."
     name = digest_of(found.arm)[:10]
+    also = f", and in {wish.json}" if wish.json else ""
     if found.stored:
         since = found.measurement.provenance.measured_at
-        return f"Read from {wish.ledger}, where it is {name} since {since}; --fresh measures again."
-    also = f", and in {wish.json}" if wish.json else ""
+        return f"In {wish.ledger} as {name} since {since}{also}; it was read from there, --fresh measures again."
     return f"In {wish.ledger} as {name}{also}; it took {format_number(round(found.measurement.elapsed_s, 1))} s."
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from engine.arms import Arm, InversionArm, TuningArm
+from engine.costs import estimate_cost
 from engine.descent import LOOK_EVERY, Observer, Trace
 from engine.executors.inline import Inline
 from engine.experiments.inversion import curve_points, read_run, read_snapshot, read_top
@@ -16,7 +17,7 @@ from engine.experiments.posing import Posed
 from engine.invert.arms import Plan
 from engine.invert.film import Film
 from engine.invert.found import Found, Stopped
-from engine.invert.view import View
+from engine.invert.view import Stage, View
 from engine.ledger import Ledger
 from engine.measurement import Measurement
 from engine.procedures.tuning import Tuned
@@ -77,9 +78,12 @@ class Looker:
 
     def _watch(self, arm: InversionArm | TuningArm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
         if isinstance(arm, TuningArm):
-            self._view.begin(f"tuning η, round {self._round}: {len(arm.steps)} step sizes", arm.horizon, early=True)
+            label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
+            expected_s = estimate_cost(arm).seconds
+            self._view.begin(Stage(label=label, total=arm.horizon, expected_s=expected_s, early=True))
             return _ProgressLook(observer, self._view)
-        self._view.begin("descending", arm.settings.iterations)
+        expected_s = estimate_cost(arm).seconds
+        self._view.begin(Stage(label="descending", total=arm.settings.iterations, expected_s=expected_s))
         self._look = _FilmLook(arm, posed, shelf, observer, self._view, lambda token: self._plan.text(token))
         return self._look
 

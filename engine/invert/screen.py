@@ -8,14 +8,14 @@ from typing import Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskProgressColumn, TextColumn
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from engine.invert.chart import ROWS, draw_chart
 from engine.invert.film import Film, Layout, Match, draw_frame, draw_target, lay_out, write_bounds
-from engine.invert.view import Line, explain_left
+from engine.invert.view import Line, Stage
 from engine.report.text import write_plain
 from engine.results import Snapshot
 
@@ -33,12 +33,12 @@ class Screen:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[left]}"),
+            _TimeLeft(),
             console=console,
             expand=True,
         )
-        self._task = self._progress.add_task("", left="")
+        self._stage = Stage(label="")
+        self._task = self._progress.add_task("", stage=self._stage)
         self._spinner: Spinner | None = Spinner("dots")
         self._film: Film | None = None
         self._layout: Layout | None = None
@@ -60,12 +60,14 @@ class Screen:
     def say(self, sentence: str) -> None:
         self._console.print(Text(write_plain(sentence, limit=10_000)))
 
-    def begin(self, label: str, total: int | None = None, *, early: bool = False) -> None:
-        words = write_plain(label)
-        self._spinner = None if total else Spinner("dots", Text(words))
-        self._progress.reset(self._task, description=words, total=total, left=explain_left(early=early))
+    def begin(self, stage: Stage) -> None:
+        words = write_plain(stage.label)
+        self._spinner = None if stage.total else Spinner("dots", Text(words))
+        self._progress.reset(self._task, description=words, total=stage.total, stage=stage)
+        self._stage = stage
 
     def advance(self, iteration: int) -> None:
+        self._stage.move(iteration)
         self._progress.update(self._task, completed=iteration)
         film = self._film
         if film is not None:
@@ -100,6 +102,14 @@ class Screen:
 
     def _draw_chart(self, film: Film) -> Text:
         return draw_chart(film.curve, film.bound, film.slots, film.hit, width=self._console.width)
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left as a log tells it."""
+
+    def render(self, task: Task) -> Text:
+        stage: Stage = task.fields["stage"]
+        return Text(stage.left(), style="cyan", no_wrap=True)
 
 
 def _draw_line(line: Line) -> Table:

@@ -13,7 +13,7 @@ from engine.invert.arms import Plan, make_plan
 from engine.invert.ending import tell, write_json
 from engine.invert.found import Stopped
 from engine.invert.screen import Screen
-from engine.invert.view import Line, Lines, View
+from engine.invert.view import Line, Lines, Stage, View
 from engine.invert.wish import Wish
 from engine.ledger import Ledger
 from engine.measurement import MEASUREMENT
@@ -25,7 +25,7 @@ def show(wish: Wish, view: View | None = None) -> bool:
     Raises EngineError with one line where the wish or the machine is at fault.
     """
     with view or choose_view(live=wish.live) as watching:
-        watching.begin(f"getting {wish.subject} ready")
+        watching.begin(Stage(label=f"getting {wish.subject} ready"))
         plan = make_plan(wish)
         watching.say(introduce(plan))
         # Imported late: it brings torch, which takes seconds.

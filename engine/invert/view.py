@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self, TextIO
@@ -28,6 +28,34 @@ class Line:
     verbatim: bool = False
 
 
+@dataclass(kw_only=True)
+class Stage:
+    """Something that takes time. total: its iterations, None where it has none.
+
+    expected_s: a guess at all of them, until the first look. early: it ends sooner once it has what it looks for.
+    """
+
+    label: str
+    total: int | None = None
+    expected_s: float = 0.0
+    early: bool = False
+    began: float = field(default_factory=time.monotonic)
+    moved: float = 0.0
+    done: int = 0
+
+    def move(self, iteration: int) -> None:
+        """Note that an iteration has been reached."""
+        self.done, self.moved = iteration, time.monotonic()
+
+    def left(self) -> str:
+        """The time left in words, at the pace so far."""
+        now, total = time.monotonic(), self.total or 0
+        seconds = self.began + self.expected_s - now
+        if self.done:
+            seconds = (self.moved - self.began) * (total - self.done) / self.done - (now - self.moved)
+        return f"{duration(max(0.0, seconds))} left{' at most' if self.early else ''}"
+
+
 class View(Interface):
     """Told in this order: a stage begins and advances, a film opens and grows, the end is told."""
 
@@ -41,8 +69,8 @@ class View(Interface):
         """A sentence of its own."""
         ...
 
-    def begin(self, label: str, total: int | None = None, *, early: bool = False) -> None:
-        """What takes time now. total: its iterations, None where it has none. early: it may end before them."""
+    def begin(self, stage: Stage) -> None:
+        """What takes time now."""
         ...
 
     def advance(self, iteration: int) -> None:
@@ -62,18 +90,12 @@ class View(Interface):
         ...
 
 
-def explain_left(*, early: bool) -> str:
-    """What a time that is left is. early: what is timed ends sooner once it has what it looks for."""
-    return "left at most" if early else "left"
-
-
 class Lines:
     """A view for logs and pipes: plain lines without escape codes."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
-        self._label, self._total, self._left = "", 0, ""
-        self._began = self._said = 0.0
+        self._stage, self._said = Stage(label=""), 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -86,18 +108,16 @@ class Lines:
     def say(self, sentence: str) -> None:
         print(write_plain(sentence, limit=10_000), file=self._out, flush=True)
 
-    def begin(self, label: str, total: int | None = None, *, early: bool = False) -> None:
-        self._label, self._total, self._left = label, total or 0, explain_left(early=early)
-        self._began = self._said = time.monotonic()
-        self.say(label)
+    def begin(self, stage: Stage) -> None:
+        self._stage, self._said = stage, time.monotonic()
+        self.say(f"{stage.label}, about {stage.left()}" if stage.expected_s else stage.label)
 
     def advance(self, iteration: int) -> None:
-        now = time.monotonic()
-        if now - self._said < QUIET_S or not iteration:
-            return
-        self._said = now
-        left = (now - self._began) * (self._total - iteration) / iteration
-        self.say(f"{self._label}: iteration {iteration} of {self._total}, about {duration(left)} {self._left}")
+        stage = self._stage
+        stage.move(iteration)
+        if stage.moved - self._said >= QUIET_S:
+            self._said = stage.moved
+            self.say(f"{stage.label}: iteration {iteration} of {stage.total}, about {stage.left()}")
 
     def open(self, film: Film) -> None:
         self.say(LEGEND)

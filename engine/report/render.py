@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any, cast
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from engine.errors import LedgerError, explain
-from engine.records import CriterionRecord, Record, Table, write_records
+from engine.records import CriterionRecord, Record, Table, write_records, write_whole
 from engine.report.charts import read_bundle
 from engine.report.facts import gather_facts
 from engine.report.history import Run
@@ -118,16 +116,7 @@ def write_report(
     page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history)
     write_records(sort_records(records), folder / "records.jsonl")
     index = folder / "index.html"
-    unfinished = index.with_name(index.name + ".unfinished")
-    try:
-        unfinished.write_bytes(page.encode())
-        unfinished.replace(index)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        expected, remedy = "a folder that can be written", "choose another with --report-dir"
-        got = f"{index}: {error.strerror}"
-        raise LedgerError(explain(who="report", got=got, expected=expected, remedy=remedy)) from error
+    write_whole(index, page.encode(), remedy="choose another with --report-dir")
     return index
 
 

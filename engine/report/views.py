@@ -89,9 +89,15 @@ class ItemView:
     amended: bool
 
     @property
+    def told(self) -> bool:
+        """Whether there is more to tell than why there is nothing: an estimate, a measurement or an error."""
+        estimated = any(c.value is not None for c in self.record.criteria)
+        return estimated or bool(self.record.arms) or self.record.outcome == "error"
+
+    @property
     def pictured(self) -> bool:
         """Whether any of its criteria could be drawn."""
-        return any(f.picture for f in self.findings)
+        return any(f.picture and f.record.value is not None for f in self.findings)
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -118,6 +118,32 @@ class Report:
     file: Path
 
 
+def unfold(page: Page) -> None:
+    """Open whatever is folded, and lay out what a browser leaves until it is scrolled to."""
+    page.evaluate(
+        """() => {
+            for (const fold of document.querySelectorAll("details")) fold.open = true;
+            const style = document.createElement("style");
+            style.textContent = "* { content-visibility: visible !important }";
+            document.head.append(style);
+        }"""
+    )
+
+
+def look_at_charts(page: Page) -> None:
+    """Scroll to every chart that is not hidden, and wait until each is interactive or has given up."""
+    page.evaluate(
+        """async () => {
+            const seen = [...document.querySelectorAll("figure[data-chart]")].filter((one) => one.checkVisibility());
+            for (const figure of seen) {
+                figure.scrollIntoView();
+                await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            }
+            while (seen.some((figure) => !figure.dataset.chart)) await new Promise((done) => setTimeout(done, 50));
+        }"""
+    )
+
+
 def verdict_of(record: Record) -> str:
     """The word that an item is filed under: its verdict, or why there is none."""
     return record.ruling or record.outcome

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.records import Record
-from engine.tests.browser import Report, Visitor, verdict_of
+from engine.tests.browser import Report, Visitor, look_at_charts, verdict_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -67,9 +67,7 @@ def test_a_page_asks_for_nothing_and_does_not_complain(
     reports: Mapping[str, Report], visit: Visitor, name: str
 ) -> None:
     page = visit(reports[name].file)
-    for chart in page.locator("figure.chart").all():
-        chart.scroll_into_view_if_needed()
-    page.wait_for_load_state("networkidle")
+    look_at_charts(page)
     assert len(read_items(page)) == len(reports[name].records)
 
 

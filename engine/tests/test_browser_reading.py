@@ -10,7 +10,7 @@ import pytest
 
 from engine.records import Record
 from engine.report.text import format_number
-from engine.tests.browser import DESK, PHONE, Report, Visitor
+from engine.tests.browser import DESK, PHONE, Report, Visitor, look_at_charts, unfold
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -20,18 +20,6 @@ pytest_plugins = ["engine.tests.browser"]
 
 def squeeze(text: str) -> str:
     return " ".join(text.split())
-
-
-def unfold(page: Page) -> None:
-    """Open whatever is folded, and lay out what a browser leaves until it is scrolled to."""
-    page.evaluate(
-        """() => {
-            for (const fold of document.querySelectorAll("details")) fold.open = true;
-            const style = document.createElement("style");
-            style.textContent = "* { content-visibility: visible !important }";
-            document.head.append(style);
-        }"""
-    )
 
 
 def say(record: Record) -> list[str]:
@@ -155,8 +143,7 @@ def test_nothing_is_wider_than_the_window(
 ) -> None:
     page = visit(reports[name].file, window=window)
     unfold(page)
-    for chart in page.locator("figure.chart").all()[:6]:
-        chart.scroll_into_view_if_needed()
+    look_at_charts(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= window[0]
     assert page.evaluate("document.body.scrollWidth") <= window[0]
 

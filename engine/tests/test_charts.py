@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
+import altair as alt
 import pytest
 from lifelines import KaplanMeierFitter
 
 from engine.records import Record, Table
 from engine.report.charts import ChartView, draw_charts, read_bundle
 from engine.report.charts.descents import draw_hits, find_marks
-from engine.report.charts.look import Arms, fit_linear, fit_log, fit_steps
+from engine.report.charts.look import CONFIG, Arms, fit_linear, fit_log, fit_steps
 from engine.report.charts.reading import PANELS, Panels, gather_panels, label, number, read_rows, trim
 from engine.tests.report_samples import make_records
 
@@ -336,3 +337,11 @@ def test_charts_and_films_are_drawn_without_torch() -> None:
 def test_altair_is_only_loaded_by_those_who_draw() -> None:
     code = "import sys, engine.report.charts\nassert 'altair' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_declarations_are_valid_vega_lite(name: str) -> None:
+    """Drawing leaves validation out for speed; several subjects, so that there are panels."""
+    for subjects in (["a"], ["a", "b", "c"]):
+        for view in draw_charts([make_record(*SAMPLES[name], subject=s) for s in subjects], "C33"):
+            alt.Chart.from_dict(json.loads(view.spec) | {"config": CONFIG}, validate=True)

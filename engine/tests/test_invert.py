@@ -26,7 +26,7 @@ from engine.invert.found import Found, Stopped
 from engine.invert.look import Looker
 from engine.invert.screen import Screen
 from engine.invert.show import choose_view, show
-from engine.invert.view import Line, Lines
+from engine.invert.view import Line, Lines, Stage
 from engine.invert.wish import Wish, find_root, parse
 from engine.ledger import Ledger
 from engine.measurement import MEASUREMENT, Measurement, digest_of
@@ -74,8 +74,8 @@ class Watcher(Lines):
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
-    def begin(self, label: str, total: int | None = None, *, early: bool = False) -> None:
-        self.stages.append(label)
+    def begin(self, stage: Stage) -> None:
+        self.stages.append(stage.label)
 
     def advance(self, iteration: int) -> None:
         self.looks.append(iteration)
@@ -273,6 +273,27 @@ def test_a_shift_that_rounds_to_nothing_makes_a_bound_that_nothing_meets(gpt2: s
     assert "did not come within the bound of 0 in 60 iterations" in out.getvalue()
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=40)
     assert show(make_wish(gpt2, tmp_path, protocol="page", sigma=1e-44, step=0.01, fresh=True), Screen(console))
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "left"),
+    [
+        (0, 10.0, "30 s left at most"),
+        (25, 10.0, "30 s left at most"),
+        (25, 20.0, "20 s left at most"),
+        (100, 90.0, "0 s left at most"),
+    ],
+    ids=["as expected", "at the pace so far", "between two looks", "at the end"],
+)
+def test_the_time_left_is_the_expected_one_until_there_is_a_pace(
+    done: int, now: float, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(label="tuning", total=100, expected_s=40.0, early=True, began=0.0)
+    monkeypatch.setattr("time.monotonic", lambda: 10.0)
+    if done:
+        stage.move(done)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    assert stage.left() == left
 
 
 # The end.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import altair as alt
@@ -16,13 +15,11 @@ from engine.report.charts.reading import ARMS, Panel, Panels, Row, by, finite, n
 from engine.report.charts.strips import Strip, draw_strips, only
 from engine.report.text import format_number
 
-RUNS_OF_A_PANEL, RUNS_OF_A_CHART = 12, 60
+RUNS_OF_A_PANEL, RUNS_OF_A_CHART = 12, 45
 """The most curves that are drawn."""
 
 POINTS = 16
 """The most points of a drawn curve."""
-
-SLOPES_OF_A_PANEL, SLOPES_OF_A_CHART = 36, 96
 
 
 def draw_hits(panels: Panels, arms: Arms) -> Drawing | None:
@@ -227,7 +224,7 @@ def _read_curves(panels: Panels, most: int) -> list[Curve]:
         for (arm,), rows in groups:
             runs = [_read_curve(name, own) for (name,), own in by(rows, "run").items()]
             runs = sorted((run for run in runs if run[1]), key=_order_run)
-            chosen = _choose(len(runs), max(1, most // len(groups)))
+            chosen = choose_runs(len(runs), max(1, most // len(groups)))
             middle = (len(runs) - 1) // 2
             read += [(panel.name, arm, runs[k][0], k == middle, runs[k][1], runs[k][2]) for k in chosen]
     return read
@@ -248,7 +245,7 @@ def _order_run(run: tuple[str, list[tuple[float, float]], float | None]) -> tupl
     return (float("inf") if run[2] is None else run[2], run[1][-1][1])
 
 
-def _choose(runs: int, most: int) -> list[int]:
+def choose_runs(runs: int, most: int) -> list[int]:
     """Places of at most so many runs, spread evenly over their order, the median among them."""
     if runs <= most:
         return list(range(runs))
@@ -262,66 +259,3 @@ def _choose(runs: int, most: int) -> list[int]:
 def _tell_ending(panel: str, arm: str, curve: Sequence[tuple[float, float]]) -> str:
     n, distance = curve[-1]
     return f"{panel}, {arm}: the median run ends at {format_number(distance)} bounds after {format_number(n)}"
-
-
-def draw_repetition(panels: Panels, arms: Arms) -> Drawing | None:
-    """The share of repeated tokens at the start and at the end of every run."""
-    pairs = [
-        (p.name, arm, [(finite(r["at the start"]), finite(r["at the end"])) for r in rows])
-        for p, arm, rows in panels.split("arm")
-    ]
-    return draw_slopes(
-        panels,
-        arms,
-        [(panel, arm, [(a, b) for a, b in found if a is not None and b is not None]) for panel, arm, found in pairs],
-        stages=("start", "end"),
-        title="Repetition at the start and at the end",
-        axis="share of repeated tokens",
-        caption="A thin line is a run from its start to its end, a thick one the mean of its arm.",
-    )
-
-
-Slopes = Sequence[tuple[str, str, Sequence[tuple[float, float]]]]
-
-
-def draw_slopes(
-    panels: Panels, arms: Arms, slopes: Slopes, *, stages: tuple[str, str], title: str, axis: str, caption: str
-) -> Drawing | None:
-    """A line for each pair from its first to its second number, and one for their means: (panel, arm, pairs)."""
-    slopes = [(panel, arm, pairs) for panel, arm, pairs in slopes if pairs]
-    if not slopes:
-        return None
-    most = max(1, min(SLOPES_OF_A_PANEL, SLOPES_OF_A_CHART // len(slopes)))
-    rows: list[Row] = []
-    facts: list[str] = []
-    for panel, arm, pairs in slopes:
-        means = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
-        shown = [pairs[k] for k in _choose(len(pairs), most)]
-        for k, (pair, kind) in enumerate([*((pair, "l") for pair in shown), (means, "m")]):
-            base: Row = {"p": panel, "a": arm, "k": kind, "r": k}
-            rows += [base | {"s": stage, "y": trim(value)} for stage, value in zip(stages, pair, strict=True)]
-        words = f"{stages[0]} {format_number(means[0])}, {stages[1]} {format_number(means[1])}"
-        facts.append(f"{panel}, {arm}: {words} over {len(pairs)}")
-    drawn = dict.fromkeys(arm for _, arm, _ in slopes)
-    x = alt.X("s:N", sort=list(stages), axis=alt.Axis(title=None, labelAngle=0, labelColor=INK, labelFontSize=12))
-    y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis(axis, format=".0%"))
-    colour = arms.colour(drawn)
-    tips = [
-        alt.Tooltip("a:N", title="arm"),
-        alt.Tooltip("s:N", title="at"),
-        alt.Tooltip("y:Q", format=".1%", title=axis),
-    ]
-    layers = [
-        only("l").mark_line(strokeWidth=1, opacity=0.28).encode(x=x, y=y, color=colour, detail="r:N"),
-        only("m").mark_line(strokeWidth=3).encode(x=x, y=y, color=colour, **arms.dash(drawn)),
-        only("m").mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
-    ]
-    return Drawing(
-        title=title,
-        caption=caption,
-        facts=facts,
-        panels=panels.keep(rows),
-        layers=layers,
-        rows=rows,
-        packed=("s", "y"),
-    )

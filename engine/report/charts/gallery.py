@@ -8,7 +8,7 @@ from dataclasses import replace
 from altair.utils.schemapi import debug_mode
 
 from engine.records import Record, Table
-from engine.report.charts import ChartView, descents, models, walks
+from engine.report.charts import ChartView, descents, models, slopes, trend, walks
 from engine.report.charts.drawing import Drawing, declare, draw_still, write_spec
 from engine.report.charts.look import Arms
 from engine.report.charts.reading import Panels, gather_panels
@@ -28,7 +28,7 @@ DRAWINGS: tuple[tuple[str, str, tuple[str, ...], Draw], ...] = (
     ),
     ("endings", "runs", _RUNS, descents.draw_endings),
     ("recovery", "recovery", ("arm", "mean recovery", "exact rate"), descents.draw_recovery),
-    ("repetition", "repetition", ("arm", "at the start", "at the end"), descents.draw_repetition),
+    ("repetition", "repetition", ("arm", "at the start", "at the end"), slopes.draw_repetition),
     ("curves", "curves", ("arm", "run", "iteration", "distance / bound", "hit"), descents.draw_curves),
     ("walks", "walks", ("walk", "r", "r of a random step"), walks.draw_walks),
     ("tried", "tried", (*_TRIED, "median gain"), walks.draw_tried),
@@ -46,7 +46,7 @@ DRAWINGS: tuple[tuple[str, str, tuple[str, ...], Draw], ...] = (
     ("likeliest", "likeliest", ("token", "probability"), models.draw_likeliest),
     ("leverage", "leverage", ("token", "decoded as", "leverage", "leverage of the winner"), models.draw_leverage),
     ("inverses", "inverses", ("matrix", "difference", "tolerance"), models.draw_inverses),
-    ("decodings", "decoding", ("greedy", "beam"), models.draw_decodings),
+    ("decodings", "decoding", ("greedy", "beam"), slopes.draw_decodings),
 )
 """Name in the chart's id, kind of the table, the columns that the drawing reads, the drawing."""
 
@@ -61,7 +61,7 @@ def _draw(records: Sequence[Record], extra: Sequence[Table]) -> Iterator[tuple[s
     gathered = [(name, gather_panels(records, kind, columns), draw) for name, kind, columns, draw in DRAWINGS]
     frequency = gather_panels(records, "frequency", ("arm", "mean log₁₀ frequency"))
     arms = _name_arms([*(panels for _, panels, _ in gathered), frequency])
-    found = [("trend", models.draw_trend(table)) for table in extra if table.kind == "trend"]
+    found = [("trend", trend.draw_trend(table)) for table in extra if table.kind == "trend"]
     if frequency.shown:
         vocabulary = gather_panels(records, "vocabulary", ("lower quartile", "median", "upper quartile"))
         found.append(("frequency", models.draw_frequency(frequency, arms, vocabulary)))

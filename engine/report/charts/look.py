@@ -19,7 +19,7 @@ SERIES = tuple(f"var(--s{k})" for k in range(1, 7))
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif"
 
 CONFIG: dict[str, Any] = {
-    "background": None,
+    "background": "transparent",
     # The figure says in its label what it shows; thousands of labelled marks would say nothing.
     "aria": False,
     "font": FONT,
@@ -87,7 +87,7 @@ class Arms:
         legend = alt.Legend(symbolType=symbol, columns=4) if symbol and len(own) > 1 else None
         return alt.Color("a:N", scale=alt.Scale(domain=own, range=[self._shade(n) for n in own]), legend=legend)
 
-    def dash(self, drawn: Iterable[str]) -> dict[str, alt.StrokeDash]:
+    def dash(self, drawn: Iterable[str]) -> dict[str, Any]:
         """The channel of dashes for arms that have to share a colour, by its name; none where none has to."""
         if len(self.names) <= len(SERIES):
             return {}

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import altair as alt
 
-from engine.records import Table
-from engine.report.charts.descents import draw_slopes
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, PAPER, SERIES, SHARE, SOFT, Arms, Scale, fit_linear, fit_log
-from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, read_rows, trim
+from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, trim
 from engine.report.charts.strips import Strip, draw_strips, label_margin, only
 from engine.report.text import format_number
 
 INPUTS = ("e_N", "decoded", "shift", "e₀")
 """What the probe is asked after, from the end of the descent to its start."""
 
-PROMPTS, TOKENS, DOTS, SESSIONS = 40, 12, 200, 40
+PROMPTS, TOKENS, DOTS = 40, 12, 200
+"""The most rows, bars and dots of a panel."""
 
 
 def draw_agreement(panels: Panels, arms: Arms) -> Drawing | None:
@@ -222,31 +219,6 @@ def draw_inverses(panels: Panels, arms: Arms) -> Drawing | None:
     )
 
 
-def draw_decodings(panels: Panels, arms: Arms) -> Drawing | None:
-    """Repetition of the greedy continuation and of the beam's, prompt by prompt."""
-    slopes = [
-        (
-            panel.name,
-            "prompts",
-            [
-                (a, b)
-                for row in panel.rows
-                if (a := finite(row["greedy"])) is not None and (b := finite(row["beam"])) is not None
-            ],
-        )
-        for panel in panels.shown
-    ]
-    return draw_slopes(
-        panels,
-        Arms(names=("prompts",)),
-        slopes,
-        stages=("greedy", "beam"),
-        title="Repetition, greedy and with beam search",
-        axis="repeated 4-grams",
-        caption="A thin line is a prompt, the thick one the mean.",
-    )
-
-
 def draw_frequency(panels: Panels, arms: Arms, vocabulary: Panels) -> Drawing | None:
     """How frequent, as words, the decoded tokens of every run are, beside the whole vocabulary's."""
     bands: list[Row] = [
@@ -264,69 +236,3 @@ def draw_frequency(panels: Panels, arms: Arms, vocabulary: Panels) -> Drawing | 
         middle="mean",
     )
     return draw_strips(panels, arms, strip, bands)
-
-
-RULINGS = {
-    "supported": "var(--supported)",
-    "partly supported": "var(--partly)",
-    "refuted": "var(--refuted)",
-    "inconclusive": "var(--inconclusive)",
-}
-
-
-def draw_trend(table: Table) -> Drawing | None:
-    """An estimate over the runs of the suite, item by item."""
-    asked = ("item", "began", "estimate", "value", "low", "high", "ruling")
-    if not set(asked) <= set(table.columns):
-        return None
-    groups: dict[str, list[Row]] = {}
-    for row in read_rows(table):
-        if number(row["value"]) is not None:
-            groups.setdefault(f"{label(row['item'], 44)}", []).append(row)
-    panels: list[Panel] = []
-    rows: list[Row] = []
-    facts: list[str] = []
-    for name, found in list(groups.items())[:PANELS]:
-        panels.append(Panel(name=name, columns=table.columns, rows=()))
-        for k, row in enumerate(sorted(found, key=lambda r: str(r["began"]))[-SESSIONS:], 1):
-            value, ends = number(row["value"]), [number(row[c]) for c in ("low", "high")]
-            words = f"{label(row['estimate'])} {format_number(value)}, {label(row['began'], 20)}"
-            if value is not None and math.isfinite(value):
-                low, high = (trim(e if e is not None and math.isfinite(e) else value) for e in ends)
-                base: Row = {"p": name, "c": label(row["ruling"], 30), "k": "d"}
-                rows.append(base | {"x": k, "y": trim(value), "lo": low, "hi": high, "v": words})
-        facts.append(f"{name}: {len(found)} runs, now {format_number(number(found[-1]['value']))}")
-    if not rows:
-        return None
-    return Drawing(
-        title="The estimate, run after run",
-        caption="A dot is one run of the suite, oldest first, with its 95 % interval where that is finite; each panel "
-        "has its own axis.",
-        facts=facts,
-        panels=Panels(shown=tuple(panels), left=max(0, len(groups) - PANELS)).keep(rows),
-        layers=_trend_layers(rows),
-        rows=rows,
-        packed=("x", "y", "lo", "hi", "v"),
-        own_scales=True,
-    )
-
-
-def _trend_layers(rows: Sequence[Row]) -> list[alt.Chart]:
-    seen = list(dict.fromkeys(str(row["c"]) for row in rows))
-    shades = alt.Scale(domain=seen, range=[RULINGS.get(word, SOFT) for word in seen])
-    colour = alt.Color("c:N", scale=shades, legend=alt.Legend(symbolType="circle"))
-    x = alt.X(
-        "x:Q",
-        scale=alt.Scale(nice=False, zero=False, padding=14),
-        axis=alt.Axis(title="run", tickMinStep=1, grid=False),
-    )
-    y, ends = (
-        alt.Y(f"{field}:Q", scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(title=None, tickCount=4))
-        for field in ("y", "lo")
-    )
-    tips = [alt.Tooltip("v:N", title="estimate"), alt.Tooltip("c:N", title="verdict")]
-    return [
-        only("d").mark_line(color=SOFT, strokeWidth=1, opacity=0.6).encode(x=x, y=y),
-        only("d").mark_rule(strokeWidth=2, opacity=0.7).encode(x=x, y=ends, y2="hi:Q", color=colour),
-        only("d").mark_circle(size=60, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
-    ]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from engine.records import Record, Table
 from engine.report.text import write_plain
 
-PANELS = 12
+PANELS = 9
 """The most panels of one chart."""
 
 ROWS = 8000

@@ -17,8 +17,8 @@ from engine.report.text import format_number
 STEP = 24
 """Pixels of a row."""
 
-DOTS = 48
-"""The most dots of a row: of more runs every so many are drawn, the smallest and the largest among them."""
+DOTS, DOTS_OF_A_CHART = 48, 400
+"""The most dots of a row and of a chart: of more runs every so many are drawn, the ends among them."""
 
 _BINS = 64
 """Dots nearer than the axis over this are stacked."""
@@ -58,12 +58,13 @@ def draw_strips(panels: Panels, arms: Arms, strip: Strip, bands: Sequence[Row] =
         return None
     edges = [number(band[k]) for band in bands for k in ("lo", "hi")]
     scale = strip.fit([v for *_, found in read for v in found] + [*strip.rules] + [e for e in edges if e is not None])
+    most = max(5, min(DOTS, DOTS_OF_A_CHART // len(read)))
     rows: list[Row] = []
     facts: list[str] = []
     for panel, name, found in read:
         centre = fmean(found) if strip.middle == "mean" else median(found)
         base: Row = {"p": panel, "g": name, "a": strip.shade(name) if strip.shade else name}
-        rows += [base | {"k": "d"} | dot for dot in _dots(found, scale)]
+        rows += [base | {"k": "d"} | dot for dot in _dots(found, scale, most)]
         rows.append(base | {"k": "m", "x": scale.place(centre), "o": 0, "v": format_number(centre)})
         facts.append(f"{panel}, {name}: {strip.middle} {format_number(centre)} over {len(found)}")
     names = list(dict.fromkeys(name for _, name, _ in read))
@@ -92,11 +93,11 @@ def label_margin(names: Sequence[str]) -> float:
     return max(0.0, min(190.0, 6.4 * max(map(len, names))) - 40)
 
 
-def _dots(found: Sequence[float], scale: Scale) -> list[Row]:
+def _dots(found: Sequence[float], scale: Scale, most: int) -> list[Row]:
     """Where each dot of a row lies: 'x' along the axis, 'o' away from the row's middle where several meet."""
     ordered = sorted(found)
-    if len(ordered) > DOTS:
-        ordered = [ordered[round(k * (len(ordered) - 1) / (DOTS - 1))] for k in range(DOTS)]
+    if len(ordered) > most:
+        ordered = [ordered[round(k * (len(ordered) - 1) / (most - 1))] for k in range(most)]
     bins: dict[int, list[float]] = {}
     for value in ordered:
         bins.setdefault(round(scale.share(value) * _BINS), []).append(value)

@@ -16,8 +16,8 @@ from engine.report.text import format_number
 FACTORS = (1.0, 10.0, 100.0)
 """A gain of nothing, and those that the document has for one inner step and for many."""
 
-WALKS = 60
-"""The most walks of a group that are drawn."""
+WALKS, WALKS_OF_A_CHART = 60, 400
+"""The most walks of a group and of a chart that are drawn."""
 
 SINGULAR_POINTS = 64
 
@@ -25,9 +25,11 @@ SINGULAR_POINTS = 64
 def draw_walks(panels: Panels, arms: Arms) -> Drawing | None:
     """r of every walk against r of a random step as long, with lines of equal gain."""
     read: list[tuple[str, str, float, float]] = []
-    for panel, walk, found in panels.split("walk"):
-        pairs = [(number(r["r of a random step"]), number(r["r"])) for r in found]
-        read += [(panel.name, walk, a, b) for a, b in pairs[:WALKS] if a is not None and b is not None]
+    groups = panels.split("walk")
+    most = max(4, min(WALKS, WALKS_OF_A_CHART // max(1, len(groups))))
+    for panel, walk, found in groups:
+        pairs = [(number(r["r of a random step"]), number(r["r"])) for r in _thin(found, most)]
+        read += [(panel.name, walk, a, b) for a, b in pairs if a is not None and b is not None]
     if not read:
         return None
     across = fit_log([a for *_, a, _ in read], most=4)
@@ -228,20 +230,15 @@ def draw_singular(panels: Panels, arms: Arms) -> Drawing | None:
     drawn = dict.fromkeys(walk for _, walk, *_ in read)
     x = alt.X("x:Q", scale=across.scale(), axis=across.axis("index", grid=False))
     y = alt.Y("y:Q", scale=up.scale(), axis=up.axis("singular value"))
-    tips = [alt.Tooltip("a:N", title="walk"), alt.Tooltip("r:N", title="run"), alt.Tooltip("y:Q", title="value")]
-    channels: dict[str, Any] = {"x": x, "y": y, "color": arms.colour(drawn)}
-    layers = [
-        alt.Chart()
-        .mark_line(strokeWidth=1.2, opacity=0.7)
-        .encode(**channels, detail="r:N", strokeDash=arms.dash(drawn)),
-        alt.Chart().mark_circle(size=16, opacity=0.9).encode(**channels, tooltip=tips),
-    ]
+    tips = [alt.Tooltip("a:N", title="walk"), alt.Tooltip("r:N", title="run")]
+    lines = alt.Chart().mark_line(strokeWidth=1.4, opacity=0.8)
+    channels: dict[str, Any] = {"x": x, "y": y, "color": arms.colour(drawn), "detail": "r:N", "tooltip": tips}
     return Drawing(
         title="Singular values of the first gradient",
         caption="A line is one of the first few walks of its stack.",
         facts=[f"{p}, {w}: {_span(read, p, w)}" for p, w in dict.fromkeys((p, w) for p, w, *_ in read)],
         panels=panels.keep(rows),
-        layers=layers,
+        layers=[lines.encode(**channels, **arms.dash(drawn))],
         rows=rows,
     )
 
