@@ -17,6 +17,7 @@ from engine.records import write_records
 from engine.tests.browser import REFERENCE, Visitor, find_missing, open_browser
 from engine.tests.report_worlds import make_world
 
+PATIENCE_MS = 300_000
 COUNT = 38 * 88 * 3
 
 RENDER = """
@@ -72,7 +73,7 @@ def test_a_large_report_is_opened(benchmark: Any, world: Path) -> None:
     if not page_file.exists():
         render_apart(world / "records.jsonl", page_file)
     with open_browser() as browser:
-        visitor = Visitor(browser=browser)
+        visitor = Visitor(browser=browser, patience_ms=PATIENCE_MS)
 
         def load() -> dict[str, float]:
             page = visitor(page_file)

@@ -31,7 +31,7 @@ def film_rows(
             list(top).index(wanted) + 1 if wanted in top[: len(CHOICES)] else None,
         )
         for steps, tops in frames
-        for position, (wanted, top) in enumerate(zip(target, tops, strict=True), 1)
+        for position, (wanted, top) in enumerate(zip(target, tops, strict=False), 1)
     ]
 
 

@@ -42,6 +42,7 @@ async function hydrate(figure) {
     lively.setAttribute("role", "img");
     lively.setAttribute("aria-label", still.getAttribute("aria-label"));
     lively.removeAttribute("aria-hidden");
+    for (const part of lively.children) part.setAttribute("aria-hidden", "true"); // the label says what they show
     lively.style.cssText = still.style.cssText;
     stage.style.display = "";
     still.remove();

@@ -13,7 +13,7 @@
     if (!words.has(node)) {
       const parts = node.matches("article.claim")
         ? [node.dataset.claim, node.dataset.section, node.querySelector("h3")?.textContent]
-        : [node.dataset.verdict, node.dataset.subject, node.dataset.protocol, node.querySelector(".sentence")?.textContent];
+        : [node.dataset.verdict, node.dataset.subject, node.dataset.protocol, (node.querySelector(".sentence") ?? node).textContent];
       words.set(node, parts.join(" ").toLowerCase());
     }
     return words.get(node);

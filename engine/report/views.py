@@ -16,6 +16,9 @@ from engine.report.history import Run, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
 from engine.report.text import format_interval
 
+FILMED_ITEMS = 12
+"""Items of a claim whose decoded tokens the page shows; those of the others are in records.jsonl alone."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -191,17 +194,26 @@ def _arrange_claim(
     shared = {(c.text, c.role, c.because): c for record in records for c in record.criteria}
     anchor = anchors.name(records[0].claim)
     trend = trend_table(records, history)
+    filmed = [line for line, r in group if any(t.kind == "film" for t in r.tables)][:FILMED_ITEMS]
     return ClaimView(
         record=records[0],
         anchor=anchor,
         criteria=tuple(shared.values()),
-        items=tuple(_arrange_item(line, r, anchors, scales, before.get(key_of(r))) for line, r in group),
+        items=tuple(
+            _arrange_item(line, r, anchors, scales, before.get(key_of(r)), filmed=line in filmed) for line, r in group
+        ),
         charts=draw_charts(records, anchor, extra=(trend,) if trend else ()),
     )
 
 
 def _arrange_item(
-    line: int, record: Record, anchors: _Anchors, scales: dict[str, Scale | None], before: Record | None
+    line: int,
+    record: Record,
+    anchors: _Anchors,
+    scales: dict[str, Scale | None],
+    before: Record | None,
+    *,
+    filmed: bool,
 ) -> ItemView:
     headline = find_headline(record)
     marks = [find_mark(c.ruling) for c in record.criteria]
@@ -220,7 +232,7 @@ def _arrange_item(
         headline=headline,
         small=draw_small(asked_of_it, scales[headline.estimate], kind=mark.kind) if headline else Markup(),
         findings=findings,
-        films=draw_films(record),
+        films=draw_films(record) if filmed else Markup(),
         was=None if before is None else mark_record(before).word,
         amended=bool(asked and record.criteria) and asked != {c.text for c in record.criteria},
     )

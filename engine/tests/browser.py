@@ -61,10 +61,12 @@ def open_browser() -> Iterator[Browser]:
 class Visitor:
     """Opens files in tabs of their own and writes down whatever a report must not do.
 
+    patience_ms: how long one step may take.
     deeds: requests other than for the file, messages on the console, errors, dialogs, in their order.
     """
 
     browser: Browser
+    patience_ms: int = PATIENCE_MS
     deeds: list[str] = field(default_factory=list[str])
     contexts: list[BrowserContext] = field(default_factory=list["BrowserContext"])
 
@@ -82,7 +84,7 @@ class Visitor:
         context = self.browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=script, offline=True
         )
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(self.patience_ms)
         self.contexts.append(context)
         page = context.new_page()
         address = file.resolve().as_uri()

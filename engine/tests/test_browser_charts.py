@@ -39,12 +39,12 @@ def test_every_chart_comes_alive_with_its_name_and_without_its_still(
     assert alive.evaluate_all("all => all.filter((one) => one.getBoundingClientRect().width < 200).length") == 0
 
 
-@pytest.mark.parametrize("chart", ["C03-recovery", "C03-runs", "C25-walks", "C01-leverage"])
+@pytest.mark.parametrize("chart", ["C03-recovery", "C03-hits", "C25-walks", "C01-kept"])
 def test_a_mark_tells_its_values(reports: Mapping[str, Report], visit: Visitor, chart: str) -> None:
     page = visit(reports["sample"].file, f"#{chart}")
     page.locator(f"#{chart}").scroll_into_view_if_needed()
     page.locator(f"#{chart}[data-chart=interactive]").wait_for()
-    page.locator(f"#{chart} .stage .mark-symbol path").last.hover(force=True)
+    page.locator(f"#{chart} .stage .mark-symbol.role-mark path").last.hover(force=True)
     tip = page.locator("#vg-tooltip-element.visible")
     tip.wait_for()
     assert re.search(r"\d", tip.inner_text())

@@ -25,7 +25,7 @@ def squeeze(text: str) -> str:
 def say(record: Record) -> list[str]:
     """What a reader must find of a record: its sentence, and every number of its criteria."""
     numbers = [format_number(x) for c in record.criteria for x in (c.value, c.low, c.high) if x is not None]
-    counts = [str(c.n) for c in record.criteria if c.n is not None]
+    counts = [str(c.n) for c in record.criteria if c.n is not None and c.value is not None]
     return [squeeze(record.sentence[:500]), *numbers, *counts]
 
 

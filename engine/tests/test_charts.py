@@ -209,7 +209,7 @@ def test_no_text_acts_on_the_page(name: str, text: str) -> None:
 def test_more_settings_than_panels_are_counted_and_not_drawn() -> None:
     records = [make_record(*SAMPLES["kept"], subject=f"subject {k:03}") for k in range(PANELS + 30)]
     (view,) = draw_charts(records, "C05")
-    assert f"The first {PANELS} of {PANELS + 30} settings are drawn." in view.caption
+    assert "30 more settings are not drawn." in view.caption
     assert sum(text.startswith("subject ") for text in texts(view)) == PANELS
 
 
@@ -345,3 +345,17 @@ def test_declarations_are_valid_vega_lite(name: str) -> None:
     for subjects in (["a"], ["a", "b", "c"]):
         for view in draw_charts([make_record(*SAMPLES[name], subject=s) for s in subjects], "C33"):
             alt.Chart.from_dict(json.loads(view.spec) | {"config": CONFIG}, validate=True)
+
+
+def test_panels_that_would_hold_one_row_each_become_one_panel() -> None:
+    records = [make_record(*SAMPLES["endings"], subject=s) for s in ("a", "b")]
+    (view,) = draw_charts(records, "C06")
+    assert {"trained", "a · page", "b · page"} <= set(texts(view))
+    assert "facet" not in json.loads(view.spec)
+
+
+def test_a_chart_wider_than_half_the_page_says_so() -> None:
+    few, many = (
+        draw_charts([make_record(*SAMPLES["kept"], subject=f"s{k}") for k in range(n)], "C05")[0] for n in (4, 5)
+    )
+    assert ('class="wide"' in few.svg, 'class="wide"' in many.svg) == (False, True)

@@ -84,8 +84,8 @@ def _name_arms(several: Sequence[Panels]) -> Arms:
 def _show(name: str, drawing: Drawing) -> ChartView:
     left = drawing.panels.left
     if left:
-        shown = len(drawing.panels.shown)
-        drawing = replace(drawing, caption=f"{drawing.caption} The first {shown} of {shown + left} settings are drawn.")
+        words = "1 more setting is" if left == 1 else f"{left} more settings are"
+        drawing = replace(drawing, caption=f"{drawing.caption} {words} not drawn.")
     declared = declare(drawing)
     return ChartView(
         id=name,

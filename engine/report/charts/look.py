@@ -23,7 +23,8 @@ CONFIG: dict[str, Any] = {
     # The figure says in its label what it shows; thousands of labelled marks would say nothing.
     "aria": False,
     "font": FONT,
-    "padding": 2,
+    # Room for a reader's font that is wider than the one that was measured with.
+    "padding": {"left": 12, "right": 10, "top": 2, "bottom": 2},
     "view": {"stroke": None},
     "axis": {
         "domainColor": SOFT,

@@ -62,9 +62,7 @@ def draw_agreement(panels: Panels, arms: Arms) -> Drawing | None:
 def _agreement_layers(deep: int) -> list[alt.Chart]:
     words = ("after e_N", "its tokens", "equal shift", "start e₀")
     named = "".join(f"datum.value=={k}?'{word}':" for k, word in enumerate(words)) + "''"
-    axis = alt.Axis(
-        values=[0, 1, 2, 3], labelExpr=named, orient="top", title=None, grid=False, domain=False, ticks=False
-    )
+    axis = alt.Axis(values=[0, 1, 2, 3], labelExpr=named, title=None, grid=False, domain=False, ticks=False)
     x = alt.X("x:Q", scale=alt.Scale(domain=[-0.5, 3.5], nice=False, zero=False), axis=axis)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[deep + 1, -1.4], nice=False, zero=False), axis=None)
     shades = alt.Scale(domain=["the same", "another"], range=[SERIES[0], PAPER])

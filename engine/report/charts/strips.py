@@ -11,7 +11,7 @@ import altair as alt
 
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, LINE, SOFT, Arms, Scale
-from engine.report.charts.reading import Panels, Row, number
+from engine.report.charts.reading import Panel, Panels, Row, number
 from engine.report.text import format_number
 
 STEP = 24
@@ -56,6 +56,8 @@ def draw_strips(panels: Panels, arms: Arms, strip: Strip, bands: Sequence[Row] =
     ]
     if not read:
         return None
+    if not bands and strip.shade is None:
+        panels, read = _fold(panels, read)
     edges = [number(band[k]) for band in bands for k in ("lo", "hi")]
     scale = strip.fit([v for *_, found in read for v in found] + [*strip.rules] + [e for e in edges if e is not None])
     most = max(5, min(DOTS, DOTS_OF_A_CHART // len(read)))
@@ -63,7 +65,8 @@ def draw_strips(panels: Panels, arms: Arms, strip: Strip, bands: Sequence[Row] =
     facts: list[str] = []
     for panel, name, found in read:
         centre = fmean(found) if strip.middle == "mean" else median(found)
-        base: Row = {"p": panel, "g": name, "a": strip.shade(name) if strip.shade else name}
+        arm = name if name in arms.names else panel
+        base: Row = {"p": panel, "g": name, "a": strip.shade(name) if strip.shade else arm}
         rows += [base | {"k": "d"} | dot for dot in _dots(found, scale, most)]
         rows.append(base | {"k": "m", "x": scale.place(centre), "o": 0, "v": format_number(centre)})
         facts.append(f"{panel}, {name}: {strip.middle} {format_number(centre)} over {len(found)}")
@@ -86,6 +89,20 @@ def draw_strips(panels: Panels, arms: Arms, strip: Strip, bands: Sequence[Row] =
         height=STEP * len(names) + 6,
         margin=label_margin(names),
     )
+
+
+Read = list[tuple[str, str, list[float]]]
+"""Panel, row, values."""
+
+
+def _fold(panels: Panels, read: Read) -> tuple[Panels, Read]:
+    """One panel with a row for each subject and protocol, where each of theirs would have held the same one row."""
+    names = {name for _, name, _ in read}
+    if len(names) != 1 or len(read) == 1:
+        return panels, read
+    (only_row,) = names
+    whole = Panel(name=only_row, columns=(), rows=())
+    return Panels(shown=(whole,), left=panels.left), [(only_row, panel, values) for panel, _, values in read]
 
 
 def label_margin(names: Sequence[str]) -> float:
