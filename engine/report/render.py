@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from engine.records import CriterionRecord, Record, Table, write_records, write_whole
 from engine.report.charts import read_bundle
+from engine.report.charts.kiln import Kiln
 from engine.report.facts import gather_facts
 from engine.report.history import Run
 from engine.report.overview import arrange_matrix, list_choices
@@ -61,30 +62,33 @@ def render(
     rendered_at: the date to print; no clock is read. previous: the run before, to compare with. history: the runs
     that are kept, whose estimates are drawn over time.
     """
-    claims = arrange_claims(records, previous, history)
-    charted = any(claim.charts for claim in claims)
-    scripts = (_read_data("page.js"), read_bundle()) if charted else (_read_data("page.js"),)
-    return load_template("report.html.j2").render(
-        title=title,
-        rendered_at=rendered_at,
-        style=_read_data("style.css") + _read_data("film.css"),
-        scripts=scripts,
-        script_sources=" ".join(map(_name_source, scripts)),
-        claims=claims,
-        items=len(records),
-        marks=count_marks(claims),
-        outcomes=count_outcomes(records),
-        outcome_words=OUTCOMES,
-        facts=gather_facts(records),
-        matrix=arrange_matrix(claims),
-        choices=list_choices(claims),
-        drifts=[i for c in claims for i in c.items if i.record.outcome == "drift"],
-        errors=[i for c in claims for i in c.items if i.record.outcome == "error"],
-        changes=find_changes(claims, previous),
-        skipped=group_skipped(claims),
-        legend=_draw_legend(),
-        rows_shown=_fit_rows(claims),
-    )
+    drawn = {(r.claim, t.kind) for r in records for t in r.tables if t.kind}
+    with Kiln(len(drawn)) as kiln:
+        bundle = read_bundle(kiln.fire) if drawn or history else None
+        claims = arrange_claims(records, previous, history, kiln.fire)
+        charted = any(claim.charts for claim in claims)
+        scripts = (_read_data("page.js"), *([bundle()] if bundle and charted else []))
+        return load_template("report.html.j2").render(
+            title=title,
+            rendered_at=rendered_at,
+            style=_read_data("style.css") + _read_data("film.css"),
+            scripts=scripts,
+            script_sources=" ".join(map(_name_source, scripts)),
+            claims=claims,
+            items=len(records),
+            marks=count_marks(claims),
+            outcomes=count_outcomes(records),
+            outcome_words=OUTCOMES,
+            facts=gather_facts(records),
+            matrix=arrange_matrix(claims),
+            choices=list_choices(claims),
+            drifts=[i for c in claims for i in c.items if i.record.outcome == "drift"],
+            errors=[i for c in claims for i in c.items if i.record.outcome == "error"],
+            changes=find_changes(claims, previous),
+            skipped=group_skipped(claims),
+            legend=_draw_legend(),
+            rows_shown=_fit_rows(claims),
+        )
 
 
 def _name_source(script: str) -> str:
@@ -176,11 +180,10 @@ def load_template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _find_numeric(table: Table) -> set[int]:
-    """Columns that hold no text."""
-    return {
-        k for k in range(len(table.columns)) if not any(isinstance(row[k], str) for row in table.rows if k < len(row))
-    }
+def _find_numeric(table: Table, rows: int) -> set[int]:
+    """Columns that hold no text in the first rows."""
+    texts = {k for row in table.rows[:rows] for k, cell in enumerate(row) if isinstance(cell, str)}
+    return set(range(len(table.columns))) - texts
 
 
 def _draw_legend() -> tuple[tuple[str, Markup], ...]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from engine.records import CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
+from engine.report.charts.kiln import Fire, fire_when_asked
 from engine.report.film import draw_films
 from engine.report.history import Run, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
@@ -149,11 +150,15 @@ def sort_records(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda r: (*map(_sort_naturally, key_of(r)), *key_of(r), r.effort, r.sentence))
 
 
+_OWN_IDS = ("top", "overview", "filters", "shown", "matrix", "how-to-read", "claims", "skipped", "changes", "theme")
+"""What the page itself is linked and styled by: a claim of that name gets another."""
+
+
 class _Anchors:
     """Ids that a link can name, each given once."""
 
     def __init__(self) -> None:
-        self._given: Counter[str] = Counter()
+        self._given: Counter[str] = Counter(_OWN_IDS)
 
     def name(self, *parts: str) -> str:
         words = (re.sub(r"[^A-Za-z0-9.]+", "-", p[:60]).strip("-.") for p in parts)
@@ -169,14 +174,17 @@ def write_headline(record: Record) -> str:
 
 
 def arrange_claims(
-    records: Sequence[Record], previous: Sequence[Record] = (), history: Sequence[Run] = ()
+    records: Sequence[Record],
+    previous: Sequence[Record] = (),
+    history: Sequence[Run] = (),
+    fire: Fire = fire_when_asked,
 ) -> tuple[ClaimView, ...]:
-    """One view per claim, in the natural order of their ids."""
+    """One view per claim, in the natural order of their ids. fire: of the kiln in which their charts are drawn."""
     anchors, before = _Anchors(), {key_of(r): r for r in previous}
     groups: dict[str, list[tuple[int, Record]]] = {}
     for line, record in enumerate(sort_records(records), 1):
         groups.setdefault(record.claim, []).append((line, record))
-    return tuple(_arrange_claim(group, anchors, before, history) for group in groups.values())
+    return tuple(_arrange_claim(group, anchors, before, history, fire) for group in groups.values())
 
 
 def _arrange_claim(
@@ -184,6 +192,7 @@ def _arrange_claim(
     anchors: _Anchors,
     before: dict[tuple[str, str, str], Record],
     history: Sequence[Run],
+    fire: Fire,
 ) -> ClaimView:
     # One axis per estimate for all items of a claim: drawings that stand above each other can be compared.
     records = [record for _, record in group]
@@ -202,7 +211,7 @@ def _arrange_claim(
         items=tuple(
             _arrange_item(line, r, anchors, scales, before.get(key_of(r)), filmed=line in filmed) for line, r in group
         ),
-        charts=draw_charts(records, anchor, extra=(trend,) if trend else ()),
+        charts=draw_charts(records, anchor, (trend,) if trend else (), fire),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -37,12 +38,12 @@ def make_illustrated_records() -> list[Record]:
     ]
 
 
-def make_hostile_records(text: str) -> list[Record]:
-    """Records of one claim in which every text is `text`, one with every kind of table drawn from it.
+def make_hostile_records(text: str, kinds: Sequence[str] | None = None) -> list[Record]:
+    """Records of one claim in which every text is `text`, one with a table of each kind drawn from it.
 
     Another has the columns of its tables renamed, so that no drawing finds what it needs.
     """
-    tables = make_tables(hostile_cast(text), default_rng(1))
+    tables = make_tables(hostile_cast(text), default_rng(1), kinds)
     spoilt = _overwrite(make_records()[0], text)
     distorted = tuple(distort_table(table, text) for table in tables)
     return [

@@ -322,7 +322,7 @@ def test_labels_are_cut_and_visible() -> None:
 
 
 def test_the_bundle_can_stand_in_a_script_element_and_asks_for_nothing() -> None:
-    script = read_bundle()
+    script = read_bundle()()
     assert "</script" not in script.lower()
     assert "<!--" not in script
     assert "__CONFIG__" not in script

@@ -6,13 +6,14 @@ script runs. Altair takes half a second to load, so it is loaded by those who dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 from markupsafe import Markup
 
 from engine.records import Record, Table
+from engine.report.charts.kiln import Fire, fire_when_asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,33 +21,43 @@ class ChartView:
     """A chart, ready for the page.
 
     id: unique on the page. caption: one sentence on how to read it. alt: the drawing in words, with its key numbers.
-    svg: still, coloured by the page's custom properties. spec: Vega-Lite as JSON that can stand in a script element.
+    still: waits for the drawing. spec: Vega-Lite as JSON that can stand in a script element.
     """
 
     id: str
     title: str
     caption: str
     alt: str
-    svg: Markup
+    still: Callable[[], Markup]
     spec: str
 
+    @cached_property
+    def svg(self) -> Markup:
+        """The still drawing, coloured by the page's custom properties."""
+        return self.still()
 
-def draw_charts(records: Sequence[Record], anchor: str, extra: Sequence[Table] = ()) -> tuple[ChartView, ...]:
+
+def draw_charts(
+    records: Sequence[Record], anchor: str, extra: Sequence[Table] = (), fire: Fire = fire_when_asked
+) -> tuple[ChartView, ...]:
     """The charts of one claim, from all of its records: a panel for each subject and protocol.
 
     anchor: the claim's id on the page, with which those of its charts begin. extra: tables that are the claim's and no
-    record's. A table without a kind, or whose columns are not the ones a drawing knows, is not drawn.
+    record's. fire: of the kiln in which they are drawn. A table without a kind, or whose columns are not the ones a
+    drawing knows, is not drawn.
     """
     if not extra and not any(table.kind for record in records for table in record.tables):
         return ()
     from engine.report.charts.gallery import draw_all
 
-    return draw_all(records, anchor, extra)
+    return draw_all(records, anchor, extra, fire)
 
 
-@cache
-def read_bundle() -> str:
-    """The one script that makes charts interactive: Vega, Vega-Lite, their embedding, and ours. It requests nothing."""
+def read_bundle(fire: Fire = fire_when_asked) -> Callable[[], str]:
+    """The one script that makes charts interactive: Vega, Vega-Lite, their embedding, and ours. It requests nothing.
+
+    Gives what to call for it, as it takes more than a second to put together.
+    """
     from engine.report.charts.bundle import bundle
 
-    return bundle()
+    return bundle(fire)

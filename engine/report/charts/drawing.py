@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import vl_convert
 from markupsafe import Markup, escape
 
+from engine.report.charts.kiln import Job
 from engine.report.charts.look import CONFIG
 from engine.report.charts.reading import Panels, Row
 
@@ -115,12 +115,16 @@ def write_spec(declared: dict[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def draw_still(declared: dict[str, Any], *, name: str, words: str) -> Markup:
+def ask_still(declared: dict[str, Any]) -> Job:
+    """The declaration as a job for a kiln."""
+    return {"spec": json.dumps(declared), "config": CONFIG, "version": VERSION}
+
+
+def finish_still(svg: str, *, name: str, words: str) -> Markup:
     """The drawing as SVG that fills its column up to its own width; class 'wide' where that is more than half the page.
 
-    name: unique on the page. words: for its label.
+    svg: as Vega writes it. name: unique on the page. words: for its label.
     """
-    svg = vl_convert.vegalite_to_svg(json.dumps(declared), vl_version=VERSION, config=CONFIG, allowed_base_urls=[])
     found = _ROOT.match(svg)
     assert found is not None, "Vega writes its drawing's width and viewBox"
     width, box = found.groups()

@@ -9,7 +9,8 @@ from altair.utils.schemapi import debug_mode
 
 from engine.records import Record, Table
 from engine.report.charts import ChartView, descents, models, slopes, trend, walks
-from engine.report.charts.drawing import Drawing, declare, draw_still, write_spec
+from engine.report.charts.drawing import Drawing, ask_still, declare, finish_still, write_spec
+from engine.report.charts.kiln import Fire
 from engine.report.charts.look import Arms
 from engine.report.charts.reading import Panels, gather_panels
 
@@ -51,10 +52,10 @@ DRAWINGS: tuple[tuple[str, str, tuple[str, ...], Draw], ...] = (
 """Name in the chart's id, kind of the table, the columns that the drawing reads, the drawing."""
 
 
-def draw_all(records: Sequence[Record], anchor: str, extra: Sequence[Table]) -> tuple[ChartView, ...]:
+def draw_all(records: Sequence[Record], anchor: str, extra: Sequence[Table], fire: Fire) -> tuple[ChartView, ...]:
     """Every chart that the tables of one claim have something for; see engine.report.charts.draw_charts."""
     with debug_mode(False):  # the tests see to it that our declarations are valid; users need not wait for it
-        return tuple(_show(f"{anchor}-{name}", drawing) for name, drawing in _draw(records, extra))
+        return tuple(_show(f"{anchor}-{name}", drawing, fire) for name, drawing in _draw(records, extra))
 
 
 def _draw(records: Sequence[Record], extra: Sequence[Table]) -> Iterator[tuple[str, Drawing]]:
@@ -81,17 +82,18 @@ def _name_arms(several: Sequence[Panels]) -> Arms:
     return Arms(names=tuple(names))
 
 
-def _show(name: str, drawing: Drawing) -> ChartView:
+def _show(name: str, drawing: Drawing, fire: Fire) -> ChartView:
     left = drawing.panels.left
     if left:
         words = "1 more setting is" if left == 1 else f"{left} more settings are"
         drawing = replace(drawing, caption=f"{drawing.caption} {words} not drawn.")
     declared = declare(drawing)
+    drawn = fire(ask_still(declared))
     return ChartView(
         id=name,
         title=drawing.title,
         caption=drawing.caption,
         alt=drawing.alt,
-        svg=draw_still(declared, name=name, words=drawing.alt),
+        still=lambda: finish_still(drawn(), name=name, words=drawing.alt),
         spec=write_spec(declared),
     )

@@ -23,6 +23,14 @@ ARMS = 12
 _BEYOND = 1e150
 """Numbers above this are drawn as infinite, below its inverse as zero: axes overflow there."""
 
+_INHERITED = frozenset(
+    {
+        *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString"),
+        *("valueOf", "__proto__", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"),
+    }
+)
+"""Names that every JavaScript object has: Vega keeps what it draws by name, stumbles over these, and gets quotes."""
+
 Row = dict[str, object]
 
 
@@ -60,7 +68,8 @@ class Panels:
 def label(text: object, limit: int = 40) -> str:
     """A text as a label: visible, cut, harmless."""
     plain = str(text)
-    return write_plain(plain[:limit]) + ("…" if len(plain) > limit else "")
+    shown = write_plain(plain[:limit]) + ("…" if len(plain) > limit else "")
+    return f"‘{shown}’" if shown in _INHERITED else shown
 
 
 def number(cell: object) -> float | None:
