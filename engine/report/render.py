@@ -31,6 +31,7 @@ from engine.report.text import (
 from engine.report.views import (
     OUTCOMES,
     ClaimView,
+    are_many,
     arrange_claims,
     count_marks,
     count_outcomes,
@@ -76,6 +77,7 @@ def render(
             script_sources=" ".join(map(_name_source, scripts)),
             claims=claims,
             items=len(records),
+            condensed=are_many(records),
             marks=count_marks(claims),
             outcomes=count_outcomes(records),
             outcome_words=OUTCOMES,

@@ -21,6 +21,10 @@ FILMED_ITEMS = 12
 """Items of a claim whose decoded tokens the page shows; those of the others are in records.jsonl alone."""
 
 
+MANY_ITEMS = 1500
+"""Beyond these a page holds a line for each item: with a drawing and tables for each, browsers take long to open it."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """A verdict as symbol and word; `kind` is its class in the style sheet."""
@@ -128,6 +132,11 @@ class ClaimView:
     def skipped(self) -> int:
         return sum(item.record.outcome == "skipped" for item in self.items)
 
+    @property
+    def tally(self) -> tuple[tuple[Mark, int], ...]:
+        """How many of its items carry each mark."""
+        return count_marks([self])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
@@ -167,6 +176,11 @@ class _Anchors:
         return base if self._given[base] == 1 else f"{base}_{self._given[base]}"
 
 
+def are_many(records: Sequence[Record]) -> bool:
+    """Whether there are more items than a page can draw one by one."""
+    return len(records) > MANY_ITEMS
+
+
 def write_headline(record: Record) -> str:
     """'ratio = 148 [92, 251]', or nothing where nothing was estimated."""
     c = find_headline(record)
@@ -179,12 +193,16 @@ def arrange_claims(
     history: Sequence[Run] = (),
     fire: Fire = fire_when_asked,
 ) -> tuple[ClaimView, ...]:
-    """One view per claim, in the natural order of their ids. fire: of the kiln in which their charts are drawn."""
+    """One view per claim, in the natural order of their ids. fire: of the kiln in which their charts are drawn.
+
+    The items of more than MANY_ITEMS records come without drawings and films of their own.
+    """
     anchors, before = _Anchors(), {key_of(r): r for r in previous}
     groups: dict[str, list[tuple[int, Record]]] = {}
     for line, record in enumerate(sort_records(records), 1):
         groups.setdefault(record.claim, []).append((line, record))
-    return tuple(_arrange_claim(group, anchors, before, history, fire) for group in groups.values())
+    drawn = not are_many(records)
+    return tuple(_arrange_claim(group, anchors, before, history, fire, drawn=drawn) for group in groups.values())
 
 
 def _arrange_claim(
@@ -193,17 +211,20 @@ def _arrange_claim(
     before: dict[tuple[str, str, str], Record],
     history: Sequence[Run],
     fire: Fire,
+    *,
+    drawn: bool,
 ) -> ClaimView:
     # One axis per estimate for all items of a claim: drawings that stand above each other can be compared.
     records = [record for _, record in group]
     by_estimate: dict[str, list[CriterionRecord]] = {}
     for criterion in (c for record in records for c in record.criteria):
         by_estimate.setdefault(criterion.estimate, []).append(criterion)
-    scales = {name: fit_scale(criteria) for name, criteria in by_estimate.items()}
+    scales = {name: fit_scale(criteria) if drawn else None for name, criteria in by_estimate.items()}
     shared = {(c.text, c.role, c.because): c for record in records for c in record.criteria}
     anchor = anchors.name(records[0].claim)
     trend = trend_table(records, history)
-    filmed = [line for line, r in group if any(t.kind == "film" for t in r.tables)][:FILMED_ITEMS]
+    filmed = [line for line, r in group if any(t.kind == "film" for t in r.tables)]
+    filmed = filmed[:FILMED_ITEMS] if drawn else []
     return ClaimView(
         record=records[0],
         anchor=anchor,

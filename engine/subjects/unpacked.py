@@ -9,25 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.cache import cache_folder
 from engine.errors import SubjectError
 from engine.subjects.files import hash_file
 
 MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Where unpacked weights are kept: LM_CLAIMS_CACHE, or the user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("LM_CLAIMS_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("lm-claims"))
 
 
 def keep(key: str, unpack: Callable[[Path], None]) -> Path | None:

@@ -14,6 +14,7 @@ import pytest
 
 from engine.records import Record, read_records
 from engine.report import render, write_report
+from engine.report.text import format_interval
 from engine.tests.report_samples import make_criterion, make_record, make_records
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -206,6 +207,24 @@ def test_changes_since_the_previous_run_are_named(records: list[Record]) -> None
     assert "smollm2-135m · direct: was supported, now ✗ refuted" in text
     assert "still ✓ supported; its criteria were amended" in text
     assert "1 not in this run" in text
+
+
+def test_a_page_of_very_many_items_has_a_line_for_each_with_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.report.views.MANY_ITEMS", 15)
+    records = make_records()
+    html = show(records)
+    page = Page(html)
+    assert "More items than a page can draw" in page.text
+    assert len(re.findall(r'<tr class="item" id=', html)) == len(records)
+    for c in (c for r in records for c in r.criteria if c.value is not None):
+        assert f"{c.estimate} {format_interval(c.value, c.low, c.high)}" in page.text
+    assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_lists_of_changes_end_somewhere_and_say_how_many_more_there_are(records: list[Record]) -> None:
+    page = Page(show([replace(records[0], subject=f"s{k}") for k in range(203)], previous=records[:1]))
+    assert "203 new" in page.text
+    assert "and 3 more" in page.text
 
 
 HOSTILE = (

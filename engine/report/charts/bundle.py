@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 
+from engine.cache import cache_folder
+from engine.errors import LedgerError
+from engine.records import write_whole
 from engine.report.charts.drawing import VERSION
 from engine.report.charts.kiln import Fire
 from engine.report.charts.look import CONFIG
@@ -14,19 +21,27 @@ from engine.report.charts.look import CONFIG
 _SCRIPT_END = re.compile(r"</(?=script)|<!--", re.IGNORECASE)
 
 
-_made: dict[str, str] = {}
-
-
 def bundle(fire: Fire) -> Callable[[], str]:
-    """JavaScript that can stand in a script element, put together once a process; see engine.report.charts.read_bundle.
+    """JavaScript that can stand in a script element; see engine.report.charts.read_bundle.
 
     Vega's expressions are walked by its interpreter (`ast`), never compiled, so that the page needs no unsafe-eval.
+    Putting it together takes longer than twenty drawings: it is kept in the user's cache folder, by all it is made of.
     """
-    if VERSION in _made:
-        return lambda: _made[VERSION]
     ours = files("engine.report").joinpath("charts.js").read_text(encoding="utf-8")
-    drawn = fire({"script": ours.replace("__CONFIG__", json.dumps(CONFIG)), "version": VERSION})
-    return lambda: _made.setdefault(VERSION, _fit_script(drawn()))
+    job = {"script": ours.replace("__CONFIG__", json.dumps(CONFIG)), "version": VERSION}
+    made_of = json.dumps([job, version("vl-convert-python"), _SCRIPT_END.pattern])
+    kept = cache_folder() / f"charts-{hashlib.sha256(made_of.encode()).hexdigest()}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        script = kept.read_text(encoding="utf-8")
+        return lambda: script
+    drawn = fire(job)
+    return lambda: _keep(_fit_script(drawn()), kept)
+
+
+def _keep(script: str, path: Path) -> str:
+    with suppress(LedgerError):  # a folder that cannot be written costs a second the next time, and nothing else
+        write_whole(path, script.encode(), who="charts")
+    return script
 
 
 def _fit_script(script: str) -> str:
