@@ -45,8 +45,8 @@ from engine.report.views import (
 
 TITLE = "LM Claims"
 ROWS = (1000, 300, 100, 40, 12, 4)
-MOST_CELLS = 40_000
-"""Table cells that a page holds: of about 35 bytes each, they stay below a fifth of the 8 MB that it may have."""
+MOST_CELLS = 25_000
+"""Table cells that a page holds: of about 35 bytes each, they stay near a tenth of the 8 MB that it may have."""
 _MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 

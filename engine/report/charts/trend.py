@@ -18,11 +18,12 @@ SESSIONS = 40
 """The latest runs of an item that are drawn."""
 
 RULINGS = {
-    "supported": "var(--supported)",
-    "partly supported": "var(--partly)",
-    "refuted": "var(--refuted)",
-    "inconclusive": "var(--inconclusive)",
+    "supported": ("var(--supported)", "circle"),
+    "partly supported": ("var(--partly)", "diamond"),
+    "refuted": ("var(--refuted)", "triangle-down"),
+    "inconclusive": ("var(--inconclusive)", "square"),
 }
+"""Each verdict's colour and shape: no verdict is told by colour alone."""
 
 
 def draw_trend(table: Table) -> Drawing | None:
@@ -51,7 +52,7 @@ def draw_trend(table: Table) -> Drawing | None:
         return None
     return Drawing(
         title="The estimate, run after run",
-        caption="A dot is one run of the suite, oldest first, with its 95 % interval where that is finite; each panel "
+        caption="A mark is one run of the suite, oldest first, with its 95 % interval where that is finite; each panel "
         "has its own axis.",
         facts=facts,
         panels=Panels(shown=tuple(panels), left=max(0, len(groups) - PANELS)).keep(rows),
@@ -64,8 +65,9 @@ def draw_trend(table: Table) -> Drawing | None:
 
 def _trend_layers(rows: Sequence[Row]) -> list[alt.Chart]:
     seen = list(dict.fromkeys(str(row["c"]) for row in rows))
-    shades = alt.Scale(domain=seen, range=[RULINGS.get(word, SOFT) for word in seen])
-    colour = alt.Color("c:N", scale=shades, legend=alt.Legend(symbolType="circle"))
+    shades, shapes = zip(*(RULINGS.get(word, (SOFT, "stroke")) for word in seen), strict=True)
+    colour = alt.Color("c:N", scale=alt.Scale(domain=seen, range=list(shades)))
+    shape = alt.Shape("c:N", scale=alt.Scale(domain=seen, range=list(shapes)))
     x = alt.X(
         "x:Q",
         scale=alt.Scale(nice=False, zero=False, padding=14),
@@ -79,5 +81,5 @@ def _trend_layers(rows: Sequence[Row]) -> list[alt.Chart]:
     return [
         only("d").mark_line(color=SOFT, strokeWidth=1, opacity=0.6).encode(x=x, y=y),
         only("d").mark_rule(strokeWidth=2, opacity=0.7).encode(x=x, y=ends, y2="hi:Q", color=colour),
-        only("d").mark_circle(size=60, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
+        only("d").mark_point(size=70, opacity=1, filled=True).encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]
