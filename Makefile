@@ -11,7 +11,7 @@ LATEST := reports/latest
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test bench report clean
+.PHONY: help verify test bench figures report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,11 @@ test: $(STAMP) ## lint, types and the engine's own tests, with coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-bench: $(STAMP) ## time the engine's inner loops
-	$(BIN)/python -m pytest engine/benchmarks --benchmark-only $(ARGS)
+bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
+	$(BIN)/python -m pytest engine/benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+
+figures: $(STAMP) ## keep the last bench run's figures in reports/reference/bench.json
+	$(BIN)/python -m engine.benchmarks.figures
 
 report: $(STAMP) ## render the latest records again, or the reference run's where there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }

@@ -1,0 +1,38 @@
+"""Prints the contests and the growth of a bench run at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.benchmarks.alternation import describe_machine
+from engine.benchmarks.tables import list_contests, list_growth
+
+KINDS = ("contest", "growth")
+_FOUND = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
+
+
+class Board:
+    """Where a test leaves its figures: in the plugin's saved run, and for the table at the end."""
+
+    def __init__(self, found: dict[str, list[dict[str, Any]]]) -> None:
+        self._found = found
+
+    def note(self, benchmark: Any, kind: str, figures: dict[str, Any]) -> None:
+        benchmark.extra_info.update({kind: figures, "on": describe_machine()})
+        self._found[kind].append(figures)
+
+
+@pytest.fixture(scope="session")
+def board(pytestconfig: pytest.Config) -> Board:
+    return Board(pytestconfig.stash.setdefault(_FOUND, {kind: [] for kind in KINDS}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(_FOUND, None)
+    if found is None:
+        return
+    terminalreporter.section("the engine between the literal loop and the bare products")
+    for line in (*(list_contests(found["contest"]) if found["contest"] else ()), "", *list_growth(found["growth"])):
+        terminalreporter.write_line(line)

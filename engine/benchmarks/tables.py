@@ -1,0 +1,87 @@
+"""The figures of a bench run as text: contests with their bars, then growth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from engine.benchmarks.alternation import Seconds, take_ratio
+
+HEADINGS = (
+    "",
+    "literal s",
+    "engine s",
+    "floor s",
+    "× faster",
+    "bar",
+    "× floor",
+    "bar",
+    "ms a run-step",
+    "peak MB l/e/f",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a contest came to. peaks: megabytes of each way."""
+
+    title: str
+    seconds: Seconds
+    run_steps: int
+    faster_bar: float | None
+    floor_bar: float | None
+    peaks: dict[str, float]
+
+    def summarize(self) -> dict[str, Any]:
+        """Medians of the rounds, and medians of the ratios within a round."""
+        taken = {f"{way}_s": round(median(rounds), 4) for way, rounds in self.seconds.items()}
+        return taken | {
+            "title": self.title,
+            "rounds": len(self.seconds["engine"]),
+            "times_as_fast_as_literal": round(take_ratio(self.seconds["literal"], self.seconds["engine"]), 2),
+            "faster_bar": self.faster_bar,
+            "times_the_floor": round(take_ratio(self.seconds["engine"], self.seconds["floor"]), 3),
+            "floor_bar": self.floor_bar,
+            "ms_a_run_step": round(1e3 * median(self.seconds["engine"]) / self.run_steps, 3),
+            "peak_mb": self.peaks,
+        }
+
+
+def list_contests(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each contest, its bars beside its ratios; ✗ where a bar is missed."""
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for one in found:
+        faster, above = one["times_as_fast_as_literal"], one["times_the_floor"]
+        low, high = one["faster_bar"], one["floor_bar"]
+        rows.append(
+            (
+                one["title"],
+                *(f"{one[f'{way}_s']:.3f}" for way in ("literal", "engine", "floor")),
+                f"{faster:.2f}",
+                _show_bar("≥", low, missed=low is not None and faster < low),
+                f"{above:.2f}",
+                _show_bar("≤", high, missed=high is not None and above > high),
+                f"{one['ms_a_run_step']:.2f}",
+                "/".join(f"{one['peak_mb'][way]:.0f}" for way in ("literal", "engine", "floor")),
+            )
+        )
+    yield from _align(rows)
+
+
+def list_growth(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each axis: the cost of a run-step at each of its sizes."""
+    for one in found:
+        costs = (f"{size:,}: {cost:.2f}" for size, cost in zip(one["sizes"], one["ms_a_run_step"], strict=True))
+        yield f"ms a run-step over {one['axis']} ({one['around']}): " + "   ".join(costs)
+
+
+def _show_bar(sign: str, bar: float | None, *, missed: bool) -> str:
+    return "" if bar is None else f"{sign} {bar:g}{' ✗' if missed else ''}"
+
+
+def _align(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        yield "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])

@@ -1,0 +1,68 @@
+"""How the cost of a step grows with runs, tokens, blocks and vocabulary; sizes are timed in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import pytest
+
+from engine.benchmarks.alternation import alternate
+from engine.benchmarks.contests import TOKENS, VOCAB, Ways, descend_blocks, make_gpt2
+
+RUNS, ROUNDS = 16, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What grows, and the work at a size of it; everything else stays as `around` says."""
+
+    name: str
+    sizes: tuple[int, ...]
+    around: str
+    prepare: Callable[[int], Ways]
+
+
+def descend_with(*, runs: int = RUNS, tokens: int = TOKENS, blocks: int = 1, vocab: int = VOCAB) -> Ways:
+    return descend_blocks(make_gpt2(blocks, vocab), head=True, runs=runs, tokens=tokens)
+
+
+AXES = (
+    Axis(
+        name="runs",
+        sizes=(1, 4, 16, 64),
+        around=f"{TOKENS} tokens, 1 block and head",
+        prepare=lambda size: descend_with(runs=size),
+    ),
+    Axis(
+        name="tokens",
+        sizes=(5, 20, 80),
+        around=f"{RUNS} runs, 1 block and head",
+        prepare=lambda size: descend_with(tokens=size),
+    ),
+    Axis(
+        name="blocks",
+        sizes=(1, 4, 12),
+        around=f"{RUNS} runs of {TOKENS} tokens, and head",
+        prepare=lambda size: descend_with(blocks=size),
+    ),
+    Axis(
+        name="vocabulary",
+        sizes=(5000, 20000, 50000),
+        around=f"{RUNS} runs of {TOKENS} tokens, 1 block and head",
+        prepare=lambda size: descend_with(vocab=size),
+    ),
+)
+
+
+@pytest.mark.benchmark(group="growth: the largest size")
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_growth(benchmark: Any, board: Any, axis: Axis) -> None:
+    ways = {size: axis.prepare(size) for size in axis.sizes}
+    runs = {str(size): one.engine for size, one in ways.items()}
+    seconds = alternate(benchmark, runs, measured=str(axis.sizes[-1]), rounds=ROUNDS)
+    costs = [round(1e3 * median(seconds[str(size)]) / ways[size].run_steps, 3) for size in axis.sizes]
+    figures = {"axis": axis.name, "around": axis.around, "sizes": list(axis.sizes), "ms_a_run_step": costs}
+    board.note(benchmark, "growth", figures)

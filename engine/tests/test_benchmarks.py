@@ -1,0 +1,199 @@
+"""The benchmarks' ways do the same work, the floor is the engine's own products, and figures are kept as they are."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from engine.benchmarks import figures
+from engine.benchmarks.alternation import alternate, take_ratio
+from engine.benchmarks.contests import (
+    Ways,
+    descend_blocks,
+    descend_wide_net,
+    draw_weight,
+    factorize,
+    make_gpt2,
+    scan_vocabulary,
+    walk_blocks,
+)
+from engine.benchmarks.peak import watch
+from engine.benchmarks.tables import Figures, list_contests, list_growth
+from engine.codec import invert_gram
+
+
+def tiny(blocks: int) -> Any:
+    return make_gpt2(blocks, vocab=61, n_embd=16, n_head=2, initializer_range=0.3)
+
+
+SMALL: dict[str, Callable[[], Ways]] = {
+    "1 block and head": lambda: descend_blocks(tiny(1), head=True, runs=3),
+    "2 blocks": lambda: descend_blocks(tiny(2), head=False, runs=3),
+    "wide net": lambda: descend_wide_net(3, width=8),
+    "clamped walk": lambda: walk_blocks(tiny(2), walks=3),
+}
+
+
+class Watching(TorchDispatchMode):
+    """Notes the sizes of every two-dimensional product; attention's own are not among them on every device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: Counter[tuple[int, int, int]] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
+            left, right = args[-2:]
+            self.sizes[left.shape[0], left.shape[1], right.shape[1]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def list_products(run: Callable[[], object]) -> Counter[tuple[int, int, int]]:
+    with Watching() as watching:
+        run()
+    return watching.sizes
+
+
+@pytest.mark.parametrize("prepare", SMALL.values(), ids=SMALL)
+def test_the_engine_gives_the_literal_loops_numbers(prepare: Callable[[], Ways]) -> None:
+    ways = prepare()
+    # Three float32 steps of sums of some hundred terms.
+    torch.testing.assert_close(ways.engine(), ways.literal(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("prepare", SMALL.values(), ids=SMALL)
+def test_the_floor_is_made_of_the_engines_products(prepare: Callable[[], Ways]) -> None:
+    ways = prepare()
+    assert list_products(ways.floor) == list_products(ways.engine)
+
+
+@pytest.mark.parametrize("copies", [0, 5], ids=["full rank", "rank 11"])
+def test_the_factor_gives_the_pseudo_inverses_coefficients(copies: int) -> None:
+    weight = draw_weight(80, 16, copies=copies)
+    assert invert_gram(weight).rank == 16 - copies
+    ways = factorize(weight)
+    torch.testing.assert_close(ways.engine(), ways.literal(), rtol=1e-3, atol=1e-5)
+
+
+def test_both_scans_find_the_same_misses() -> None:
+    # The first rows are halves of others, so they lose to them.
+    weight = draw_weight(40, 8)
+    weight[:5] = weight[10:15] / 2
+    ways = scan_vocabulary(weight)
+    assert set(range(5)) <= set(ways.engine().tolist())
+    assert ways.engine().tolist() == ways.literal().tolist()
+
+
+def test_half_of_the_scan_is_the_triangle_of_blocks() -> None:
+    weight = draw_weight(2500, 4)
+    assert list_products(scan_vocabulary(weight).floor) == {
+        (1024, 4, 1024): 1,
+        (1024, 4, 2048): 1,
+        (452, 4, 2500): 1,
+    }
+
+
+class _Plugin:
+    """Stands in for the benchmark fixture: runs as it does, every round taking one second."""
+
+    def __init__(self) -> None:
+        self.stats: Any = self
+        self.data: list[float] = []
+
+    def pedantic(
+        self, target: Callable[[], object], *, setup: Callable[[], None], rounds: int, warmup_rounds: int
+    ) -> None:
+        for _ in range(warmup_rounds + rounds):
+            setup()
+            target()
+        self.data = [1.0] * rounds
+
+
+def test_ways_take_turns_and_the_first_round_only_warms_up() -> None:
+    calls: list[str] = []
+    ways = {name: lambda name=name: calls.append(name) for name in ("a", "b", "c")}
+    seconds = alternate(_Plugin(), ways, measured="b", rounds=2)
+    assert calls == ["a", "c", "b"] * 3
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+    assert seconds["b"] == [1.0, 1.0]
+
+
+def test_a_slow_round_does_not_move_the_ratio() -> None:
+    assert take_ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_memory_that_is_given_back_is_still_seen() -> None:
+    assert watch(lambda: torch.ones(50_000_000).cumsum(0)[-1].item()) >= 190_000_000
+
+
+def summarize(**changes: Any) -> dict[str, Any]:
+    seconds = {"literal": [6.0, 6.0, 9.0], "engine": [2.0, 1.0, 1.5], "floor": [1.0, 1.0, 1.0]}
+    plain: dict[str, Any] = {"faster_bar": 5, "floor_bar": 1.2, "peaks": {"literal": 1, "engine": 2, "floor": 0}}
+    return Figures(title="work", seconds=seconds, run_steps=10, **(plain | changes)).summarize()
+
+
+def test_a_contest_is_summed_up_by_medians() -> None:
+    found = summarize()
+    assert (found["literal_s"], found["engine_s"], found["floor_s"]) == (6.0, 1.5, 1.0)
+    assert (found["times_as_fast_as_literal"], found["times_the_floor"]) == (6.0, 1.5)
+    assert found["ms_a_run_step"] == 150.0
+
+
+def test_a_missed_bar_is_marked_and_a_met_one_is_not() -> None:
+    line = list(list_contests([summarize()]))[1]
+    assert "≥ 5 " in line
+    assert "≤ 1.2 ✗" in line
+
+
+def test_work_without_a_bar_has_none_in_its_line() -> None:
+    line = list(list_contests([summarize(faster_bar=None, floor_bar=None)]))[1]
+    assert "≥" not in line
+    assert "≤" not in line
+
+
+def test_growth_is_a_line_of_sizes_and_costs() -> None:
+    figures = {"axis": "runs", "around": "one block", "sizes": [1, 1000], "ms_a_run_step": [2.0, 0.5]}
+    assert list(list_growth([figures])) == ["ms a run-step over runs (one block): 1: 2.00   1,000: 0.50"]
+
+
+def save_run(folder: Path, *, load: float = 0.4) -> None:
+    on = {"machine": "Linux, a CPU", "threads": 2, "load": load}
+    noted = [{"contest": summarize(), "on": on}, {"growth": {"axis": "runs"}, "on": on | {"load": 1.5}}, {"page_mb": 3}]
+    run = {
+        "machine_info": {"node": "somebodys-machine"},
+        "datetime": "2026-02-14T10:00:00+00:00",
+        "benchmarks": [{"name": "x", "extra_info": info} for info in noted],
+    }
+    (folder / "Linux").mkdir(parents=True)
+    (folder / "Linux" / "0001_run.json").write_text(json.dumps(run))
+
+
+def test_kept_figures_hold_contests_growth_and_the_machine_but_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(tmp_path / "saved")
+    monkeypatch.setattr(figures, "STORAGE", tmp_path / "saved")
+    monkeypatch.setattr(figures, "KEPT", tmp_path / "bench.json")
+    assert figures.main() == 0
+    text = (tmp_path / "bench.json").read_text(encoding="utf-8")
+    kept = json.loads(text)
+    assert kept["measured_on"] == "2026-02-14"
+    assert (kept["machine"], kept["threads"], kept["largest_load"]) == ("Linux, a CPU", 2, 1.5)
+    assert kept["contest"] == [summarize()]
+    assert kept["growth"] == [{"axis": "runs"}]
+    assert "somebodys-machine" not in text
+
+
+def test_without_a_saved_run_there_is_nothing_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(figures, "STORAGE", tmp_path)
+    assert figures.main() == 4
+    assert "run make bench first" in capsys.readouterr().out
