@@ -93,7 +93,11 @@ class Codec:
 
     def leverages(self) -> Tensor:
         """Leverage of each row, the diagonal of W W⁺: [vocab]."""
-        return (self.weight @ self._gram_inverse * self.weight).sum(-1)
+        return (self.project_rows() * self.weight).sum(-1)
+
+    def project_rows(self) -> Tensor:
+        """W (WᵀW)⁺, whose product with Wᵀ holds every row's coefficients: [vocab, d_model]."""
+        return self.weight @ self._gram_inverse
 
     def _check(self, embeddings: Tensor) -> None:
         if embeddings.shape[-1] != self.d_model:
@@ -113,6 +117,7 @@ class RoundTripMiss:
     winner_leverage: float
 
 
+@torch.no_grad()
 def find_round_trip_misses(codec: Codec, rows: int = 1024) -> list[RoundTripMiss]:
     """Every token whose embedding does not decode to it, by exhaustion.
 
@@ -120,14 +125,17 @@ def find_round_trip_misses(codec: Codec, rows: int = 1024) -> list[RoundTripMiss
     H_ij > H_ii needs H_jj > H_ii. With rows in order of falling leverage each is compared with those before it
     only, which is half of the full product. Ties go to the lower id, as argmax resolves them.
     """
-    leverages = codec.leverages()
+    projected = codec.project_rows()
+    leverages = (projected * codec.weight).sum(-1)
     order = torch.argsort(leverages, descending=True, stable=True)
-    ranked = codec.weight[order]
-    projected = ranked @ codec._gram_inverse  # pyright: ignore[reportPrivateUsage]
+    ranked, projected = codec.weight[order], projected[order]
+    # One room for every block: fresh memory of this size costs as much as looking for the largest.
+    room = ranked.new_empty(min(rows, codec.vocab) * codec.vocab)
     misses: list[RoundTripMiss] = []
     for first in range(0, codec.vocab, rows):
         last = min(first + rows, codec.vocab)
-        scores = projected[first:last] @ ranked[:last].T  # [rows, last]
+        scores = room[: (last - first) * last].view(last - first, last)
+        torch.mm(projected[first:last], ranked[:last].T, out=scores)
         own = scores.diagonal(offset=first).clone()
         best, where = scores.max(dim=-1)
         for at in torch.nonzero(best > own)[:, 0].tolist():

@@ -22,13 +22,13 @@ class _HeadL1(torch.autograd.Function):
     """‖W δ‖₁ for each row δ, with the gradient Wᵀ sign(W δ) made in the same pass over the vocabulary."""
 
     @staticmethod
-    def forward(ctx: Any, delta: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, delta: Tensor, weight: Tensor, room: Tensor) -> Tensor:
         distance = delta.new_zeros(len(delta))
         gradient = torch.zeros_like(delta) if delta.requires_grad else None
-        slice_rows = max(1, LOGITS_BYTES // (max(1, len(delta)) * delta.element_size()))
-        for part in weight.split(slice_rows):
-            logits = delta @ part.T  # [rows, slice]
-            distance += logits.abs().sum(-1)
+        for part in weight.split(room.shape[1] // max(1, len(delta))):
+            logits, sizes = room[:, : len(delta) * len(part)].unflatten(1, (len(delta), len(part)))
+            torch.mm(delta, part.T, out=logits)  # [rows, slice]
+            distance += torch.abs(logits, out=sizes).sum(-1)
             if gradient is not None:
                 gradient.addmm_(logits.sign_(), part)
         if gradient is not None:
@@ -36,9 +36,9 @@ class _HeadL1(torch.autograd.Function):
         return distance
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return grad_outputs[0][:, None] * gradient, None
+        return grad_outputs[0][:, None] * gradient, None, None
 
 
 class OutputDistance:
@@ -52,13 +52,16 @@ class OutputDistance:
         self._where = torch.nonzero(valid.flatten())[:, 0] if valid.device.type != "meta" else _all_rows(valid)
         self._target = target.flatten(0, 1)[self._where]
         self._gram: Tensor | None = None
+        self._room: Tensor | None = None
 
     def l1(self, outputs: Tensor) -> Tensor:
         """Σ|O − O*| over every output of the run: [runs, rows, width] → [runs]."""
         delta = self._delta(outputs)
         if self._unembedding is None:
             return self._per_run(delta.abs().sum(-1))
-        return self._per_run(_HeadL1.apply(delta, self._unembedding))  # pyright: ignore[reportArgumentType]
+        if self._room is None:
+            self._room = _make_room(delta, self._unembedding)
+        return self._per_run(_HeadL1.apply(delta, self._unembedding, self._room))  # pyright: ignore[reportArgumentType]
 
     def l2(self, outputs: Tensor) -> Tensor:
         """√Σ(O − O*)² over every output of the run: [runs, rows, width] → [runs]."""
@@ -81,6 +84,13 @@ class OutputDistance:
         # Each row has a place of its own, so that the sum has one order on every device.
         places = per_row.new_zeros(self._valid.numel())
         return places.index_copy(0, self._where, per_row).view(self._valid.shape).sum(-1)
+
+
+def _make_room(delta: Tensor, weight: Tensor) -> Tensor:
+    """Room for one slice of logits and their sizes, kept from step to step: fresh memory costs as much as a pass."""
+    rows = max(1, len(delta))
+    slice_rows = max(1, LOGITS_BYTES // (rows * delta.element_size()))
+    return delta.new_empty(2, rows * min(slice_rows, len(weight)))
 
 
 def _all_rows(valid: Tensor) -> Tensor:

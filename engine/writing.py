@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.arms import StackSettings
 from engine.claim import Finding, Verdict
+from engine.effort import Effort
 from engine.measurement import Measurement
 from engine.options import Choices
 from engine.procedures import Evidence
@@ -50,7 +51,7 @@ def write_record(
         on_record=on_record,
         settings=evidence.settings if evidence else {},
         sources=_sources(measurements),
-        command=reproduce(item, choices, path),
+        command=reproduce(item, choices, path, "full" if outcome is Outcome.NOT_RUN else trial.effort),
         tables=evidence.tables if evidence else (),
         arms=tuple(dict.fromkeys(m.digest for m in measurements)),
         cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
@@ -90,8 +91,8 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     return found
 
 
-def reproduce(item: Item, choices: Choices, path: Path) -> str:
-    """The command that runs this item again, from the session's root."""
+def reproduce(item: Item, choices: Choices, path: Path, effort: Effort) -> str:
+    """The command that runs this item, from the session's root."""
     trial = item.trial
     words = [
         "pytest",
@@ -99,12 +100,13 @@ def reproduce(item: Item, choices: Choices, path: Path) -> str:
         "--subject",
         trial.subject.id,
         "--effort",
-        trial.effort,
+        effort,
     ]
     if trial.protocol != DIRECT:
         words += ["--protocol", trial.protocol.name]
     for prompt in trial.prompts:
-        words += ["--prompt", prompt]
+        # What begins with a dash would pass for an option of its own.
+        words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
     if trial.starts != 1:
         words += ["--seeds", str(trial.starts)]
     if trial.dtype != "float32":

@@ -19,13 +19,13 @@ HEADINGS = (
     "× floor",
     "bar",
     "ms a run-step",
-    "peak MB l/e/f",
+    "peak MB",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a contest came to. peaks: megabytes of each way."""
+    """What a contest came to. peaks: megabytes that the literal way and the engine take."""
 
     title: str
     seconds: Seconds
@@ -64,7 +64,7 @@ def list_contests(found: list[dict[str, Any]]) -> Iterator[str]:
                 f"{above:.2f}",
                 _show_bar("≤", high, missed=high is not None and above > high),
                 f"{one['ms_a_run_step']:.2f}",
-                "/".join(f"{one['peak_mb'][way]:.0f}" for way in ("literal", "engine", "floor")),
+                " → ".join(f"{one['peak_mb'][way]:.0f}" for way in ("literal", "engine")),
             )
         )
     yield from _align(rows)

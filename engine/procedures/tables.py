@@ -204,9 +204,12 @@ def _curve_points(drawn: Drawn) -> tuple[int, ...]:
 def _thin_curve(run: InversionRun, at: Sequence[int]) -> list[tuple[int, float]]:
     """The start, the end, and points between that are as evenly spread as the kept ones: (iteration, distance)."""
     points = {0: run.start_distance, **dict(zip(at, run.curve, strict=False)), run.ended_at: run.final_distance}
+    if run.hit is not None:
+        points.setdefault(run.hit, run.bound)  # between two kept iterations; it was then just below
     kept = sorted(points)
     if len(kept) > DRAWN_POINTS:
-        kept = [kept[round(k * (len(kept) - 1) / (DRAWN_POINTS - 1))] for k in range(DRAWN_POINTS)]
+        spread = {kept[round(k * (len(kept) - 1) / (DRAWN_POINTS - 1))] for k in range(DRAWN_POINTS)}
+        kept = sorted(spread if run.hit is None else spread | {run.hit})
     return [(n, _in_bounds(points[n], run.bound)) for n in kept]
 
 

@@ -81,7 +81,8 @@ def _render(chosen: argparse.Namespace) -> None:
         # Written beside the first, the report of all would replace the records of one.
         got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
-    history = read_runs([path / RUNS for path in chosen.records if (path / RUNS).is_dir()])
+    folders = dict.fromkeys(find_file(path).parent / RUNS for path in chosen.records)
+    history = read_runs([path for path in folders if path.is_dir()])
     if chosen.previous is not None:
         previous = read_records(find_file(chosen.previous))
     else:

@@ -93,6 +93,7 @@ def _read_option(command: str, option: str) -> str:
     except ValueError:
         return ""  # not a command of ours
     values = [value for word, value in pairwise(words) if word == option]
+    values += [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
     return ", ".join(dict.fromkeys(values))
 
 

@@ -44,6 +44,7 @@ async function hydrate(figure) {
     lively.removeAttribute("aria-hidden");
     for (const part of lively.children) part.setAttribute("aria-hidden", "true"); // the label says what they show
     lively.style.cssText = still.style.cssText;
+    lively.classList.add(...still.classList);
     stage.style.display = "";
     still.remove();
     figure.dataset.chart = "interactive";

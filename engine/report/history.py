@@ -109,7 +109,7 @@ def keep_run(records: Sequence[Record], report_dir: Path) -> Path:
     path = _reserve(report_dir / RUNS, name)
     try:
         write_records(list(records), path)
-    except LedgerError:
+    except BaseException:  # an interrupted one would be called unreadable ever after
         path.unlink(missing_ok=True)
         raise
     return path
@@ -188,14 +188,22 @@ def _is_equal(one: Record, two: Record) -> bool:
 
 
 def find_previous(run_records: Sequence[Record], runs: Sequence[Run]) -> Run | None:
-    """The newest run that is not later than these records and shares items with them, themselves aside."""
+    """What was before these records: the newest run that is not later and shares items with them, themselves aside.
+
+    Items that it leaves out, as a run of a single claim does, are those of the newest run that has them.
+    """
     now, items = read_moment(gather_run(run_records).began), {key_of(record): record for record in run_records}
+    before: Run | None = None
+    newest: dict[tuple[str, str, str], Record] = {}
     for run in sorted(runs, key=lambda run: read_moment(run.began), reverse=True):
         shared = [record for record in run.records if key_of(record) in items]
         again = all(_is_equal(record, items[key_of(record)]) for record in shared)
-        if shared and not again and read_moment(run.began) <= now:
-            return run
-    return None
+        if not shared or (again and before is None) or read_moment(run.began) > now:
+            continue
+        for record in shared if before else run.records:
+            newest.setdefault(key_of(record), record)
+        before = before or run
+    return before and replace(before, records=tuple(newest.values()))
 
 
 def trend_table(claim_records: Sequence[Record], runs: Sequence[Run]) -> Table | None:

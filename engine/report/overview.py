@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.report.views import ClaimView, ItemView, Mark
 
-COLUMNS_OF_A_MATRIX = 5
+COLUMNS_OF_A_MATRIX = 12
 """With more subjects than this the overview has a line for each item instead of a column for each subject."""
 
 

@@ -7,6 +7,13 @@
   const cards = [...document.querySelectorAll("article.claim")];
   const shown = document.getElementById("shown");
 
+  const decode = (text) => {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text; // not an address of ours
+    }
+  };
   const card = (item) => item.closest("article.claim");
   const words = new Map();
   const read = (node) => {
@@ -46,7 +53,7 @@
     for (const row of document.querySelectorAll("#matrix [data-claim]")) row.hidden = gone.has(row.dataset.claim);
     for (const link of document.querySelectorAll("#matrix td a, #matrix tbody tr:not(.claim-row, [data-claim]) > th > a")) {
       if (link.closest(".waiting")) continue;
-      const off = !kept.has(decodeURIComponent(link.hash.slice(1)));
+      const off = !kept.has(decode(link.hash.slice(1)));
       const many = link.closest(".bare, td.small");
       if (many) {
         link.hidden = off;
@@ -67,10 +74,13 @@
   };
 
   const choose = (pairs) => {
-    form.reset();
+    // By hand: a reset is the reader's, who is answered with another address.
+    for (const field of form.querySelectorAll("select, input")) field.value = "";
     for (const [name, value] of new URLSearchParams(pairs)) {
       const field = form.elements.namedItem(name);
-      if (field) field.value = value;
+      if (!field?.matches("select, input")) continue;
+      field.value = value;
+      if (field.value !== value) field.value = ""; // no such choice
     }
     return filter();
   };
@@ -86,7 +96,7 @@
   const follow = () => {
     const hash = location.hash.slice(1);
     if (hash.includes("=")) choose(hash);
-    else if (hash) open(decodeURIComponent(hash));
+    else if (hash) open(decode(hash));
   };
 
   const rank = [

@@ -13,7 +13,7 @@ from engine.records import CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.kiln import Fire, fire_when_asked
 from engine.report.film import draw_films
-from engine.report.history import Run, trend_table
+from engine.report.history import Run, date_record, read_moment, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
 from engine.report.text import format_interval
 
@@ -275,7 +275,7 @@ def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Cha
     items = [i for c in claims for i in c.items]
     now = {key_of(i.record) for i in items}
     return Changes(
-        since=max((r.session.began for r in previous if r.session), default=""),
+        since=max(map(date_record, previous), key=read_moment, default=""),
         changed=tuple(i for i in items if i.was is not None and (i.was != i.mark.word or i.amended)),
         new=tuple(i for i in items if i.was is None),
         gone=tuple(r for r in sort_records(previous) if key_of(r) not in now),

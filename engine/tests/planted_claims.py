@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch as torch
 import transformers as transformers
+import vl_convert as vl_convert
 
 from engine import DIRECT, Above, Claim, Protocol
 from engine.procedures import Evidence, Rounds, Trial

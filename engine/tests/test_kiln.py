@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from engine.report.charts import read_bundle
 from engine.report.charts.kiln import WORTH_A_PROCESS, Job, Kiln, work
+
+STRAY = """import json
+while True: input(); print(json.dumps([0, "of another job"]), flush=True)"""
 
 
 def make_job(height: int, **changes: Any) -> Job:
@@ -41,8 +45,11 @@ def test_a_job_that_fails_raises_for_the_one_that_asked_and_stops_no_other(jobs:
 
 @pytest.mark.parametrize(
     "program",
-    ["raise SystemExit(3)", "input()", "input(); print('no JSON')", "input(); print(7)"],
-    ids=["that ends", "that ends after a job", "that answers nonsense", "that answers a number"],
+    [
+        *("raise SystemExit(3)", "input()", "input(); print('no JSON')", "input(); print(7)"),
+        *("input(); print('[1, 9]')", STRAY),
+    ],
+    ids=["that ends", "that ends after a job", "that answers nonsense", "a number", "no drawing", "of another job"],
 )
 def test_a_job_is_done_here_after_a_process(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin() -> subprocess.Popen[str]:
@@ -53,6 +60,24 @@ def test_a_job_is_done_here_after_a_process(program: str, monkeypatch: pytest.Mo
     with Kiln(WORTH_A_PROCESS) as kiln:
         waiting = [kiln.fire(make_job(40 + k)) for k in range(4)]
         assert [wait() for wait in waiting] == [work(make_job(40 + k)) for k in range(4)]
+
+
+def test_a_job_is_done_here_where_no_process_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr("engine.report.charts.kiln.subprocess.Popen", refuse)
+    with Kiln(WORTH_A_PROCESS) as kiln:
+        assert kiln.fire(make_job(40))() == work(make_job(40))
+
+
+def test_what_has_not_been_begun_is_dropped_when_the_page_fails() -> None:
+    kiln = Kiln(1)
+    with kiln:
+        waiting = [kiln.fire(make_job(40 + k)) for k in range(200)]
+        kiln.__exit__(KeyError, None, None)
+        with pytest.raises(CancelledError):
+            waiting[-1]()
 
 
 def test_the_script_is_put_together_once_for_all_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

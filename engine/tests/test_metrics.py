@@ -58,3 +58,16 @@ def test_slices_of_the_vocabulary_add_up(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_at_the_target_the_distance_is_zero() -> None:
     assert OutputDistance(TARGET, VALID, HEAD).l1(TARGET).tolist() == [0.0] * RUNS
+
+
+def test_a_second_look_leaves_the_first_ones_distance_and_gradient_alone() -> None:
+    # Both use the same room for their logits.
+    distance, first = OutputDistance(TARGET, VALID, HEAD), draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
+    found = distance.l1(first)
+    before = found.tolist()
+    with torch.no_grad():
+        distance.l1(draw(RUNS, TOKENS, WIDTH, seed=4))
+    (ours,) = torch.autograd.grad(found.sum(), first)
+    (alone,) = torch.autograd.grad(OutputDistance(TARGET, VALID, HEAD).l1(first).sum(), first)
+    assert found.tolist() == before
+    assert torch.equal(ours, alone)

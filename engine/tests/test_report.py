@@ -186,7 +186,7 @@ def test_a_clean_commit_is_not_called_dirty(records: list[Record]) -> None:
 
 
 def test_few_subjects_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
-    many = [replace(records[0], subject=f"local:model-{k}") for k in range(6)]
+    many = [replace(records[0], subject=f"local:model-{k}") for k in range(13)]
     assert '<table class="matrix"' in show(records[:5])
     assert '<table class="forest"' in show(many)
 

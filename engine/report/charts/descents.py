@@ -58,9 +58,9 @@ def draw_hits(panels: Panels, arms: Arms) -> Drawing | None:
         .encode(x=x, y=y, color=colour, tooltip=why),
     ]
     return Drawing(
-        title="Share of runs within the bound, by iteration",
-        caption="Where a line crosses one half is its median; an upright tick: runs still going at the cap N, "
-        "a cross: a run that diverged and never hits.",
+        title="Share of runs that have hit, by iteration",
+        caption="A hit is the first iteration within the bound. Where a line crosses one half is its median; an "
+        "upright tick: runs still going at the cap N, a cross: a run that diverged and never hits.",
         facts=[_tell_hits(panel, arm, runs) for panel, arm, runs in read],
         panels=panels.keep(rows),
         layers=layers,
@@ -204,8 +204,8 @@ def draw_curves(panels: Panels, arms: Arms) -> Drawing | None:
     ]
     return Drawing(
         title="Distance to the target on the way",
-        caption="Below the dashed line a run is within its bound, and a dot marks where it first was; the thick line "
-        f"is the run with the median hit, and at most {most} runs of a panel are drawn.",
+        caption="Below the dashed line a run is within its bound, and a dot marks where it first was. The thick "
+        f"line is the middle run by hit, then by ending. At most {most} runs of a panel are drawn.",
         facts=[_tell_ending(panel, arm, curve) for panel, arm, _, middle, curve, _ in read if middle],
         panels=panels.keep(rows),
         layers=layers,
@@ -236,7 +236,8 @@ def _read_curve(name: str, rows: Sequence[Row]) -> tuple[str, list[tuple[float, 
     # A distance that is not finite has no place on the way: the line ends before it.
     points = [(n, d) for n, d in found if n is not None and d is not None and d > 0 and math.isfinite(d)]
     if len(points) > POINTS:
-        points = [points[round(k * (len(points) - 1) / (POINTS - 1))] for k in range(POINTS)]
+        spread = {points[round(k * (len(points) - 1) / (POINTS - 1))] for k in range(POINTS)}
+        points = sorted(spread | {point for point in points if point[0] == hit})
     words = f"{name}, hit at {format_number(hit)}" if hit is not None else f"{name}, no hit"
     return words, points, hit
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import Queue
+from contextlib import suppress
+from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Self
 
@@ -59,7 +60,9 @@ class Kiln:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._drop()
         for _thread in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -71,50 +74,80 @@ class Kiln:
         self._waiting.put((job, future))
         return future.result
 
+    def _drop(self) -> None:
+        """Nobody waits any more: what has not been begun is not begun."""
+        with suppress(Empty):
+            while (taken := self._waiting.get_nowait()) is not None:
+                taken[1].cancel()
+
     def _serve(self) -> None:
         oven = _begin() if self._far else None
+        number = 0
         while (taken := self._waiting.get()) is not None:
             job, future = taken
             try:
-                future.set_result(work(job) if oven is None else _hand_over(job, oven))
+                number += 1
+                answer = _hand_over(number, job, oven) if oven is not None else None
+                if oven is not None and answer is None:
+                    _dismiss(oven)  # it has failed or lost count: what it says next would be of another job
+                    oven = None
+                future.set_result(answer or work(job))
             except BaseException as error:
                 future.set_exception(error)
         if oven is not None:
-            oven.kill()
-            oven.communicate()
+            _dismiss(oven)
 
 
-def _hand_over(job: Job, oven: subprocess.Popen[str]) -> str:
-    """The result of a job done by another process; done here where that one has failed."""
+def _hand_over(number: int, job: Job, oven: subprocess.Popen[str]) -> str | None:
+    """The result of a job done by another process, '' where the job failed; None where the process did."""
     assert oven.stdin is not None
     assert oven.stdout is not None
     try:
-        oven.stdin.write(json.dumps(job) + "\n")
+        oven.stdin.write(json.dumps([number, job]) + "\n")
         oven.stdin.flush()
-        answer = json.loads(oven.stdout.readline())
+        match json.loads(oven.stdout.readline()):
+            case [answered, str(answer)] if answered == number:
+                return answer
+            case _:
+                return None
     except (OSError, ValueError):
-        return work(job)
-    return answer if isinstance(answer, str) else work(job)
+        return None
 
 
-def _begin() -> subprocess.Popen[str]:
+def _dismiss(oven: subprocess.Popen[str]) -> None:
+    oven.kill()
+    oven.communicate()
+
+
+def _begin() -> subprocess.Popen[str] | None:
+    """A process that draws, apart from the keyboard's interrupts; None where none can be begun."""
     # As a file, for it needs nothing of the engine, which would take longer to import than the drawing library.
     command = [sys.executable, "-P", __file__]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="utf-8", env=environment
-    )
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError:
+        return None
 
 
 def serve() -> None:
     """Answer jobs, a line of JSON each, until there are no more: what a process of its own does."""
     for line in sys.stdin:
+        number, job = json.loads(line)
         try:
-            answer: str | None = work(json.loads(line))
+            answer = work(job)
         except Exception:
-            answer = None  # asked again in the first process, whose error is then the one that is raised
-        sys.stdout.write(json.dumps(answer) + "\n")
+            answer = ""  # asked again in the first process, whose error is then the one that is raised
+        sys.stdout.write(json.dumps([number, answer]) + "\n")
         sys.stdout.flush()
 
 

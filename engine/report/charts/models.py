@@ -1,4 +1,4 @@
-"""Drawings of what models say and of embedding matrices, and of estimates over runs of the suite."""
+"""Drawings of what models say and of embedding matrices."""
 
 from __future__ import annotations
 

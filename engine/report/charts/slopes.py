@@ -72,7 +72,7 @@ def draw_slopes(
     ]
     return Drawing(
         title=title,
-        caption=caption,
+        caption=f"{caption} At most {most} of an arm are drawn." if any(len(p) > most for *_, p in slopes) else caption,
         facts=facts,
         panels=panels.keep(rows),
         layers=layers,

@@ -12,10 +12,11 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import SOFT
 from engine.report.charts.reading import PANELS, Panel, Panels, Row, label, number, read_rows, trim
 from engine.report.charts.strips import only
+from engine.report.history import read_moment
 from engine.report.text import format_number
 
 SESSIONS = 40
-"""The latest runs of an item that are drawn."""
+"""The latest runs that are drawn."""
 
 RULINGS = {
     "supported": ("var(--supported)", "circle"),
@@ -35,19 +36,23 @@ def draw_trend(table: Table) -> Drawing | None:
     for row in read_rows(table):
         if number(row["value"]) is not None:
             groups.setdefault(f"{label(row['item'], 44)}", []).append(row)
+    moments = {str(row["began"]) for found in groups.values() for row in found}
+    runs = {began: k for k, began in enumerate(sorted(moments, key=lambda m: (read_moment(m), m))[-SESSIONS:], 1)}
     panels: list[Panel] = []
     rows: list[Row] = []
     facts: list[str] = []
     for name, found in list(groups.items())[:PANELS]:
         panels.append(Panel(name=name, columns=table.columns, rows=()))
-        for k, row in enumerate(sorted(found, key=lambda r: str(r["began"]))[-SESSIONS:], 1):
+        latest = sorted((row for row in found if str(row["began"]) in runs), key=lambda row: runs[str(row["began"])])
+        for row in latest:
             value, ends = number(row["value"]), [number(row[c]) for c in ("low", "high")]
             words = f"{label(row['estimate'])} {format_number(value)}, {label(row['began'], 20)}"
             if value is not None and math.isfinite(value):
                 low, high = (trim(e if e is not None and math.isfinite(e) else value) for e in ends)
                 base: Row = {"p": name, "c": label(row["ruling"], 30), "k": "d"}
-                rows.append(base | {"x": k, "y": trim(value), "lo": low, "hi": high, "v": words})
-        facts.append(f"{name}: {len(found)} runs, now {format_number(number(found[-1]['value']))}")
+                rows.append(base | {"x": runs[str(row["began"])], "y": trim(value), "lo": low, "hi": high, "v": words})
+        if latest:
+            facts.append(f"{name}: {len(found)} runs, now {format_number(number(latest[-1]['value']))}")
     if not rows:
         return None
     return Drawing(
