@@ -32,7 +32,7 @@ test: $(STAMP) ## lint, types and the engine's own tests, with coverage
 bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
 	$(BIN)/python -m pytest engine/benchmarks --benchmark-only --benchmark-autosave $(ARGS)
 
-figures: $(STAMP) ## keep the last bench run's figures in reports/reference/bench.json
+figures: $(STAMP) ## keep the last bench run's figures and page in reports/reference
 	$(BIN)/python -m engine.benchmarks.figures
 
 report: $(STAMP) ## render the latest records again, or the reference run's where there are none

@@ -36,6 +36,10 @@ FAMILIES = {
 }
 
 
+LEAST_ROWS_TRANSPOSED = 12
+"""Rows from which a CPU's library is faster with a transposed large matrix on the left."""
+
+
 class Invertible(Interface):
     """A function from embeddings [runs, tokens, d_model] to outputs, one row per output position."""
 
@@ -178,6 +182,27 @@ def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
     return cut.eval()
 
 
+class _FewRows(torch.autograd.Function):
+    """x ↦ x Wᵀ + b for a few rows and a large W, with W as the left factor.
+
+    A CPU's library then shares W between threads and reads it once: 1.5 times as fast on two cores as the usual order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return (weight @ rows.T).T + bias
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        (gradient,) = grad_outputs
+        # With fewer rows the transposed product is many times slower (measured with MKL 2024.2).
+        if len(gradient) < LEAST_ROWS_TRANSPOSED:
+            return gradient @ weight, None, None
+        return (weight.T @ gradient.T).T, None, None
+
+
 class FullyConnected:
     """A net over a whole sentence: flatten, linear, GELU, linear. Random weights from `net.seed`.
 
@@ -199,7 +224,12 @@ class FullyConnected:
                 f"net: got {list(embeddings.shape[1:])}, expected [tokens={self._tokens}, d_model={self._d_model}]; "
                 "cut the prompt to the net's length"
             )
-        return self._net(embeddings)[:, None]
+        if embeddings.device.type != "cpu":
+            return self._net(embeddings)[:, None]
+        layers: Any = self._net
+        _, first, activation, second = layers
+        hidden = activation(_FewRows.apply(embeddings.flatten(1), first.weight, first.bias))
+        return _FewRows.apply(hidden, second.weight, second.bias)[:, None]
 
     def positions(self, tokens: int) -> Tensor:
         weight: Tensor = self._net[1].weight  # pyright: ignore[reportAssignmentType]

@@ -5,24 +5,25 @@ An arm that two items ask for is measured once. Every measurement is stored the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
+from filelock import FileLock
+
 from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet
 from engine.claim import Claim
+from engine.costs import group_of
 from engine.errors import LedgerError
+from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Rounds, Trial
 
-
-class Executor(Interface):
-    """Runs arms. Whatever it is, equal arms give equal numbers."""
-
-    def run(self, arm: Arm) -> Measurement:
-        """Measure one arm, or let the experiment's error through."""
-        ...
+POLL_S = 0.5
+"""Between two looks at arms that another session is measuring."""
 
 
 class Progress(Interface):
@@ -88,6 +89,7 @@ class Job:
 class Campaign:
     """Measures what jobs ask for, with one ledger and one executor.
 
+    Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
     fresh_since: stored measurements older than this moment (ISO 8601) are not used; '' uses all.
     """
 
@@ -104,6 +106,9 @@ class Campaign:
         self._progress, self._fresh_since = progress, fresh_since
         self._known: dict[str, Measurement] = {}
         self._failed: dict[str, Exception] = {}
+        self._waiting: dict[str, Arm] = {}
+        self._elsewhere: dict[str, Arm] = {}
+        self._running: dict[Future[Measurement], tuple[Arm, FileLock]] = {}
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Bring every job to its evidence or its error."""
@@ -111,12 +116,17 @@ class Campaign:
         for job in going:
             job.advance(None)
         try:
-            while going := [job for job in going if not job.done]:
-                self._measure_all(going)
-                for job in going:
-                    self._answer(job)
+            while True:
+                going = self._answer_all(going)
+                self._expect(going)
+                if self._answerable(going):
+                    continue
+                if not going:
+                    return
+                self._begin_some()
+                self._await_one()
         finally:
-            self._progress.close()
+            self._stop()
 
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
@@ -125,6 +135,20 @@ class Campaign:
             return None
         return stored
 
+    def _answer_all(self, jobs: list[Job]) -> list[Job]:
+        """Give each job whose arms are all there what it asked for; those that still go on."""
+        for job in jobs:
+            if not job.done and self._has_all(job):
+                self._answer(job)
+        return [job for job in jobs if not job.done]
+
+    def _answerable(self, jobs: list[Job]) -> bool:
+        return any(self._has_all(job) for job in jobs)
+
+    def _has_all(self, job: Job) -> bool:
+        digests = [digest_of(arm) for arm in job.asked]
+        return any(d in self._failed for d in digests) or all(d in self._known for d in digests)
+
     def _answer(self, job: Job) -> None:
         failed = next((f for arm in job.asked if (f := self._failed.get(digest_of(arm)))), None)
         if failed is not None:
@@ -132,11 +156,14 @@ class Campaign:
         else:
             job.advance([self._known[digest_of(arm)] for arm in job.asked])
 
-    def _measure_all(self, jobs: list[Job]) -> None:
-        wanted = {digest_of(arm): arm for job in jobs for arm in job.asked}
-        missing: list[Arm] = []
-        for digest, arm in wanted.items():
-            if digest in self._known or digest in self._failed:
+    def _expect(self, jobs: list[Job]) -> None:
+        """Take what is stored, and put the rest in line."""
+        missing: dict[str, Arm] = {}
+        begun = {digest_of(arm) for arm, _ in self._running.values()}
+        for arm in (arm for job in jobs for arm in job.asked):
+            digest = digest_of(arm)
+            seen = (self._known, self._failed, self._waiting, self._elsewhere, begun, missing)
+            if any(digest in place for place in seen):
                 continue
             try:
                 stored = self.look_up(arm)
@@ -144,40 +171,94 @@ class Campaign:
                 self._failed[digest] = error
                 continue
             if stored is None:
-                missing.append(arm)
+                missing[digest] = arm
             else:
                 self._known[digest] = stored
-        missing.sort(key=_group)
-        self._progress.expect(missing)
-        for arm in missing:
-            self._measure(arm)
+        if missing:
+            self._waiting = dict(sorted((self._waiting | missing).items(), key=lambda item: group_of(item[1])))
+            self._progress.expect([arm for digest, arm in self._waiting.items() if digest in missing])
 
-    def _measure(self, arm: Arm) -> None:
+    def _begin_some(self) -> None:
+        """Begin as many arms as the executor takes."""
+        while self._waiting:
+            self._executor = self._executor or self._make_executor()
+            try:
+                arm = self._executor.choose(list(self._waiting.values()))
+            except RefusedError as refused:
+                self._failed[digest_of(refused.arm)] = refused
+                del self._waiting[digest_of(refused.arm)]
+                self._progress.finish(refused.arm, 0.0)
+                continue
+            if arm is None:
+                return
+            self._begin(self._executor, arm)
+
+    def _begin(self, executor: Executor, arm: Arm) -> None:
         digest = digest_of(arm)
+        del self._waiting[digest]
+        lock = self.ledger.try_claim(arm)
+        if lock is None:
+            self._elsewhere[digest] = arm
+            return
+        future: Future[Measurement] = Future()
+        self._running[future] = (arm, lock)
         self._progress.begin(arm)
+        try:
+            # Another session may have measured it while this one waited.
+            stored = self.look_up(arm)
+        except LedgerError as error:
+            future.set_exception(error)
+            return
+        if stored is not None:
+            self._known[digest] = stored
+            self._settle(future, elapsed_s=0.0)
+            return
+        del self._running[future]
+        self._running[(submitted := executor.submit(arm))] = (arm, lock)
+        if submitted.done():  # stored before the next one is begun
+            self._finish(submitted)
+
+    def _await_one(self) -> None:
+        """Wait until an arm that is under way has an outcome, or one that another session measures may have."""
+        if self._running:
+            done, _ = wait(self._running, timeout=POLL_S if self._elsewhere else None, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._finish(future)
+        elif self._elsewhere:
+            time.sleep(POLL_S)
+        self._waiting |= self._elsewhere
+        self._elsewhere.clear()
+
+    def _finish(self, future: Future[Measurement]) -> None:
+        """Store an outcome; an arm that failed leaves the others alone."""
+        arm, _ = self._running[future]
         elapsed_s = 0.0
         try:
-            with self.ledger.claim_arm(arm):
-                # Another worker may have measured it while this one waited.
-                measurement = self.look_up(arm)
-                if measurement is None:
-                    self._executor = self._executor or self._make_executor()
-                    measurement = self._executor.run(arm)
-                    elapsed_s = measurement.elapsed_s
-                    self.ledger.put(measurement)
-            self._known[digest] = measurement
-        except Exception as error:  # the arm failed, the others go on
-            self._failed[digest] = error
+            measurement = future.result()
+            elapsed_s = measurement.elapsed_s
+            self.ledger.put(measurement)
+            self._known[digest_of(arm)] = measurement
+        except Exception as error:
+            self._failed[digest_of(arm)] = error
+        self._settle(future, elapsed_s=elapsed_s)
+
+    def _settle(self, future: Future[Measurement], *, elapsed_s: float) -> None:
+        arm, lock = self._running.pop(future)
+        lock.release()
         self._progress.finish(arm, elapsed_s)
 
-
-def _group(arm: Arm) -> tuple[str, str, str]:
-    """Arms that share weights stand together, so that they are loaded once."""
-    settings = getattr(arm, "settings", None)
-    if not isinstance(settings, StackSettings):
-        return (getattr(arm, "subject", ""), arm.kind, "")
-    net = settings.stack if isinstance(settings.stack, SentenceNet) else None
-    return (settings.subject, "net" if net else "", f"{net}")
+    def _stop(self) -> None:
+        """Keep what has come in by now, and give up what has not."""
+        for future in [future for future in self._running if future.done()]:
+            self._finish(future)
+        if self._executor is not None:
+            self._executor.rest()
+        for _, lock in self._running.values():
+            lock.release()
+        self._running.clear()
+        self._waiting.clear()
+        self._elsewhere.clear()
+        self._progress.close()
 
 
 def label(arm: Arm) -> str:

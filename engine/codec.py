@@ -14,11 +14,17 @@ from torch import Tensor
 
 from engine.errors import ShapeError
 
-SCORES_BYTES = 256 * 2**20
+SCORES_BYTES = 64 * 2**20
 """Most memory that one block of coefficients may take."""
 
-DOUBTFUL = 1e-10
-"""Below this ratio of the Gram matrix's eigenvalues its smallest ones are rounding, and W itself is factorized."""
+CLEAR = 1e-6
+"""Eigenvalues of a Gram matrix above this share of its largest are read off it; the others are only rounding's."""
+
+TILE = 512
+"""Side of a square of coefficients: its megabyte is still in cache when its largest are looked for."""
+
+GRAM_ROWS, GRAM_COLUMNS = 2048, 192
+"""Rows of W that are in float64 at a time, and columns of its Gram matrix that are made at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +36,100 @@ class GramInverse:
     condition: float
 
 
+@torch.no_grad()
 def invert_gram(weight: Tensor) -> GramInverse:
-    """Pseudo-inverse of WᵀW from its eigenvalues, or from W's own triangular factor where those are doubtful.
+    """Pseudo-inverse of WᵀW in float64: weight [vocab, d_model].
 
-    weight: [vocab, d_model]. Squaring W halves the digits of its small singular values; a QR factorization keeps
-    them, at about ten times the cost, and is used only when the spectrum asks for it.
+    Singular values up to numpy's cut-off, max(shape) · ε · σ_max, count as zero. The others err as those of a
+    singular value decomposition do, by a few ε σ_max, where they are small; see `_decompose`.
     """
-    wide = weight.double()
-    eigenvalues, vectors = torch.linalg.eigh(wide.T @ wide)
-    singular = eigenvalues.clamp_min(0).sqrt()
-    if eigenvalues[0] < DOUBTFUL * eigenvalues[-1]:
-        triangle = torch.linalg.qr(wide, mode="r").R
-        _, singular, right = torch.linalg.svd(triangle, full_matrices=False)
-        vectors = right.T
-    # numpy's and torch's own cut-off for a numerical rank.
-    cut = max(weight.shape) * torch.finfo(torch.float64).eps * singular.max()
-    kept = singular > cut
-    inverse_squares = torch.where(kept, singular.clamp_min(cut).square().reciprocal(), 0.0)
+    found = _decompose(weight, None)
+    singular, right = found.singular, found.right
     return GramInverse(
-        matrix=(vectors * inverse_squares) @ vectors.T,
-        rank=int(kept.sum()),
-        condition=float(singular.max() / singular[kept].min()) if bool(kept.any()) else float("inf"),
+        matrix=(right / singular.square()) @ right.T,
+        rank=len(singular),
+        condition=float(singular.max() / singular.min()) if len(singular) else float("inf"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spectrum:
+    """Non-zero singular values [rank] and their right singular vectors [d_model, rank]."""
+
+    singular: Tensor
+    right: Tensor
+
+
+def _decompose(weight: Tensor, cut: float | None) -> _Spectrum:
+    """Singular values above `cut` (None: numpy's) by Gram matrices, the small ones by a Gram matrix of their own.
+
+    Let rounding change WᵀW by δ σ_max² (δ is some ε). An eigenvalue λ ≥ CLEAR σ_max² then errs by the share
+    δ / CLEAR at most, 1e-9 or less, and is kept. The vectors V of the others lean towards a kept one by up to
+    δ σ_max² / λ, which gives W V a false part of up to δ σ_max / √CLEAR, more than W's own rounding. One Newton
+    step for the invariant subspace shrinks that by δ / CLEAR; what stays is the ε σ_max of the product W V, as
+    much as any backward stable method errs by. W V is at most √CLEAR times as large as W, and is decomposed in
+    the same way. Where W V is all below the cut there is nothing to find in it.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(_square(weight), UPLO="U")
+    largest = float(eigenvalues[-1].clamp_min(0).sqrt())
+    if cut is None:
+        cut = max(weight.shape) * torch.finfo(torch.float64).eps * largest
+    first = int((eigenvalues <= CLEAR * eigenvalues[-1]).sum())
+    kept = eigenvalues[first:].clamp_min(0).sqrt()
+    above = kept > cut
+    clear = _Spectrum(singular=kept[above], right=vectors[:, first:][:, above])
+    if first == 0 or largest <= cut:
+        return clear
+    doubtful = vectors[:, :first]
+    rest = _multiply(weight, doubtful)
+    if float(rest.norm()) <= cut:
+        return clear
+    images = _multiply_transposed(weight, rest)
+    del rest  # as long as W, and another such is made below
+    basis = _separate(doubtful, vectors[:, first:], eigenvalues[first:], images)
+    doubtful, vectors = basis[:, :first], basis[:, first:]
+    small = _decompose(_multiply(weight, doubtful), cut)
+    return _Spectrum(
+        singular=torch.cat([small.singular, kept[above]]),
+        right=torch.cat([doubtful @ small.right, vectors[:, above]], dim=1),
+    )
+
+
+def _separate(doubtful: Tensor, clear: Tensor, eigenvalues: Tensor, images: Tensor) -> Tensor:
+    """Orthonormal basis, the doubtful vectors first, after a Newton step that takes the clear ones out of them.
+
+    eigenvalues: those of the clear vectors. images: WᵀW times the doubtful vectors.
+    """
+    step = clear @ ((clear.T @ images) / eigenvalues[:, None])
+    return torch.linalg.qr(torch.cat([doubtful - step, clear], dim=1)).Q
+
+
+def _square(weight: Tensor) -> Tensor:
+    """WᵀW in float64, its upper triangle only: what is below the blocks on the diagonal stays zero."""
+    width = weight.shape[1]
+    gram = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
+    for part in weight.split(GRAM_ROWS):
+        wide = part.double()
+        for first in range(0, width, GRAM_COLUMNS):
+            last = first + GRAM_COLUMNS
+            gram[first:last, first:].addmm_(wide[:, first:last].T, wide[:, first:])
+    return gram
+
+
+def _multiply(weight: Tensor, right: Tensor) -> Tensor:
+    """W · right in float64."""
+    found = right.new_empty(len(weight), right.shape[1])
+    for part, rows in zip(weight.split(GRAM_ROWS), found.split(GRAM_ROWS), strict=True):
+        torch.mm(part.double(), right, out=rows)
+    return found
+
+
+def _multiply_transposed(weight: Tensor, right: Tensor) -> Tensor:
+    """Wᵀ · right in float64."""
+    found = right.new_zeros(weight.shape[1], right.shape[1])
+    for part, rows in zip(weight.split(GRAM_ROWS), right.split(GRAM_ROWS), strict=True):
+        found.addmm_(part.double().T, rows)
+    return found
 
 
 class Codec:
@@ -118,28 +196,24 @@ class RoundTripMiss:
 
 
 @torch.no_grad()
-def find_round_trip_misses(codec: Codec, rows: int = 1024) -> list[RoundTripMiss]:
+def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss]:
     """Every token whose embedding does not decode to it, by exhaustion.
 
     A row i loses only to a row j of larger leverage: H = W W⁺ is a projection, so H_ij² ≤ H_ii H_jj, and
     H_ij > H_ii needs H_jj > H_ii. With rows in order of falling leverage each is compared with those before it
-    only, which is half of the full product. Ties go to the lower id, as argmax resolves them.
+    only, which is half of the full product, in squares of `rows` rows. A row does not lose to its equal; of equal
+    winners the one with the larger leverage is named, then the lower id.
     """
     projected = codec.project_rows()
     leverages = (projected * codec.weight).sum(-1)
     order = torch.argsort(leverages, descending=True, stable=True)
     ranked, projected = codec.weight[order], projected[order]
-    # One room for every block: fresh memory of this size costs as much as looking for the largest.
-    room = ranked.new_empty(min(rows, codec.vocab) * codec.vocab)
+    room = ranked.new_empty(min(rows, codec.vocab) ** 2)
     misses: list[RoundTripMiss] = []
     for first in range(0, codec.vocab, rows):
-        last = min(first + rows, codec.vocab)
-        scores = room[: (last - first) * last].view(last - first, last)
-        torch.mm(projected[first:last], ranked[:last].T, out=scores)
-        own = scores.diagonal(offset=first).clone()
-        best, where = scores.max(dim=-1)
-        for at in torch.nonzero(best > own)[:, 0].tolist():
-            loser, winner = int(order[first + at]), int(order[where[at]])
+        block, before = projected[first : first + rows], ranked[: first + rows]
+        for at, where in _find_losers(block, before, rows, room):
+            loser, winner = int(order[first + at]), int(order[where])
             misses.append(
                 RoundTripMiss(
                     id=loser,
@@ -149,3 +223,24 @@ def find_round_trip_misses(codec: Codec, rows: int = 1024) -> list[RoundTripMiss
                 )
             )
     return sorted(misses, key=lambda miss: miss.id)
+
+
+def _find_losers(block: Tensor, before: Tensor, rows: int, room: Tensor) -> list[tuple[int, int]]:
+    """Rows of a block with a larger coefficient than their own, and whose it is.
+
+    before: rows of W up to the block's own, which are the last. room: for the coefficients of one square.
+    """
+    largest, own = list[Tensor](), room
+    for part in before.split(rows):
+        scores = room[: len(block) * len(part)].view(len(block), len(part))
+        torch.mm(block, part.T, out=scores)
+        largest.append(scores.amax(-1))
+        own = scores.diagonal()  # at last that of the block and itself
+    lost = torch.nonzero(torch.stack(largest).amax(0) > own)[:, 0]
+    if not len(lost):
+        return []
+    # Once more in one product: squares of different shapes may round equal rows' coefficients differently.
+    scores = block[lost] @ before.T
+    best, where = scores.max(-1)
+    loses = best > scores.gather(-1, (len(before) - len(block) + lost)[:, None])[:, 0]
+    return list(zip(lost[loses].tolist(), where[loses].tolist(), strict=True))

@@ -39,6 +39,10 @@ COPIES = 64
 """Outputs whose gradients are taken together (engine.walks, which needs torch, has the number that counts)."""
 
 
+PROCESS_BYTES = 5.0e8
+"""A process that has loaded torch and transformers, before its first model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     seconds: float
@@ -70,6 +74,15 @@ def size_of(subject: str) -> Size:
         shared = 2 * d * d * int(config.num_key_value_heads) // int(config.num_attention_heads)
         block = 2 * d * d + shared + 3 * d * int(config.intermediate_size)
     return Size(vocab=int(config.vocab_size), d_model=d, blocks=int(config.num_hidden_layers), block_weights=block)
+
+
+def group_of(arm: Arm) -> tuple[str, str, str]:
+    """Arms of one group share weights: they should follow each other in one process."""
+    settings = getattr(arm, "settings", None)
+    if not isinstance(settings, StackSettings):
+        return (getattr(arm, "subject", ""), getattr(arm, "dtype", ""), arm.kind)
+    net = settings.stack if isinstance(settings.stack, SentenceNet) else None
+    return (settings.subject, settings.dtype, f"net {net}" if net else "")
 
 
 def estimate_cost(arm: Arm) -> Cost:

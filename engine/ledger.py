@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from engine.arms import Arm
@@ -100,6 +100,15 @@ class Ledger:
         """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
         with FileLock(self._locks / f"{digest_of(arm)}.lock"):
             yield
+
+    def try_claim(self, arm: Arm) -> FileLock | None:
+        """Hold `arm` until the lock is released; None while another session measures it."""
+        lock = FileLock(self._locks / f"{digest_of(arm)}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+        return lock
 
     def _path(self, digest: str) -> Path:
         return self._measurements / digest[:2] / f"{digest}.json"

@@ -17,6 +17,9 @@ from engine.arms import Metric
 LOGITS_BYTES = 96 * 2**20
 """Most memory for one slice of logits; the vocabulary is walked in slices of this size."""
 
+CACHED_TOKENS = 512
+"""Tokens of a slice on a CPU: its logits and its part of the head then stay in the cache from one pass to the next."""
+
 
 class _HeadL1(torch.autograd.Function):
     """‖W δ‖₁ for each row δ, with the gradient Wᵀ sign(W δ) made in the same pass over the vocabulary."""
@@ -89,8 +92,10 @@ class OutputDistance:
 def _make_room(delta: Tensor, weight: Tensor) -> Tensor:
     """Room for one slice of logits and their sizes, kept from step to step: fresh memory costs as much as a pass."""
     rows = max(1, len(delta))
-    slice_rows = max(1, LOGITS_BYTES // (rows * delta.element_size()))
-    return delta.new_empty(2, rows * min(slice_rows, len(weight)))
+    tokens = max(1, LOGITS_BYTES // (rows * delta.element_size()))
+    if delta.device.type == "cpu":
+        tokens = min(tokens, CACHED_TOKENS)
+    return delta.new_empty(2, rows * min(tokens, len(weight)))
 
 
 def _all_rows(valid: Tensor) -> Tensor:

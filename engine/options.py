@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,20 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from engine.costs import PROCESS_BYTES
 from engine.effort import EFFORTS, Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.ledger import find_measurements
+from engine.memory import free_bytes
 from engine.prompts import check_prompt
 from engine.protocol import PROTOCOLS, Protocol, find_protocol
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 
 if TYPE_CHECKING:
-    from engine.campaign import Executor
+    from engine.executors import Executor
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-EXECUTORS = ("inline",)
+FREE_SHARE = 0.8
+"""Of the free memory, what a session takes at most unless it is told."""
+
+SIZE = TypeAdapter(ByteSize)
+EXECUTORS = ("auto", "inline", "pool")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,7 @@ class Choices:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
     ledger: where measurements go. other_ledgers: where they are only read.
+    workers, threads: arms at once, and threads of each. memory: bytes that all processes may take together.
     began: when the session did, ISO 8601. root: pytest's, where a claim's own paths begin.
     """
 
@@ -43,6 +52,9 @@ class Choices:
     device: str
     dtype: str
     executor: str
+    workers: int
+    threads: int
+    memory: float
     report_dir: Path
     ledger: Path
     other_ledgers: tuple[Path, ...]
@@ -68,10 +80,15 @@ class Choices:
                     check_prompt(text, ids, context=context, who=subject.id)
 
     def make_executor(self) -> Executor:
-        """The executor that was asked for; torch is first imported here."""
-        from engine.executors.inline import Inline
+        """The executor that was asked for: by default a pool on a CPU and inline on a GPU."""
+        on_cpu = self.resolve_device() == "cpu"
+        if self.executor == "inline" or (self.executor == "auto" and not (on_cpu and self.workers > 1)):
+            from engine.executors.inline import Inline  # torch is first imported here
 
-        return Inline()
+            return Inline(threads=self.threads if on_cpu else None)
+        from engine.executors.pool import Pool
+
+        return Pool(workers=self.workers, threads=self.threads, budget_bytes=self.memory - PROCESS_BYTES)
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -90,7 +107,14 @@ def add_options(group: pytest.OptionGroup) -> None:
     option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
     option("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
     option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
-    option("--executor", default="inline", help=f"{', '.join(EXECUTORS)} (default: inline)")
+    option(
+        "--executor",
+        default="auto",
+        help="inline measures arm after arm, pool several at once; auto (default) is pool on a CPU, inline on a GPU",
+    )
+    option("--workers", type=int, default=None, metavar="N", help="arms at once (default: one for each core)")
+    option("--threads", type=int, default=1, metavar="N", help="threads of each arm on a CPU (default: 1)")
+    option("--memory", default=None, metavar="SIZE", help="for all processes, like 4G (default: 80 % of what is free)")
     option("--report-dir", type=Path, default=None, help="where the report goes (default: reports/latest)")
     option(
         "--ledger",
@@ -113,6 +137,9 @@ def read_choices(config: pytest.Config) -> Choices:
     for name, value, known in (("--dtype", option.dtype, DTYPES), ("--executor", option.executor, EXECUTORS)):
         if value not in known:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
+    for name, value in (("--workers", option.workers), ("--threads", option.threads)):
+        if value is not None and value < 1:
+            raise _wrong(name, value, "a whole number from 1", "leave it out for the default")
     for text in option.prompt:
         check_prompt(text, range(len(text.split()) + 1), context=10**9, who="--prompt")
     subjects = tuple(_subject(name) for name in option.subject)
@@ -132,7 +159,10 @@ def read_choices(config: pytest.Config) -> Choices:
         starts=option.seeds,
         device=check_device(option.device),
         dtype=option.dtype,
-        executor=option.executor,
+        executor="inline" if worker else option.executor,
+        workers=option.workers or max(1, count_cores() // option.threads),
+        threads=option.threads,
+        memory=_read_memory(option.memory),
         report_dir=_folder("--report-dir", option.report_dir, here) or config.rootpath / "reports" / "latest",
         ledger=_folder("--ledger", next(iter(ledgers), None), here) or config.rootpath / ".ledger",
         other_ledgers=other_ledgers,
@@ -142,6 +172,26 @@ def read_choices(config: pytest.Config) -> Choices:
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
         root=config.rootpath,
     )
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_memory(asked: str | None) -> float:
+    """Bytes. Raises UsageError for what is no size."""
+    if asked is None:
+        return FREE_SHARE * free_bytes("cpu")
+    try:
+        size = SIZE.validate_python(asked)
+    except ValidationError:
+        size = 0
+    if size <= PROCESS_BYTES:
+        raise _wrong("--memory", repr(asked), f"a size above {PROCESS_BYTES / 1e6:.0f}M, such as 4G", "give more")
+    return float(size)
 
 
 def _subject(name: str) -> Subject:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.arms import Stack, StackSettings, TokenNet
+from engine.arms import Arm, Stack, StackSettings, TokenNet
 from engine.blocks import BlockStack, FullyConnected, Invertible, TokenWise, embedding_weight
 from engine.codec import Codec
 from engine.errors import SubjectError, explain
@@ -35,15 +35,28 @@ class _Recent(Generic[T]):
         self._kept[key] = make()
         return self._kept[key]
 
+    def keep_only(self, wanted: Callable[[Any], bool]) -> None:
+        for key in [key for key in self._kept if not wanted(key)]:
+            del self._kept[key]
+
 
 class Shelf:
     """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded."""
 
     def __init__(self) -> None:
-        self._models = _Recent[PreTrainedModel](2)
-        self._codecs = _Recent[Codec](2)
+        self._models = _Recent[PreTrainedModel](1)
+        self._codecs = _Recent[Codec](1)
         self._nets = _Recent[FullyConnected](1)
         self._tokenizers = _Recent[PreTrainedTokenizerBase](8)
+
+    def make_room_for(self, arm: Arm) -> None:
+        """Let go of what an arm has no use for: of other subjects and precisions, and of nets where it has none."""
+        settings: Any = getattr(arm, "settings", arm)
+        used = (settings.subject, getattr(settings, "dtype", None))
+        for kept in (self._models, self._codecs):
+            kept.keep_only(lambda key: key[:2] == used)
+        net = getattr(settings, "stack", None)
+        self._nets.keep_only(lambda key: key[0] == net)
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""

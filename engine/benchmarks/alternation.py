@@ -34,6 +34,16 @@ def alternate(benchmark: Any, ways: Mapping[str, Callable[[], object]], *, measu
     return found | {measured: list(benchmark.stats.stats.data)}
 
 
+def time_passes(run: Callable[[], object], passes: int) -> list[float]:
+    """Seconds of each of some passes, out of turn and without one to warm up."""
+    taken: list[float] = []
+    for _ in range(passes):
+        began = perf_counter()
+        run()
+        taken.append(perf_counter() - began)
+    return taken
+
+
 def take_ratio(above: list[float], below: list[float]) -> float:
     """Median of the ratios of the rounds: a slow minute slows both sides of a round."""
     return median(one / other for one, other in zip(above, below, strict=True))

@@ -1,4 +1,4 @@
-"""Keeps the last bench run's figures, with the machine and the versions that gave them: `make figures`."""
+"""Keeps the last bench run's figures and their page, with the machine and versions that gave them: `make figures`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import explain
+from engine.report.bench import read_bench, write_bench
 
 STORAGE, KEPT = Path(".benchmarks"), Path("reports/reference/bench.json")
 KINDS = ("contest", "growth")
@@ -35,7 +36,8 @@ def main() -> int:
         print(explain(who="figures", got=saved, expected=f"one in {STORAGE}", remedy="run make bench first"))
         return 4
     KEPT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{KEPT}: {len(found['contest'])} contests, {len(found['growth'])} lines of growth")
+    page = write_bench(read_bench(KEPT), KEPT.parent)
+    print(f"{KEPT}, {page}: {len(found['contest'])} contests, {len(found['growth'])} lines of growth")
     return 0
 
 

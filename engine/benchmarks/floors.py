@@ -26,6 +26,12 @@ class Products:
         inputs, outputs = weight.shape
         return [self._multiply((rows, inputs), weight)], [self._multiply((rows, outputs), weight.T)]
 
+    def few_rows(self, weight: Tensor, rows: int) -> tuple[list[Product], list[Product]]:
+        """Forward and input-backward of x ↦ x Wᵀ for W [outputs, inputs] as the left factor: faster for few rows."""
+        outputs, inputs = weight.shape
+        forward = self._multiply_by(weight, (inputs, rows))
+        return [forward], [self._multiply_by(weight.T, (outputs, rows))]
+
     def attention(self, batch: int, tokens: int, width: int) -> tuple[list[Product], list[Product]]:
         """Scores and mix of `batch` = runs × heads, and the two products behind each."""
         scores = self._multiply((batch, tokens, width), self._buffer("in", (batch, tokens, width)).mT)
@@ -35,6 +41,10 @@ class Products:
     def _multiply(self, left: tuple[int, ...], right: Tensor) -> Product:
         out = self._buffer("out", (*left[:-1], right.shape[-1]))
         return partial(torch.mm if right.ndim == 2 else torch.bmm, self._buffer("in", left), right, out=out)
+
+    def _multiply_by(self, left: Tensor, right: tuple[int, ...]) -> Product:
+        out = self._buffer("out", (len(left), right[1]))
+        return partial(torch.mm, left, self._buffer("in", right), out=out)
 
     def _buffer(self, use: str, shape: tuple[int, ...]) -> Tensor:
         if (use, shape) not in self._buffers:
@@ -59,7 +69,7 @@ def list_gpt2(model: Any, blocks: int, *, head: bool, runs: int, tokens: int) ->
 def list_layers(weights: Iterable[Tensor], rows: int) -> tuple[list[Product], list[Product]]:
     """Products of linear layers whose weights are [outputs, inputs], one after the other."""
     products, forward, backward = Products(), list[Product](), list[Product]()
-    _extend(forward, backward, [products.layer(weight.T, rows) for weight in weights])
+    _extend(forward, backward, [products.few_rows(weight, rows) for weight in weights])
     return forward, backward
 
 
@@ -79,9 +89,10 @@ def descend_only_products(
         product()
 
 
-def scan_only_half(weight: Tensor, factor: Tensor, scores: Tensor) -> None:
-    """Each row's product with the rows up to its own block: scores [rows · vocab] is the room for one block."""
-    vocab, rows = len(weight), scores.numel() // len(weight)
-    for first in range(0, vocab, rows):
-        last = min(first + rows, vocab)
-        torch.mm(weight[first:last], weight[:last].T, out=scores[: (last - first) * last].view(last - first, last))
+def scan_only_half(weight: Tensor, side: int) -> None:
+    """Each row's product with the rows up to its own block, in squares: the fastest layout that was found."""
+    room = weight.new_empty(min(side, len(weight)) ** 2)
+    for first in range(0, len(weight), side):
+        block = weight[first : first + side]
+        for part in weight[: first + side].split(side):
+            torch.mm(block, part.T, out=room[: len(block) * len(part)].view(len(block), len(part)))

@@ -1,6 +1,6 @@
 """Memory that one way of a contest takes above what its weights and inputs do, in a process of its own.
 
-python -m engine.benchmarks.peak TITLE literal|engine
+python -m engine.benchmarks.peak TITLE literal|engine|floor
 """
 
 from __future__ import annotations

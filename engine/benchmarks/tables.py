@@ -25,7 +25,7 @@ HEADINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a contest came to. peaks: megabytes that the literal way and the engine take."""
+    """What a contest came to. peaks: megabytes that each way takes. shares: of the engine's time, by kind of work."""
 
     title: str
     seconds: Seconds
@@ -33,6 +33,7 @@ class Figures:
     faster_bar: float | None
     floor_bar: float | None
     peaks: dict[str, float]
+    shares: dict[str, float]
 
     def summarize(self) -> dict[str, Any]:
         """Medians of the rounds, and medians of the ratios within a round."""
@@ -46,6 +47,7 @@ class Figures:
             "floor_bar": self.floor_bar,
             "ms_a_run_step": round(1e3 * median(self.seconds["engine"]) / self.run_steps, 3),
             "peak_mb": self.peaks,
+            "shares": self.shares,
         }
 
 
@@ -64,16 +66,17 @@ def list_contests(found: list[dict[str, Any]]) -> Iterator[str]:
                 f"{above:.2f}",
                 _show_bar("≤", high, missed=high is not None and above > high),
                 f"{one['ms_a_run_step']:.2f}",
-                " → ".join(f"{one['peak_mb'][way]:.0f}" for way in ("literal", "engine")),
+                " → ".join(f"{one['peak_mb'][way]:.0f}" for way in ("literal", "engine", "floor")),
             )
         )
     yield from _align(rows)
 
 
 def list_growth(found: list[dict[str, Any]]) -> Iterator[str]:
-    """A line for each axis: the cost of a run-step at each of its sizes."""
+    """A line for each axis: the cost of a run-step at each of its sizes, the floor's in parentheses."""
     for one in found:
-        costs = (f"{size:,}: {cost:.2f}" for size, cost in zip(one["sizes"], one["ms_a_run_step"], strict=True))
+        each = zip(one["sizes"], one["ms_a_run_step"], one["floor_ms_a_run_step"], strict=True)
+        costs = (f"{size:,}: {cost:.2f} ({floor:.2f})" for size, cost, floor in each)
         yield f"ms a run-step over {one['axis']} ({one['around']}): " + "   ".join(costs)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.benchmarks.alternation import alternate
+from engine.benchmarks.alternation import alternate, time_passes
 from engine.benchmarks.contests import TOKENS, VOCAB, Ways, descend_blocks, make_gpt2
 
-RUNS, ROUNDS = 16, 5
+RUNS, ROUNDS, LITERAL_ROUNDS = 16, 5, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,14 @@ AXES = (
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
 def test_growth(benchmark: Any, board: Any, axis: Axis) -> None:
     ways = {size: axis.prepare(size) for size in axis.sizes}
-    runs = {str(size): one.engine for size, one in ways.items()}
-    seconds = alternate(benchmark, runs, measured=str(axis.sizes[-1]), rounds=ROUNDS)
-    costs = [round(1e3 * median(seconds[str(size)]) / ways[size].run_steps, 3) for size in axis.sizes]
-    figures = {"axis": axis.name, "around": axis.around, "sizes": list(axis.sizes), "ms_a_run_step": costs}
-    board.note(benchmark, "growth", figures)
+    runs = {f"{way} {size}": getattr(one, way) for size, one in ways.items() for way in ("floor", "engine")}
+    seconds = alternate(benchmark, runs, measured=f"engine {axis.sizes[-1]}", rounds=ROUNDS)
+    # A literal loop takes several times as long as both others together; what it costs hardly hangs on the round.
+    seconds |= {f"literal {size}": time_passes(one.literal, LITERAL_ROUNDS) for size, one in ways.items()}
+
+    def cost(way: str) -> list[float]:
+        return [round(1e3 * median(seconds[f"{way} {size}"]) / ways[size].run_steps, 3) for size in axis.sizes]
+
+    figures = {"axis": axis.name, "around": axis.around, "sizes": list(axis.sizes), "ms_a_run_step": cost("engine")}
+    lines = {f"{way}_ms_a_run_step": cost(way) for way in ("floor", "literal")}
+    board.note(benchmark, "growth", figures | lines)

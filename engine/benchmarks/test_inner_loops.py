@@ -13,6 +13,7 @@ import pytest
 from engine.benchmarks.alternation import alternate
 from engine.benchmarks.contests import CONTESTS, Contest
 from engine.benchmarks.peak import measure_apart
+from engine.benchmarks.shares import measure_shares
 from engine.benchmarks.tables import Figures
 
 WAYS = ("literal", "floor", "engine")
@@ -31,7 +32,7 @@ def test_the_engine_against_both(benchmark: Any, board: Any, contest: Contest) -
         run_steps=ways.run_steps,
         faster_bar=contest.faster,
         floor_bar=contest.above_floor,
-        # The floor's outputs are made beforehand, so it takes nothing more.
-        peaks={name: measure_apart(contest.title, name) for name in ("literal", "engine")},
+        peaks={name: measure_apart(contest.title, name) for name in WAYS},
+        shares=measure_shares(ways.engine),
     )
     board.note(benchmark, "contest", figures.summarize())

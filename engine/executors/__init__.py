@@ -1,1 +1,59 @@
-"""Ways to run arms: one after the other in this process, or spread out."""
+"""Ways to run arms: one after the other in this process, or several at once in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol as Interface
+
+from engine.arms import Arm
+from engine.errors import MissingError
+from engine.measurement import Measurement
+
+
+class RefusedError(MissingError):
+    """An arm that this machine or budget has no room for."""
+
+    def __init__(self, arm: Arm, words: str) -> None:
+        super().__init__(words)
+        self.arm = arm
+
+
+class Executor(Interface):
+    """Runs arms. Whatever it is, equal arms give equal numbers."""
+
+    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+        """The arm to begin next; None when nothing can be begun before another has finished.
+
+        Raises RefusedError, with both figures, for an arm that this machine or budget has no room for.
+        """
+        ...
+
+    def submit(self, arm: Arm) -> Future[Measurement]:
+        """Begin an arm that was chosen. The experiment's error is the future's."""
+        ...
+
+    def rest(self) -> None:
+        """Nothing will be asked for some time; what is still being measured is given up."""
+        ...
+
+
+class Sequential:
+    """One arm after the other: each is measured when it is submitted."""
+
+    def run(self, arm: Arm) -> Measurement:
+        """Measure one arm, or let the experiment's error through."""
+        raise NotImplementedError
+
+    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+        return waiting[0] if waiting else None
+
+    def submit(self, arm: Arm) -> Future[Measurement]:
+        future: Future[Measurement] = Future()
+        try:
+            future.set_result(self.run(arm))
+        except Exception as error:  # an interrupt is no outcome of an arm
+            future.set_exception(error)
+        return future
+
+    def rest(self) -> None: ...

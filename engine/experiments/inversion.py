@@ -16,6 +16,8 @@ from engine.results import InversionResult, InversionRun, NextTokens, Snapshot, 
 from engine.shelf import Shelf
 
 CURVE_POINTS = 48
+Top = tuple[tuple[int, ...], ...]
+"""The most activated tokens of each position, largest first."""
 
 
 def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
@@ -88,11 +90,14 @@ def read_run(
     """One run of a finished trace, as plain numbers."""
     ids, unit = posed.ids[row], posed.units[row]
     length, ended = len(ids), int(trace.ended_at[row])
-    target_ids = torch.tensor(ids, device=posed.target.device)
     target, positions = posed.target[row, :length], posed.positions[:length]
     distances = [float(d) for d in trace.distances[: ended + 1, row].tolist()]
     hit = int(trace.first_hits()[row])
     final = trace.final[row, :length]
+    kept = {n: states[row, :length] for n, states in trace.snapshots.items() if n <= ended}
+    # Decoded together: for so few rows the time goes into reading the vocabulary's matrix.
+    states = torch.stack([target, final, *kept.values()])  # [states, tokens, d_model]
+    target_top, final_top, *tops = map(_as_tuples, codec.top(states - positions, TOP))
     return InversionRun(
         prompt=unit.prompt,
         seed=unit.seed,
@@ -104,40 +109,48 @@ def read_run(
         start_distance=distances[0],
         final_distance=distances[-1],
         final_l2=float((final - target).norm()),
-        recovery=_recovery(codec, final - positions, target_ids),
-        ceiling=_recovery(codec, target - positions, target_ids),
-        snapshots=tuple(read_snapshot(posed, trace, codec, row, n) for n in trace.snapshots if n <= ended),
+        recovery=_recovery(final, final_top, ids),
+        ceiling=_recovery(target, target_top, ids),
+        snapshots=tuple(_read_state(posed, trace, row, n, top) for n, top in zip(kept, tops, strict=True)),
         curve=tuple(distances[n] for n in at if n <= ended),
-        target_top=read_top(codec, target - positions),
+        target_top=target_top,
         next_tokens=said,
     )
 
 
 def read_snapshot(posed: Posed, trace: Trace, codec: Codec, row: int, n: int) -> Snapshot:
     """One run at iteration n, which the descent has passed."""
+    length = len(posed.ids[row])
+    embeddings = trace.snapshots[n][row, :length] - posed.positions[:length]
+    return _read_state(posed, trace, row, n, read_top(codec, embeddings))
+
+
+def _read_state(posed: Posed, trace: Trace, row: int, n: int, top: Top) -> Snapshot:
     ids = posed.ids[row]
-    length = len(ids)
-    target, kept = posed.target[row, :length], trace.snapshots[n][row, :length]
-    embeddings = kept - posed.positions[:length]
+    state = trace.snapshots[n][row, : len(ids)]
     return Snapshot(
         iteration=n,
         distance=float(trace.distances[n, row]),
-        l2=float((kept - target).norm()),
-        recovery=_recovery(codec, embeddings, torch.tensor(ids, device=target.device)),
-        top=read_top(codec, embeddings),
+        l2=float((state - posed.target[row, : len(ids)]).norm()),
+        recovery=_recovery(state, top, ids),
+        top=top,
     )
 
 
-def read_top(codec: Codec, embeddings: Tensor) -> tuple[tuple[int, ...], ...]:
+def read_top(codec: Codec, embeddings: Tensor) -> Top:
     """The most activated tokens at each position, largest first: [tokens, d_model], positions taken off."""
-    return tuple(map(tuple, codec.top(embeddings, TOP).tolist()))
+    return _as_tuples(codec.top(embeddings, TOP))
 
 
-def _recovery(codec: Codec, embeddings: Tensor, target: Tensor) -> float:
+def _as_tuples(ids: Tensor) -> Top:
+    return tuple(map(tuple, ids.tolist()))
+
+
+def _recovery(state: Tensor, top: Top, target: tuple[int, ...]) -> float:
     # What has diverged decodes to some token or other; it has recovered none.
-    if not bool(torch.isfinite(embeddings).all()):
+    if not bool(torch.isfinite(state).all()):
         return 0.0
-    return float((codec.decode(embeddings) == target).double().mean())
+    return sum(first == i for (first, *_), i in zip(top, target, strict=True)) / len(target)
 
 
 def read_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec, shelf: Shelf) -> list[NextTokens]:

@@ -1,4 +1,4 @@
-"""`python -m engine.report render|table|compare|export RECORDS …`: what can be made of the records of sessions."""
+"""`python -m engine.report render|table|compare|export|bench …`: what can be made of records, and of benchmarks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from engine.errors import EngineError, UsageError, explain
 from engine.records import Record, read_records
+from engine.report.bench import read_bench, tabulate_bench, write_bench
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
@@ -20,7 +21,7 @@ from engine.report.render import tabulate, write_report
 from engine.report.text import write_plain
 
 EXIT_USAGE = 4
-COMMANDS = ("render", "table", "compare", "export")
+COMMANDS = ("render", "table", "compare", "export", "bench")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +49,10 @@ def _build_parser() -> _Parser:
     _add_records(export)
     export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
     export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
+    bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
+    bench.add_argument("figures", type=Path, metavar="FILE", help="a bench.json file")
+    bench.add_argument("--out", type=Path, help="folder of bench.html (default: where the file is)")
+    bench.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
     return parser
 
 
@@ -58,7 +63,7 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
-    run = {"render": _render, "table": _table, "compare": _compare, "export": _export}
+    run = {"render": _render, "table": _table, "compare": _compare, "export": _export, "bench": _bench}
     try:
         chosen = _build_parser().parse_args(arguments)
         run[chosen.command](chosen)
@@ -105,6 +110,12 @@ def _compare(chosen: argparse.Namespace) -> None:
 def _export(chosen: argparse.Namespace) -> None:
     write_export(SHEETS[chosen.what](_read_all(chosen.records)), chosen.out)
     print(chosen.out)
+
+
+def _bench(chosen: argparse.Namespace) -> None:
+    bench = read_bench(chosen.figures)
+    folder = chosen.out or chosen.figures.parent
+    print(tabulate_bench(bench) if chosen.table else write_bench(bench, folder), flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from engine.report.views import (
 )
 
 TITLE = "LM Claims"
+BENCH_PAGE = "bench.html"
 ROWS = (1000, 300, 100, 40, 12, 4)
 MOST_CELLS = 25_000
 """Table cells that a page holds: of about 35 bytes each, they stay near a tenth of the 8 MB that it may have."""
@@ -57,6 +58,7 @@ def render(
     rendered_at: str,
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
+    bench: bool = False,
 ) -> str:
     """One self-contained page: equal records give equal bytes, in whatever order they come.
 
@@ -90,6 +92,7 @@ def render(
             skipped=group_skipped(claims),
             legend=_draw_legend(),
             rows_shown=_fit_rows(claims),
+            bench=BENCH_PAGE if bench else "",
         )
 
 
@@ -119,7 +122,8 @@ def write_report(
 
     Raises LedgerError when the folder cannot be written.
     """
-    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history)
+    bench = (folder / BENCH_PAGE).is_file()
+    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, bench=bench)
     write_records(sort_records(records), folder / "records.jsonl")
     index = folder / "index.html"
     write_whole(index, page.encode(), remedy="choose another with --report-dir")

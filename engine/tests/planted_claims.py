@@ -104,7 +104,9 @@ def write_verdict(folder: Path, ruling: str, *, claim: str = "C90", subject: str
 def run_session(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """A session in this process, on the CPU, without the plugins that a claim has no use for."""
     spared = [word for name in ("hypothesispytest", "benchmark", "xdist") for word in ("-p", f"no:{name}")]
-    return pytester.runpytest_inprocess(*spared, "--device", "cpu", *options, no_reraise_ctrlc=True)
+    return pytester.runpytest_inprocess(
+        *spared, "--device", "cpu", "--executor", "inline", *options, no_reraise_ctrlc=True
+    )
 
 
 def read_session(pytester: pytest.Pytester) -> list[Record]:

@@ -25,6 +25,7 @@ from engine.benchmarks.contests import (
     walk_blocks,
 )
 from engine.benchmarks.peak import watch
+from engine.benchmarks.shares import classify, measure_shares
 from engine.benchmarks.tables import Figures, list_contests, list_growth
 from engine.codec import invert_gram
 
@@ -36,7 +37,7 @@ def tiny(blocks: int) -> Any:
 SMALL: dict[str, Callable[[], Ways]] = {
     "1 block and head": lambda: descend_blocks(tiny(1), head=True, runs=3),
     "2 blocks": lambda: descend_blocks(tiny(2), head=False, runs=3),
-    "wide net": lambda: descend_wide_net(3, width=8),
+    "wide net": lambda: descend_wide_net(12, width=8),
     "clamped walk": lambda: walk_blocks(tiny(2), walks=3),
 }
 
@@ -91,12 +92,11 @@ def test_both_scans_find_the_same_misses() -> None:
     assert ways.engine().tolist() == ways.literal().tolist()
 
 
-def test_half_of_the_scan_is_the_triangle_of_blocks() -> None:
-    weight = draw_weight(2500, 4)
-    assert list_products(scan_vocabulary(weight).floor) == {
-        (1024, 4, 1024): 1,
-        (1024, 4, 2048): 1,
-        (452, 4, 2500): 1,
+def test_half_of_the_scan_is_the_triangle_of_squares() -> None:
+    assert list_products(scan_vocabulary(draw_weight(1200, 4)).floor) == {
+        (512, 4, 512): 3,
+        (176, 4, 512): 2,
+        (176, 4, 176): 1,
     }
 
 
@@ -133,9 +133,25 @@ def test_memory_that_is_given_back_is_still_seen() -> None:
     assert watch(lambda: torch.ones(50_000_000).cumsum(0)[-1].item()) >= 190_000_000
 
 
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [("aten::addmm", "products"), ("aten::tanh", "activation"), ("aten::copy_", "elementwise and copies")],
+)
+def test_an_operation_is_filed_under_its_kind(operation: str, kind: str) -> None:
+    assert classify(operation) == kind
+
+
+def test_the_shares_of_products_are_products() -> None:
+    left = torch.randn(900, 900)
+    shares = measure_shares(lambda: [left @ left for _ in range(5)])
+    assert shares["products"] > 0.5
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+
+
 def summarize(**changes: Any) -> dict[str, Any]:
     seconds = {"literal": [6.0, 6.0, 9.0], "engine": [2.0, 1.0, 1.5], "floor": [1.0, 1.0, 1.0]}
-    plain: dict[str, Any] = {"faster_bar": 5, "floor_bar": 1.2, "peaks": {"literal": 1, "engine": 2}}
+    plain: dict[str, Any] = {"faster_bar": 5, "floor_bar": 1.2, "peaks": {"literal": 1, "engine": 2, "floor": 0}}
+    plain["shares"] = {"products": 0.7, "rest": 0.3}
     return Figures(title="work", seconds=seconds, run_steps=10, **(plain | changes)).summarize()
 
 
@@ -160,12 +176,23 @@ def test_work_without_a_bar_has_none_in_its_line() -> None:
 
 def test_growth_is_a_line_of_sizes_and_costs() -> None:
     figures = {"axis": "runs", "around": "one block", "sizes": [1, 1000], "ms_a_run_step": [2.0, 0.5]}
-    assert list(list_growth([figures])) == ["ms a run-step over runs (one block): 1: 2.00   1,000: 0.50"]
+    figures["floor_ms_a_run_step"] = [1.0, 0.25]
+    line = "ms a run-step over runs (one block): 1: 2.00 (1.00)   1,000: 0.50 (0.25)"
+    assert list(list_growth([figures])) == [line]
+
+
+GROWTH: dict[str, Any] = {
+    "axis": "runs",
+    "around": "one block",
+    "sizes": [1, 4],
+    "ms_a_run_step": [2.0, 1.0],
+    "floor_ms_a_run_step": [1.5, 0.5],
+}
 
 
 def save_run(folder: Path, *, load: float = 0.4) -> None:
     on = {"machine": "Linux, a CPU", "threads": 2, "load": load}
-    noted = [{"contest": summarize(), "on": on}, {"growth": {"axis": "runs"}, "on": on | {"load": 1.5}}, {"page_mb": 3}]
+    noted = [{"contest": summarize(), "on": on}, {"growth": GROWTH, "on": on | {"load": 1.5}}, {"page_mb": 3}]
     run = {
         "machine_info": {"node": "somebodys-machine"},
         "datetime": "2026-02-14T10:00:00+00:00",
@@ -187,7 +214,8 @@ def test_kept_figures_hold_contests_growth_and_the_machine_but_no_name(
     assert kept["measured_on"] == "2026-02-14"
     assert (kept["machine"], kept["threads"], kept["largest_load"]) == ("Linux, a CPU", 2, 1.5)
     assert kept["contest"] == [summarize()]
-    assert kept["growth"] == [{"axis": "runs"}]
+    assert kept["growth"] == [GROWTH]
+    assert (tmp_path / "bench.html").is_file()
     assert "somebodys-machine" not in text
 
 

@@ -14,6 +14,7 @@ from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, Sente
 from engine.campaign import Campaign, Job, Silent, label
 from engine.claim import AtLeast, Claim
 from engine.errors import LedgerError, SubjectError
+from engine.executors import Sequential
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
@@ -82,7 +83,7 @@ def asking(*rounds: tuple[Arm, ...]) -> Job:
 
 
 @dataclass(kw_only=True)
-class Recorder:
+class Recorder(Sequential):
     """An executor and a progress that take notes; arms in `broken` fail."""
 
     broken: tuple[Arm, ...] = ()

@@ -24,6 +24,7 @@ from engine.arms import (
     TuningArm,
     Unit,
 )
+from engine.costs import group_of
 from engine.errors import PromptError
 from engine.executors.inline import Inline
 from engine.experiments import generator, measure
@@ -276,7 +277,8 @@ def test_a_shelf_keeps_what_is_in_use_and_loads_it_once(subject: str, monkeypatc
         return load(self, *arguments)
 
     monkeypatch.setattr(kind, "model", count)
-    for arm in make_arms(subject).values():
+    for arm in sorted(make_arms(subject).values(), key=group_of):
+        shelf.make_room_for(arm)
         measure(arm, shelf)
     assert len(loads) == 2  # once in float64, once in float32
     assert shelf.codec(subject, "float64", "cpu").weight.dtype is torch.float64

@@ -353,12 +353,13 @@ TWO_WORKERS = """
 import sys, time
 from pathlib import Path
 from engine.campaign import Campaign, Silent
+from engine.executors import Sequential
 from engine.ledger import Ledger
 from engine.tests.planted import INVERSION, TUNING
 from engine.tests.test_ledger import KINDS
 from engine.tests.test_campaign import Ask, make_job
 
-class Slow:
+class Slow(Sequential):
     def run(self, arm):
         with Path(sys.argv[2]).open("a") as file:
             file.write(arm.kind + "\\n")

@@ -1,0 +1,239 @@
+"""Runs several arms at once, each in a process of its own, within a budget of memory.
+
+The budget decides how many arms run at once and in which order, never what an arm computes: its batches and its
+number of threads are the same whatever runs beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from engine.arms import Arm
+from engine.costs import PROCESS_BYTES, estimate_cost, group_of
+from engine.errors import EngineError, explain
+from engine.executors import RefusedError
+from engine.measurement import Measurement
+
+ATTEMPTS = 2
+"""Times that an arm is tried when the process under it dies."""
+
+
+class Process:
+    """A process of its own, started afresh (a forked copy of one that has used threads may hang), with one pipe."""
+
+    def __init__(self, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, threads), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def measure(self, arm: Arm) -> Measurement:
+        """Wait for an arm's measurement. Raises the experiment's error, or EOFError when the process has died."""
+        try:
+            self._pipe.send(arm)
+            found = self._pipe.recv()
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def end(self) -> None:
+        """End it now, whatever it is at."""
+        self._process.kill()
+        self._process.join()
+
+
+@dataclass(kw_only=True, eq=False)
+class _Worker:
+    """A process (none before its first arm), what it is measuring, and what it measured last and still holds."""
+
+    process: Process | None = None
+    arm: Arm | None = None
+    last: Arm | None = None
+
+    @property
+    def bytes(self) -> float:
+        """What it takes now: idle, it still holds what its last arm was measured with."""
+        held = self.arm or self.last
+        return PROCESS_BYTES + (estimate_cost(held).memory_bytes if held is not None else 0.0)
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.end()
+
+
+class Pool:
+    """Up to `workers` processes of `threads` threads; together they take at most `budget_bytes`, this process aside.
+
+    Arms of one group (the same weights) go to one worker, so that a model is loaded once; within a group the costliest
+    goes first. A worker that dies costs its arm one more attempt, and nothing else.
+    """
+
+    def __init__(self, *, workers: int, threads: int, budget_bytes: float) -> None:
+        self._most, self._threads, self._budget = workers, threads, budget_bytes
+        self._workers: list[_Worker] = []
+        self._chosen: _Worker | None = None
+        self._attendants = ThreadPoolExecutor(max_workers=workers)
+        self._resting = False
+
+    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+        """The next arm for an idle worker, if there is room for it. Raises RefusedError for one that never fits."""
+        for arm in waiting:
+            self._refuse(arm)
+        idle = [worker for worker in self._workers if worker.arm is None]
+        if not waiting or not (idle or len(self._workers) < self._most):
+            return None
+        for arm, worker in self._rank(waiting, idle):
+            if self._make_room(arm, worker):
+                self._chosen = worker
+                return arm
+        return None
+
+    def submit(self, arm: Arm) -> Future[Measurement]:
+        """Begin an arm that was chosen."""
+        worker, self._chosen = self._chosen or self._hire(), None
+        worker.arm = arm
+        return self._attendants.submit(self._attend, worker, arm)
+
+    def rest(self) -> None:
+        """Send all workers home; what they are measuring is given up."""
+        self._resting = True
+        for worker in self._workers:
+            worker.end()
+        self._attendants.shutdown()
+        self._workers.clear()
+        self._attendants, self._resting = ThreadPoolExecutor(max_workers=self._most), False
+
+    def _refuse(self, arm: Arm) -> None:
+        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
+        if needs > self._budget:
+            raise RefusedError(
+                arm,
+                explain(
+                    who=f"{arm.kind} on {group_of(arm)[0]}",
+                    got=f"a need of about {needs / 1e9:.1f} GB of memory",
+                    expected=f"at most {self._budget / 1e9:.1f} GB (--memory, or what is free)",
+                    remedy="raise --memory or use a larger machine",
+                ),
+            )
+
+    def _rank(self, waiting: Sequence[Arm], idle: list[_Worker]) -> list[tuple[Arm, _Worker | None]]:
+        """Arms in the order of preference, each with the worker that should have it (None: a new one)."""
+        cost: dict[tuple[str, ...], float] = defaultdict(float)
+        for arm in waiting:
+            cost[group_of(arm)] += estimate_cost(arm).seconds
+        served = {group_of(worker.arm) for worker in self._workers if worker.arm is not None}
+        at_home = {group_of(worker.last): worker for worker in idle if worker.last is not None}
+        spare = next((worker for worker in idle), None) if len(self._workers) >= self._most else None
+
+        def rank(arm: Arm) -> tuple[bool, bool, float, float]:
+            group = group_of(arm)
+            return (group not in at_home, group in served, -cost[group], -estimate_cost(arm).seconds)
+
+        return [(arm, at_home.get(group_of(arm), spare)) for arm in sorted(waiting, key=rank)]
+
+    def _make_room(self, arm: Arm, worker: _Worker | None) -> bool:
+        """Whether the arm fits now; idle workers that hold models are sent home for it."""
+        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
+        staying = [other for other in self._workers if other is not worker]
+        going: list[_Worker] = []
+        for other in [other for other in staying if other.arm is None]:
+            if needs + sum(kept.bytes for kept in staying) > self._budget:
+                staying.remove(other)
+                going.append(other)
+        if needs + sum(other.bytes for other in staying) > self._budget:
+            return False
+        for other in going:
+            self._workers.remove(other)
+            other.end()
+        return True
+
+    def _hire(self) -> _Worker:
+        worker = _Worker()
+        self._workers.append(worker)
+        return worker
+
+    def _attend(self, worker: _Worker, arm: Arm) -> Measurement:
+        """Have an arm measured, once more where the process under it dies."""
+        try:
+            for _ in range(ATTEMPTS):
+                worker.process = worker.process or Process(self._threads)
+                try:
+                    return worker.process.measure(arm)
+                except EOFError:
+                    worker.process.end()
+                    worker.process = None
+                    if self._resting:
+                        raise
+            raise EngineError(
+                explain(
+                    who=f"{arm.kind} on {group_of(arm)[0]}",
+                    got=f"a process that died {ATTEMPTS} times while it was measured",
+                    expected="a measurement",
+                    remedy="look for the system's out-of-memory killer, or try --executor inline",
+                )
+            )
+        finally:
+            worker.last, worker.arm = (arm if worker.process is not None else None), None
+
+
+def serve(pipe: Connection[Any, Any], threads: int) -> None:
+    """In a process of its own: measure what comes through the pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are the session's
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    from engine.executors.inline import Inline
+
+    executor = Inline(threads=threads)
+    while True:
+        try:
+            arm = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_try(executor.run, arm))
+        gc.collect()
+        _trim()
+
+
+def _follow_parent() -> None:
+    """Die with the session: an orphan would go on measuring for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _try(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
+    """A measurement, or the error as it can be sent, with where it was raised."""
+    try:
+        return run(arm)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        error.__cause__ = error.__context__ = None
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: some errors can't be made again)
+        except Exception:
+            return RuntimeError("".join(traceback.format_exception(error)))
+        return error
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library can."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

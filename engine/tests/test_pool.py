@@ -1,0 +1,236 @@
+"""Several arms at once: the same numbers, never more memory than was given, and no arm lost with a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.arms import Arm, InversionArm, PseudoInverseArm, Stack, Unit
+from engine.campaign import Campaign, Silent
+from engine.costs import PROCESS_BYTES, Cost
+from engine.errors import EngineError, MissingError
+from engine.executors import RefusedError
+from engine.executors.inline import Inline
+from engine.executors.pool import ATTEMPTS, Pool
+from engine.ledger import Ledger
+from engine.measurement import Measurement
+from engine.tests.planted import make_inverse, make_measurement
+from engine.tests.test_campaign import asking
+from engine.tests.test_experiments import make_arms, make_settings
+from engine.tests.tiny_models import make_gpt2, save
+
+PLENTY = 2e10
+
+
+@pytest.fixture(name="subject", scope="module")
+def provide_subject(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{save(tmp_path_factory.mktemp('gpt2'), make_gpt2(initializer_range=0.3))}"
+
+
+@pytest.fixture(name="pool")
+def provide_pool() -> Iterator[Pool]:
+    pool = Pool(workers=2, threads=1, budget_bytes=PLENTY)
+    yield pool
+    pool.rest()
+
+
+def long_arm(subject: str, iterations: int = 4000) -> InversionArm:
+    """An arm of several seconds."""
+    settings = make_settings(subject, stack=Stack(blocks=2), iterations=iterations)
+    return InversionArm(settings=settings, step=1e-4, units=(Unit(prompt="The sky", seed=0),), read_at="N", batch=1)
+
+
+def begin(pool: Pool, arm: Arm) -> Future[Measurement]:
+    assert pool.choose([arm]) is arm
+    return pool.submit(arm)
+
+
+def kill_worker(after_s: float = 1.0) -> None:
+    """Kill the one process that is measuring, once it has been at it for a while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process().children(recursive=True):
+            # Loading takes less processor time than this; what comes after is measuring.
+            if "spawn_main" in " ".join(child.cmdline()) and sum(child.cpu_times()[:2]) > 2 + after_s:
+                child.kill()
+                child.wait()
+                return
+        time.sleep(0.1)
+    pytest.fail("no process was measuring")
+
+
+def test_a_pool_gives_the_numbers_of_one_process(tmp_path: Path, subject: str) -> None:
+    arms = tuple(make_arms(subject).values())
+    one, other = asking(arms), asking(arms)
+    Campaign(Ledger(tmp_path / "one"), lambda: Inline(threads=1), progress=Silent()).run([one])
+    many = Pool(workers=2, threads=1, budget_bytes=PLENTY)
+    Campaign(Ledger(tmp_path / "many"), lambda: many, progress=Silent()).run([other])
+    assert one.evidence is not None
+    assert other.evidence is not None, other.error
+    found = [[m.content() for m in job.evidence.measurements] for job in (one, other) if job.evidence]
+    assert found[0] == found[1]
+    assert {m.provenance.threads for m in other.evidence.measurements} == {1}
+
+
+def test_a_worker_that_dies_costs_its_arm_an_attempt_and_no_number(pool: Pool, subject: str) -> None:
+    arm = long_arm(subject)
+    future = begin(pool, arm)
+    kill_worker()
+    assert future.result(timeout=120).content() == Inline(threads=1).run(arm).content()
+
+
+def test_an_arm_whose_process_dies_every_time_fails_alone(pool: Pool, subject: str) -> None:
+    future = begin(pool, long_arm(subject, iterations=200_000))
+    for _ in range(ATTEMPTS):
+        kill_worker()
+    with pytest.raises(EngineError, match=r"^inversion on local:.*: got a process that died 2 times .*; look for"):
+        future.result(timeout=60)
+    small = make_arms(subject)["random"]
+    assert begin(pool, small).result(timeout=60).arm == small
+
+
+def test_an_arms_own_error_is_its_futures(pool: Pool, subject: str) -> None:
+    arm = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
+    with pytest.raises(EngineError, match="prompt"):
+        begin(pool, arm).result(timeout=60)
+
+
+def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:
+    begin(pool, long_arm(subject, iterations=200_000))
+    time.sleep(3)
+    before = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    assert before
+    pool.rest()
+    assert not any(child.is_running() for child in before)
+
+
+ORPHAN = """
+import sys, time
+from engine.executors.pool import Pool
+from engine.tests.test_pool import begin, long_arm
+
+if __name__ == "__main__":
+    begin(Pool(workers=1, threads=1, budget_bytes=2e10), long_arm(sys.argv[1], iterations=500_000))
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_die_with_a_session_that_is_killed(tmp_path: Path, subject: str) -> None:
+    script = tmp_path / "session.py"
+    script.write_text(ORPHAN)
+    session = subprocess.Popen(
+        [sys.executable, str(script), subject], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ""}
+    )
+    assert session.stdout is not None
+    assert session.stdout.readline() == "begun\n"
+    time.sleep(5)
+    workers = psutil.Process(session.pid).children(recursive=True)
+    assert workers
+    session.kill()
+    session.wait()
+    session.stdout.close()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+# What fits, without any process: the pool's own choice, with costs and processes made up.
+
+A, B, C = (PseudoInverseArm(subject=name, source="planted", matrix="embedding") for name in "ABC")
+
+
+class _Held:
+    """Stands in for a process: what was begun ends when the test says so."""
+
+    def __init__(self, ends: dict[Arm, Future[Measurement]]) -> None:
+        self._ends = ends
+
+    def measure(self, arm: Arm) -> Measurement:
+        return self._ends[arm].result()
+
+    def end(self) -> None: ...
+
+
+def plant_costs(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> dict[Arm, Future[Measurement]]:
+    """Arms of these sizes in bytes beyond a process's own; what each will have come to."""
+    ends: dict[Arm, Future[Measurement]] = {arm: Future() for arm in sizes}
+    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
+    monkeypatch.setattr("engine.executors.pool.Process", lambda threads: _Held(ends))
+    return ends
+
+
+def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_costs(monkeypatch, {A: 3e9, B: 1e9})
+    with pytest.raises(
+        MissingError, match=r"a need of about 3\.5 GB of memory, expected at most 2\.0 GB .*--memory"
+    ) as no:
+        Pool(workers=2, threads=1, budget_bytes=2e9).choose([B, A])
+    assert cast(RefusedError, no.value).arm is A
+
+
+def test_a_campaign_leaves_a_refused_arm_out_and_measures_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sizes = {arm: 3e9 if arm is A else 1e6 for arm in (A, B)}
+    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
+    monkeypatch.setattr(Pool, "submit", lambda self, arm: _done(make_measurement(arm, make_inverse())))
+    jobs = [asking((A,)), asking((B,))]
+    Campaign(Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=2e9), progress=Silent()).run(jobs)
+    assert isinstance(jobs[0].error, MissingError)
+    assert jobs[1].evidence is not None
+
+
+def _done(measurement: Measurement) -> Future[Measurement]:
+    future: Future[Measurement] = Future()
+    future.set_result(measurement)
+    return future
+
+
+def test_two_arms_that_do_not_fit_together_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = plant_costs(monkeypatch, {A: 2e9, B: 2e9, C: 1e8})
+    pool = Pool(workers=3, threads=1, budget_bytes=4e9)
+    begun = [begin(pool, A)]
+    assert pool.choose([B]) is None
+    assert pool.choose([B, C]) is C  # the small one fits beside it
+    begun.append(pool.submit(C))
+    for arm, future in zip((A, C), begun, strict=True):
+        ends[arm].set_result(make_measurement(arm, make_inverse()))
+        future.result()
+    assert pool.choose([B]) is B  # what the idle ones still hold is let go
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    sizes=st.lists(st.floats(1e6, 4e9), min_size=1, max_size=12),
+    budget=st.floats(5e9, 1e10),
+    workers=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
+def test_what_is_held_never_passes_the_budget(sizes: list[float], budget: float, workers: int, order: Any) -> None:
+    arms = [PseudoInverseArm(subject=str(n % 3), source="s", matrix=str(n)) for n in range(len(sizes))]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        ends = plant_costs(monkeypatch, dict(zip(arms, sizes, strict=True)))
+        pool, waiting = Pool(workers=workers, threads=1, budget_bytes=budget), list(arms)
+        under_way: dict[Arm, Future[Measurement]] = {}
+        while waiting or under_way:
+            while waiting and (arm := pool.choose(waiting)) is not None:
+                waiting.remove(arm)
+                under_way[arm] = pool.submit(arm)
+            assert under_way  # something always goes on
+            assert len(under_way) <= workers
+            assert sum(PROCESS_BYTES + sizes[arms.index(arm)] for arm in under_way) <= budget
+            ending = order.choice(list(under_way))
+            ends[ending].set_result(make_measurement(ending, make_inverse()))
+            assert under_way.pop(ending).result().arm == ending
