@@ -93,7 +93,10 @@ def estimate_cost(arm: Arm) -> Cost:
         case RoundTripArm():
             size = size_of(arm.subject)
             products = size.vocab**2 * size.d_model / 2
-            return Cost(seconds=2 + products / PRODUCTS_PER_S, memory_bytes=4.0 * (size.weights + 1024 * size.vocab))
+            return Cost(
+                seconds=2 + products / PRODUCTS_PER_S,
+                memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + 2e8,
+            )
         case VocabularyArm():
             return Cost(seconds=2.0, memory_bytes=2e8)
         case NextTokenArm():
@@ -119,7 +122,7 @@ def _inverse_cost(arm: PseudoInverseArm) -> Cost:
         return Cost(seconds=0.2, memory_bytes=1e7)
     size = size_of(arm.subject)
     entries = size.vocab * size.d_model
-    return Cost(seconds=2 + 40 * entries * size.d_model / PRODUCTS_PER_S, memory_bytes=8.0 * entries * 6)
+    return Cost(seconds=2 + 40 * entries * size.d_model / PRODUCTS_PER_S, memory_bytes=8.0 * entries * 8)
 
 
 def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:
@@ -127,7 +130,7 @@ def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:
     size = size_of(subject)
     per_pass = max(size.weights * TOKENS * prompts / PRODUCTS_PER_S, 4 * size.weights / BYTES_PER_S)
     seconds = 1 + passes * (per_pass + STEP_OVERHEAD_S * size.blocks)
-    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + 1e8)
+    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + 2e8)
 
 
 def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
@@ -141,7 +144,9 @@ def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
     net = 0 if isinstance(stack, Stack) else weights
     return Cost(
         seconds=steps * (per_step + STEP_OVERHEAD_S * blocks) + 1e-8 * net,
-        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8)) + 1e8,
+        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
+        + (wide - 1) * 4.0 * size.weights  # in float64 the file's own numbers stand beside them while they are read
+        + 2e8,
     )
 
 

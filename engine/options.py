@@ -68,6 +68,11 @@ class Choices:
         """The device to run on: the one asked for, or CUDA where there is one."""
         return resolve_device(self.device)
 
+    @property
+    def arms_bytes(self) -> float:
+        """What is left for arms beside the session's own process."""
+        return self.memory - PROCESS_BYTES
+
     def check_prompts(self, subjects: Iterable[Subject]) -> None:
         """Raises PromptError for a prompt that a subject cannot use, before anything is measured."""
         if not self.prompts:
@@ -88,7 +93,7 @@ class Choices:
             return Inline(threads=self.threads if on_cpu else None)
         from engine.executors.pool import Pool
 
-        return Pool(workers=self.workers, threads=self.threads, budget_bytes=self.memory - PROCESS_BYTES)
+        return Pool(workers=self.workers, threads=self.threads, budget_bytes=self.arms_bytes)
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -189,8 +194,9 @@ def _read_memory(asked: str | None) -> float:
         size = SIZE.validate_python(asked)
     except ValidationError:
         size = 0
-    if size <= PROCESS_BYTES:
-        raise _wrong("--memory", repr(asked), f"a size above {PROCESS_BYTES / 1e6:.0f}M, such as 4G", "give more")
+    if size <= 2 * PROCESS_BYTES:
+        least = f"a size above {2 * PROCESS_BYTES / 1e6:.0f}M, such as 4G"
+        raise _wrong("--memory", repr(asked), least, "give more or leave it out")
     return float(size)
 
 

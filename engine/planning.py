@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.arms import Arm, TuningArm
 from engine.campaign import Campaign, Job, label
-from engine.costs import Cost, estimate_cost
+from engine.costs import PROCESS_BYTES, Cost, estimate_cost
 from engine.measurement import Measurement, digest_of
 from engine.procedures.tuning import LARGEST_EXTENSIONS
 from engine.provenance import observe
@@ -24,6 +24,15 @@ class PlannedArm:
     stored: bool
     later: bool
     cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How many arms may run at once, with how many threads, and what they may take together in bytes."""
+
+    workers: int
+    threads: int
+    arms_bytes: float
 
 
 def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[PlannedArm]:
@@ -82,25 +91,29 @@ def _nominal(arm: TuningArm) -> Measurement:
     )
 
 
-def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None]) -> None:
-    """The plan as lines of text: every arm, then the sums."""
+def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room: Room) -> None:
+    """The plan as lines of text: every arm, then the sums, and how many run at once."""
     for planned in plan:
         state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
+        needs = PROCESS_BYTES + planned.cost.memory_bytes
+        state = state if needs <= room.arms_bytes else "too large"
         write(
             f"{digest_of(planned.arm)[:10]}  {state:<12}  ≤ {duration(planned.cost.seconds):>8}  "
-            f"{planned.cost.memory_bytes / 2**30:5.1f} GiB  {label(planned.arm)}  ({len(planned.items)} items)"
+            f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({len(planned.items)} items)"
         )
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
     tuning = [p.cost.seconds for p in waiting if isinstance(p.arm, TuningArm)]
     worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
-    memory = max((p.cost.memory_bytes for p in waiting), default=0.0)
+    memory = PROCESS_BYTES + max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
     write(f"round one: {first} arms; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
     write(
-        f"estimated: {duration(seconds)} if nothing stops early, {duration(worst)} if every grid is widened to its end"
+        f"estimated, one after the other: {duration(seconds)} if nothing stops early, "
+        f"{duration(worst)} if every grid is widened to its end"
     )
-    write(f"memory: about {memory / 2**30:.1f} GiB for the largest arm; nothing was run")
+    write(f"memory: about {memory / 1e9:.1f} GB for the largest arm, {room.arms_bytes / 1e9:.1f} GB for all at once")
+    write(f"at once: up to {room.workers} arms of {room.threads} thread{'s' * (room.threads > 1)}; nothing was run")
 
 
 def print_items(

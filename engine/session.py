@@ -285,7 +285,7 @@ def _campaign(config: pytest.Config) -> Campaign:
 
 
 def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
-    from engine.planning import make_plan, print_items, print_plan
+    from engine.planning import Room, make_plan, print_items, print_plan
 
     choices = config.stash[CHOICES]
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
@@ -301,7 +301,8 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
             terminal.write_line(f"skipped  {item.name}: {missing}")
     with _usage_errors():
         plan = make_plan(jobs, campaign)
-        print_plan(plan, terminal.write_line)
+        room = Room(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
+        print_plan(plan, terminal.write_line, room=room)
         print_items([name for name, _ in jobs], skipped, plan, terminal.write_line)
     for name, job in jobs:
         if job.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
@@ -57,6 +58,7 @@ class Shelf:
             kept.keep_only(lambda key: key[:2] == used)
         net = getattr(settings, "stack", None)
         self._nets.keep_only(lambda key: key[0] == net)
+        gc.collect()  # models hold themselves in cycles, and would stand beside the next one for some time
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""

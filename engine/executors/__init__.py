@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol as Interface
@@ -38,12 +39,12 @@ class Executor(Interface):
         ...
 
 
-class Sequential:
+class Sequential(ABC):
     """One arm after the other: each is measured when it is submitted."""
 
+    @abstractmethod
     def run(self, arm: Arm) -> Measurement:
         """Measure one arm, or let the experiment's error through."""
-        raise NotImplementedError
 
     def choose(self, waiting: Sequence[Arm]) -> Arm | None:
         return waiting[0] if waiting else None
@@ -56,4 +57,5 @@ class Sequential:
             future.set_exception(error)
         return future
 
-    def rest(self) -> None: ...
+    def rest(self) -> None:  # noqa: B027 (nothing is under way, and models stay loaded for what may come next)
+        """Nothing to give up."""

@@ -23,8 +23,8 @@ PROCESS = Path("/proc/self")
 def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
     """Measure one arm now. Errors of the experiment go through as they are."""
     began = time.perf_counter()
-    _forget_peak()
     shelf.make_room_for(arm)
+    _forget_peak()
     descends = isinstance(arm, InversionArm | TuningArm)
     result = measure(arm, shelf, watch) if descends else measure(arm, shelf)
     settings = getattr(arm, "settings", None)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from engine.arms import Arm, InversionArm, PseudoInverseArm, Stack, Unit
 from engine.campaign import Campaign, Silent
-from engine.costs import PROCESS_BYTES, Cost
+from engine.costs import PROCESS_BYTES, Cost, estimate_cost
 from engine.errors import EngineError, MissingError
 from engine.executors import RefusedError
 from engine.executors.inline import Inline
@@ -82,6 +82,9 @@ def test_a_pool_gives_the_numbers_of_one_process(tmp_path: Path, subject: str) -
     found = [[m.content() for m in job.evidence.measurements] for job in (one, other) if job.evidence]
     assert found[0] == found[1]
     assert {m.provenance.threads for m in other.evidence.measurements} == {1}
+    for m in other.evidence.measurements:
+        assert m.peak_bytes is not None
+        assert m.peak_bytes <= PROCESS_BYTES + estimate_cost(m.arm).memory_bytes, m.arm.kind
 
 
 def test_a_worker_that_dies_costs_its_arm_an_attempt_and_no_number(pool: Pool, subject: str) -> None:
