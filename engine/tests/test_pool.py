@@ -161,7 +161,7 @@ class _Held:
         self._ends = ends
 
     def measure(self, arm: Arm) -> Measurement:
-        return self._ends[arm].result()
+        return self._ends[arm].result(timeout=60)  # a test that fails must not leave a thread that waits for ever
 
     def end(self) -> None: ...
 
@@ -227,13 +227,17 @@ def test_what_is_held_never_passes_the_budget(sizes: list[float], budget: float,
         ends = plant_costs(monkeypatch, dict(zip(arms, sizes, strict=True)))
         pool, waiting = Pool(workers=workers, threads=1, budget_bytes=budget), list(arms)
         under_way: dict[Arm, Future[Measurement]] = {}
-        while waiting or under_way:
-            while waiting and (arm := pool.choose(waiting)) is not None:
-                waiting.remove(arm)
-                under_way[arm] = pool.submit(arm)
-            assert under_way  # something always goes on
-            assert len(under_way) <= workers
-            assert sum(PROCESS_BYTES + sizes[arms.index(arm)] for arm in under_way) <= budget
-            ending = order.choice(list(under_way))
-            ends[ending].set_result(make_measurement(ending, make_inverse()))
-            assert under_way.pop(ending).result().arm == ending
+        try:
+            while waiting or under_way:
+                while waiting and (arm := pool.choose(waiting)) is not None:
+                    waiting.remove(arm)
+                    under_way[arm] = pool.submit(arm)
+                assert under_way  # something always goes on
+                assert len(under_way) <= workers
+                assert sum(PROCESS_BYTES + sizes[arms.index(arm)] for arm in under_way) <= budget
+                ending = order.choice(list(under_way))
+                ends[ending].set_result(make_measurement(ending, make_inverse()))
+                assert under_way.pop(ending).result().arm == ending
+        finally:
+            for end in ends.values():
+                end.cancel()  # an example may be given up half-way, and its threads with it
