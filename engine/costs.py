@@ -122,7 +122,10 @@ def _inverse_cost(arm: PseudoInverseArm) -> Cost:
         return Cost(seconds=0.2, memory_bytes=1e7)
     size = size_of(arm.subject)
     entries = size.vocab * size.d_model
-    return Cost(seconds=2 + 40 * entries * size.d_model / PRODUCTS_PER_S, memory_bytes=8.0 * entries * 8)
+    return Cost(
+        seconds=2 + 20 * entries * size.d_model / PRODUCTS_PER_S,
+        memory_bytes=4.0 * size.weights + 8.0 * entries * 4 + 2e8,
+    )
 
 
 def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:

@@ -169,7 +169,7 @@ def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer)
     valid = stack.rows(problem.lengths, problem.target.shape[1])
     trace = _open(problem, plan)
     runs = torch.arange(len(problem.start), device=problem.start.device)
-    distance = OutputDistance(target, valid, stack.unembedding)
+    distance = OutputDistance(target, valid, stack.head)
     e, steps = problem.start.clone(), problem.steps
     for n in range(plan.iterations + 1):
         if n and n % LOOK_EVERY == 0:
@@ -178,7 +178,7 @@ def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer)
                 runs, e, steps = runs[staying], e[staying], steps[staying]
                 if len(runs) == 0:
                     return trace
-                distance = OutputDistance(target[runs], valid[runs], stack.unembedding)
+                distance = OutputDistance(target[runs], valid[runs], stack.head)
         e, read, gradient = _evaluate(stack, distance, e, plan, last=n == plan.iterations)
         _record(trace, problem, runs, n, e, read)
         if gradient is not None:

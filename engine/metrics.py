@@ -1,8 +1,8 @@
 """Distances between outputs, per run, with their gradients.
 
-The head is linear and its bias cancels in a difference, so the L¹ distance between logits needs only the
+A head is linear and its bias cancels in a difference, so the L¹ distance between logits needs only the
 difference of hidden states: it goes through the head once, the sign comes back once, and no target logits are
-kept. That is also more exact than subtracting two sets of logits.
+kept. That is also more exact than subtracting two sets of logits. The last layer of a net is a head too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from engine.arms import Metric
 LOGITS_BYTES = 96 * 2**20
 """Most memory for one slice of logits; the vocabulary is walked in slices of this size."""
 
-CACHED_TOKENS = 512
-"""Tokens of a slice on a CPU: its logits and its part of the head then stay in the cache from one pass to the next."""
+CACHED_BYTES, LEAST_CACHED, MOST_CACHED = 1.5 * 2**20, 64, 512
+"""A slice's part of the head on a CPU, which then is in the cache for both passes; outputs of a slice, both ends."""
 
 
 class _HeadL1(torch.autograd.Function):
@@ -47,11 +47,11 @@ class _HeadL1(torch.autograd.Function):
 class OutputDistance:
     """Distance of a batch's outputs to its targets over the rows that belong to each prompt.
 
-    target: [runs, rows, width] before the head; valid: [runs, rows] of bool; unembedding: [vocab, width] or None.
+    target: [runs, rows, width] before the head; valid: [runs, rows] of bool; head: [outputs, width], or None.
     """
 
-    def __init__(self, target: Tensor, valid: Tensor, unembedding: Tensor | None) -> None:
-        self._valid, self._unembedding = valid, unembedding
+    def __init__(self, target: Tensor, valid: Tensor, head: Tensor | None) -> None:
+        self._valid, self._head = valid, head
         self._where = torch.nonzero(valid.flatten())[:, 0] if valid.device.type != "meta" else _all_rows(valid)
         self._target = target.flatten(0, 1)[self._where]
         self._gram: Tensor | None = None
@@ -60,19 +60,21 @@ class OutputDistance:
     def l1(self, outputs: Tensor) -> Tensor:
         """Σ|O − O*| over every output of the run: [runs, rows, width] → [runs]."""
         delta = self._delta(outputs)
-        if self._unembedding is None:
+        if self._head is None:
             return self._per_run(delta.abs().sum(-1))
         if self._room is None:
-            self._room = _make_room(delta, self._unembedding)
-        return self._per_run(_HeadL1.apply(delta, self._unembedding, self._room))  # pyright: ignore[reportArgumentType]
+            self._room = _make_room(delta, self._head)
+        return self._per_run(_HeadL1.apply(delta, self._head, self._room))  # pyright: ignore[reportArgumentType]
 
     def l2(self, outputs: Tensor) -> Tensor:
         """√Σ(O − O*)² over every output of the run: [runs, rows, width] → [runs]."""
         delta = self._delta(outputs)
-        if self._unembedding is not None:
-            # ‖U δ‖² = δᵀ(UᵀU)δ: a d_model × d_model product at every step, and UᵀU once.
+        if self._head is not None:
+            if len(self._head) <= self._head.shape[1]:
+                return self._per_run((delta @ self._head.T).square().sum(-1)).sqrt()
+            # ‖U δ‖² = δᵀ(UᵀU)δ: a width × width product at every step, and UᵀU once.
             if self._gram is None:
-                self._gram = self._unembedding.T @ self._unembedding
+                self._gram = self._head.T @ self._head
             return self._per_run(((delta @ self._gram) * delta).sum(-1)).clamp_min(0).sqrt()
         return self._per_run(delta.square().sum(-1)).sqrt()
 
@@ -94,7 +96,8 @@ def _make_room(delta: Tensor, weight: Tensor) -> Tensor:
     rows = max(1, len(delta))
     tokens = max(1, LOGITS_BYTES // (rows * delta.element_size()))
     if delta.device.type == "cpu":
-        tokens = min(tokens, CACHED_TOKENS)
+        cached = int(CACHED_BYTES / (weight.shape[1] * weight.element_size()))
+        tokens = min(tokens, max(LEAST_CACHED, min(MOST_CACHED, cached)))
     return delta.new_empty(2, rows * min(tokens, len(weight)))
 
 

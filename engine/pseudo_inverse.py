@@ -25,10 +25,12 @@ def compare_with_ridge(weight: Tensor, *, expected_rank: int, noise: torch.Gener
     The tolerance is 10 · cond(W)² · ε, where cond counts the non-zero singular values and ε is float32's: that is
     the precision in which W is stored and in which the document inverts it.
     """
-    left, singular, right = torch.linalg.svd(weight, full_matrices=False)
+    # W = QR with orthonormal columns in Q: both pseudo-inverses of W are those of R times Qᵀ, of which no norm changes.
+    orthonormal, triangle = torch.linalg.qr(weight)
+    left, singular, right = torch.linalg.svd(triangle)
     cut = max(weight.shape) * torch.finfo(weight.dtype).eps * singular[0]
     rank = int((singular > cut).sum())
-    by_svd = (right[:rank].T / singular[:rank]) @ left[:, :rank].T  # [columns, rows]
+    by_svd = (right[:rank].T / singular[:rank]) @ left[:, :rank].T  # R⁺: [columns, columns]
     condition = float(singular[0] / singular[rank - 1])
     gram = weight.T @ weight
     alphas = [float(singular[rank - 1] ** 2) / 8 / 2**level for level in range(LEVELS)]
@@ -42,11 +44,11 @@ def compare_with_ridge(weight: Tensor, *, expected_rank: int, noise: torch.Gener
         rank=rank,
         expected_rank=expected_rank,
         condition=condition,
-        difference=_relative(limit @ weight.T, by_svd),
+        difference=_relative(limit @ triangle.T, by_svd),
         tolerance=10 * condition**2 * torch.finfo(torch.float32).eps,
-        excess_norm=_largest_norm_ratio(weight, by_svd, noise),
+        excess_norm=_largest_norm_ratio(weight, orthonormal, by_svd, noise),
         ridge=tuple(
-            (alpha, _relative(inverse @ weight.T, by_svd))
+            (alpha, _relative(inverse @ triangle.T, by_svd))
             for alpha, inverse in zip(alphas[::3], inverses[::3], strict=True)
         ),
     )
@@ -74,15 +76,16 @@ def extrapolation_weights(alphas: list[float]) -> list[float]:
     return weights
 
 
-def _largest_norm_ratio(weight: Tensor, pseudo_inverse: Tensor, noise: torch.Generator) -> float:
+def _largest_norm_ratio(weight: Tensor, orthonormal: Tensor, by_svd: Tensor, noise: torch.Generator) -> float:
     """Largest ‖W⁺e‖ / ‖a‖ over other solutions a of Wᵀa = e: at most 1 when W⁺e has the minimum norm.
 
-    The others are the one-hot vector of each probed row, and W⁺e moved within the null space of Wᵀ.
+    W⁺ is `by_svd` times the transpose of `orthonormal`. The others are the one-hot vector of each probed row, and
+    W⁺e moved within the null space of Wᵀ.
     """
     rows = torch.linspace(0, len(weight) - 1, min(PROBES, len(weight))).long().to(weight.device)
-    solutions = weight[rows] @ pseudo_inverse  # [probes, rows of W]: the minimum-norm solutions of Wᵀa = e
+    solutions = weight[rows] @ by_svd @ orthonormal.T  # [probes, rows of W]: the minimum-norm solutions of Wᵀa = e
     drawn = torch.randn(solutions.shape, generator=noise, dtype=torch.float64).to(weight.device)
-    null = drawn - (drawn @ weight) @ pseudo_inverse
+    null = drawn - (drawn @ weight) @ by_svd @ orthonormal.T
     norms = solutions.norm(dim=-1)
     moved = (solutions + null * (norms / null.norm(dim=-1).clamp_min(1e-300))[:, None]).norm(dim=-1)
     # A zero row has the zero solution, which no other can undercut.

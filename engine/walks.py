@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.blocks import Invertible
+from engine.blocks import Invertible, whole_output
 from engine.metrics import OutputDistance
 
 COPIES = 256
@@ -39,8 +39,8 @@ def take_gradients(stack: Invertible, e: Tensor) -> InputGradients:
     e: [tokens, d_model]. Source: the document's summed, layer and individual gradients.
     """
     inputs = e[None].detach().requires_grad_(True)
-    (summed,) = torch.autograd.grad(stack(inputs).sum(), inputs)
-    outputs = stack(inputs)
+    (summed,) = torch.autograd.grad(whole_output(stack, inputs).sum(), inputs)
+    outputs = whole_output(stack, inputs)
     (ones,) = torch.autograd.grad(outputs, inputs, torch.ones_like(outputs))
     individual = _sum_individual(stack, e, outputs.numel())
     return InputGradients(summed=summed[0], ones=ones[0], individual=individual, outputs=outputs.numel())
@@ -53,7 +53,7 @@ def _sum_individual(stack: Invertible, e: Tensor, outputs: int) -> Tensor:
         own = torch.arange(first, min(first + COPIES, outputs), device=e.device)
         copies = e.detach().expand(len(own), -1, -1).clone().requires_grad_(True)
         # Each copy answers for one output, so that its gradient is that output's alone.
-        picked = stack(copies).flatten(1).gather(1, own[:, None])
+        picked = whole_output(stack, copies).flatten(1).gather(1, own[:, None])
         (gradients,) = torch.autograd.grad(picked.sum(), copies)
         total += gradients.double().sum(0)
     return total
@@ -87,7 +87,7 @@ def walk_orthogonally(
     singular: Tensor | None = None
     for _ in range(steps):
         e = e.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(stack(e).sum(), e)
+        (gradient,) = torch.autograd.grad(whole_output(stack, e).sum(), e)
         _, values, right = torch.linalg.svd(gradient, full_matrices=True)  # right: [runs, d, d]
         singular = values if singular is None else singular
         v = right[:, -1:].expand_as(gradient) if vectors == "broadcast" else _last_rows(right, gradient.shape[1])
@@ -204,7 +204,7 @@ class _Held:
 
     def distance(self, stack: Invertible) -> OutputDistance:
         rows = stack.rows(self.problem.lengths, self.problem.target.shape[1])
-        return OutputDistance(self.target_outputs, rows, stack.unembedding)
+        return OutputDistance(self.target_outputs, rows, stack.head)
 
 
 def walk_clamped(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.arms import SentenceNet, Stack
@@ -15,6 +16,7 @@ from engine.benchmarks import floors, literal
 from engine.blocks import BlockStack, FullyConnected, Invertible
 from engine.codec import TILE, Codec, find_round_trip_misses, invert_gram
 from engine.descent import Patient, Plan, Problem, descend
+from engine.subjects.loading import use_torch_parts
 from engine.walks import ClampedPlan, ClampedProblem, Wanderer, walk_clamped
 
 TOKENS, ITERATIONS, STEP = 6, 2, 1e-4
@@ -52,6 +54,11 @@ def make_gpt2(blocks: int, vocab: int = VOCAB, **changes: int) -> Any:
     return GPT2LMHeadModel(config).eval().requires_grad_(False)
 
 
+def load_as_subject(model: Any) -> Any:
+    """The model with the parts that a subject's model has, on the same weights; the literal way takes it as it is."""
+    return use_torch_parts(copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}))
+
+
 def draw_problem(runs: int, tokens: int, width: int) -> Problem:
     """Targets and starts as small as untrained embeddings are."""
     source = torch.Generator().manual_seed(1)
@@ -74,7 +81,7 @@ def descend_blocks(model: Any, *, head: bool, runs: int, tokens: int = TOKENS) -
     body = forward[:-1] if head else forward
     return Ways(
         literal=lambda: literal.descend_each(output, problem.target, problem.start, step=STEP, iterations=ITERATIONS),
-        engine=descend_through(BlockStack(model, Stack(blocks=blocks, head=head), "true"), problem),
+        engine=descend_through(BlockStack(load_as_subject(model), Stack(blocks=blocks, head=head), "true"), problem),
         floor=lambda: floors.descend_only_products(body, forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )
@@ -82,15 +89,16 @@ def descend_blocks(model: Any, *, head: bool, runs: int, tokens: int = TOKENS) -
 
 def descend_wide_net(runs: int, width: int = D_MODEL) -> Ways:
     """Descents through the document's fully connected net."""
-    net = SentenceNet()
-    stack = FullyConnected(net, width, dtype=torch.float32, device=torch.device("cpu"))
-    problem = draw_problem(runs, net.tokens, width)
-    layers: Any = stack._net  # pyright: ignore[reportPrivateUsage]
-    forward, backward = floors.list_layers([layers[1].weight, layers[3].weight], runs)
+    spec = SentenceNet()
+    stack = FullyConnected(spec, width, dtype=torch.float32, device=torch.device("cpu"))
+    problem = draw_problem(runs, spec.tokens, width)
+    first, activation, last = stack.layers
+    net = nn.Sequential(nn.Flatten(), first, activation, last)
+    forward, backward = floors.list_layers([first.weight, last.weight], runs)  # pyright: ignore
     return Ways(
-        literal=lambda: literal.descend_each(layers, problem.target, problem.start, step=STEP, iterations=ITERATIONS),
+        literal=lambda: literal.descend_each(net, problem.target, problem.start, step=STEP, iterations=ITERATIONS),
         engine=descend_through(stack, problem),
-        floor=lambda: floors.descend_only_products(forward, forward, backward, ITERATIONS),
+        floor=lambda: floors.descend_only_products(forward[:-1], forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )
 
@@ -112,7 +120,8 @@ def walk_blocks(model: Any, *, walks: int) -> Ways:
         steps=torch.full((walks,), STEP),
         outer=(SHIFTS,) * walks,
     )
-    stack, plan = BlockStack(model, Stack(blocks=blocks), "true"), ClampedPlan(inner=1, scaled=False)
+    stack = BlockStack(load_as_subject(model), Stack(blocks=blocks), "true")
+    plan = ClampedPlan(inner=1, scaled=False)
     output = literal.run_blocks(model, blocks, head=False)
     forward, backward = floors.list_gpt2(model, blocks, head=False, runs=walks, tokens=TOKENS)
     step = (forward + backward) * SHIFTS

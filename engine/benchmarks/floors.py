@@ -1,6 +1,6 @@
 """What no implementation can do without: the matrix products of a step, back to back, outputs made beforehand.
 
-Forward and input-backward only, in the layout in which the weights lie; no bias, no activation, no norm, no loss.
+Forward and input-backward only, each in the faster of the two orders; no bias, no activation, no norm, no loss.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def measure_random_steps(
 
 def _distance(stack: Invertible, problem: ClampedProblem) -> OutputDistance:
     rows = stack.rows(problem.lengths, problem.target.shape[1])
-    return OutputDistance(stack(problem.target), rows, stack.unembedding)
+    return OutputDistance(stack(problem.target), rows, stack.head)
 
 
 @torch.no_grad()

@@ -185,5 +185,5 @@ def _say(probe: BlockStack, embeddings: Tensor, lengths: Tensor) -> Tensor:
     """The token of the largest logit at each prompt's last position: [runs, tokens, d_model] → [runs]."""
     hidden = probe(embeddings)
     last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]  # [runs, d_model]
-    assert probe.unembedding is not None
-    return (last @ probe.unembedding.T).argmax(-1)
+    assert probe.head is not None
+    return (last @ probe.head.T).argmax(-1)

@@ -72,8 +72,8 @@ def read_last(stack: Invertible, embedded: Embedded, embeddings: Tensor) -> Tens
     """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab]."""
     hidden = stack(embeddings)
     last = hidden[torch.arange(len(hidden), device=hidden.device), embedded.lengths - 1]  # [units, d_model]
-    assert stack.unembedding is not None
-    return last @ stack.unembedding.T
+    assert stack.head is not None
+    return last @ stack.head.T
 
 
 @measure.register

@@ -107,7 +107,7 @@ def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor
 def shift_bounds(settings: StackSettings, embedded: Embedded, stack: Invertible) -> Tensor:
     """m(σ): mean over draws of ‖O(e + N(0, σ²)) − O(e)‖₁ for each unit: [units]. Source: the document's m."""
     target = embedded.target
-    distance = OutputDistance(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.unembedding)
+    distance = OutputDistance(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
     sources = [generator("shift", unit.prompt) for unit in embedded.units]
     total = target.new_zeros(len(target))
     for _ in range(settings.protocol.shift_draws):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.arms import OrthogonalWalkArm, StackSettings, TokenNet, Unit
-from engine.blocks import Invertible
+from engine.blocks import Invertible, whole_output
 from engine.experiments.base import generator, measure
 from engine.experiments.posing import embed, encode
 from engine.results import OrthogonalRun, OrthogonalWalkResult
@@ -36,7 +36,7 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, shelf: Shelf) -> OrthogonalW
     for group in group_units(arm.settings, arm.units, shelf, stack):
         trace = walk_group(arm, stack, group)
         with torch.no_grad():
-            moved = stack(trace.final) - stack(group.inputs)  # [runs, rows, width]
+            moved = whole_output(stack, trace.final) - whole_output(stack, group.inputs)  # [runs, rows, outputs]
         for row, place in enumerate(group.places):
             decoded = _decode_both(arm.settings, shelf, group, trace, row)
             runs[place] = read_orthogonal(arm, arm.units[place], group, trace, moved, row, decoded)

@@ -125,9 +125,9 @@ class Subject(ABC):
         Raises MissingError when something has to be fetched first, SubjectError when it cannot be loaded.
         """
         self.require()
-        from engine.subjects.loading import keep_double
+        from engine.subjects.loading import use_torch_parts
 
-        model = keep_double(self._load(dtype, attention))
+        model = use_torch_parts(self._load(dtype, attention))
         return model.eval().requires_grad_(False)
 
     def require(self) -> None:

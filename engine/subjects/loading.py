@@ -129,19 +129,23 @@ def load_weights(
     return model
 
 
-def keep_double(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model, with norms that compute in float64 where its weights are float64.
+def use_torch_parts(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with two of the library's parts replaced by torch's own of the same formula.
 
-    The library's root-mean-square norm computes in float32 whatever its input is, which would leave a float64 model
-    with seven digits. torch's own has the same formula and computes in its input's precision.
+    GPT-2's GELU, which the library spells out in eight passes over its input: torch makes one. The root-mean-square
+    norm of a float64 model: the library's computes in float32 whatever its input is, which would leave seven digits.
     """
     import torch
+    from torch import nn
+    from transformers.activations import NewGELUActivation
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, LlamaRMSNorm) and child.weight.dtype == torch.float64:
-                norm = torch.nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, dtype=torch.float64)
+            if isinstance(child, NewGELUActivation):
+                setattr(parent, name, nn.GELU(approximate="tanh"))
+            elif isinstance(child, LlamaRMSNorm) and child.weight.dtype == torch.float64:
+                norm = nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, dtype=torch.float64)
                 norm.weight = child.weight
                 setattr(parent, name, norm)
     return model

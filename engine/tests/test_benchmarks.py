@@ -43,7 +43,10 @@ SMALL: dict[str, Callable[[], Ways]] = {
 
 
 class Watching(TorchDispatchMode):
-    """Notes the sizes of every two-dimensional product; attention's own are not among them on every device."""
+    """Notes the sizes of every two-dimensional product; attention's own are not among them on every device.
+
+    A product and its transpose are one: which is faster is the floor's to choose.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +55,8 @@ class Watching(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
             left, right = args[-2:]
-            self.sizes[left.shape[0], left.shape[1], right.shape[1]] += 1
+            rows, columns = sorted((left.shape[0], right.shape[1]))
+            self.sizes[rows, left.shape[1], columns] += 1
         return func(*args, **(kwargs or {}))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.arms import SentenceNet, Stack
-from engine.blocks import BlockStack, FullyConnected
+from engine.blocks import BlockStack, FullyConnected, whole_output
 from engine.errors import ShapeError, SubjectError
 from engine.protocol import Positions
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
@@ -27,8 +27,8 @@ def embed(stack: BlockStack, family: str, ids: Tensor) -> Tensor:
 def test_with_all_blocks_norm_and_head_it_gives_the_librarys_logits(family: str, attention: str) -> None:
     model, ids = make_tiny(family, attention=attention), draw_ids(3, 7)
     stack = BlockStack(model, WHOLE, "true")
-    assert stack.unembedding is not None
-    logits = stack(embed(stack, family, ids)) @ stack.unembedding.T
+    assert stack.head is not None
+    logits = stack(embed(stack, family, ids)) @ stack.head.T
     # Same modules in the same order: what differs is the mask's form, a few float32 roundings.
     torch.testing.assert_close(logits, model(ids).logits, atol=1e-4, rtol=0)
 
@@ -73,7 +73,7 @@ def test_the_stack_shares_the_models_weights_and_leaves_the_model_whole(family: 
     stack = BlockStack(model, Stack(blocks=1, head=True), "first")
     stack(embed(stack, family, ids))
     assert torch.equal(model(ids).logits, before)
-    assert stack.unembedding is model.get_output_embeddings().weight
+    assert stack.head is model.get_output_embeddings().weight
 
 
 def test_gpt2s_first_position_is_given_to_every_token_under_the_page() -> None:
@@ -119,12 +119,12 @@ def test_a_sentence_net_is_two_linear_maps_with_a_gelu_between(narrow: bool) -> 
     net = FullyConnected(spec, 8, dtype=torch.float64, device=torch.device("cpu"))
     same = FullyConnected(spec, 8, dtype=torch.float64, device=torch.device("cpu"))
     e = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    first, last = net._net[1], net._net[3]  # pyright: ignore[reportPrivateUsage]
+    first, last = net.layers[0], net.layers[2]
     inner = e.reshape(2, 24) @ first.weight.T + first.bias  # pyright: ignore
     gelu = inner * (1 + torch.erf(inner / 2**0.5)) / 2
     expected = gelu @ last.weight.T + last.bias  # pyright: ignore
     assert expected.shape[1] == (24 if narrow else 96)
-    torch.testing.assert_close(net(e)[:, 0], expected, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(whole_output(net, e)[:, 0] + last.bias, expected, atol=1e-12, rtol=1e-12)
     assert torch.equal(same(e), net(e))
 
 

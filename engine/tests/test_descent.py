@@ -26,7 +26,7 @@ def literal_descent(
 
     def output(e: Tensor) -> Tensor:
         rows = stack(e)
-        return rows if stack.unembedding is None else rows @ stack.unembedding.T
+        return rows if stack.head is None else rows @ stack.head.T
 
     wanted = output(target[None]).detach()
     e, distances = start[None], list[float]()

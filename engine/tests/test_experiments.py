@@ -161,8 +161,8 @@ def test_the_shift_bound_is_the_mean_distance_of_shifted_embeddings(subject: str
     assert posed.bound is not None
 
     def logits(e: torch.Tensor) -> torch.Tensor:
-        assert stack.unembedding is not None
-        return stack(e) @ stack.unembedding.T
+        assert stack.head is not None
+        return stack(e) @ stack.head.T
 
     source = torch.Generator().manual_seed(5)
     with torch.no_grad():

@@ -22,7 +22,7 @@ from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.results import InversionResult, InversionRun, NextTokens
 from engine.shelf import Shelf
 from engine.subjects import find_subject
-from engine.subjects.loading import keep_double
+from engine.subjects.loading import use_torch_parts
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 STEPS, TRAJECTORY = 1e-8, 1e-9
@@ -185,7 +185,7 @@ def test_gradients_agree_along_one_trajectory(subject: str, changes: dict[str, A
     settings = make_settings(subject, **changes)
     literal, stack = pose(subject, UNITS[0], settings), Shelf().stack(settings)
     target, n = literal.target()[None], len(literal.ids)
-    distance = OutputDistance(stack(target).detach(), torch.ones(1, n, dtype=torch.bool), stack.unembedding)
+    distance = OutputDistance(stack(target).detach(), torch.ones(1, n, dtype=torch.bool), stack.head)
     for point in literal.descend(UNITS[0], step)[0][::5]:
         e = point[None].clone().requires_grad_(True)
         (ours,) = torch.autograd.grad(distance.measure(settings.metric, stack(e)).sum(), e)
@@ -233,8 +233,17 @@ def test_median_hits_of_36_units_agree_in_float32(subject: str) -> None:
     assert median(ours) == pytest.approx(median(theirs), rel=0.1)
 
 
+def test_gpt2s_gelu_is_one_operation_and_the_same_function() -> None:
+    model = make_gpt2()
+    spelled_out: Any = model.transformer.h[0].mlp.act
+    ours: Any = use_torch_parts(model).transformer.h[0].mlp.act
+    x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    assert type(ours) is not type(spelled_out)
+    torch.testing.assert_close(ours(x), spelled_out(x), rtol=1e-13, atol=1e-15)
+
+
 def test_a_llama_norm_in_float64_keeps_float64s_digits() -> None:
-    model = keep_double(make_llama(initializer_range=0.3).double()).requires_grad_(False)
+    model = use_torch_parts(make_llama(initializer_range=0.3).double()).requires_grad_(False)
     norm: Any = model.model.layers[0].input_layernorm
     x = torch.randn(4, 8, generator=generator("norm", 1), dtype=torch.float64)
     exact = x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, PreTrainedModel
 
 from engine.errors import MissingError
 from engine.subjects import find_subject
-from engine.subjects.loading import keep_double
+from engine.subjects.loading import use_torch_parts
 from engine.tests.tiny_models import ALPHABET, make_gpt2, make_llama, save, write_gguf
 
 IDS = torch.tensor([[1, 2, 3]])
@@ -37,8 +37,8 @@ def test_a_local_folder_computes_what_the_saved_model_did(family: str, attention
     model = subject.model(torch.float64, attention=attention)  # pyright: ignore[reportArgumentType]
     assert (subject.tier, subject.trained, subject.missing()) == ("cpu", True, None)
     saved.set_attn_implementation(attention)
-    # The library's Llama norm computes in float32 whatever its weights are; the subject's computes in float64.
-    assert torch.equal(model(IDS).logits, keep_double(saved.double())(IDS).logits)
+    # The library's own parts compute the same, its Llama norm in float32 whatever its weights are.
+    assert torch.equal(model(IDS).logits, use_torch_parts(saved.double())(IDS).logits)
     exact = saved.double()(IDS).logits.float()
     assert torch.allclose(model(IDS).logits.float(), exact, rtol=1e-5, atol=1e-6)
 

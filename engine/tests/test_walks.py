@@ -129,7 +129,7 @@ def test_the_individual_gradients_are_taken_one_by_one() -> None:
     """Outputs that differ in nothing but a weight: the sum of k-th outputs' gradients is the sum of the weights."""
 
     class Weighted:
-        unembedding = None
+        head = None
 
         def __call__(self, e: Tensor) -> Tensor:
             # Copies know nothing of each other: a copy that answered for two outputs would count one twice.
@@ -322,7 +322,7 @@ def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_me
     asked: list[Tensor] = []
 
     class Listening:
-        unembedding, rows, positions = None, stack.rows, stack.positions
+        head, rows, positions = None, stack.rows, stack.positions
 
         def __call__(self, e: Tensor) -> Tensor:
             asked.append(e)
