@@ -7,6 +7,7 @@ W (WᵀW)⁺ e: a d_model × d_model factor serves, and no inverse of the size o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -108,8 +109,7 @@ def _square(weight: Tensor) -> Tensor:
     """WᵀW in float64, its upper triangle only: what is below the blocks on the diagonal stays zero."""
     width = weight.shape[1]
     gram = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
-    for part in weight.split(GRAM_ROWS):
-        wide = part.double()
+    for wide in _widen(weight):
         for first in range(0, width, GRAM_COLUMNS):
             last = first + GRAM_COLUMNS
             gram[first:last, first:].addmm_(wide[:, first:last].T, wide[:, first:])
@@ -119,16 +119,16 @@ def _square(weight: Tensor) -> Tensor:
 def _multiply(weight: Tensor, right: Tensor) -> Tensor:
     """W · right in float64."""
     found = right.new_empty(len(weight), right.shape[1])
-    for part, rows in zip(weight.split(GRAM_ROWS), found.split(GRAM_ROWS), strict=True):
-        torch.mm(part.double(), right, out=rows)
+    for part, rows in zip(_widen(weight), found.split(GRAM_ROWS), strict=True):
+        torch.mm(part, right, out=rows)
     return found
 
 
 def _multiply_transposed(weight: Tensor, right: Tensor) -> Tensor:
     """Wᵀ · right in float64."""
     found = right.new_zeros(weight.shape[1], right.shape[1])
-    for part, rows in zip(weight.split(GRAM_ROWS), right.split(GRAM_ROWS), strict=True):
-        found.addmm_(part.double().T, rows)
+    for part, rows in zip(_widen(weight), right.split(GRAM_ROWS), strict=True):
+        found.addmm_(part.T, rows)
     return found
 
 
@@ -142,7 +142,7 @@ class Codec:
         self.weight = weight
         self.vocab, self.d_model = weight.shape
         inverse = invert_gram(weight).matrix if gram_inverse is None else gram_inverse
-        self._gram_inverse = inverse.to(weight.dtype)
+        self.gram_inverse = inverse.to(weight.dtype)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings, without positions: [...] → [..., d_model]."""
@@ -151,7 +151,7 @@ class Codec:
     def coefficients(self, embeddings: Tensor) -> Tensor:
         """Pseudo-inverse coefficients: [..., d_model] → [..., vocab]. Source: equation 3."""
         self._check(embeddings)
-        return (embeddings @ self._gram_inverse) @ self.weight.T
+        return (embeddings @ self.gram_inverse) @ self.weight.T
 
     def decode(self, embeddings: Tensor) -> Tensor:
         """Token whose pseudo-inverse coefficient is largest, at each position.
@@ -175,7 +175,7 @@ class Codec:
 
     def project_rows(self) -> Tensor:
         """W (WᵀW)⁺, whose product with Wᵀ holds every row's coefficients: [vocab, d_model]."""
-        return self.weight @ self._gram_inverse
+        return self.weight @ self.gram_inverse
 
     def _check(self, embeddings: Tensor) -> None:
         if embeddings.shape[-1] != self.d_model:
@@ -201,18 +201,21 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
 
     A row i loses only to a row j of larger leverage: H = W W⁺ is a projection, so H_ij² ≤ H_ii H_jj, and
     H_ij > H_ii needs H_jj > H_ii. With rows in order of falling leverage each is compared with those before it
-    only, which is half of the full product, in squares of `rows` rows. A row does not lose to its equal; of equal
-    winners the one with the larger leverage is named, then the lower id.
+    only, which is half of the full product, in squares of `rows` rows; and of that half, what bounds of the
+    coefficients rule out is not computed (`_Bounds`). A row does not lose to its equal; of equal winners the one
+    with the larger leverage is named, then the lower id.
     """
     projected = codec.project_rows()
     leverages = (projected * codec.weight).sum(-1)
     order = torch.argsort(leverages, descending=True, stable=True)
     ranked, projected = codec.weight[order], projected[order]
     room = ranked.new_empty(min(rows, codec.vocab) ** 2)
+    bounds = _Bounds(codec, order, leverages[order])
     misses: list[RoundTripMiss] = []
     for first in range(0, codec.vocab, rows):
         block, before = projected[first : first + rows], ranked[: first + rows]
-        for at, where in _find_losers(block, before, rows, room):
+        doubtful = bounds.find_doubtful(first, rows, room)
+        for at, where in _find_losers(block, before, rows, room, doubtful):
             loser, winner = int(order[first + at]), int(order[where])
             misses.append(
                 RoundTripMiss(
@@ -225,22 +228,78 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
     return sorted(misses, key=lambda miss: miss.id)
 
 
-def _find_losers(block: Tensor, before: Tensor, rows: int, room: Tensor) -> list[tuple[int, int]]:
+class _Bounds:
+    """Rows that bounds of their coefficients leave in doubt.
+
+    With F Fᵀ = (WᵀW)⁺ and z = Fᵀw, H_ij = z_i·z_j, and by Cauchy and Schwarz on all but the first coordinates
+    H_ij ≤ a_i·a_j + ‖b_i‖ ‖b_j‖ for z = (a, b): one product of rows that are a third as long. SLACK is far above what
+    rounding does to either side, unless W is too ill-conditioned; there, and where bounds hardly ever decide
+    (leverages far apart, or rows alike), nothing is bounded and all is computed.
+    """
+
+    SLACK, WORST_ROUNDING = 0.01, 1e-3
+    MOST_DOUBTFUL, MOST_USELESS = 0.25, 3
+
+    def __init__(self, codec: Codec, order: Tensor, leverages: Tensor) -> None:
+        values, vectors = torch.linalg.eigh(codec.gram_inverse.double())
+        rounding = torch.finfo(codec.weight.dtype).eps * float(values[-1] / values[0].clamp_min(1e-300))
+        self._patience = self.MOST_USELESS if rounding <= self.WORST_ROUNDING else 0
+        self._needed = (1 - self.SLACK) * leverages
+        if self._patience:
+            factor = vectors * values.sqrt()
+            self._shadows = torch.cat([_cast_shadow(part @ factor) for part in _widen(codec.weight)])[order].to(
+                codec.weight
+            )
+
+    def find_doubtful(self, first: int, rows: int, room: Tensor) -> Tensor | None:
+        """Rows of the block from `first` on that may lose to one before the block [doubtful]; None says nothing."""
+        if first == 0 or not self._patience:
+            return None
+        block, largest = self._shadows[first : first + rows], list[Tensor]()
+        for part in self._shadows[:first].split(rows):
+            bounds = room[: len(block) * len(part)].view(len(block), len(part))
+            largest.append(torch.mm(block, part.T, out=bounds).amax(-1))
+        doubtful = torch.nonzero(torch.stack(largest).amax(0) >= self._needed[first : first + rows])[:, 0]
+        if len(doubtful) <= self.MOST_DOUBTFUL * len(block):
+            return doubtful
+        self._patience -= 1
+        return None
+
+
+def _widen(weight: Tensor) -> Iterator[Tensor]:
+    """W in float64, some rows at a time."""
+    return (part.double() for part in weight.split(GRAM_ROWS))
+
+
+def _cast_shadow(rows: Tensor) -> Tensor:
+    """The first third of each row's coordinates, and the length of the rest: [rows, d] → [rows, d // 3 + 1]."""
+    kept = rows.shape[1] // 3
+    return torch.cat([rows[:, :kept], rows[:, kept:].norm(dim=1, keepdim=True)], dim=1)
+
+
+def _find_losers(
+    block: Tensor, before: Tensor, rows: int, room: Tensor, doubtful: Tensor | None
+) -> list[tuple[int, int]]:
     """Rows of a block with a larger coefficient than their own, and whose it is.
 
     before: rows of W up to the block's own, which are the last. room: for the coefficients of one square.
+    doubtful: rows of the block that alone may lose to one before the block; None for all.
     """
     largest, own = list[Tensor](), room
-    for part in before.split(rows):
+    squares = before.split(rows)
+    for part in squares if doubtful is None else squares[-1:]:
         scores = room[: len(block) * len(part)].view(len(block), len(part))
         torch.mm(block, part.T, out=scores)
         largest.append(scores.amax(-1))
         own = scores.diagonal()  # at last that of the block and itself
-    lost = torch.nonzero(torch.stack(largest).amax(0) > own)[:, 0]
-    if not len(lost):
-        return []
+    lost = torch.stack(largest).amax(0) > own
+    if doubtful is not None:
+        lost[doubtful] = True
+    found: list[tuple[int, int]] = []
     # Once more in one product: squares of different shapes may round equal rows' coefficients differently.
-    scores = block[lost] @ before.T
-    best, where = scores.max(-1)
-    loses = best > scores.gather(-1, (len(before) - len(block) + lost)[:, None])[:, 0]
-    return list(zip(lost[loses].tolist(), where[loses].tolist(), strict=True))
+    for places in torch.nonzero(lost)[:, 0].split(max(1, SCORES_BYTES // (len(before) * before.element_size()))):
+        scores = block[places] @ before.T
+        best, where = scores.max(-1)
+        loses = best > scores.gather(-1, (len(before) - len(block) + places)[:, None])[:, 0]
+        found += zip(places[loses].tolist(), where[loses].tolist(), strict=True)
+    return found

@@ -35,7 +35,7 @@ STEP_OVERHEAD_S = 0.003
 TOKENS = 7
 """Tokens of a prompt, on average and padded."""
 
-COPIES = 64
+COPIES = 256
 """Outputs whose gradients are taken together (engine.walks, which needs torch, has the number that counts)."""
 
 
@@ -124,7 +124,7 @@ def _inverse_cost(arm: PseudoInverseArm) -> Cost:
     entries = size.vocab * size.d_model
     return Cost(
         seconds=2 + 20 * entries * size.d_model / PRODUCTS_PER_S,
-        memory_bytes=4.0 * size.weights + 8.0 * entries * 4 + 2e8,
+        memory_bytes=4.0 * size.weights + 8.0 * entries * 4,
     )
 
 
@@ -147,9 +147,7 @@ def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
     net = 0 if isinstance(stack, Stack) else weights
     return Cost(
         seconds=steps * (per_step + STEP_OVERHEAD_S * blocks) + 1e-8 * net,
-        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
-        + (wide - 1) * 4.0 * size.weights  # in float64 the file's own numbers stand beside them while they are read
-        + 2e8,
+        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8)) + 2e8,
     )
 
 

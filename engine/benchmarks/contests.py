@@ -159,7 +159,7 @@ def factorize(weight: Tensor) -> Ways:
 def scan_vocabulary(weight: Tensor) -> Ways:
     """Every row of W decoded; each way gives the ids that come back as others. The factor is made beforehand."""
     codec = Codec(weight)
-    factor = codec._gram_inverse  # pyright: ignore[reportPrivateUsage]
+    factor = codec.gram_inverse
     return Ways(
         literal=lambda: literal.scan_rows(weight, factor),
         engine=lambda: torch.tensor([miss.id for miss in find_round_trip_misses(codec)], dtype=torch.long),

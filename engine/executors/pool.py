@@ -81,7 +81,8 @@ class Pool:
     """Up to `workers` processes of `threads` threads; together they take at most `budget_bytes`, this process aside.
 
     Arms of one group (the same weights) go to one worker, so that a model is loaded once; within a group the costliest
-    goes first. A worker that dies costs its arm one more attempt, and nothing else.
+    goes first. Arms that need more than half of the budget begin early: at the end none may be small enough to run
+    beside them. A worker that dies costs its arm one more attempt, and nothing else.
     """
 
     def __init__(self, *, workers: int, threads: int, budget_bytes: float) -> None:
@@ -141,9 +142,10 @@ class Pool:
         at_home = {group_of(worker.last): worker for worker in idle if worker.last is not None}
         spare = next((worker for worker in idle), None) if len(self._workers) >= self._most else None
 
-        def rank(arm: Arm) -> tuple[bool, bool, float, float]:
-            group = group_of(arm)
-            return (group not in at_home, group in served, -cost[group], -estimate_cost(arm).seconds)
+        def rank(arm: Arm) -> tuple[bool, bool, bool, float, float]:
+            group, own = group_of(arm), estimate_cost(arm)
+            small = PROCESS_BYTES + own.memory_bytes <= self._budget / 2
+            return (group not in at_home, group in served, small, -cost[group], -own.seconds)
 
         return [(arm, at_home.get(group_of(arm), spare)) for arm in sorted(waiting, key=rank)]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from engine.codec import Codec, find_round_trip_misses, invert_gram
+from engine.codec import Codec, _Bounds, find_round_trip_misses, invert_gram
 from engine.errors import ShapeError
 
 
@@ -70,6 +70,41 @@ def test_the_round_trip_finds_exactly_the_rows_that_an_exhaustive_argmax_loses(s
     weight = draw(vocab, d, seed=seed) * (10 ** draw(vocab, 1, seed=seed + 1))
     found = {miss.id: miss.winner for miss in find_round_trip_misses(Codec(weight), rows=16)}
     assert found == brute_misses(weight)
+
+
+def nearly_orthogonal(seed: int, twins: int) -> torch.Tensor:
+    """96 rows that are almost orthogonal, and a somewhat longer twin of some of them: those lose to their twins."""
+    rows = torch.linalg.qr(draw(96, 96, seed=seed)).Q + 0.01 * draw(96, 96, seed=seed + 1)
+    return torch.cat([rows, 1.3 * rows[:twins] + 0.02 * draw(twins, 96, seed=seed + 2)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 9), st.sampled_from([16, 40]))
+def test_bounds_rule_out_no_loser(seed: int, twins: int, rows: int) -> None:
+    weight = nearly_orthogonal(seed, twins)
+    found = {miss.id: miss.winner for miss in find_round_trip_misses(Codec(weight), rows=rows)}
+    assert found == brute_misses(weight)
+    assert len(found) == twins
+
+
+def test_bounds_leave_few_rows_to_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Bounds, "MOST_DOUBTFUL", 1.0)  # the last block has nothing but losers
+    weight, rows = nearly_orthogonal(seed=0, twins=6), 32  # the twins end one block, those that lose are the next
+    codec = Codec(weight)
+    leverages = codec.leverages()
+    order = leverages.argsort(descending=True, stable=True)
+    bounds, room = _Bounds(codec, order, leverages[order]), weight.new_empty(rows**2)
+    found = bounds.find_doubtful(96, rows, room)
+    assert found is not None
+    assert {int(order[96 + at]) for at in found} == set(range(6))
+    before = [bounds.find_doubtful(first, rows, room) for first in (32, 64)]
+    assert [doubtful is not None and len(doubtful) < 8 for doubtful in before] == [True, True]
+
+
+def test_where_rounding_is_large_nothing_is_ruled_out() -> None:
+    weight = (draw(80, 30) @ torch.diag(10.0 ** -torch.linspace(0, 9, 30, dtype=torch.float64))).float()
+    codec, order = Codec(weight), torch.arange(80)
+    assert _Bounds(codec, order, codec.leverages()).find_doubtful(16, 16, weight.new_empty(256)) is None
 
 
 def test_a_miss_is_only_ever_lost_to_a_row_of_larger_leverage() -> None:
