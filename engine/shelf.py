@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -58,7 +60,7 @@ class Shelf:
             kept.keep_only(lambda key: key[:2] == used)
         net = getattr(settings, "stack", None)
         self._nets.keep_only(lambda key: key[0] == net)
-        gc.collect()  # models hold themselves in cycles, and would stand beside the next one for some time
+        give_back_memory()
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""
@@ -95,6 +97,16 @@ class Shelf:
         """A stack of the same subject whose logits are read: a whole model at true positions, else the protocol's."""
         model = self.model(settings.subject, settings.dtype, settings.device)
         return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
+
+
+def give_back_memory() -> None:
+    """Free what is held in cycles, as models are, and give it to the system where the C library can.
+
+    Without it a model's blocks would stand beside the next model's for some time.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_finite(subject: str, model: nn.Module) -> None:

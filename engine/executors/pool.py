@@ -6,7 +6,6 @@ number of threads are the same whatever runs beside it.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import pickle
@@ -16,7 +15,6 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -199,6 +197,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are the session's
     threading.Thread(target=_follow_parent, daemon=True).start()
     from engine.executors.inline import Inline
+    from engine.shelf import give_back_memory
 
     executor = Inline(threads=threads)
     while True:
@@ -207,8 +206,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
         except EOFError:
             return
         pipe.send(_try(executor.run, arm))
-        gc.collect()
-        _trim()
+        give_back_memory()
 
 
 def _follow_parent() -> None:
@@ -231,11 +229,3 @@ def _try(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception
         except Exception:
             return RuntimeError("".join(traceback.format_exception(error)))
         return error
-
-
-def _trim() -> None:
-    """Give freed memory back to the system, where the C library can."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
