@@ -13,7 +13,7 @@ from typing import Protocol as Interface
 
 from filelock import FileLock
 
-from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet
+from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet, TuningArm
 from engine.claim import Claim
 from engine.costs import group_of
 from engine.errors import LedgerError
@@ -29,7 +29,13 @@ POLL_S = 0.5
 class Progress(Interface):
     """Told how far a round is."""
 
-    def expect(self, arms: Sequence[Arm]) -> None: ...
+    def expect(self, arms: Sequence[Arm]) -> None:
+        """More arms are to be measured."""
+        ...
+
+    def foresee(self, arms: Sequence[Arm]) -> None:
+        """These, or others like them, will be asked for later; what was foreseen before no longer counts."""
+        ...
 
     def begin(self, arm: Arm) -> None: ...
 
@@ -42,6 +48,8 @@ class Silent:
     """Progress that nobody watches."""
 
     def expect(self, arms: Sequence[Arm]) -> None: ...
+
+    def foresee(self, arms: Sequence[Arm]) -> None: ...
 
     def begin(self, arm: Arm) -> None: ...
 
@@ -86,11 +94,20 @@ class Job:
         self.error = error
 
 
+Foresee = Callable[[Job], Sequence[Arm]]
+"""The arms of a job's later rounds, as far as they can be told before it has run."""
+
+
+def _blind(job: Job) -> Sequence[Arm]:
+    return ()
+
+
 class Campaign:
     """Measures what jobs ask for, with one ledger and one executor.
 
     Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
     fresh_since: stored measurements older than this moment (ISO 8601) are not used; '' uses all.
+    foresee: for the progress alone.
     """
 
     def __init__(
@@ -100,10 +117,12 @@ class Campaign:
         *,
         progress: Progress,
         fresh_since: str = "",
+        foresee: Foresee = _blind,
     ) -> None:
         self.ledger = ledger
         self._make_executor, self._executor = make_executor, None
-        self._progress, self._fresh_since = progress, fresh_since
+        self._progress, self._fresh_since, self._foresee = progress, fresh_since, foresee
+        self._ahead: dict[int, Sequence[Arm]] = {}
         self._known: dict[str, Measurement] = {}
         self._failed: dict[str, Exception] = {}
         self._waiting: dict[str, Arm] = {}
@@ -177,6 +196,17 @@ class Campaign:
         if missing:
             self._waiting = dict(sorted((self._waiting | missing).items(), key=lambda item: group_of(item[1])))
             self._progress.expect([arm for digest, arm in self._waiting.items() if digest in missing])
+            self._progress.foresee(self._look_ahead(jobs))
+
+    def _look_ahead(self, jobs: list[Job]) -> list[Arm]:
+        """Each arm once that jobs which are still tuning will ask for."""
+        ahead: dict[str, Arm] = {}
+        for job in jobs:
+            if all(isinstance(arm, TuningArm) for arm in job.asked):
+                if id(job) not in self._ahead:
+                    self._ahead[id(job)] = self._foresee(job)
+                ahead |= {digest_of(arm): arm for arm in self._ahead[id(job)]}
+        return [arm for digest, arm in ahead.items() if digest not in self._known]
 
     def _begin_some(self) -> None:
         """Begin as many arms as the executor takes."""

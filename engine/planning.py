@@ -56,6 +56,11 @@ def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[Plann
     ]
 
 
+def foresee(job: Job) -> list[Arm]:
+    """Arms of the rounds behind a job's first, with nominal step sizes. Nothing of the job itself is moved."""
+    return [arm for arm, later in _rehearse(Job(claim=job.claim, trial=job.trial)) if later]
+
+
 def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
     """Drive a job's procedure with tuning answered by the middle of the grid, until it asks for measurements."""
     found: list[tuple[Arm, bool]] = []

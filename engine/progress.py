@@ -27,29 +27,44 @@ class _Lines:
 
 
 class Bar:
-    """One bar a session; its length is the expected seconds of the arms asked for so far."""
+    """One bar a session; its length is the expected seconds of the arms asked for so far and of those foreseen."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._done, self._all = 0, 0
+        self._done, self._asked, self._foreseen = 0, 0, 0
+        self._asked_s = 0.0
 
     def expect(self, arms: Sequence[Arm]) -> None:
         if not arms:
             return
-        seconds = sum(estimate_cost(arm).seconds for arm in arms)
-        self._all += len(arms)
+        self._asked += len(arms)
+        self._asked_s += seconds_of(arms)
         if self._bar is None:
             terminal = sys.stderr.isatty()
+            interval = 0.2 if terminal else QUIET_INTERVAL_S
             self._bar = tqdm(
-                total=seconds,
+                total=0,
                 file=sys.stderr if terminal else _Lines(),
                 bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
-                mininterval=0.2 if terminal else QUIET_INTERVAL_S,
-                maxinterval=0.2 if terminal else QUIET_INTERVAL_S,
+                mininterval=interval,
+                maxinterval=interval,
+                smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
             )
-        else:
-            self._bar.total += seconds
-        self._describe()
+        self._stretch(0.0)
+
+    def foresee(self, arms: Sequence[Arm]) -> None:
+        self._foreseen = len(arms)
+        self._stretch(seconds_of(arms))
+
+    def _stretch(self, foreseen_s: float) -> None:
+        if self._bar is not None:
+            self._bar.total = max(self._asked_s + foreseen_s, self._bar.n)
+            self._describe()
+
+    @property
+    def share(self) -> float:
+        """How much of what is expected is done."""
+        return self._bar.n / self._bar.total if self._bar is not None else 0.0
 
     def begin(self, arm: Arm) -> None:
         if self._bar is not None:
@@ -69,7 +84,12 @@ class Bar:
 
     def _describe(self) -> None:
         if self._bar is not None:
-            self._bar.set_description_str(f"measuring {self._done}/{self._all} arms", refresh=False)
+            self._bar.set_description_str(f"measuring {self._done}/{self._asked + self._foreseen} arms", refresh=False)
+
+
+def seconds_of(arms: Sequence[Arm]) -> float:
+    """What arms are expected to take, one after the other."""
+    return sum(estimate_cost(arm).seconds for arm in arms)
 
 
 def make_progress(*, quiet: bool) -> Progress:

@@ -273,6 +273,8 @@ def _item_of(test: pytest.Item) -> Item | None:
 
 
 def _campaign(config: pytest.Config) -> Campaign:
+    from engine.planning import foresee
+
     if CAMPAIGN not in config.stash:
         choices = config.stash[CHOICES]
         config.stash[CAMPAIGN] = Campaign(
@@ -280,6 +282,7 @@ def _campaign(config: pytest.Config) -> Campaign:
             choices.make_executor,
             progress=make_progress(quiet=hasattr(config, "workerinput")),
             fresh_since=choices.began if choices.fresh else "",
+            foresee=foresee,
         )
     return config.stash[CAMPAIGN]
 

@@ -17,9 +17,11 @@ from engine.errors import LedgerError, SubjectError
 from engine.executors import Sequential
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
+from engine.planning import foresee
 from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
+from engine.progress import Bar, seconds_of
 from engine.protocol import CONTROLLED
-from engine.tests.planted import INVERSION, drive, make_inverse, make_measurement, make_round_trip, make_trial
+from engine.tests.planted import INVERSION, TUNING, drive, make_inverse, make_measurement, make_round_trip, make_trial
 
 
 def arm(name: str) -> PseudoInverseArm:
@@ -101,6 +103,10 @@ class Recorder(Sequential):
     def expect(self, arms: Sequence[Arm]) -> None:
         self.told.append(f"expect {' '.join(map(name_of, arms))}".strip())
 
+    def foresee(self, arms: Sequence[Arm]) -> None:
+        if arms:
+            self.told.append(f"foresee {' '.join(map(name_of, arms))}")
+
     def begin(self, arm: Arm) -> None:
         self.told.append(f"begin {name_of(arm)}")
 
@@ -116,12 +122,46 @@ class Recorder(Sequential):
 
 
 def name_of(arm: Arm) -> str:
-    assert isinstance(arm, PseudoInverseArm)
-    return arm.matrix
+    return arm.matrix if isinstance(arm, PseudoInverseArm) else arm.kind
 
 
 def run(tmp_path: Path, jobs: list[Job], recorder: Recorder, *, fresh_since: str = "") -> None:
     Campaign(Ledger(tmp_path), recorder.make, progress=recorder, fresh_since=fresh_since).run(jobs)
+
+
+def test_progress_foresees_what_a_job_asks_for_once_it_has_tuned(tmp_path: Path) -> None:
+    recorder, tuning, other = Recorder(), asking((TUNING,), (A, B)), asking((C,), (D,))
+    foreseen = {id(tuning): (A, B), id(other): (D,)}
+    Campaign(Ledger(tmp_path), recorder.make, progress=recorder, foresee=lambda job: foreseen[id(job)]).run(
+        [tuning, other]
+    )
+    # The second job's first round is no tuning: what follows it is not foreseen.
+    assert [told for told in recorder.told if told.startswith(("expect", "foresee"))] == [
+        "expect C tuning",
+        "foresee A B",
+        "expect A B D",
+    ]
+
+
+def test_the_bar_reaches_from_what_was_asked_to_what_is_foreseen(capsys: pytest.CaptureFixture[str]) -> None:
+    bar, subject = Bar(), "gpt2-untrained:0"  # costs are those of a subject that is known
+    tuning, inversion = (replace(arm, settings=replace(arm.settings, subject=subject)) for arm in (TUNING, INVERSION))
+    bar.expect([tuning])
+    bar.foresee([inversion])
+    bar.finish(tuning, 1.0)
+    assert bar.share == pytest.approx(seconds_of([tuning]) / seconds_of([tuning, inversion]))
+    bar.expect([inversion])
+    bar.foresee([])
+    bar.finish(inversion, 1.0)
+    assert bar.share == pytest.approx(1.0)
+    bar.close()
+    assert "measuring 2/2 arms 100%" in capsys.readouterr().err
+
+
+def test_what_a_claim_will_ask_for_is_told_without_moving_its_job() -> None:
+    job = asking((TUNING,), (A, B))
+    assert foresee(job) == [A, B]
+    assert not job.asked
 
 
 def test_an_arm_that_two_jobs_share_runs_once(tmp_path: Path) -> None:
