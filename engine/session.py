@@ -123,7 +123,7 @@ def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: Keyboar
     missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
     # Of nothing but skipped items no report is made: it would replace one that says more.
     session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
-    lines.append(f"{len(missing)} items were not measured and are left out; the same command goes on with them")
+    lines.append(f"not measured, and left out: {len(missing)} of {len(jobs)} items; the same command goes on with them")
 
 
 @pytest.fixture

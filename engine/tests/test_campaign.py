@@ -327,6 +327,38 @@ def test_progress_is_closed_when_a_session_is_interrupted(tmp_path: Path) -> Non
     assert recorder.told[-1] == "close"
 
 
+@dataclass(kw_only=True)
+class Cut(Recorder):
+    """Is interrupted at an arm."""
+
+    at: Arm
+
+    def run(self, arm: Arm) -> Measurement:
+        if arm == self.at:
+            raise KeyboardInterrupt
+        return super().run(arm)
+
+
+def test_an_interrupt_leaves_the_evidence_of_what_was_measured_before(tmp_path: Path) -> None:
+    jobs = [asking((A,)), asking((A,), (B,)), asking((C,)), asking((D,))]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, jobs, Cut(at=C))
+    assert [job.evidence is not None for job in jobs] == [True, False, False, False]
+    assert not any(job.error for job in jobs)
+
+
+def test_a_procedure_that_is_interrupted_has_neither_evidence_nor_error(tmp_path: Path) -> None:
+    class Interrupt:
+        def rounds(self, trial: Trial) -> Rounds:
+            yield [B]
+            raise KeyboardInterrupt
+
+    jobs = [asking((A,)), make_job(Interrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, jobs, Recorder())
+    assert [(job.evidence is not None, job.error) for job in jobs] == [(True, None), (False, None)]
+
+
 def test_a_job_that_is_done_is_left_alone(tmp_path: Path) -> None:
     recorder, job = Recorder(), asking((A,))
     run(tmp_path, [job], recorder)

@@ -149,6 +149,15 @@ def test_a_model_replaced_during_a_session_is_an_error_of_its_arm_alone(
     assert {m.arm.kind for m in read_measurements(pytester.path / ".ledger")} == {"pseudo-inverse"}
 
 
+def test_nothing_is_measured_on_other_weights_than_an_arm_is_named_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = RoundTripArm(subject=f"local:{save_model(tmp_path)}", source="folder:sha256:another")
+    monkeypatch.setattr(running, "measure", lambda *_: pytest.fail("measured in vain"))
+    with pytest.raises(SubjectError, match=r"files that were replaced .*, expected folder:sha256:another"):
+        Inline().run(arm)
+
+
 def test_the_next_session_measures_the_model_that_is_there_now(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
