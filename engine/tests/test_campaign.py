@@ -221,7 +221,8 @@ def test_any_error_of_an_arm_is_the_jobs_error(error: Exception, tmp_path: Path)
 def test_nothing_more_is_measured_once_a_measurement_cannot_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder, jobs, replace_file = Recorder(), [asking((A,)), asking((B,), (C,)), asking((A,), (D,))], os.replace
+    recorder, replace_file = Recorder(), os.replace
+    jobs = [asking((A,)), asking((B,)), asking((A,), (D,)), asking((C,))]
 
     def refuse_b(source: str, target: Path) -> None:
         if digest_of(B) in str(target):
@@ -234,7 +235,8 @@ def test_nothing_more_is_measured_once_a_measurement_cannot_be_stored(
         campaign.run(jobs)
     assert list(map(name_of, recorder.ran)) == ["A", "B"]
     assert jobs[0].evidence is not None
-    assert (jobs[1].error, jobs[2].done) == (full.value, False)
+    assert [job.error for job in jobs] == [None, full.value, None, None]
+    assert [job.done for job in jobs] == [True, True, False, False]
     assert recorder.told[-1] == "close"
 
     stored = asking((A,))  # which needs no room
