@@ -63,10 +63,10 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill a process outright"),
 ]
 
-LONG = Inverses(size="3000x300", arms=(24, 24))
+LONG = Inverses(size="3000x250", arms=(24, 24))
 """Arms of some tenths of a second."""
 
-KILLS = 16
+KILLS = 15
 WRITES = ("half written", "not yet in place", "in place")
 MOMENTS = ("at any time", *2 * ("while it measures",), *WRITES)
 """What a kill is drawn from. A session starts for longer than it measures here, so that most are drawn for later."""
