@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from engine.effort import Units
 from engine.errors import DeclarationError
-from engine.statistics import Estimate, n_to_decide
+from engine.statistics import Estimate, count_fewest, n_to_decide
 
 if TYPE_CHECKING:
     from engine.procedures.base import Procedure
@@ -69,6 +69,11 @@ class Criterion:
     @property
     def region(self) -> Region:
         raise TypeError(f"{type(self).__name__} has no region; use Above, AtLeast, Below, AtMost or Within")
+
+    @property
+    def edges(self) -> list[float]:
+        """Finite ends of the region."""
+        return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
 
     @property
     def text(self) -> str:
@@ -232,6 +237,25 @@ class Claim:
         sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 
+    def is_in_reach(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
+        """Whether so many times the units might decide it, if every estimate keeps its value and its spread.
+
+        An estimate of too few units may come to anything.
+        """
+        hoped: list[Finding] = []
+        for criterion in (c for c in self.criteria if c.on in scopes):
+            finding = _find(criterion, estimates.get(criterion.estimate))
+            estimate = finding.estimate
+            if estimate is not None and finding.ruling is Ruling.INCONCLUSIVE:
+                if estimate.n < count_fewest(estimate.alpha):
+                    return True
+                needed = n_to_decide(estimate, criterion.edges)
+                if needed is not None and needed <= times * estimate.n:
+                    holds = criterion.region.contains(estimate.value)
+                    finding = replace(finding, ruling=Ruling.SUPPORTED if holds else Ruling.REFUTED)
+            hoped.append(finding)
+        return _combine(tuple(hoped)) in DECISIVE
+
 
 def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
     if estimate is None:
@@ -245,8 +269,7 @@ def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
     }[ruling]
     sentence = f"{estimate.text} lies {relation} {criterion.text}"
     if ruling is Ruling.INCONCLUSIVE:
-        region = criterion.region
-        needed = n_to_decide(estimate, [edge for edge in (region.low, region.high) if math.isfinite(edge)])
+        needed = n_to_decide(estimate, criterion.edges)
         sentence += (
             f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
         )

@@ -109,6 +109,8 @@ def reproduce(item: Item, choices: Choices, path: Path, effort: Effort) -> str:
         words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
     if trial.starts != 1:
         words += ["--seeds", str(trial.starts)]
+    if not trial.stopping:
+        words += ["--all-units"]
     if trial.dtype != "float32":
         words += ["--dtype", trial.dtype]
     if choices.device != "auto":

@@ -59,7 +59,7 @@ class Inversions:
         words: Sequence[Measurement] = ()
         if self.vocabulary and drawn:
             words = yield [_vocabulary_arm(trial)]
-        estimates = [e.estimate(drawn) for e in self.estimates if all(name in drawn for name in e.samples)]
+        estimates = [e.estimate(drawn, trial.look) for e in self.estimates if all(name in drawn for name in e.samples)]
         named = tuple(drawn.items())
         return Evidence(
             estimates=Evidence.named(*estimates),
