@@ -240,14 +240,14 @@ class Claim:
     def is_in_reach(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
         """Whether so many times the units might decide it, if every estimate keeps its value and its spread.
 
-        An estimate of too few units may come to anything.
+        An estimate of too few independent units may come to anything.
         """
         hoped: list[Finding] = []
         for criterion in (c for c in self.criteria if c.on in scopes):
             finding = _find(criterion, estimates.get(criterion.estimate))
             estimate = finding.estimate
             if estimate is not None and finding.ruling is Ruling.INCONCLUSIVE:
-                if estimate.n < count_fewest(estimate.alpha):
+                if estimate.n < count_fewest(estimate.alpha) or estimate.is_open:
                     return True
                 needed = n_to_decide(estimate, criterion.edges)
                 if needed is not None and needed <= times * estimate.n:

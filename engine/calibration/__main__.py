@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from engine.calibration.figures import summarize
+from engine.calibration.figures import list_misses, summarize
 from engine.calibration.simulate import list_cells, simulate_all
 from engine.errors import EngineError, explain
 from engine.options import count_cores
@@ -36,14 +36,16 @@ def main(words: list[str] | None = None) -> int:
         found = simulate_all(cells, workers=asked.workers, tell=bar.update)
     session = identify(began)
     about = {"measured_on": began[:10], "commit": session.commit, "dirty": session.dirty}
-    figures = about | {"cells": [summarize(cell, counts) for cell, counts in found.items()]}
+    rows = [summarize(cell, counts) for cell, counts in found.items()]
+    figures = about | {"cells": rows}
     try:
         write_whole(asked.out, (json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode(), who="calibration")
     except EngineError as error:
         print(error)
         return 4
-    for line in figures["cells"]:
-        print(line)
+    for row in rows:
+        if misses := list_misses(row):
+            print(f"{row['estimand']} at {row['edge']}, n = {row['n']}: {', '.join(misses)}")
     return 0
 
 

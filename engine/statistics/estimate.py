@@ -52,6 +52,12 @@ class Estimate:
             )
 
     @property
+    def is_open(self) -> bool:
+        """Whether the interval is everything that the estimate could be."""
+        least = {"linear": -math.inf, "log": 0.0, "proportion": 0.0, "exact": math.nan}[self.scale]
+        return self.low == least and self.high == math.inf
+
+    @property
     def text(self) -> str:
         """The estimate as a reader writes it, such as 'ratio = 12.3 [8.1, ∞] (n = 12 pairs)'."""
         if self.scale == "exact":

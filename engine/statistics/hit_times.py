@@ -113,8 +113,7 @@ def median_ratio(
     elif not look.final or _count_effective(slow, fast, codes) < ONLY.fewest:
         low, high, drawn = *_rank_ratio(slow, fast, codes, look.alpha), "order statistics of each arm"
     else:
-        groups = int(codes.max()) + 1
-        level = find_level(look.alpha, groups if groups > 1 else n, _count_effective(slow, fast, codes))
+        level = find_level(look.alpha, _count_effective(slow, fast, codes))
         count = resamples or count_resamples(level)
         weights = draw_weights(np.random.default_rng(seed), codes, count)  # [resamples, pairs]
         slow_medians, fast_medians = (weighted_medians(arm.times, weights) for arm in (slow, fast))

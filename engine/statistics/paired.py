@@ -150,7 +150,7 @@ def _bootstrap_interval(
     effective, groups = _count_effective(values, codes), int(codes.max()) + 1
     if effective < FEWEST:
         return *_student_interval(values, codes, alpha), "mean, Student on the few clusters"
-    level = find_level(alpha, groups if groups > 1 else len(values), effective)
+    level = find_level(alpha, effective)
     count = resamples or count_resamples(level)
     if groups > 1:
         weights = draw_weights(rng, codes, count)  # [resamples, pairs]

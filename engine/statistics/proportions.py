@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -112,4 +113,6 @@ def find_sequence_interval(rate: float, units: float, alpha: float) -> tuple[flo
     if rate in (0, 1):
         end = math.exp(least / units)
         return (end, 1.0) if rate == 1 else (0.0, 1 - end)
-    return float(brentq(excess, TINY, rate)), float(brentq(excess, rate, 1 - TINY))
+    low: Any = brentq(excess, TINY, rate)
+    high: Any = brentq(excess, rate, 1 - TINY)
+    return float(low), float(high)

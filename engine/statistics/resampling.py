@@ -95,15 +95,15 @@ def find_rank_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alp
     return float(ordered[rank - 1]), float(ordered[-rank])
 
 
-def find_level(alpha: float, drawn: int, effective: float) -> float:
+def find_level(alpha: float, effective: float) -> float:
     """The error at which a bootstrap's percentiles are read, so that they miss as often as alpha says.
 
-    They are too near by what Student's quantile exceeds the normal one, and by √(n/(n − 1)) for the n that are drawn
-    first (of clusters, where there are some). effective: independent units. Source: Hesterberg 2015, section 3.
+    They are too near by what Student's quantile exceeds the normal one, and by √(n/(n − 1)).
+    effective: independent units. Source: Hesterberg 2015, section 3.
     """
     from scipy.stats import norm, t
 
-    reach = math.sqrt(drawn / (drawn - 1)) * float(t.ppf(1 - alpha / 2, effective - 1))
+    reach = math.sqrt(effective / (effective - 1)) * float(t.ppf(1 - alpha / 2, effective - 1))
     return 2 * float(norm.sf(reach))
 
 

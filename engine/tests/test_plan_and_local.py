@@ -56,7 +56,7 @@ def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester:
     assert result.ret == 0, result.outlines
     # Under each of two protocols: two stacks to tune, in two rounds; then twelve units of the trained one, and of four
     # drawn ones. The scripts' protocol fixes the step size, so that its five arms are there at once.
-    result.stdout.fnmatch_lines(["round one: 9 arms; later rounds: 14; stored: 0"])
+    result.stdout.fnmatch_lines(["round one: 19 arms; later rounds: 34; stored: 0"])
     result.stdout.re_match_lines(
         [
             rf"[0-9a-f]{{10}}  to run        ≤ .* s +[0-9.]+ GB  tuning {tiny} 1b\+h page N=1000  \(1 items\)",
