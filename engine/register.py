@@ -64,7 +64,7 @@ class Survey:
         """A short table: what is not as it was, and a count of all."""
         new, amended = self.new, self.amended
         gone = [id for id in self.lock if id not in self.declared] if self.whole else []
-        rows = dict.fromkeys(new, ("new", ""))
+        rows: dict[str, tuple[str, str]] = dict.fromkeys(new, ("new", ""))
         for id in amended:
             last = self.lock[id][-1]
             rows[id] = ("amended", f"{name_changes(last, self.declared[id].claim)} changed after {last.words}")

@@ -25,8 +25,12 @@ def write_registration(registration: Registration) -> str:
 
 
 def list_registrations(claim: ClaimView) -> tuple[tuple[str, int], ...]:
-    """What is to be said of a claim's items, each sentence once, and of how many; nothing of records that are older."""
-    known = [item.record.registration for item in claim.items]
+    """What is to be said of a claim's items, each sentence once, and of how many; nothing of records that are older.
+
+    Where any were measured, those alone: of what waits there is nothing to add.
+    """
+    known = [item.record.registration for item in claim.items if item.told]
+    known = known or [item.record.registration for item in claim.items]
     return tuple(Counter(write_registration(one) for one in known if one is not None).items())
 
 

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from engine.register import main, survey
+from engine.register import main, register, survey
 from engine.registration import LOCK, Entry, read_lock
 from engine.tests.planted_claims import write_claim
 
@@ -75,6 +76,16 @@ def test_an_amended_claim_is_registered_again_after_its_earlier_entry(
     assert entries[1].digest != first.digest
     line = capsys.readouterr().out.splitlines()[0]
     assert line == f"C90  amended    procedure and subjects changed after {first.words}"
+
+
+def test_a_clock_that_goes_back_leaves_the_first_entry_the_first(tmp_path: Path) -> None:
+    write_claim(tmp_path, "supported")
+    assert main([str(tmp_path)]) == 0
+    (first,) = read(tmp_path)["C90"]
+    write_claim(tmp_path, "refuted")
+    (found,) = survey(tmp_path)
+    register(found, "", datetime(2001, 1, 1, tzinfo=UTC))
+    assert read(tmp_path)["C90"][0] == first
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,14 @@ def test_a_claim_whose_items_differ_says_of_how_many_each_is_so(records: list[Re
     assert f"amended: {AMENDED.why} (2 items)" in text
 
 
+def test_a_claim_that_was_measured_says_nothing_of_items_that_wait(records: list[Record]) -> None:
+    (waiting,) = [r for r in records if r.claim == "C28" and r.protocol == "page"]
+    measured = replace(waiting, subject="s", arms=("a",), outcome="passed", registration=AMENDED)
+    sentence = "registered 2026-01-15, commit 515151515151"
+    assert sentence in Page(show([waiting])).text
+    assert sentence not in Page(show([waiting, measured])).text
+
+
 def test_few_subjects_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
     many = [replace(records[0], subject=f"local:model-{k}") for k in range(13)]
     assert '<table class="matrix"' in show(records[:5])
