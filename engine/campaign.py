@@ -21,7 +21,7 @@ from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Rounds, Trial
-from engine.stopping import run_in_looks
+from engine.stopping import run_whole
 
 POLL_S = 0.5
 """Between two looks at arms that another session is measuring."""
@@ -78,7 +78,7 @@ class Job:
         """Send the round's measurements (None at the start) and note what is asked next."""
         try:
             if self._rounds is None:
-                self._rounds = run_in_looks(self.claim, self.trial)
+                self._rounds = run_whole(self.claim, self.trial)
                 self.asked = next(self._rounds)
             else:
                 assert given is not None

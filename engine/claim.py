@@ -15,6 +15,7 @@ from engine.statistics import Estimate, count_fewest, n_to_decide
 if TYPE_CHECKING:
     from engine.procedures.base import Procedure
     from engine.protocol import Protocol
+    from engine.sensitivity import Factor
 
 Role = Literal["only", "direction", "magnitude"]
 Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
@@ -197,6 +198,7 @@ class Claim:
     others: subjects that an item needs beside its own, such as a smaller model to compare with.
     others_on: the items that need them; the rest do without.
     notes: confounds, literature and decisions that a reader of the report should know.
+    factors: choices of an experiment on inversions that full effort makes otherwise, one at a time.
     pilot_seen: whether a pilot was looked at before the criterion was fixed.
     """
 
@@ -214,6 +216,7 @@ class Claim:
     others: tuple[str, ...] = ()
     others_on: Scope = "every"
     notes: tuple[str, ...] = ()
+    factors: tuple[Factor, ...] = ()
     pilot_seen: bool = False
 
     def __post_init__(self) -> None:

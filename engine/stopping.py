@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from engine.claim import Claim
 from engine.procedures import Evidence, Rounds, Trial
+from engine.sensitivity import vary
 
 SLACK = 2
 """A claim is given up only where even twice the planned units would not decide it, if all went on as it began."""
@@ -19,6 +20,15 @@ class Ending(StrEnum):
     ALL_IN = "all are in"
     DECIDED = "decided"
     OUT_OF_REACH = "more would hardly decide"
+
+
+def run_whole(claim: Claim, trial: Trial) -> Rounds:
+    """All that a session asks of an item: its looks, and at full effort its sensitivity to the claim's factors."""
+    evidence = yield from run_in_looks(claim, trial)
+    if not claim.factors or trial.effort != "full":
+        return evidence
+    table, measurements = yield from vary(claim, trial, evidence)
+    return replace(evidence, tables=(*evidence.tables, table), measurements=(*evidence.measurements, *measurements))
 
 
 def run_in_looks(claim: Claim, trial: Trial) -> Rounds:

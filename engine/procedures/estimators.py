@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from engine.procedures.readings import Reading
 from engine.procedures.samples import Drawn
 from engine.results import InversionRun
-from engine.statistics import ONLY, Estimate, HitTimes, Look, geometric_ratio, median_ratio, paired_mean, proportion
+from engine.statistics import (
+    ONLY,
+    Estimate,
+    HitTimes,
+    Look,
+    geometric_ratio,
+    list_companions,
+    median_ratio,
+    paired_mean,
+    proportion,
+    trend,
+)
 
 Samples = Mapping[str, Drawn]
 
@@ -42,6 +53,12 @@ class HitRatio:
         # Runs of one model seed share its weights; where both sides are trained there is one seed and no clusters.
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
         return median_ratio(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0, look=look)
+
+    def accompany(self, drawn: Samples) -> tuple[Estimate, ...]:
+        """What is shown beside the ratio and decides nothing."""
+        slow, fast = drawn[self.slow], drawn[self.fast]
+        clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
+        return list_companions(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +179,32 @@ class GeometricMean:
         return geometric_ratio(
             self.name, values, [1.0] * len(values), clusters=[s for _, s in known], seed=0, look=look
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Whether a reading rises over samples in their order, unit by unit. It stands beside contrasts of neighbours."""
+
+    name: str
+    over: tuple[str, ...]
+    reading: Reading
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return self.over
+
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
+        every = [drawn[name] for name in self.over]
+        keep = [_keeper(one, (self.reading,), ()) for one in every]
+        rows: list[list[float]] = []
+        clusters: list[Hashable] = []
+        for unit in zip(*(zip(one.runs, one.clusters, strict=True) for one in every), strict=True):
+            told = [self.reading.read(run, one.texts) for (run, _), one in zip(unit, every, strict=True)]
+            values = [value for value in told if value is not None]
+            if len(values) == len(every) and all(kept(run) for kept, (run, _) in zip(keep, unit, strict=True)):
+                rows.append(values)
+                clusters.append(tuple(seed for _, seed in unit))
+        return trend(self.name, rows, clusters=clusters, seed=0, look=look)
 
 
 def hit_times(drawn: Drawn) -> HitTimes:

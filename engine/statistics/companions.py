@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,13 @@ def fit_failure_times(name: str, slow: HitTimes, fast: HitTimes) -> Estimate | N
     """
     if min(sum(hit is not None for hit in arm.hits) for arm in (slow, fast)) < FEWEST_HITS:
         return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries among themselves
+        return _fit(name, slow, fast)
+
+
+def _fit(name: str, slow: HitTimes, fast: HitTimes) -> Estimate | None:
+    # Imported where they are used: they take longer to load than a claim to declare.
     import pandas
     from lifelines import WeibullAFTFitter
     from lifelines.exceptions import ConvergenceError
@@ -52,10 +60,8 @@ def fit_failure_times(name: str, slow: HitTimes, fast: HitTimes) -> Estimate | N
         }
     )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)
-            found = WeibullAFTFitter().fit(table, duration_col="time", event_col="hit", robust=True)
-    except (ConvergenceError, RuntimeWarning, np.linalg.LinAlgError):
+        found: Any = WeibullAFTFitter().fit(table, duration_col="time", event_col="hit", robust=True)
+    except (ConvergenceError, np.linalg.LinAlgError):
         return None
     row = found.summary.loc[("lambda_", "slow")]
     value, low, high = (float(row[key]) for key in ("exp(coef)", "exp(coef) lower 95%", "exp(coef) upper 95%"))
