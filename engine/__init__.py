@@ -40,6 +40,7 @@ from engine.procedures import (
     Sample,
     ShiftAgreement,
     TopFiveOverlap,
+    Trend,
 )
 from engine.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
 
@@ -103,6 +104,7 @@ __all__ = [
     "Stack",
     "TokenNet",
     "TopFiveOverlap",
+    "Trend",
     "Units",
     "Verdict",
     "Within",

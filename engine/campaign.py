@@ -22,6 +22,7 @@ from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
 from engine.procedures import Evidence, Rounds, Trial
+from engine.stopping import run_whole
 
 POLL_S = 0.5
 """Between two looks at arms that another session is measuring."""
@@ -78,16 +79,13 @@ class Job:
         """Send the round's measurements (None at the start) and note what is asked next."""
         try:
             if self._rounds is None:
-                self._rounds = self.claim.procedure.rounds(self.trial)
+                self._rounds = run_whole(self.claim, self.trial)
                 self.asked = next(self._rounds)
             else:
                 assert given is not None
                 self.asked = self._rounds.send(given)
         except StopIteration as end:
-            if isinstance(end.value, Evidence):
-                self.evidence = end.value
-            else:
-                self.error = TypeError(f"claim {self.claim.id}: its procedure returned {end.value!r}, not Evidence")
+            self.evidence = end.value
         except Exception as error:
             self.error = error
 

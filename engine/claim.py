@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from engine.effort import Units
 from engine.errors import DeclarationError
-from engine.statistics import Estimate, n_to_decide
+from engine.statistics import Estimate, count_fewest, n_to_decide
 
 if TYPE_CHECKING:
     from engine.procedures.base import Procedure
     from engine.protocol import Protocol
+    from engine.sensitivity import Factor
 
 Role = Literal["only", "direction", "magnitude"]
 Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
@@ -69,6 +70,11 @@ class Criterion:
     @property
     def region(self) -> Region:
         raise TypeError(f"{type(self).__name__} has no region; use Above, AtLeast, Below, AtMost or Within")
+
+    @property
+    def edges(self) -> list[float]:
+        """Finite ends of the region."""
+        return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
 
     @property
     def text(self) -> str:
@@ -192,6 +198,7 @@ class Claim:
     others: subjects that an item needs beside its own, such as a smaller model to compare with.
     others_on: the items that need them; the rest do without.
     notes: confounds, literature and decisions that a reader of the report should know.
+    factors: choices of an experiment on inversions that full effort makes otherwise, one at a time.
     pilot_seen: whether a pilot was looked at before the criterion was fixed.
     """
 
@@ -209,6 +216,7 @@ class Claim:
     others: tuple[str, ...] = ()
     others_on: Scope = "every"
     notes: tuple[str, ...] = ()
+    factors: tuple[Factor, ...] = ()
     pilot_seen: bool = False
 
     def __post_init__(self) -> None:
@@ -232,6 +240,25 @@ class Claim:
         sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 
+    def is_in_reach(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
+        """Whether so many times the units might decide it, if every estimate keeps its value and its spread.
+
+        An estimate of too few independent units may come to anything.
+        """
+        hoped: list[Finding] = []
+        for criterion in (c for c in self.criteria if c.on in scopes):
+            finding = _find(criterion, estimates.get(criterion.estimate))
+            estimate = finding.estimate
+            if estimate is not None and finding.ruling is Ruling.INCONCLUSIVE:
+                if estimate.n < count_fewest(estimate.alpha) or estimate.is_open:
+                    return True
+                needed = n_to_decide(estimate, criterion.edges)
+                if needed is not None and needed <= times * estimate.n:
+                    holds = criterion.region.contains(estimate.value)
+                    finding = replace(finding, ruling=Ruling.SUPPORTED if holds else Ruling.REFUTED)
+            hoped.append(finding)
+        return _combine(tuple(hoped)) in DECISIVE
+
 
 def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
     if estimate is None:
@@ -245,8 +272,7 @@ def _find(criterion: Criterion, estimate: Estimate | None) -> Finding:
     }[ruling]
     sentence = f"{estimate.text} lies {relation} {criterion.text}"
     if ruling is Ruling.INCONCLUSIVE:
-        region = criterion.region
-        needed = n_to_decide(estimate, [edge for edge in (region.low, region.high) if math.isfinite(edge)])
+        needed = n_to_decide(estimate, criterion.edges)
         sentence += (
             f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
         )

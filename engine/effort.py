@@ -23,10 +23,13 @@ def find_effort(name: str) -> Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
-    """Units at each effort; 0 leaves the row out there ('not run at this effort'), never shortens it."""
+    """Most units at each effort; 0 leaves the row out there ('not run at this effort'), never shortens it.
+
+    They are measured in waves of twelve, and no more of them than it takes to decide the claim.
+    """
 
     smoke: int = 2
-    standard: int = 12
+    standard: int = 36
     full: int = 36
 
     def at(self, effort: Effort) -> int:

@@ -44,7 +44,7 @@ class Measurement:
 
     def content(self) -> str:
         """Digest of the arm and its numbers, timings and provenance aside."""
-        return _sha256(MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"}))
+        return hash_plain(MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"}))
 
 
 MEASUREMENT = TypeAdapter(Measurement)
@@ -52,7 +52,7 @@ MEASUREMENT = TypeAdapter(Measurement)
 
 def digest_of(arm: Arm) -> str:
     """Name of an arm: 40 hexadecimal digits over every setting and the version of the numerics."""
-    return _sha256({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
+    return hash_plain({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
 
 
 def _plain(value: Any, *, real: bool = False) -> Any:
@@ -65,5 +65,6 @@ def _plain(value: Any, *, real: bool = False) -> Any:
     return float(value) + 0.0 if real and isinstance(value, int | float) else value
 
 
-def _sha256(value: Any) -> str:
+def hash_plain(value: Any) -> str:
+    """64 hexadecimal digits of a value that JSON holds, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

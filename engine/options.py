@@ -49,6 +49,7 @@ class Choices:
     protocols: tuple[Protocol, ...]
     prompts: tuple[str, ...]
     starts: int
+    stopping: bool
     device: str
     dtype: str
     executor: str
@@ -110,6 +111,7 @@ def add_options(group: pytest.OptionGroup) -> None:
     option("--protocol", action="append", default=[], help=f"{', '.join(PROTOCOLS)}; repeatable")
     option("--prompt", action="append", default=[], metavar="TEXT", help="a prompt of your own; repeatable")
     option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
+    option("--all-units", action="store_true", help="measure every unit, also where fewer decide a claim")
     option("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
     option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
     option(
@@ -162,6 +164,7 @@ def read_choices(config: pytest.Config) -> Choices:
         protocols=tuple(find_protocol(name) for name in option.protocol),
         prompts=tuple(option.prompt),
         starts=option.seeds,
+        stopping=not option.all_units,
         device=check_device(option.device),
         dtype=option.dtype,
         executor="inline" if worker else option.executor,

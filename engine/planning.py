@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.arms import Arm, TuningArm
 from engine.campaign import Campaign, Job, label
@@ -17,12 +17,17 @@ from engine.results import StepOutcome, TuningResult
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedArm:
-    """One arm of a plan. later: its step size is not known before tuning, so it can't be looked up yet."""
+    """One arm of a plan.
+
+    later: its step size is not known before tuning, so it can't be looked up yet.
+    surely: some item needs it at its first look, before any claim can be decided.
+    """
 
     arm: Arm
     items: tuple[str, ...]
     stored: bool
     later: bool
+    surely: bool
     cost: Cost
 
 
@@ -36,11 +41,14 @@ class Room:
 
 
 def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[PlannedArm]:
-    """Arms of every round, each once: the first as they will be run, later ones with a nominal step size."""
+    """Arms of every round and look, each once: the first as they will be run, later ones with a nominal step size."""
     users: dict[str, list[str]] = {}
     arms: dict[str, tuple[Arm, bool]] = {}
+    sure: set[str] = set()
     for name, job in jobs:
-        for arm, later in _rehearse(job):
+        sure |= {digest_of(arm) for arm, _ in _rehearse(job)}
+        whole = Job(claim=job.claim, trial=replace(job.trial, stopping=False))
+        for arm, later in _rehearse(whole):
             digest = digest_of(arm)
             users.setdefault(digest, []).append(name)
             arms[digest] = (arm, later and arms.get(digest, (arm, True))[1])
@@ -50,6 +58,7 @@ def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[Plann
             items=tuple(users[digest]),
             stored=campaign.look_up(arm) is not None,
             later=later,
+            surely=digest in sure,
             cost=estimate_cost(arm),
         )
         for digest, (arm, later) in arms.items()
@@ -62,7 +71,7 @@ def foresee(job: Job) -> list[Arm]:
 
 
 def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
-    """Drive a job's procedure with tuning answered by the middle of the grid, until it asks for measurements."""
+    """Drive a job with tuning answered by the middle of the grid, until its first look asks for measurements."""
     found: list[tuple[Arm, bool]] = []
     job.advance(None)
     later = False
@@ -108,13 +117,15 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room
         )
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
+    least = sum(p.cost.seconds for p in waiting if p.surely)
     tuning = [p.cost.seconds for p in waiting if isinstance(p.arm, TuningArm)]
     worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
     memory = PROCESS_BYTES + max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
     write(f"round one: {first} arms; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
     write(
-        f"estimated, one after the other: {duration(seconds)} if nothing stops early, "
+        f"estimated, one after the other: {duration(least)} if every claim is decided at its first look, "
+        f"{duration(seconds)} if none stops early, "
         f"{duration(worst)} if every grid is widened to its end"
     )
     write(f"memory: about {memory / 1e9:.1f} GB for the largest arm, {room.arms_bytes / 1e9:.1f} GB for all at once")

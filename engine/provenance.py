@@ -36,16 +36,19 @@ def identify(began: str) -> Session:
     return Session(began=began, commit=commit, dirty=dirty, numerics=NUMERICS)
 
 
+def ask_git(folder: Path, *arguments: str) -> str:
+    """What git says in a folder. Raises OSError without git, and SubprocessError where it refuses."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+
 @cache
 def _checkout(folder: Path) -> tuple[str, bool]:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
     try:
         # Only code decides numbers: an edited README does not make a measurement dirty.
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # else it lies in somebody else's repository
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ".", "../claims"))
+        ask_git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # else it is somebody else's repository
+        changed = ask_git(folder, "status", "--porcelain", "--", ".", "../claims")
+        return ask_git(folder, "rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown", False
 

@@ -98,6 +98,20 @@ class OnRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registration:
+    """Whether what decides an item was fixed beforehand; status: registered, amended or exploratory.
+
+    date, commit: of the first registration, '' where there is none (and no commit without git). why: what was amended,
+    what makes it exploratory, or that measurements are older; '' where there is nothing to add.
+    """
+
+    status: str
+    date: str = ""
+    commit: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where numbers come from: code, packages, machine, threads."""
 
@@ -135,6 +149,7 @@ class Record:
     settings: what was run, in words and numbers. sources: model fingerprints by subject.
     arms: digests of the measurements behind it. cost_s: what those took when they were measured.
     provenance: where the latest of them was measured. session: which session judged.
+    registration: None where the record is older than registrations, or an error kept it from being known.
     """
 
     schema: int = SCHEMA
@@ -163,6 +178,7 @@ class Record:
     cost_s: Number = 0.0
     provenance: Provenance | None = None
     session: Session | None = None
+    registration: Registration | None = None
 
 
 RECORD = TypeAdapter(Record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from engine.procedures import Evidence
 from engine.progress import make_progress
 from engine.provenance import identify
 from engine.records import RECORD, OnRecord, Record
+from engine.registration import find_registration
 from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
 from engine.trials import Item, explain_skip, items_of
@@ -135,7 +137,10 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     item: Item = request.param
     choices = request.config.stash[CHOICES]
     node: pytest.Item = request.node
+    write = partial(write_record, item, choices, request.path)
+    registration = None
     try:
+        registration = find_registration(item.claim, item.trial, request.path, request.config.rootpath)
         missing = explain_skip(item, choices)
         evidence = None if missing else _find_evidence(request, item)
         judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
@@ -143,18 +148,18 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     except (MissingError, TooShallowError) as error:
         missing, evidence, judged, on_record = str(error), None, None, None
     except EngineError as error:
-        _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=str(error)))
+        _note(node, write(outcome=Outcome.ERROR, sentence=str(error), registration=registration))
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        _note(node, write_record(item, choices, request.path, outcome=Outcome.ERROR, sentence=words))
+        _note(node, write(outcome=Outcome.ERROR, sentence=words, registration=registration))
         raise
     if judged is None:
         assert missing is not None
-        _note(node, write_record(item, choices, request.path, outcome=Outcome.SKIPPED, sentence=missing))
+        _note(node, write(outcome=Outcome.SKIPPED, sentence=missing, registration=registration))
         pytest.skip(missing)
     outcome = settle(judged, on_record)
-    _note(node, write_record(item, choices, request.path, outcome, judged.sentence, judged, evidence, on_record))
+    _note(node, write(outcome, judged.sentence, judged, evidence, on_record, registration))
     return judged
 
 

@@ -50,6 +50,7 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
                 units=_units(claim, subject),
                 prompts=choices.prompts,
                 starts=choices.starts,
+                stopping=choices.stopping,
                 dtype=choices.dtype,
                 # Resolved before anything runs; a plan of CPU claims needs no torch.
                 device=choices.resolve_device(),

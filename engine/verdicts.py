@@ -78,9 +78,15 @@ def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
 
 def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, OnRecord]:
     """The nearest verdicts.toml at or above a claim's folder, up to `root`; none is an empty record."""
+    path = find_nearest("verdicts.toml", claim_file, root)
+    return read_verdicts(path) if path else {}
+
+
+def find_nearest(name: str, claim_file: Path, root: Path) -> Path | None:
+    """The nearest file of that name at or above a claim's folder, up to `root`."""
     for folder in claim_file.resolve().parents:
-        if (folder / "verdicts.toml").is_file():
-            return read_verdicts(folder / "verdicts.toml")
+        if (folder / name).is_file():
+            return folder / name
         if folder == root.resolve():
             break
-    return {}
+    return None

@@ -13,7 +13,8 @@ from engine.options import Choices
 from engine.procedures import Evidence
 from engine.protocol import DIRECT
 from engine.provenance import identify
-from engine.records import CriterionRecord, OnRecord, Record
+from engine.records import CriterionRecord, OnRecord, Record, Registration
+from engine.registration import compare_dates
 from engine.trials import Item
 from engine.verdicts import Outcome
 
@@ -27,6 +28,7 @@ def write_record(
     verdict: Verdict | None = None,
     evidence: Evidence | None = None,
     on_record: OnRecord | None = None,
+    registration: Registration | None = None,
 ) -> Record:
     """The record of one item. path: the claim's file. verdict, evidence: None where there are none (skipped, error)."""
     claim, trial = item.claim, item.trial
@@ -57,6 +59,7 @@ def write_record(
         cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
         provenance=max((m.provenance for m in measurements), key=lambda p: p.measured_at, default=None),
         session=identify(choices.began),
+        registration=compare_dates(registration, [m.provenance.measured_at for m in measurements]),
     )
 
 
@@ -109,6 +112,8 @@ def reproduce(item: Item, choices: Choices, path: Path, effort: Effort) -> str:
         words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
     if trial.starts != 1:
         words += ["--seeds", str(trial.starts)]
+    if not trial.stopping:
+        words += ["--all-units"]
     if trial.dtype != "float32":
         words += ["--dtype", trial.dtype]
     if choices.device != "auto":

@@ -16,6 +16,7 @@ from engine import (
     Rate,
     Sample,
     Stack,
+    Trend,
     Units,
     Verdict,
 )
@@ -43,6 +44,11 @@ CLAIM = Claim(
             ),
             Difference(
                 name="‖e − e_N‖₂, 1000 − 3000", more=("N = 1000", InputDistance()), less=("N = 3000", InputDistance())
+            ),
+            Trend(
+                name="‖e − e_N‖₂ over N, τ",
+                over=("N = 100", "N = 300", "N = 1000", "N = 3000"),
+                reading=InputDistance(),
             ),
             Rate(name="exact rate at 1000", of="N = 1000", reading=Exact()),
             Difference(name="exact, 3000 − 1000", more=("N = 3000", Exact()), less=("N = 1000", Exact())),

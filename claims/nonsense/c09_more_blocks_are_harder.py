@@ -12,6 +12,7 @@ from engine import (
     Recovery,
     Sample,
     Stack,
+    Trend,
     Units,
     Verdict,
 )
@@ -34,6 +35,9 @@ CLAIM = Claim(
             Difference(name="recovery, 1 − 2 blocks", more=("1 block", Recovery()), less=("2 blocks", Recovery())),
             Difference(name="recovery, 2 − 4 blocks", more=("2 blocks", Recovery()), less=("4 blocks", Recovery())),
             Difference(name="recovery, 4 − 12 blocks", more=("4 blocks", Recovery()), less=("12 blocks", Recovery())),
+            Trend(
+                name="recovery over depth, τ", over=("1 block", "2 blocks", "4 blocks", "12 blocks"), reading=Recovery()
+            ),
         ),
     ),
     criteria=(

@@ -41,6 +41,8 @@ CLAIM = Claim(
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
+    # Neither the bound nor σ enters what is recovered at N.
+    factors=("start", "positions", "metric", "cap", "schedule", "prompts"),
     notes=(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",

@@ -42,6 +42,7 @@ CLAIM = Claim(
         "whole embedding. The controlled protocol gives both arms the same share of their start distance to go.",
         "A median that no run reached by the cap is somewhere beyond it, and the ratio's upper end is then infinite.",
     ),
+    factors=("start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"),
     pilot_seen=True,
 )
 

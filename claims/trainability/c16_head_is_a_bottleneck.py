@@ -41,6 +41,7 @@ CLAIM = Claim(
         "The bound is taken at the output that is inverted, so with and without head it is not the same distance.",
         "The direction agrees with 'Lost in Backpropagation' (arXiv 2603.10145), which measures it in training.",
     ),
+    factors=("start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"),
     pilot_seen=True,
 )
 

@@ -212,9 +212,13 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
     """In a process of its own: measure what comes through the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are the session's
     threading.Thread(target=_follow_parent, daemon=True).start()
+    from tqdm import tqdm
+
     from engine.executors.inline import Inline
     from engine.shelf import give_back_memory
 
+    # By itself tqdm makes a lock for all processes, a semaphore that stays behind when this one is killed.
+    tqdm.set_lock(threading.RLock())
     executor = Inline(threads=threads)
     while True:
         try:

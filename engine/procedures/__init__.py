@@ -4,7 +4,7 @@ from engine.procedures.base import Evidence, Procedure, Rounds, Trial, in_step
 from engine.procedures.clamped import ClampedGain, ClampedText, ClampedWalk
 from engine.procedures.decoding import CompareDecoding
 from engine.procedures.embedding import CompareInverses, RoundTrip
-from engine.procedures.estimators import Difference, GeometricMean, HitRate, HitRatio, Mean, Quotient, Rate
+from engine.procedures.estimators import Difference, GeometricMean, HitRate, HitRatio, Mean, Quotient, Rate, Trend
 from engine.procedures.gradients import CompareGradients
 from engine.procedures.inversions import Inversions
 from engine.procedures.language import NextWord, ShiftAgreement
@@ -61,6 +61,7 @@ __all__ = [
     "Sample",
     "ShiftAgreement",
     "TopFiveOverlap",
+    "Trend",
     "Trial",
     "draw",
     "in_step",

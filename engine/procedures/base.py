@@ -7,7 +7,7 @@ and returns its evidence. It never runs a model itself.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 from typing import TypeVar
 
@@ -18,13 +18,16 @@ from engine.measurement import Measurement
 from engine.prompts import SHORT
 from engine.protocol import Protocol
 from engine.records import Table
-from engine.statistics import Estimate
+from engine.statistics import ONLY, Estimate, Look
 from engine.subjects import Subject
 
 T = TypeVar("T")
 
 MODEL_SEEDS = (0, 1, 2, 3)
 """Untrained stacks and random nets are drawn four times."""
+
+WAVE = 12
+"""Units that are measured before the next look at whether the claim is decided."""
 
 Rounds = Generator[Sequence[Arm], Sequence[Measurement], "Evidence"]
 
@@ -59,6 +62,8 @@ class Trial:
     """One item of a session: a procedure's subject, protocol, effort and what the user asked for.
 
     prompts: the user's own, empty for the registered ones. starts: start seeds per prompt.
+    look: which of the planned looks at the claim this is; at a look before the last, later waves are not there yet.
+    stopping: whether there are looks before the last, so that a claim may be decided early.
     """
 
     subject: Subject
@@ -69,6 +74,8 @@ class Trial:
     starts: int = 1
     dtype: str = "float32"
     device: str = "cpu"
+    look: Look = ONLY
+    stopping: bool = True
 
     @property
     def registered(self) -> bool:
@@ -86,13 +93,22 @@ class Trial:
         return ("every", "trained", "trained GPT-2", *largest)
 
     def count(self) -> int:
-        return (len(self.prompts) or self.units.at(self.effort)) * self.starts
+        return sum(map(len, self.waves()))
 
     def waves(self) -> list[tuple[Unit, ...]]:
-        """Units in waves of one standard effort's size, so that a larger effort adds waves and keeps the first."""
+        """Units by the look, in waves of at most twelve, so that a larger effort adds waves and keeps the first."""
+        waves = self._all_waves()
+        return waves if self.look.last else waves[: self.look.number]
+
+    def looks(self) -> list[Trial]:
+        """The trial at each of its looks: one after each wave, or a single one."""
+        planned = max(1, len(self._all_waves())) if self.stopping else 1
+        return [replace(self, look=Look(number=k, of=planned)) for k in range(1, planned + 1)]
+
+    def _all_waves(self) -> list[tuple[Unit, ...]]:
         prompts = self.prompts or SHORT
         per_start = len(self.prompts) or self.units.at(self.effort)
-        size = self.units.standard or 12
+        size = min(self.units.standard or WAVE, WAVE)
         waves: list[tuple[Unit, ...]] = []
         for start in range(self.starts):
             units = tuple(Unit(prompt=prompts[i % len(prompts)], seed=i + 36 * start) for i in range(per_start))

@@ -25,7 +25,7 @@ from engine.procedures.seeds import tuning_units
 from engine.procedures.walk_readings import Walked, drift_ratio, gain_of, r_of
 from engine.protocol import SCRIPT
 from engine.results import ClampedWalkResult, Result, WalkRun
-from engine.statistics import Estimate, median, paired_mean
+from engine.statistics import Estimate, Look, median, paired_mean, trend
 
 TUNING_WALKS, TEXT_TUNING_WALKS = 4, 2
 
@@ -96,7 +96,7 @@ class ClampedGain:
         walked = yield from in_step(*(_draw_gain(own, walk) for _, walk, own in named))
         drawn = {name: found for (name, _, _), found in zip(named, walked, strict=True)}
         estimates = [
-            median(f"{what}, {name}", [value(run) for run in found.runs.runs], clusters=found.runs.clusters, seed=0)
+            _median(f"{what}, {name}", [value(run) for run in found.runs.runs], found.runs, trial.look)
             for name, found in drawn.items()
             for what, value in (("gain", gain_of), ("r", r_of))
         ]
@@ -223,8 +223,9 @@ class ClampedText:
             return Evidence()
         found = yield from _draw_text(trial, ClampedWalk(stack=self.stack))
         estimates = [
-            median("largest ‖ΔO‖₁ / m", list(map(drift_ratio, found.runs.runs)), clusters=found.runs.clusters, seed=0),
-            *(_fall(found.runs, before, after) for before, after in pairwise(READS)),
+            _median("largest ‖ΔO‖₁ / m", list(map(drift_ratio, found.runs.runs)), found.runs, trial.look),
+            *(_fall(found.runs, before, after, trial.look) for before, after in pairwise(READS)),
+            _fade(found.runs, trial.look),
         ]
         drawn = {"walk": found}
         return Evidence(
@@ -248,19 +249,36 @@ def _draw_text(trial: Trial, walk: ClampedWalk) -> Drawing:
     return (yield from _measure(trial, walk, frame, tuned))
 
 
-def _fall(runs: Runs[WalkRun], before: int, after: int) -> Estimate:
-    def recovery(run: WalkRun, outer: int) -> float:
-        # A walk that was sent home had numbers that are not finite, and had kept no token.
-        return next((read.recovery for read in run.reads if read.outer == outer), 0.0)
+def _median(name: str, values: list[float], runs: Runs[WalkRun], look: Look) -> Estimate:
+    return median(name, values, clusters=runs.clusters, look=look)
 
-    judged = [(run, seed) for run, seed in zip(runs.runs, runs.clusters, strict=True) if run.ceiling == 1]
+
+def _fall(runs: Runs[WalkRun], before: int, after: int, look: Look) -> Estimate:
+    judged = _list_whole(runs)
     return paired_mean(
         f"recovery({before}) − recovery({after})",
-        [recovery(run, before) - recovery(run, after) for run, _ in judged],
+        [_recovery(run, before) - _recovery(run, after) for run, _ in judged],
         bounds=(-1, 1),
         clusters=[seed for _, seed in judged],
         seed=0,
+        look=look,
     )
+
+
+def _fade(runs: Runs[WalkRun], look: Look) -> Estimate:
+    judged = _list_whole(runs)
+    rows = [[_recovery(run, outer) for outer in READS] for run, _ in judged]
+    return trend("recovery over outer steps, τ", rows, clusters=[seed for _, seed in judged], seed=0, look=look)
+
+
+def _list_whole(runs: Runs[WalkRun]) -> list[tuple[WalkRun, int]]:
+    """Runs whose ceiling is 1, with their model seeds."""
+    return [(run, seed) for run, seed in zip(runs.runs, runs.clusters, strict=True) if run.ceiling == 1]
+
+
+def _recovery(run: WalkRun, outer: int) -> float:
+    # A walk that was sent home had numbers that are not finite, and had kept no token.
+    return next((read.recovery for read in run.reads if read.outer == outer), 0.0)
 
 
 def _words(trial: Trial, drawn: dict[str, Walked]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from engine.measurement import Measurement
 from engine.procedures.base import Evidence, Rounds, Trial
 from engine.records import Table
 from engine.results import GenerationResult
-from engine.statistics import Estimate, paired_mean
+from engine.statistics import Estimate, Look, paired_mean
 from engine.subjects import Subject, find_subject
 
 GRAM = 4
@@ -46,9 +46,9 @@ class CompareDecoding:
         found = {
             name: _gather(measurements[k * len(waves) : (k + 1) * len(waves)]) for k, (name, _, _) in enumerate(runs)
         }
-        estimates = [_difference("greedy − beam", found["greedy"], found["beam"])]
+        estimates = [_difference("greedy − beam", found["greedy"], found["beam"], trial.look)]
         if self.smaller in found:
-            estimates.append(_difference("base − xl", found[self.smaller], found["greedy"]))
+            estimates.append(_difference("base − xl", found[self.smaller], found["greedy"], trial.look))
         return Evidence(
             estimates=Evidence.named(*estimates) if waves else {},
             tables=(_count_table(found), _prompt_table(found), _text_table(found)),
@@ -121,11 +121,11 @@ def _gather(measurements: Sequence[Measurement]) -> _Said:
     )
 
 
-def _difference(name: str, more: _Said, less: _Said) -> Estimate:
+def _difference(name: str, more: _Said, less: _Said, look: Look) -> Estimate:
     """Mean difference over prompts where both have a 4-gram."""
     pairs = zip(more.repetitions, less.repetitions, strict=True)
     known = [a - b for a, b in pairs if a is not None and b is not None]
-    return paired_mean(name, known, bounds=(-1.0, 1.0), seed=0)
+    return paired_mean(name, known, bounds=(-1.0, 1.0), seed=0, look=look)
 
 
 def _count_table(found: dict[str, _Said]) -> Table:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from engine.procedures.readings import Reading
 from engine.procedures.samples import Drawn
 from engine.results import InversionRun
-from engine.statistics import Estimate, HitTimes, geometric_ratio, median_ratio, paired_mean, proportion
+from engine.statistics import (
+    ONLY,
+    Estimate,
+    HitTimes,
+    Look,
+    geometric_ratio,
+    list_companions,
+    median_ratio,
+    paired_mean,
+    proportion,
+    trend,
+)
 
 Samples = Mapping[str, Drawn]
 
 
 class Estimator(Interface):
-    """One estimate from samples that were drawn."""
+    """One estimate from samples that were drawn; its interval is the one of the look."""
 
     @property
     def samples(self) -> tuple[str, ...]:
         """Names of the samples that it needs; without one of them it was not run at this effort."""
         ...
 
-    def estimate(self, drawn: Samples) -> Estimate: ...
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +48,17 @@ class HitRatio:
     def samples(self) -> tuple[str, ...]:
         return (self.slow, self.fast)
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         slow, fast = drawn[self.slow], drawn[self.fast]
         # Runs of one model seed share its weights; where both sides are trained there is one seed and no clusters.
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
-        return median_ratio(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
+        return median_ratio(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0, look=look)
+
+    def accompany(self, drawn: Samples) -> tuple[Estimate, ...]:
+        """What is shown beside the ratio and decides nothing."""
+        slow, fast = drawn[self.slow], drawn[self.fast]
+        clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
+        return list_companions(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +72,9 @@ class HitRate:
     def samples(self) -> tuple[str, ...]:
         return (self.of,)
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         sample = drawn[self.of]
-        return proportion(self.name, [run.hit is not None for run in sample.runs], clusters=sample.clusters)
+        return proportion(self.name, [run.hit is not None for run in sample.runs], clusters=sample.clusters, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +90,11 @@ class Rate:
     def samples(self) -> tuple[str, ...]:
         return (self.of,)
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         sample = drawn[self.of]
         told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, self.among)]
         known = [(value == 1, seed) for value, seed in told if value is not None]
-        return proportion(self.name, [yes for yes, _ in known], clusters=[seed for _, seed in known])
+        return proportion(self.name, [yes for yes, _ in known], clusters=[seed for _, seed in known], look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +110,14 @@ class Mean:
     def samples(self) -> tuple[str, ...]:
         return (self.of,)
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         sample = drawn[self.of]
         told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, self.among)]
         known = [(value, seed) for value, seed in told if value is not None]
         values, seeds = [value for value, _ in known], [seed for _, seed in known]
-        return paired_mean(self.name, values, bounds=self.reading.bounds, clusters=seeds, seed=0, counts="units")
+        return paired_mean(
+            self.name, values, bounds=self.reading.bounds, clusters=seeds, seed=0, counts="units", look=look
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +133,11 @@ class Difference:
     def samples(self) -> tuple[str, ...]:
         return (self.more[0], self.less[0])
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         pairs, clusters = _pairs(drawn, self.more, self.less, self.among)
         first, second = self.more[1].bounds, self.less[1].bounds
         limits = (first[0] - second[1], first[1] - second[0]) if first and second else None
-        return paired_mean(self.name, [a - b for a, b in pairs], bounds=limits, clusters=clusters, seed=0)
+        return paired_mean(self.name, [a - b for a, b in pairs], bounds=limits, clusters=clusters, seed=0, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +152,11 @@ class Quotient:
     def samples(self) -> tuple[str, ...]:
         return (self.over[0], self.under[0])
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         pairs, clusters = _pairs(drawn, self.over, self.under, ())
-        return geometric_ratio(self.name, [a for a, _ in pairs], [b for _, b in pairs], clusters=clusters, seed=0)
+        return geometric_ratio(
+            self.name, [a for a, _ in pairs], [b for _, b in pairs], clusters=clusters, seed=0, look=look
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +171,40 @@ class GeometricMean:
     def samples(self) -> tuple[str, ...]:
         return (self.of,)
 
-    def estimate(self, drawn: Samples) -> Estimate:
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
         sample = drawn[self.of]
         told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, ())]
         known = [(value, seed) for value, seed in told if value is not None]
         values = [value for value, _ in known]
-        return geometric_ratio(self.name, values, [1.0] * len(values), clusters=[s for _, s in known], seed=0)
+        return geometric_ratio(
+            self.name, values, [1.0] * len(values), clusters=[s for _, s in known], seed=0, look=look
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Whether a reading rises over samples in their order, unit by unit. It stands beside contrasts of neighbours."""
+
+    name: str
+    over: tuple[str, ...]
+    reading: Reading
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return self.over
+
+    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
+        every = [drawn[name] for name in self.over]
+        keep = [_keeper(one, (self.reading,), ()) for one in every]
+        rows: list[list[float]] = []
+        clusters: list[Hashable] = []
+        for unit in zip(*(zip(one.runs, one.clusters, strict=True) for one in every), strict=True):
+            told = [self.reading.read(run, one.texts) for (run, _), one in zip(unit, every, strict=True)]
+            values = [value for value in told if value is not None]
+            if len(values) == len(every) and all(kept(run) for kept, (run, _) in zip(keep, unit, strict=True)):
+                rows.append(values)
+                clusters.append(tuple(seed for _, seed in unit))
+        return trend(self.name, rows, clusters=clusters, seed=0, look=look)
 
 
 def hit_times(drawn: Drawn) -> HitTimes:

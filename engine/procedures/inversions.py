@@ -9,10 +9,11 @@ from engine.arms import Arm, VocabularyArm, describe
 from engine.errors import DeclarationError, explain
 from engine.measurement import Measurement
 from engine.procedures.base import Evidence, Rounds, Trial, in_step
-from engine.procedures.estimators import Estimator
+from engine.procedures.estimators import Estimator, HitRatio
 from engine.procedures.samples import Drawn, Sample, draw, settings_of, subject_of
 from engine.procedures.tables import (
     ceiling_table,
+    companion_table,
     curve_table,
     estimate_table,
     film_table,
@@ -26,6 +27,7 @@ from engine.procedures.tables import (
     vocabulary_table,
 )
 from engine.records import Table
+from engine.statistics import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +61,13 @@ class Inversions:
         words: Sequence[Measurement] = ()
         if self.vocabulary and drawn:
             words = yield [_vocabulary_arm(trial)]
-        estimates = [e.estimate(drawn) for e in self.estimates if all(name in drawn for name in e.samples)]
+        estimates = [e.estimate(drawn, trial.look) for e in self.estimates if all(name in drawn for name in e.samples)]
+        ratios = [e for e in self.estimates if isinstance(e, HitRatio) and all(name in drawn for name in e.samples)]
+        companions = [estimate for ratio in ratios for estimate in ratio.accompany(drawn)]
         named = tuple(drawn.items())
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=_tables(named, estimates, words),
+            tables=_tables(named, estimates, companions, words),
             settings={
                 f"{name}, {key}": value
                 for name, sample in named
@@ -98,11 +102,15 @@ def _vocabulary_arm(trial: Trial) -> VocabularyArm:
 
 
 def _tables(
-    named: tuple[tuple[str, Drawn], ...], estimates: Sequence[object], words: Sequence[Measurement]
+    named: tuple[tuple[str, Drawn], ...],
+    estimates: Sequence[object],
+    companions: Sequence[Estimate],
+    words: Sequence[Measurement],
 ) -> tuple[Table, ...]:
     """The tables of a claim on inversions, empty ones left out."""
     tables = (
         estimate_table(estimates),
+        companion_table(companions),
         *((vocabulary_table(words), frequency_table(named)) if words else ()),
         recovery_table(named),
         ceiling_table(named),

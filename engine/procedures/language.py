@@ -42,6 +42,7 @@ class ShiftAgreement:
             [token == row.top[0] for row, token in said],
             clusters=[row.prompt for row, _ in said],
             counts="shifts",
+            look=trial.look,
         )
         return Evidence(
             estimates=Evidence.named(agreement) if said else {},

@@ -15,7 +15,7 @@ from engine.procedures.dealing import DEEP, Runs, collect, deal
 from engine.protocol import SCRIPT
 from engine.records import Table
 from engine.results import OrthogonalRun, OrthogonalWalkResult, Result
-from engine.statistics import Estimate, geometric_ratio, median, paired_mean
+from engine.statistics import Estimate, Look, geometric_ratio, median, paired_mean
 
 Precision = Literal["float32", "float64"]
 Walks = Mapping[str, Runs[OrthogonalRun]]
@@ -93,10 +93,10 @@ class Orthogonality:
         walks = dict(zip(named, drawn, strict=True))
         products = ("net", "1 block", "12 blocks", "12 blocks, float64")
         estimates = [
-            _contrast("log₁₀ relative, 1 block − net", walks["1 block"], walks["net"]),
-            _contrast("log₁₀ relative, 12 blocks − 1 block", walks["12 blocks"], walks["1 block"]),
+            _contrast("log₁₀ relative, 1 block − net", walks["1 block"], walks["net"], trial.look),
+            _contrast("log₁₀ relative, 12 blocks − 1 block", walks["12 blocks"], walks["1 block"], trial.look),
             _worst("worst relative, float64", [walks[name] for name in walks if name.endswith("float64")]),
-            *(_median(f"product, {name}", walks[name], lambda run: run.product) for name in products),
+            *(_median(f"product, {name}", walks[name], lambda run: run.product, trial.look) for name in products),
         ]
         return _gather(trial, walks, estimates)
 
@@ -127,8 +127,8 @@ class OrthogonalDrift:
         walks = dict(zip(named, drawn, strict=True))
         medians = ("net", *(f"net at d = {d}" for d in self.sizes), "12 blocks, float64")
         estimates = [
-            *(_median(f"d_o / d_i, {name}", walks[name], drift_of) for name in medians),
-            _closer("P(d_o < d_i), d = 50 − d = 200", walks["net at d = 50"], walks["net at d = 200"]),
+            *(_median(f"d_o / d_i, {name}", walks[name], drift_of, trial.look) for name in medians),
+            _closer("P(d_o < d_i), d = 50 − d = 200", walks["net at d = 50"], walks["net at d = 200"], trial.look),
             *(
                 geometric_ratio(
                     f"broadcast / per token, {name}",
@@ -136,6 +136,7 @@ class OrthogonalDrift:
                     [_finite(drift_of(run)) for run in walks[f"{name}, per token"].runs],
                     clusters=walks[name].clusters,
                     seed=0,
+                    look=trial.look,
                 )
                 for name in ("net", "12 blocks")
             ),
@@ -153,21 +154,21 @@ def _finite(ratio: float) -> float:
     return min(max(ratio, sys.float_info.min), sys.float_info.max)
 
 
-def _contrast(name: str, more: Runs[OrthogonalRun], less: Runs[OrthogonalRun]) -> Estimate:
+def _contrast(name: str, more: Runs[OrthogonalRun], less: Runs[OrthogonalRun], look: Look) -> Estimate:
     pairs = zip(more.runs, less.runs, strict=True)
     differences = [_log(a.relative) - _log(b.relative) for a, b in pairs]
     clusters = list(zip(more.clusters, less.clusters, strict=True))
-    return paired_mean(name, differences, bounds=None, clusters=clusters, seed=0)
+    return paired_mean(name, differences, bounds=None, clusters=clusters, seed=0, look=look)
 
 
 def _log(relative: float) -> float:
     return math.log10(max(relative, SMALLEST))
 
 
-def _closer(name: str, more: Runs[OrthogonalRun], less: Runs[OrthogonalRun]) -> Estimate:
+def _closer(name: str, more: Runs[OrthogonalRun], less: Runs[OrthogonalRun], look: Look) -> Estimate:
     below = [float(drift_of(a) < 1) - float(drift_of(b) < 1) for a, b in zip(more.runs, less.runs, strict=True)]
     clusters = list(zip(more.clusters, less.clusters, strict=True))
-    return paired_mean(name, below, bounds=(-1, 1), clusters=clusters, seed=0)
+    return paired_mean(name, below, bounds=(-1, 1), clusters=clusters, seed=0, look=look)
 
 
 def _worst(name: str, several: Sequence[Runs[OrthogonalRun]]) -> Estimate:
@@ -179,8 +180,8 @@ def _worst(name: str, several: Sequence[Runs[OrthogonalRun]]) -> Estimate:
     )
 
 
-def _median(name: str, runs: Runs[OrthogonalRun], value: Callable[[OrthogonalRun], float]) -> Estimate:
-    return median(name, [value(run) for run in runs.runs], clusters=runs.clusters, seed=0)
+def _median(name: str, runs: Runs[OrthogonalRun], value: Callable[[OrthogonalRun], float], look: Look) -> Estimate:
+    return median(name, [value(run) for run in runs.runs], clusters=runs.clusters, look=look)
 
 
 def _gather(trial: Trial, walks: Walks, estimates: Sequence[Estimate]) -> Evidence:

@@ -33,6 +33,16 @@ def estimate_table(estimates: Sequence[object]) -> Table:
     )
 
 
+def companion_table(companions: Sequence[Estimate]) -> Table:
+    """What is shown beside ratios of hits and decides nothing."""
+    return Table(
+        title="Companions of the ratio",
+        columns=("estimate", "value", "low", "high", "n", "method"),
+        rows=tuple((e.name, e.value, e.low, e.high, e.n, e.method) for e in companions),
+        note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
+    )
+
+
 def recovery_table(named: Named) -> Table:
     """Mean recovery, exact rate, L² and output distance by iteration; recovery over units whose ceiling is 1."""
     rows: list[Row] = []

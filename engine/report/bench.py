@@ -159,7 +159,7 @@ class Bench(_Read):
         bars = f" Of {every} bars that were set, it meets {met}." if every else ""
         return (
             f"The engine is {faster} times as fast as a literal loop that does one run after the other, and takes "
-            f"{above} times as long as the matrix products that no implementation can do without.{bars}"
+            f"{above} times as long as the bare matrix products of the same work.{bars}"
         )
 
     @property
@@ -213,6 +213,8 @@ def tabulate_bench(bench: Bench) -> str:
     head = ("work", "× the literal loop's speed", "bar", "× the floor's time", "bar", "peak MB: literal, engine, floor")
     rows = [head, ("---",) * len(head), *(tuple(_write_row(one)) for one in bench.contest)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if missed := [f"{one.title}: {words}" for one in bench.contest for words in one.misses]:
+        lines += ["", f"Bars that are missed: {write_markdown_cell(' '.join(missed), 600)}"]
     if bench.growth:
         growth = "; ".join(write_markdown_cell(one.sentence) for one in bench.growth)
         lines += ["", f"A step of one run as the work grows: {growth}."]

@@ -117,6 +117,8 @@ def _compare_criteria(before: Record, after: Record) -> list[Cause | None]:
     if before.criteria and after.criteria:
         one, two = ("; ".join(_word_criterion(c) for c in record.criteria) for record in (before, after))
         found.append(_pair("criterion", "criteria", *_cut_shared(one, two)))
+    if before.registration and after.registration:
+        found.append(_pair("criterion", "registration", before.registration.status, after.registration.status))
     one, two = (record.on_record.ruling if record.on_record else None for record in (before, after))
     found.append(_pair("criterion", "on record", one, two))
     return found

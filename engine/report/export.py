@@ -34,7 +34,14 @@ class Sheet:
 
 
 _ITEM = {"claim": "text", "subject": "text", "protocol": "text"}
-_STATE = {"section": "text", "tier": "text", "effort": "text", "outcome": "text", "ruling": "text"}
+_STATE = {
+    "section": "text",
+    "tier": "text",
+    "effort": "text",
+    "outcome": "text",
+    "ruling": "text",
+    "registration": "text",
+}
 _ORIGIN = {
     "measured_at": "text",
     "commit": "text",
@@ -69,6 +76,9 @@ _DETAIL = {
     "estimand": "text",
     "document": "text",
     "pilot_seen": "flag",
+    "registered_at": "text",
+    "registered_commit": "text",
+    "registration_note": "text",
     "subject_note": "text",
     "sentence": "text",
     "recorded_ruling": "text",
@@ -125,7 +135,7 @@ def _item(r: Record) -> tuple[Cell, ...]:
 
 
 def _state(r: Record) -> tuple[Cell, ...]:
-    return r.section, r.tier, r.effort, r.outcome, r.ruling
+    return r.section, r.tier, r.effort, r.outcome, r.ruling, r.registration.status if r.registration else None
 
 
 def _estimate(c: CriterionRecord) -> Iterator[Cell]:
@@ -134,7 +144,9 @@ def _estimate(c: CriterionRecord) -> Iterator[Cell]:
 
 
 def _detail(r: Record) -> Iterator[Cell]:
-    yield from (r.statement, r.estimand, r.document, r.pilot_seen, r.subject_note, r.sentence)
+    yield from (r.statement, r.estimand, r.document, r.pilot_seen)
+    yield from (r.registration.date, r.registration.commit, r.registration.why) if r.registration else (None,) * 3
+    yield from (r.subject_note, r.sentence)
     yield from (r.on_record.ruling, r.on_record.date, r.on_record.reason) if r.on_record else (None,) * 3
     versions = r.provenance.versions if r.provenance else {}
     yield from (_write_json(part) for part in (r.notes, r.settings, r.sources, versions, r.arms))

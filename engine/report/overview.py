@@ -74,9 +74,11 @@ def _fill(items: Sequence[ItemView]) -> Cell:
 def list_choices(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What the page can be filtered by: the name of each filter with its values, in the order in which they occur."""
     items = [item for claim in claims for item in claim.items]
+    statuses = dict.fromkeys(item.record.registration.status for item in items if item.record.registration)
     return (
         ("verdict", tuple(dict.fromkeys(item.mark.word for item in items))),
         ("subject", tuple(sorted({item.record.subject for item in items}))),
         ("protocol", tuple(sorted({item.record.protocol for item in items}))),
         ("section", tuple(dict.fromkeys(claim.record.section for claim in claims))),
+        *([("registration", tuple(statuses))] if len(statuses) > 1 else []),
     )

@@ -32,6 +32,7 @@
       subject: item.dataset.subject,
       protocol: item.dataset.protocol,
       section: card(item).dataset.section,
+      registration: item.dataset.registration,
     };
     for (const [name, value] of Object.entries(said)) {
       if (asked[name] && asked[name] !== value) return false;

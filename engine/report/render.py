@@ -20,6 +20,7 @@ from engine.report.facts import gather_facts
 from engine.report.history import Run
 from engine.report.overview import arrange_matrix, list_choices
 from engine.report.pictures import Scale, draw
+from engine.report.standing import count_registrations, group_unregistered, list_registrations
 from engine.report.text import (
     format_duration,
     format_interval,
@@ -83,6 +84,8 @@ def render(
             marks=count_marks(claims),
             outcomes=count_outcomes(records),
             outcome_words=OUTCOMES,
+            registrations=count_registrations(records),
+            unregistered=group_unregistered(claims),
             facts=gather_facts(records),
             matrix=arrange_matrix(claims),
             choices=list_choices(claims),
@@ -181,6 +184,7 @@ def load_template(name: str) -> Template:
         interval=format_interval,
         duration=format_duration,
         mark=find_mark,
+        registrations=list_registrations,
         numeric=_find_numeric,
     )
     return environment.get_template(name)

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.records import Record
+from engine.report.standing import STATUSES, read_status
 from engine.report.views import write_headline
 
 TIERS = ("cpu", "gpu", "xl")
+NAMED = 10
+"""Claims that a line names."""
 COLOURS = {"passed": "green", "error": "red", "drift": "red", "skipped": "yellow"}
 
 
@@ -32,6 +35,11 @@ def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
         terminal.write(f"{place}  ")
         terminal.write(f"{word + note:<24}", **{COLOURS.get(record.outcome, "cyan"): True})
         terminal.write_line(f"  {record.sentence if record.outcome == 'error' else write_headline(record)}")
+    for status in ("amended", "exploratory"):
+        claims = dict.fromkeys(record.claim for record in shown if read_status(record) == status)
+        if claims:
+            more = f" and {len(claims) - NAMED} more" if len(claims) > NAMED else ""
+            terminal.write_line(f"{STATUSES[status]}: {', '.join(list(claims)[:NAMED])}{more}")
     skipped = len(ordered) - len(shown)
     if skipped:
         terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")

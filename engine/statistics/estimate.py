@@ -1,15 +1,14 @@
-"""One number with its 95 % interval, and how many units would settle a question about it."""
+"""One number with its interval, and how many units would settle a question about it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 from engine.errors import DeclarationError, explain
+from engine.statistics.looks import ALPHA, find_z
 
-Z = NormalDist().inv_cdf(0.975)
 MOST_UNITS = 1_000_000
 MOST_DECIMALS = 9
 
@@ -21,8 +20,10 @@ class Estimate:
     """What was estimated, between which ends it lies, and what is behind it.
 
     value: the point estimate; nan where nothing was observed, a bound where a median was not reached.
-    low, high: the 95 % interval, which holds the value; either end may be infinite.
+    low, high: the interval, which holds the value; either end may be infinite.
     n: the units behind it, named by `counts`. scale: how the interval shrinks as n grows.
+    alpha: how often the interval may miss at its look; all looks together may miss as often as a single one.
+    effect: units behind each effective unit of a proportion.
     Raises DeclarationError when the ends are nan, crossed, or leave the value outside.
     """
 
@@ -34,6 +35,8 @@ class Estimate:
     counts: str = "units"
     method: str
     scale: Scale
+    alpha: float = ALPHA
+    effect: float = 1.0
 
     def __post_init__(self) -> None:
         ordered = self.low <= self.high
@@ -47,6 +50,12 @@ class Estimate:
                     remedy="widen the interval until it holds the value",
                 )
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the interval is everything that the estimate could be."""
+        least = {"linear": -math.inf, "log": 0.0, "proportion": 0.0, "exact": math.nan}[self.scale]
+        return self.low == least and self.high == math.inf
 
     @property
     def text(self) -> str:
@@ -84,7 +93,7 @@ def _units_to_clear(estimate: Estimate, edge: float) -> float:
     if edge == estimate.value:
         return math.inf
     if estimate.scale == "proportion":
-        return _design_effect(estimate) * wilson_units(estimate.value, edge)
+        return estimate.effect * wilson_units(estimate.value, edge, estimate.alpha) if estimate.n else math.inf
     end = estimate.low if edge < estimate.value else estimate.high
     value = estimate.value
     if estimate.scale == "log":
@@ -96,18 +105,9 @@ def _units_to_clear(estimate: Estimate, edge: float) -> float:
     return estimate.n * ((value - end) / (value - edge)) ** 2
 
 
-def _design_effect(estimate: Estimate) -> float:
-    """Units behind each effective unit, read back from the width of the interval."""
-    if estimate.n == 0:
-        return 1.0
-    end = max(estimate.low, estimate.high, key=lambda end: abs(end - estimate.value))
-    effective = wilson_units(estimate.value, end)
-    return max(1.0, estimate.n / effective) if effective > 0 else 1.0
-
-
-def wilson_units(rate: float, edge: float) -> float:
+def wilson_units(rate: float, edge: float, alpha: float) -> float:
     """Effective units at which Wilson's interval around the rate ends on the edge. Source: Wilson 1927."""
-    return Z**2 * edge * (1 - edge) / (rate - edge) ** 2 if rate != edge else math.inf
+    return find_z(alpha) ** 2 * edge * (1 - edge) / (rate - edge) ** 2 if rate != edge else math.inf
 
 
 def _number(number: float) -> str:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.estimate import Estimate
-from engine.statistics.resampling import FEWEST_PAIRS, draw_weights, label_codes, percentile_interval, weighted_medians
+from engine.statistics.looks import ONLY, Look
+from engine.statistics.resampling import (
+    count_resamples,
+    draw_weights,
+    find_design_effect,
+    find_level,
+    find_rank_interval,
+    label_codes,
+    percentile_interval,
+    weighted_medians,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +90,16 @@ def median_ratio(
     *,
     clusters: Sequence[Hashable] | None = None,
     seed: int,
-    resamples: int = 2000,
+    resamples: int | None = None,
+    look: Look = ONLY,
 ) -> Estimate:
     """Median hit of the slow arm over that of the fast arm, with a bootstrap over pairs.
 
+    Before the last look the interval is that of order statistics, which asks nothing of the distributions.
+
     slow, fast: paired by index, under the same cap. clusters: [pairs], drawn first where labels differ.
     A median that was not reached is only known to lie beyond the cap: the interval opens on that side, and
-    the value is the bound that is known, or nan. Fewer than six pairs leave [0, ∞].
+    the value is the bound that is known, or nan. Fewer pairs than the look needs (six) leave [0, ∞].
     Raises DeclarationError when caps or numbers of runs differ. Source: Efron 1981 (censored bootstrap).
     """
     _check_pairs(name, slow, fast)
@@ -94,17 +107,49 @@ def median_ratio(
     codes = label_codes(name, clusters, n)
     lows, highs = _ratio_bounds(np.array([median_hit(slow)]), np.array([median_hit(fast)]), slow.cap)
     value, caveat = _known_value(float(lows[0]), float(highs[0]))
-    if n < FEWEST_PAIRS:
-        low, high, caveat = 0.0, math.inf, f", fewer than {FEWEST_PAIRS} pairs have no interval{caveat}"
+    drawn = "bootstrap over clusters, then pairs" if len(set(codes)) > 1 else "bootstrap over pairs"
+    if n < look.fewest:
+        low, high, caveat = 0.0, math.inf, f", fewer than {look.fewest} pairs have no interval{caveat}"
+    elif not look.final or _count_effective(slow, fast, codes) < ONLY.fewest:
+        low, high, drawn = *_rank_ratio(slow, fast, codes, look.alpha), "order statistics of each arm"
     else:
-        weights = draw_weights(np.random.default_rng(seed), codes, resamples)  # [resamples, pairs]
+        level = find_level(look.alpha, _count_effective(slow, fast, codes))
+        count = resamples or count_resamples(level)
+        weights = draw_weights(np.random.default_rng(seed), codes, count)  # [resamples, pairs]
         slow_medians, fast_medians = (weighted_medians(arm.times, weights) for arm in (slow, fast))
-        low, high = percentile_interval(*_ratio_bounds(slow_medians, fast_medians, slow.cap))
+        low, high = percentile_interval(*_ratio_bounds(slow_medians, fast_medians, slow.cap), level)
         # A percentile interval of few clusters can miss the full sample's own ratio.
         low, high = (low, high) if math.isnan(value) else (min(low, value), max(high, value))
-    drawn = "clusters, then pairs" if len(set(codes)) > 1 else "pairs"
-    method = f"Kaplan–Meier median ratio, bootstrap over {drawn}{caveat}{_unreached(slow, fast)}"
-    return Estimate(name=name, value=value, low=low, high=high, n=n, counts="pairs", method=method, scale="log")
+    method = f"Kaplan–Meier median ratio, {drawn}{caveat}{_unreached(slow, fast)}{look.text}"
+    return Estimate(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        counts="pairs",
+        method=method,
+        scale="log",
+        alpha=look.alpha,
+    )
+
+
+def _count_effective(slow: HitTimes, fast: HitTimes, codes: NDArray[np.intp]) -> float:
+    """Independent pairs that would tell as much of the arm whose hits are more alike within clusters."""
+    sides = [(arm.times <= median_hit(arm)).astype(np.float64) for arm in (slow, fast)]
+    return len(codes) / max(find_design_effect(side, codes) for side in sides)
+
+
+def _rank_ratio(slow: HitTimes, fast: HitTimes, codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
+    """Each arm's median between order statistics that err by half of alpha, and the farthest ratios of these."""
+    (slow_low, slow_high), (fast_low, fast_high) = (
+        find_rank_interval(arm.times, codes, alpha / 2) for arm in (slow, fast)
+    )
+    if -math.inf in (slow_low, fast_low):  # too few independent units for order statistics
+        return 0.0, math.inf
+    lows, _ = _ratio_bounds(np.array([slow_low]), np.array([fast_high]), slow.cap)
+    _, highs = _ratio_bounds(np.array([slow_high]), np.array([fast_low]), slow.cap)
+    return float(lows[0]), float(highs[0])
 
 
 def _ratio_bounds(

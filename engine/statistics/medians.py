@@ -1,4 +1,4 @@
-"""Medians of measured values, with a bootstrap over units."""
+"""Medians of measured values, between order statistics."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ import numpy as np
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.estimate import Estimate, Scale
-from engine.statistics.resampling import (
-    FEWEST_PAIRS,
-    draw_weights,
-    label_codes,
-    percentile_interval,
-    weighted_medians,
-)
+from engine.statistics.looks import ONLY, Look
+from engine.statistics.resampling import find_rank_interval, label_codes, weighted_medians
 
 
 def median(
@@ -23,17 +18,17 @@ def median(
     values: Sequence[float],
     *,
     clusters: Sequence[Hashable] | None = None,
-    seed: int,
-    resamples: int = 4000,
     counts: str = "units",
     scale: Scale = "log",
+    look: Look = ONLY,
 ) -> Estimate:
-    """Median of values, with a percentile bootstrap over units (clusters first, where labels differ).
+    """Median of values, with the interval of order statistics, which asks nothing of the distribution.
 
     values: [units]; the median is the smallest value that at least half of them do not exceed, so that an infinite
-    one is ranked and never averaged. scale: 'log' for ratios, whose interval has no end below 0.
-    Fewer than six units leave the whole line. Raises DeclarationError for NaN, or a ratio below 0.
-    Source: Efron 1979; Davison & Hinkley 1997 for two stages.
+    one is ranked and never averaged. clusters: [units], what units share. scale: 'log' for ratios, whose interval
+    has no end below 0.
+    Fewer units than the look needs (six) leave the whole line. Raises DeclarationError for NaN, or a ratio below 0.
+    Source: Thompson 1936.
     """
     wrong = [value for value in values if math.isnan(value) or (scale == "log" and value < 0)]
     if wrong:
@@ -50,12 +45,18 @@ def median(
     codes = label_codes(name, clusters, n)
     outcomes = np.asarray(values, dtype=np.float64)
     value = float(weighted_medians(outcomes, np.ones((1, n), dtype=np.int64))[0]) if n else math.nan
-    if n < FEWEST_PAIRS:
-        low, high, method = least, math.inf, f"median, fewer than {FEWEST_PAIRS} units have no interval"
-    else:
-        medians = weighted_medians(outcomes, draw_weights(np.random.default_rng(seed), codes, resamples))
-        low, high = percentile_interval(medians, medians)
-        low, high = min(low, value), max(high, value)
-        drawn = "clusters, then units" if len(set(codes)) > 1 else "units"
-        method = f"median, bootstrap over {drawn}"
-    return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale=scale)
+    low, high, method = least, math.inf, f"median, fewer than {look.fewest} units have no interval"
+    if n >= look.fewest:
+        low, high = find_rank_interval(outcomes, codes, look.alpha)
+        low, method = max(low, least), "median, order statistics"
+    return Estimate(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        counts=counts,
+        method=method + look.text,
+        scale=scale,
+        alpha=look.alpha,
+    )

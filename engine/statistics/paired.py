@@ -10,8 +10,22 @@ from numpy.typing import NDArray
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.estimate import Estimate
+from engine.statistics.looks import ONLY, Look
 from engine.statistics.proportions import wilson_interval
-from engine.statistics.resampling import FEWEST_PAIRS, draw_weights, label_codes, percentile_interval
+from engine.statistics.resampling import (
+    count_resamples,
+    draw_weights,
+    find_design_effect,
+    find_level,
+    label_codes,
+    percentile_interval,
+)
+
+FEWEST = ONLY.fewest
+"""Independent pairs below which resampling has too little to draw from."""
+
+FEW = 12
+"""Pairs below which half of the error is allowed, as every method misses more than it says there."""
 
 
 def paired_mean(
@@ -21,14 +35,15 @@ def paired_mean(
     bounds: tuple[float, float] | None,
     clusters: Sequence[Hashable] | None = None,
     seed: int,
-    resamples: int = 4000,
+    resamples: int | None = None,
     counts: str = "pairs",
+    look: Look = ONLY,
 ) -> Estimate:
-    """Mean of paired differences, with a bootstrap over pairs.
+    """Mean of paired differences, with a bootstrap over pairs, or before the last look with Student's interval.
 
     differences: [pairs]. bounds: what a difference can be at least and at most, None where it has no limits.
-    clusters: [pairs], drawn first where labels differ. Fewer than six pairs leave the bounds themselves; where fewer
-    than six are other than 0, the interval holds what unseen ones could still bring.
+    clusters: [pairs], drawn first where labels differ. Fewer pairs than the look needs (six) leave the bounds
+    themselves; where fewer are other than 0, the interval holds what unseen ones could still bring.
     Raises DeclarationError for a difference that is not finite or lies outside the bounds.
     Source: Efron 1987 (BCa); Davison & Hinkley 1997 for two stages.
     """
@@ -38,18 +53,32 @@ def paired_mean(
     n = len(values)
     codes = label_codes(name, clusters, n)
     value = min(max(float(values.mean()), limits[0]), limits[1]) if n else math.nan
-    if n < FEWEST_PAIRS:
-        low, high, method = *limits, f"mean, fewer than {FEWEST_PAIRS} pairs have no interval"
+    if n < look.fewest:
+        low, high, method = *limits, f"mean, fewer than {look.fewest} pairs have no interval"
     elif np.ptp(values) <= 1e-12 * np.abs(values).max():
-        low, high, method = *_degenerate_interval(value, n, limits), "mean, Wilson on pairs that could differ"
+        low, high, method = *_degenerate_interval(value, n, limits, look), "mean, Wilson on pairs that could differ"
     else:
-        low, high, method = _bootstrap_interval(values, codes, np.random.default_rng(seed), resamples)
+        alpha = look.alpha if n >= FEW else look.alpha / 2
+        if look.final:
+            low, high, method = _bootstrap_interval(values, codes, np.random.default_rng(seed), resamples, alpha)
+        else:
+            low, high, method = *_student_interval(values, codes, alpha), "mean, Student"
         # A pair without a difference has no sign: so few that have one cannot tell a direction.
-        if np.count_nonzero(values) < FEWEST_PAIRS and bounds is not None:
-            least, most = _degenerate_interval(value, n, limits)
+        if np.count_nonzero(values) < look.fewest and bounds is not None:
+            least, most = _degenerate_interval(value, n, limits, look)
             low, high, method = min(low, least), max(high, most), f"{method}, Wilson on pairs that could differ"
         low, high = max(min(low, value), limits[0]), min(max(high, value), limits[1])
-    return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="linear")
+    return Estimate(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        counts=counts,
+        method=method + look.text,
+        scale="linear",
+        alpha=look.alpha,
+    )
 
 
 def geometric_ratio(
@@ -59,6 +88,7 @@ def geometric_ratio(
     *,
     clusters: Sequence[Hashable] | None = None,
     seed: int,
+    look: Look = ONLY,
 ) -> Estimate:
     """Geometric mean of paired ratios, with the bootstrap of `paired_mean` on their logarithms.
 
@@ -74,7 +104,7 @@ def geometric_ratio(
             )
         )
     logs = [math.log(a / b) for a, b in zip(more, less, strict=True)]
-    mean = paired_mean(name, logs, bounds=None, clusters=clusters, seed=seed)
+    mean = paired_mean(name, logs, bounds=None, clusters=clusters, seed=seed, look=look)
     return Estimate(
         name=name,
         value=math.exp(mean.value),
@@ -84,32 +114,66 @@ def geometric_ratio(
         counts=mean.counts,
         method=f"geometric {mean.method}",
         scale="log",
+        alpha=mean.alpha,
     )
 
 
-def _bootstrap_interval(
-    values: NDArray[np.float64], codes: NDArray[np.intp], rng: np.random.Generator, resamples: int
-) -> tuple[float, float, str]:
-    """BCa over pairs, or percentiles of the two-stage bootstrap where there are clusters."""
-    if codes.max() > 0:
-        weights = draw_weights(rng, codes, resamples)  # [resamples, pairs]
-        means = weights @ values / weights.sum(axis=1)
-        return *percentile_interval(means, means), "mean, bootstrap over clusters, then pairs"
+def _student_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
+    """Student's interval on the effective number of pairs. Source: Student 1908; Kish 1965 (design effect)."""
     # Imported where it is used: it takes longer to load than a claim to declare.
+    from scipy.stats import t
+
+    effect = find_design_effect(values, codes)
+    error = float(values.std(ddof=1)) * math.sqrt(effect / len(values))
+    reach = float(t.ppf(1 - alpha / 2, _count_effective(values, codes) - 1)) * error
+    return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def _count_effective(values: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
+    """Independent pairs that would tell as much; two at the least."""
+    return max(len(values) / find_design_effect(values, codes), 2.0)
+
+
+def _bootstrap_interval(
+    values: NDArray[np.float64],
+    codes: NDArray[np.intp],
+    rng: np.random.Generator,
+    resamples: int | None,
+    alpha: float,
+) -> tuple[float, float, str]:
+    """BCa over pairs, or percentiles of the two-stage bootstrap where there are clusters, at levels for small samples.
+
+    Source: Efron 1987 (BCa); Davison & Hinkley 1997 for two stages; Hesterberg 2015 for the levels.
+    """
     from scipy.stats import bootstrap
 
-    found = bootstrap((values,), np.mean, n_resamples=resamples, method="BCa", rng=rng).confidence_interval
-    return float(found.low), float(found.high), "mean, BCa bootstrap over pairs"
+    effective, groups = _count_effective(values, codes), int(codes.max()) + 1
+    if effective < FEWEST:
+        return *_student_interval(values, codes, alpha), "mean, Student on the few clusters"
+    level = find_level(alpha, effective)
+    count = resamples or count_resamples(level)
+    if groups > 1:
+        weights = draw_weights(rng, codes, count)  # [resamples, pairs]
+        means = weights @ values / weights.sum(axis=1)
+        low, high = percentile_interval(means, means, level)
+        kind = "bootstrap over clusters, then pairs"
+    else:
+        found = bootstrap((values,), np.mean, n_resamples=count, method="BCa", confidence_level=1 - level, rng=rng)
+        low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
+        kind = "BCa bootstrap over pairs"
+    # Each misses on the side where the other holds: the one for skewed values, the other for few.
+    least, most = _student_interval(values, codes, alpha)
+    return min(low, least), max(high, most), f"mean, wider of {kind} and Student"
 
 
-def _degenerate_interval(value: float, n: int, limits: tuple[float, float]) -> tuple[float, float]:
+def _degenerate_interval(value: float, n: int, limits: tuple[float, float], look: Look) -> tuple[float, float]:
     """Interval for a mean when all pairs gave the same difference, which no resampling can widen.
 
     Up to Wilson's upper end for 0 of n, a share of pairs could differ, by as much as the limits allow.
     """
     if math.isinf(limits[0]) or math.isinf(limits[1]):
         return limits
-    share = wilson_interval(0.0, n)[1]
+    share = wilson_interval(0.0, n, look.alpha)[1]
     return value - share * (value - limits[0]), value + share * (limits[1] - value)
 
 

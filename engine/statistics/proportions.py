@@ -1,33 +1,57 @@
-"""Shares of units, with Wilson's interval and a design effect for units that share a cluster."""
+"""Shares of units: Wilson's interval, a confidence sequence at early looks, a design effect for clusters."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
 from engine.errors import DeclarationError, explain
-from engine.statistics.estimate import Estimate, Z
-from engine.statistics.resampling import label_codes
+from engine.statistics.estimate import Estimate
+from engine.statistics.looks import ALPHA, EARLY, ONLY, Look, find_z
+from engine.statistics.resampling import find_design_effect, label_codes
+
+TINY = 1e-12
+"""Nearest to 0 and 1 that an end of a confidence sequence is looked for."""
 
 
 def proportion(
-    name: str, successes: Sequence[bool], *, clusters: Sequence[Hashable] | None = None, counts: str = "units"
+    name: str,
+    successes: Sequence[bool],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    counts: str = "units",
+    look: Look = ONLY,
 ) -> Estimate:
-    """Share of units that succeeded, with Wilson's interval on the effective number of units.
+    """Share of units that succeeded, with an interval on the effective number of units.
 
-    successes: [units]. clusters: [units], what units share, such as a model seed; a single label says
-    nothing about clustering and counts as none. No units give the interval [0, 1].
+    Wilson's interval at the last look; before it the beta-binomial confidence sequence, which holds at all early
+    looks together. successes: [units]. clusters: [units], what units share, such as a model seed; a single label
+    says nothing about clustering and counts as none. No units give the interval [0, 1].
     Raises DeclarationError when the two differ in length. Source: Wilson 1927; Kish 1965 (design effect).
     """
     outcomes = np.asarray(successes, dtype=np.float64)  # [units]
     n = len(outcomes)
-    effect = _design_effect(outcomes, label_codes(name, clusters, n)) if n else 1.0
+    effect = find_design_effect(outcomes, label_codes(name, clusters, n)) if n else 1.0
     value = float(outcomes.mean()) if n else math.nan
-    low, high = wilson_interval(value, n / effect) if n else (0.0, 1.0)
-    method = f"Wilson, design effect {effect:.1f}"
-    return Estimate(name=name, value=value, low=low, high=high, n=n, counts=counts, method=method, scale="proportion")
+    interval = wilson_interval if look.final else find_sequence_interval
+    low, high = interval(value, n / effect, look.alpha if look.final else EARLY) if n else (0.0, 1.0)
+    kind = "Wilson" if look.final else "beta-binomial confidence sequence"
+    method = f"{kind}, design effect {effect:.1f}{look.text}"
+    return Estimate(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        counts=counts,
+        method=method,
+        scale="proportion",
+        alpha=look.alpha,
+        effect=effect,
+    )
 
 
 def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -> Estimate:
@@ -57,27 +81,38 @@ def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -
     )
 
 
-def wilson_interval(rate: float, units: float) -> tuple[float, float]:
-    """Wilson's 95 % interval for a rate seen in so many effective units. Source: Wilson 1927."""
-    shrink = 1 + Z**2 / units
-    centre = (rate + Z**2 / (2 * units)) / shrink
-    half = Z * math.sqrt(rate * (1 - rate) / units + Z**2 / (4 * units**2)) / shrink
+def wilson_interval(rate: float, units: float, alpha: float = ALPHA) -> tuple[float, float]:
+    """Wilson's interval for a rate seen in so many effective units. Source: Wilson 1927."""
+    z = find_z(alpha)
+    shrink = 1 + z**2 / units
+    centre = (rate + z**2 / (2 * units)) / shrink
+    half = z * math.sqrt(rate * (1 - rate) / units + z**2 / (4 * units**2)) / shrink
     # The ends at rates 0 and 1 are exactly 0 and 1; rounding must not move them.
     low = 0.0 if rate == 0 else max(0.0, centre - half)
     high = 1.0 if rate == 1 else min(1.0, centre + half)
     return low, high
 
 
-def _design_effect(outcomes: np.ndarray, codes: np.ndarray) -> float:
-    """Cluster-robust variance of the mean over the binomial one, at least 1.
+def find_sequence_interval(rate: float, units: float, alpha: float) -> tuple[float, float]:
+    """The rates that a uniform mixture has not beaten 1/alpha to one: a confidence sequence, valid at every n at once.
 
-    outcomes, codes: [units]. Both variances carry their small-sample factor, so that clusters of one give 1.
+    The likelihood of the outcomes averaged over all rates, over their likelihood at one rate p, is a martingale if p
+    is true, and exceeds 1/alpha at any time with a probability of alpha at most (Ville).
+    Source: Robbins 1970; Howard et al. 2021.
     """
-    n, groups = len(outcomes), int(codes.max()) + 1
-    deviations = outcomes - outcomes.mean()
-    binomial = float(deviations @ deviations) / (n - 1) / n if n > 1 else 0.0
-    if groups < 2 or binomial == 0:
-        return 1.0
-    sums = np.bincount(codes, weights=deviations)  # [clusters]
-    robust = groups / (groups - 1) * float(sums @ sums) / n**2
-    return max(1.0, robust / binomial)
+    # Imported where it is used: it takes longer to load than a claim to declare.
+    from scipy.optimize import brentq
+
+    yes, no = rate * units, (1 - rate) * units
+    # log of the mixture's likelihood: ∫ p^yes (1 − p)^no dp = B(yes + 1, no + 1)
+    least = math.lgamma(yes + 1) + math.lgamma(no + 1) - math.lgamma(units + 2) + math.log(alpha)
+
+    def excess(p: float) -> float:
+        return yes * math.log(p) + no * math.log1p(-p) - least
+
+    if rate in (0, 1):
+        end = math.exp(least / units)
+        return (end, 1.0) if rate == 1 else (0.0, 1 - end)
+    low: Any = brentq(excess, TINY, rate)
+    high: Any = brentq(excess, rate, 1 - TINY)
+    return float(low), float(high)

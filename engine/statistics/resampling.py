@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DeclarationError, explain
+from engine.statistics.looks import ALPHA
 
-# Signs flipped at random give a two-sided p of 2 / 2^n at the least, which is below 0.05 from six pairs on.
-FEWEST_PAIRS = 6
+FEWEST_RESAMPLES = 4000
 
 
 def label_codes(who: str, clusters: Sequence[Hashable] | None, n: int) -> NDArray[np.intp]:
@@ -62,12 +62,72 @@ def weighted_medians(values: NDArray[np.float64], weights: NDArray[np.int64]) ->
     return values[order][first]
 
 
-def percentile_interval(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> tuple[float, float]:
-    """The 2.5 % point of the low ends and the 97.5 % point of the high ends, each rounded outwards.
+def percentile_interval(
+    lows: NDArray[np.float64], highs: NDArray[np.float64], alpha: float = ALPHA
+) -> tuple[float, float]:
+    """The lowest alpha/2 of the low ends cut off and the highest alpha/2 of the high ends, each rounded outwards.
 
     lows, highs: [resamples], equal where a resample has one value. Infinite ends are ranked, never averaged.
     """
     last = len(lows) - 1
-    low = np.sort(lows)[math.floor(0.025 * last)]
-    high = np.sort(highs)[math.ceil(0.975 * last)]
+    low = np.sort(lows)[math.floor(alpha / 2 * last)]
+    high = np.sort(highs)[math.ceil((1 - alpha / 2) * last)]
     return float(low), float(high)
+
+
+def find_rank_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
+    """Order statistics between which the population's median lies, whatever the distribution; possibly infinite.
+
+    values: [units], possibly infinite. codes: [units], their clusters. Errs by alpha at most: fewer than k of the
+    independent units fall below the median with the probability of fewer than k heads. Source: Thompson 1936.
+    """
+    # Imported where it is used: it takes longer to load than a claim to declare.
+    from scipy.stats import binom
+
+    middle = weighted_medians(values, np.ones((1, len(values)), dtype=np.int64))[0]
+    independent = math.floor(len(values) / find_design_effect((values <= middle).astype(np.float64), codes))
+    k = int(binom.ppf(alpha / 2, independent, 0.5))  # fewer than k heads have a probability below alpha/2
+    if k < 1:
+        return -math.inf, math.inf
+    # Where units are fewer than values, the same share of the values is cut off.
+    rank = max(1, math.floor(k / independent * len(values)))
+    ordered = np.sort(values)
+    return float(ordered[rank - 1]), float(ordered[-rank])
+
+
+def find_level(alpha: float, effective: float) -> float:
+    """The error at which a bootstrap's percentiles are read, so that they miss as often as alpha says.
+
+    They are too near by what Student's quantile exceeds the normal one, and by √(n/(n − 1)).
+    effective: independent units. Source: Hesterberg 2015, section 3.
+    """
+    from scipy.stats import norm, t
+
+    reach = math.sqrt(effective / (effective - 1)) * float(t.ppf(1 - alpha / 2, effective - 1))
+    return 2 * float(norm.sf(reach))
+
+
+def count_resamples(level: float) -> int:
+    """Resamples that leave at least twenty beyond either end of the interval; thousands anyway."""
+    return max(FEWEST_RESAMPLES, math.ceil(40 / level))
+
+
+LEAST_ALIKE = 0.05
+"""Intraclass correlation below which units of one cluster are never taken to be: a handful of clusters can't tell."""
+
+
+def find_design_effect(outcomes: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
+    """Cluster-robust variance of the mean over that of as many independent units, at least 1.
+
+    outcomes, codes: [units]. Both variances carry their small-sample factor, so that clusters of one give 1. Where
+    units share clusters and differ, it is at least what a correlation of 0.05 within clusters would make it.
+    Source: Kish 1965.
+    """
+    n, groups = len(outcomes), int(codes.max()) + 1
+    deviations = outcomes - outcomes.mean()
+    plain = float(deviations @ deviations) / (n - 1) / n if n > 1 else 0.0
+    if groups < 2 or plain == 0:
+        return 1.0
+    sums = np.bincount(codes, weights=deviations)  # [clusters]
+    robust = groups / (groups - 1) * float(sums @ sums) / n**2
+    return max(1.0 + (n / groups - 1) * LEAST_ALIKE, robust / plain)

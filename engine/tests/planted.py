@@ -82,7 +82,10 @@ def make_settings(*, protocol: Protocol = CONTROLLED, iterations: int = 100) -> 
     )
 
 
-def make_trial(effort: Effort = "standard", *, units: Units = Units(), prompts: tuple[str, ...] = ()) -> Trial:
+TWELVE = Units(standard=12)
+
+
+def make_trial(effort: Effort = "standard", *, units: Units = TWELVE, prompts: tuple[str, ...] = ()) -> Trial:
     return Trial(subject=PlantedSubject(), protocol=CONTROLLED, effort=effort, units=units, prompts=prompts)
 
 
@@ -180,8 +183,9 @@ def drive(
     *,
     asked: list[list[Arm]] | None = None,
 ) -> T:
-    """Answer a generator's rounds until it returns; `asked` takes note of every round."""
+    """Answer a generator's rounds until it returns, an arm always alike; `asked` takes note of every round."""
     given: list[Measurement] | None = None
+    known: dict[str, Measurement] = {}
     while True:
         try:
             arms = list(next(rounds) if given is None else rounds.send(given))
@@ -189,4 +193,7 @@ def drive(
             return end.value
         if asked is not None:
             asked.append(arms)
-        given = [make_measurement(arm, answer(arm)) for arm in arms]
+        for arm in arms:
+            if digest_of(arm) not in known:
+                known[digest_of(arm)] = make_measurement(arm, answer(arm))
+        given = [known[digest_of(arm)] for arm in arms]

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from engine.records import CriterionRecord, OnRecord, Provenance, Record, Table
+from engine.records import CriterionRecord, OnRecord, Provenance, Record, Registration, Table
 from engine.tests.report_sample_claims import CLAIMS
 
 INF = math.inf
@@ -21,6 +21,15 @@ PROVENANCE = Provenance(
     dtype="float32",
     measured_at="2026-02-14T09:31:07Z",
 )
+
+REGISTERED = Registration(status="registered", date="2026-01-15T08:00:00+00:00", commit="51" * 20)
+AMENDED = Registration(
+    status="amended",
+    date=REGISTERED.date,
+    commit=REGISTERED.commit,
+    why="criteria changed after 2026-01-15 (commit 515151515151), and not registered again",
+)
+EXPLORATORY = Registration(status="exploratory", why="with prompts of the user's own")
 
 
 def make_criterion(text: str, estimate: tuple[str, Any, Any, Any], ruling: str, **changes: Any) -> CriterionRecord:
@@ -63,6 +72,7 @@ def make_record(claim: str, subject: str, protocol: str, outcome: str, ruling: s
         "arms": ("a41f0c77d29b", "0be2713c9d54"),
         "cost_s": 41.25,
         "provenance": PROVENANCE,
+        "registration": {"C06": AMENDED, "C25": EXPLORATORY}.get(claim, REGISTERED),
     } | changes
     return Record(claim=claim, protocol=protocol, outcome=outcome, ruling=ruling, **settings)
 

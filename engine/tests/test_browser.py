@@ -25,6 +25,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "a subject": {"subject": "smollm2-135m"},
     "a protocol": {"protocol": "controlled"},
     "a section": {"section": "Walks"},
+    "a registration": {"registration": "amended"},
     "a word of a statement": {"q": "hundredFOLD"},
     "a word of a sentence": {"q": "needs a gpu"},
     "two at once": {"verdict": "refuted", "protocol": "controlled"},
@@ -38,6 +39,7 @@ def match(record: Record, choice: Mapping[str, str]) -> bool:
         "subject": record.subject,
         "protocol": record.protocol,
         "section": record.section,
+        "registration": record.registration.status if record.registration else "",
     }
     words = " ".join((*said.values(), record.claim, record.statement, record.sentence)).lower()
     return all(value.lower() in words if name == "q" else said[name] == value for name, value in choice.items())

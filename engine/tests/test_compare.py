@@ -14,7 +14,7 @@ from engine.report.causes import find_causes
 from engine.report.compare import Comparison, compare_runs
 from engine.report.compare_page import render_comparison, write_lines
 from engine.report.history import gather_run
-from engine.tests.report_samples import PROVENANCE, make_criterion, make_records
+from engine.tests.report_samples import AMENDED, PROVENANCE, make_criterion, make_records
 from engine.tests.test_report import Page
 
 INF = math.inf
@@ -124,6 +124,7 @@ CAUSES = {
         "criteria",
         "ratio > 1 in [1, ∞]",
     ),
+    "registration": ({"registration": AMENDED}, "criterion", "registration", "registered"),
     "statement": ({"statement": "other"}, "criterion", "statement", "The largest coefficient"),
     "machine": ({"provenance": replace(PROVENANCE, machine="other")}, "machine", "machine", "x86_64"),
     "device": ({"provenance": replace(PROVENANCE, device="cuda")}, "machine", "device", "cpu"),

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import sys
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from engine.report.export import (
     write_export,
     write_parquet,
 )
-from engine.tests.report_samples import make_criterion, make_records
+from engine.tests.report_samples import REGISTERED, make_criterion, make_records
 
 INF = math.inf
 
@@ -54,6 +54,16 @@ def test_items_have_a_row_for_each_item_skipped_ones_as_well(records: list[Recor
     rows = read(records, "items")
     assert len(rows) == len(records)
     assert sorted(row["outcome"] for row in rows) == sorted(record.outcome for record in records)
+
+
+def test_what_was_registered_is_a_word_in_each_sheet_and_whole_among_the_items(records: list[Record]) -> None:
+    items = {row["claim"]: row for row in read(records, "items")}
+    columns = ("registration", "registered_at", "registered_commit", "registration_note")
+    assert [items["C03"][name] for name in columns] == [*astuple(REGISTERED)[:3], ""]
+    assert items["C25"]["registration_note"] == "with prompts of the user's own"
+    assert {row["claim"]: row["registration"] for row in read(records, "estimates")}["C06"] == "amended"
+    (bare,) = read([replace(records[0], registration=None)], "items")
+    assert {bare[name] for name in columns} == {""}
 
 
 def test_runs_have_a_row_for_each_cell_with_its_place(records: list[Record]) -> None:

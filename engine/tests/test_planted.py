@@ -26,6 +26,7 @@ from engine.procedures import (
 )
 from engine.protocol import CONTROLLED
 from engine.results import InversionRun, Result, Stop
+from engine.stopping import run_in_looks
 from engine.tests.planted import (
     PlantedSubject,
     drive,
@@ -181,10 +182,10 @@ def is_narrow(arm: InversionArm) -> bool:
 TRUE, PARTLY, FALSE = Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED
 WORLDS = [
     Planted(
-        name="exact rate, 98 in 100 exact",
+        name="exact rate, 199 in 200 exact",
         procedure=EXACT,
         criteria=AT_LEAST_EIGHT_TENTHS,
-        law=exact_at(lambda _: 0.98),
+        law=exact_at(lambda _: 0.995),
         ruling=TRUE,
     ),
     Planted(
@@ -221,7 +222,6 @@ WORLDS = [
         criteria=HUNDREDFOLD,
         law=hit_after(800, 2),
         ruling=TRUE,
-        units=12,
     ),
     Planted(
         name="hits, never within the cap",
@@ -229,7 +229,6 @@ WORLDS = [
         criteria=HUNDREDFOLD,
         law=hit_after(1e9, 3),
         ruling=TRUE,
-        units=12,
     ),
     Planted(
         name="hits, lost with the head",
@@ -237,7 +236,6 @@ WORLDS = [
         criteria=HUNDREDFOLD,
         law=lost_with_head(3),
         ruling=TRUE,
-        units=12,
     ),
     Planted(
         name="hits, 20 times as many",
@@ -245,7 +243,6 @@ WORLDS = [
         criteria=HUNDREDFOLD,
         law=hit_after(400, 20),
         ruling=PARTLY,
-        units=12,
     ),
     Planted(
         name="hits, half as many",
@@ -253,7 +250,6 @@ WORLDS = [
         criteria=HUNDREDFOLD,
         law=hit_after(50, 100),
         ruling=FALSE,
-        units=12,
     ),
     Planted(
         name="recovery, tokens back when untrained only",
@@ -261,7 +257,6 @@ WORLDS = [
         criteria=HALF_MORE,
         law=recovered(0.97, 0.05),
         ruling=TRUE,
-        units=12,
     ),
     Planted(
         name="recovery, tokens back from both",
@@ -269,7 +264,6 @@ WORLDS = [
         criteria=HALF_MORE,
         law=recovered(0.9, 0.8),
         ruling=FALSE,
-        units=12,
     ),
     Planted(
         name="RoundTrip, every token",
@@ -333,8 +327,9 @@ def make_claim(procedure: Procedure, criteria: tuple[Criterion, ...]) -> Claim:
 def rule(world: Planted, seed: int) -> Ruling:
     rng = np.random.default_rng(seed)
     trial = make_trial(units=Units(standard=world.units))
-    evidence = drive(world.procedure.rounds(trial), lambda arm: world.law(arm, rng))
-    return make_claim(world.procedure, world.criteria).judge(evidence.estimates).ruling
+    claim = make_claim(world.procedure, world.criteria)
+    evidence = drive(run_in_looks(claim, trial), lambda arm: world.law(arm, rng))
+    return claim.judge(evidence.estimates).ruling
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)

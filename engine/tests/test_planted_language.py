@@ -15,8 +15,9 @@ from engine.procedures import CompareDecoding, NextWord, Procedure, ShiftAgreeme
 from engine.procedures.decoding import repetition
 from engine.protocol import DIRECT
 from engine.results import Continuation, GenerationResult, NextTokenResult, Result
+from engine.stopping import run_in_looks
 from engine.subjects import find_subject
-from engine.tests.planted import PlantedSubject, drive
+from engine.tests.planted import TWELVE, PlantedSubject, drive
 
 SEEDS = 20
 ENOUGH = 19
@@ -101,7 +102,7 @@ EASED = (
 )
 
 
-def make_trial(subject: PlantedSubject = SMALL, units: Units = Units(), **options: object) -> Trial:
+def make_trial(subject: PlantedSubject = SMALL, units: Units = TWELVE, **options: object) -> Trial:
     plain = Trial(subject=subject, protocol=DIRECT, effort="standard", units=units)
     return replace(plain, **options)  # type: ignore[arg-type]
 
@@ -132,12 +133,8 @@ class Case:
 
 S, R = Ruling.SUPPORTED, Ruling.REFUTED
 CASES = {
-    "a shift mostly keeps the token": Case(
-        procedure=SHIFT, criteria=TYPICALLY, law=kept(0.8), expected=S, units=Units(standard=36)
-    ),
-    "a shift mostly changes the token": Case(
-        procedure=SHIFT, criteria=TYPICALLY, law=kept(0.2), expected=R, units=Units(standard=36)
-    ),
+    "a shift mostly keeps the token": Case(procedure=SHIFT, criteria=TYPICALLY, law=kept(0.8), expected=S),
+    "a shift mostly changes the token": Case(procedure=SHIFT, criteria=TYPICALLY, law=kept(0.2), expected=R),
     "the word comes": Case(procedure=WORD, criteria=THE_WORD, law=say(BLUE), expected=S),
     "another word comes": Case(procedure=WORD, criteria=THE_WORD, law=say(GREY), expected=R),
     "the word without its space comes": Case(procedure=WORD, criteria=THE_WORD, law=say(OTHER), expected=R),
@@ -158,7 +155,7 @@ def test_a_planted_claim_is_judged_as_planted(case: Case) -> None:
     rulings = []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
-        evidence = drive(case.procedure.rounds(trial), lambda arm, rng=rng: case.law(arm, rng))
+        evidence = drive(run_in_looks(claim, trial), lambda arm, rng=rng: case.law(arm, rng))
         rulings.append(claim.judge(evidence.estimates, trial.scopes).ruling)
     assert rulings.count(case.expected) >= ENOUGH, rulings
 

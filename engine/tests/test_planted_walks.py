@@ -46,6 +46,7 @@ from engine.results import (
     WalkRead,
     WalkRun,
 )
+from engine.stopping import run_in_looks
 from engine.tests.planted import PlantedSubject, drive
 
 SEEDS = 20
@@ -68,7 +69,7 @@ C24, C25, C26 = (
     for module in (c24_clamped_walk_moves_the_input, c25_nets_do_not_clamp_well, c26_walking_on_makes_gibberish)
 )
 TRUE, FALSE = Ruling.SUPPORTED, Ruling.REFUTED
-EVERY = Units(smoke=1, standard=12, full=12)
+ONE_WAVE = Units(smoke=1, standard=12, full=12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Deep(PlantedSubject):
 
 def make_trial(
     *,
-    units: Units = EVERY,
+    units: Units = ONE_WAVE,
     protocol: Protocol = CONTROLLED,
     subject: PlantedSubject | None = None,
     effort: Any = "full",
@@ -323,10 +324,10 @@ WORLDS = [
 ]
 
 
-def rule(world: World, seed: int, units: Units = EVERY) -> Ruling:
+def rule(world: World, seed: int, units: Units = Units()) -> Ruling:
     rng = np.random.default_rng(seed)
     trial = make_trial(protocol=world.protocol, units=units)
-    evidence = drive(world.claim.procedure.rounds(trial), lambda arm: world.law(arm, rng))
+    evidence = drive(run_in_looks(world.claim, trial), lambda arm: world.law(arm, rng))
     return world.claim.judge(evidence.estimates, trial.scopes).ruling
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import Record, read_records
+from engine.records import Record, Registration, read_records
 from engine.report import render, write_report
+from engine.report.standing import write_registration
 from engine.report.text import format_interval
-from engine.tests.report_samples import make_criterion, make_record, make_records
+from engine.tests.report_samples import AMENDED, REGISTERED, make_criterion, make_record, make_records
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -155,6 +156,7 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
         words += [w for t in r.tables for w in (t.title, t.note, *t.columns)]
         words += [str(c) for t in r.tables for row in t.rows for c in row if isinstance(c, str | int)]
         words += [r.on_record.date, r.on_record.reason] if r.on_record else []
+        words += [write_registration(r.registration)] if r.registration else []
         assert [w for w in words if " ".join(w.split()) not in text] == []
 
 
@@ -172,8 +174,14 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
         "A refuted claim is a finding, not a failure",
         "needs a GPU with 8 GB",
         "A pilot was looked at before",
+        "registered 2026-01-15, commit 515151515151",
+        "13 registered, 1 amended, 2 exploratory",
+        "Amended since they were registered: C06. Exploratory, not as registered: C25.",
     ],
-    ids=["verdicts", "outcomes", "drift", "error", "commit", "machine", "how to read", "skipped", "pilot"],
+    ids=[
+        *("verdicts", "outcomes", "drift", "error", "commit", "machine", "how to read", "skipped", "pilot"),
+        *("registered", "registrations", "not registered"),
+    ],
 )
 def test_the_page_says(records: list[Record], words: str) -> None:
     assert words in Page(show(records)).text
@@ -183,6 +191,27 @@ def test_a_clean_commit_is_not_called_dirty(records: list[Record]) -> None:
     origin = records[0].provenance
     assert origin is not None
     assert "dirty" not in Page(show([replace(records[0], provenance=replace(origin, dirty=False))])).text
+
+
+def test_records_that_are_older_than_registrations_say_nothing_of_them(records: list[Record]) -> None:
+    text = Page(show([replace(record, registration=None) for record in records])).text
+    assert "Registration" not in text
+    assert "Exploratory" not in text
+
+
+def test_a_claim_whose_items_differ_says_of_how_many_each_is_so(records: list[Record]) -> None:
+    three = [replace(records[0], subject=f"s{k}", registration=r) for k, r in enumerate((REGISTERED, AMENDED, AMENDED))]
+    text = Page(show(three)).text
+    assert "registered 2026-01-15, commit 515151515151 (1 item)" in text
+    assert f"amended: {AMENDED.why} (2 items)" in text
+
+
+def test_a_claim_that_was_measured_says_nothing_of_items_that_wait(records: list[Record]) -> None:
+    (waiting,) = [r for r in records if r.claim == "C28" and r.protocol == "page"]
+    measured = replace(waiting, subject="s", arms=("a",), outcome="passed", registration=AMENDED)
+    sentence = "registered 2026-01-15, commit 515151515151"
+    assert sentence in Page(show([waiting])).text
+    assert sentence not in Page(show([waiting, measured])).text
 
 
 def test_few_subjects_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
@@ -273,6 +302,7 @@ def make_hostile(text: str) -> Record:
         settings={text: text},
         sources={text: text},
         on_record=replace(sample.on_record, ruling=text, date=text, reason=text),
+        registration=Registration(status=text, date=text, commit=text, why=text),
         provenance=replace(
             sample.provenance,
             commit=text,

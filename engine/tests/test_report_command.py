@@ -200,15 +200,16 @@ def test_half_a_character_costs_no_records(records: list[Record], tmp_path: Path
     assert read_records(tmp_path / "r.jsonl") == [replace(records[0], sentence="x?y", cost_s=float("inf")), records[1]]
 
 
-def test_records_that_name_no_session_and_no_kind_of_table_are_read(tmp_path: Path) -> None:
+def test_records_that_name_no_session_no_registration_and_no_kind_of_table_are_read(tmp_path: Path) -> None:
     lines = (ROOT / "reports" / "reference" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     plain = json.loads(next(line for line in lines if '"tables":[{' in line))
     plain.pop("session", None)
+    plain.pop("registration", None)
     for table in plain["tables"]:
         table.pop("kind", None)
     (tmp_path / "records.jsonl").write_text(json.dumps(plain), encoding="utf-8")
     (record,) = read_records(tmp_path / "records.jsonl")
-    assert record.session is None
+    assert (record.session, record.registration) == (None, None)
     assert {table.kind for table in record.tables} == {""}
 
 

@@ -1,0 +1,53 @@
+"""python -m engine.calibration: simulate claims of known truth, and keep what became of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from engine.calibration.figures import list_misses, summarize
+from engine.calibration.simulate import list_cells, simulate_all
+from engine.errors import EngineError, explain
+from engine.options import count_cores
+from engine.provenance import identify
+from engine.records import write_whole
+
+KEPT = Path("reports/reference/calibration.json")
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m engine.calibration", description=__doc__)
+    parser.add_argument("--claims", type=int, default=2000, help="at each edge, a quarter beside it (default: 2000)")
+    parser.add_argument("--workers", type=int, default=count_cores(), help="processes (default: one for each core)")
+    parser.add_argument("--out", type=Path, default=KEPT, help=f"(default: {KEPT})")
+    asked = parser.parse_args(words)
+    if min(asked.claims, asked.workers) < 1:
+        got = f"--claims {asked.claims}, --workers {asked.workers}"
+        print(explain(who="calibration", got=got, expected="whole numbers from 1", remedy="leave them out"))
+        return 4
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    cells = [(cell, asked.claims if cell.position == 0 else max(1, asked.claims // 4)) for cell in list_cells()]
+    with tqdm(total=sum(claims for _, claims in cells), unit="claim", file=sys.stderr) as bar:
+        found = simulate_all(cells, workers=asked.workers, tell=bar.update)
+    session = identify(began)
+    about = {"measured_on": began[:10], "commit": session.commit, "dirty": session.dirty}
+    rows = [summarize(cell, counts) for cell, counts in found.items()]
+    figures = about | {"cells": rows}
+    try:
+        write_whole(asked.out, (json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode(), who="calibration")
+    except EngineError as error:
+        print(error)
+        return 4
+    for row in rows:
+        if misses := list_misses(row):
+            print(f"{row['estimand']} at {row['edge']}, n = {row['n']}: {', '.join(misses)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
