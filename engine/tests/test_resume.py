@@ -149,6 +149,7 @@ def test_a_session_killed_time_and_again_ends_with_the_numbers_of_one_that_never
     for killed in ledgers:
         assert read_contents(killed) == read_contents(whole)
         assert judged(killed) == judged(whole)
+    print(f"Kills by what a session was at: {dict(fell)}")  # pytest -rP shows it
     assert fell.total() >= 30
     assert fell["measuring"] + fell["writing"] >= fell.total() / 2, fell
 
