@@ -73,7 +73,7 @@ MOMENTS = ("at any time", *3 * ("while it measures",), *WRITES)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "it did not come to that"
@@ -82,7 +82,10 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit code and what it said, once it has ended and its workers with it."""
-    said, _ = process.communicate(timeout=120)
+    try:
+        said, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()  # if it has not ended, nobody else will end it
     return process.returncode, said
 
 
