@@ -11,23 +11,29 @@ LATEST := reports/latest
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test bench figures report clean
+.PHONY: help verify test test-slow calibrate bench figures report clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, more options in ARGS="…")
 	$(BIN)/python -m pytest claims --effort $(EFFORT) $(ARGS)
 
 # coverage starts pytest, not the other way round: the plugin is imported before a coverage plugin could watch it.
-test: $(STAMP) ## lint, types and the engine's own tests, with coverage
+test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not slow" $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
+
+test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+calibrate: $(STAMP) ## simulate claims of known truth, and keep how often verdicts are false
+	$(BIN)/python -m engine.calibration $(ARGS)
 
 bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
 	$(BIN)/python -m pytest engine/benchmarks --benchmark-only --benchmark-autosave $(ARGS)

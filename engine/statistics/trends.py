@@ -38,7 +38,7 @@ def trend(
     # Imported where it is used: it takes longer to load than a claim to declare.
     from scipy.stats import kendalltau, page_trend_test
 
-    taus = [0.0 if min(row) == max(row) else float(kendalltau(range(len(row)), row).statistic) for row in rows]
+    taus = [0.0 if min(row) == max(row) else float(kendalltau(range(len(row)), row)[0]) for row in rows]
     mean = paired_mean(name, taus, bounds=(-1.0, 1.0), clusters=clusters, seed=seed, counts="units", look=look)
     chance = float(page_trend_test(rows).pvalue) if len(rows) > 1 else math.nan
     method = f"mean of Kendall's τ; {mean.method}; Page's test for a rise: p = {chance:.2g}"
