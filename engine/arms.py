@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from engine.protocol import LINEAR_TO_TENTH, Protocol, Schedule
 
@@ -276,6 +276,12 @@ Arm = (
     | OrthogonalWalkArm
     | ClampedWalkArm
 )
+
+
+def weights_of(arm: Arm) -> tuple[str, str]:
+    """The subject that an arm runs on, and the fingerprint of its weights."""
+    where: Any = getattr(arm, "settings", arm)
+    return where.subject, where.source
 
 
 def describe_stack(stack: AnyStack) -> str:

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol as Interface
 
 from filelock import FileLock
 
-from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet, TuningArm
+from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet, TuningArm, weights_of
 from engine.claim import Claim
 from engine.costs import group_of
-from engine.errors import LedgerError
+from engine.errors import LedgerError, SubjectError, explain_replaced
 from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
@@ -104,7 +105,8 @@ class Campaign:
     """Measures what jobs ask for, with one ledger and one executor.
 
     Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
-    fresh_since: stored measurements older than this moment (ISO 8601) are not used; '' uses all.
+    fresh_since: stored measurements older than this moment (ISO 8601, UTC), or of the future, are not used; '' uses
+    all.
     foresee: for the progress alone.
     """
 
@@ -122,14 +124,21 @@ class Campaign:
         self._progress, self._fresh_since, self._foresee = progress, fresh_since, foresee
         self._ahead: dict[int, Sequence[Arm]] = {}
         self._known: dict[str, Measurement] = {}
+        self._sources: dict[str, str] = {}
+        self._unstored: LedgerError | None = None
+        self._answering: Job | None = None
         self._failed: dict[str, Exception] = {}
         self._waiting: dict[str, Arm] = {}
         self._elsewhere: dict[str, Arm] = {}
         self._running: dict[Future[Measurement], tuple[Arm, FileLock]] = {}
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Bring every job to its evidence or its error."""
-        going = [job for job in jobs if not job.done]
+        """Bring every job to its evidence or its error.
+
+        Raises LedgerError when a measurement cannot be stored: the next ones would be measured for nothing. Jobs that
+        could be answered by then have their evidence.
+        """
+        going = asked = [job for job in jobs if not job.done]
         for job in going:
             job.advance(None)
         try:
@@ -138,19 +147,26 @@ class Campaign:
                 self._expect(going)
                 if self._answerable(going):
                     continue
+                if self._unstored is not None and any(not job.done or job.error is self._unstored for job in asked):
+                    raise self._unstored
                 if not going:
                     return
                 self._begin_some()
-                self._await_one()
+                if self._unstored is None:
+                    self._await_one()
         finally:
             self._stop()
+            # Cut short, what has come in by now is enough for some; the one that was cut itself has no answer.
+            self._answer_all([job for job in going if job is not self._answering])
 
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
         stored = self.ledger.get(arm)
-        if stored is None or (stored.provenance.measured_at < self._fresh_since):
-            return None
-        return stored
+        if stored is None or not self._fresh_since:
+            return stored
+        # Of the future is only what a clock that went wrong has dated.
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return stored if self._fresh_since <= stored.provenance.measured_at <= now else None
 
     def _answer_all(self, jobs: list[Job]) -> list[Job]:
         """Give each job whose arms are all there what it asked for; those that still go on."""
@@ -167,11 +183,13 @@ class Campaign:
         return any(d in self._failed for d in digests) or all(d in self._known for d in digests)
 
     def _answer(self, job: Job) -> None:
+        self._answering = job
         failed = next((f for arm in job.asked if (f := self._failed.get(digest_of(arm)))), None)
         if failed is not None:
             job.fail(failed)
         else:
             job.advance([self._known[digest_of(arm)] for arm in job.asked])
+        self._answering = None
 
     def _expect(self, jobs: list[Job]) -> None:
         """Take what is stored, and put the rest in line."""
@@ -183,8 +201,9 @@ class Campaign:
             if any(digest in place for place in seen):
                 continue
             try:
+                self._check_source(arm)
                 stored = self.look_up(arm)
-            except LedgerError as error:
+            except (LedgerError, SubjectError) as error:
                 self._failed[digest] = error
                 continue
             if stored is None:
@@ -195,6 +214,13 @@ class Campaign:
             self._waiting = dict(sorted((self._waiting | missing).items(), key=lambda item: group_of(item[1])))
             self._progress.expect([arm for digest, arm in self._waiting.items() if digest in missing])
             self._progress.foresee(self._look_ahead(jobs))
+
+    def _check_source(self, arm: Arm) -> None:
+        """Raises SubjectError where other weights were asked for by the same name: no verdict may rest on both."""
+        subject, source = weights_of(arm)
+        first = self._sources.setdefault(subject, source)
+        if source != first:
+            raise SubjectError(explain_replaced(subject, got=source, expected=first))
 
     def _look_ahead(self, jobs: list[Job]) -> list[Arm]:
         """Each arm once that jobs which are still tuning will ask for."""
@@ -208,7 +234,7 @@ class Campaign:
 
     def _begin_some(self) -> None:
         """Begin as many arms as the executor takes."""
-        while self._waiting:
+        while self._waiting and self._unstored is None:
             self._executor = self._executor or self._make_executor()
             try:
                 arm = self._executor.choose(list(self._waiting.values()))
@@ -224,7 +250,11 @@ class Campaign:
     def _begin(self, executor: Executor, arm: Arm) -> None:
         digest = digest_of(arm)
         del self._waiting[digest]
-        lock = self.ledger.try_claim(arm)
+        try:
+            lock = self.ledger.try_claim(arm)
+        except LedgerError as error:
+            self._failed[digest] = self._unstored = error
+            return
         if lock is None:
             self._elsewhere[digest] = arm
             return
@@ -264,11 +294,18 @@ class Campaign:
         try:
             measurement = future.result()
             elapsed_s = measurement.elapsed_s
-            self.ledger.put(measurement)
-            self._known[digest_of(arm)] = measurement
+            self._keep(measurement)
         except Exception as error:
             self._failed[digest_of(arm)] = error
         self._settle(future, elapsed_s=elapsed_s)
+
+    def _keep(self, measurement: Measurement) -> None:
+        try:
+            self.ledger.put(measurement)
+        except LedgerError as error:
+            self._unstored = error
+            raise
+        self._known[measurement.digest] = measurement
 
     def _settle(self, future: Future[Measurement], *, elapsed_s: float) -> None:
         arm, lock = self._running.pop(future)

@@ -37,6 +37,16 @@ class DeclarationError(EngineError):
     """A claim, criterion, protocol or arm that contradicts itself."""
 
 
+def explain_replaced(subject: str, *, got: str, expected: str) -> str:
+    """Why nothing is measured on weights that are others than when the arm was asked for."""
+    return explain(
+        who=subject,
+        got=f"files that were replaced while the session ran ({got})",
+        expected=expected,
+        remedy="leave a model's files alone while it is measured, and start again",
+    )
+
+
 def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
     """One line in the order who, got, expected, remedy, with line breaks folded."""
     line = f"{who}: got {got}, expected {expected}; {remedy}"

@@ -86,28 +86,32 @@ class Ledger:
                 Path(unfinished).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise LedgerError(
-                explain(
-                    who="ledger",
-                    got=f"{path}: {error.strerror}",
-                    expected="room to write a measurement",
-                    remedy="free some space or choose another folder with --ledger",
-                )
-            ) from error
+            raise _unwritable(path, error) from error
 
     @contextmanager
     def claim_arm(self, arm: Arm) -> Generator[None, None, None]:
         """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
-        with FileLock(self._locks / f"{digest_of(arm)}.lock"):
+        lock = self._lock(arm, wait=True)
+        assert lock is not None
+        try:
             yield
+        finally:
+            lock.release()
 
     def try_claim(self, arm: Arm) -> FileLock | None:
         """Hold `arm` until the lock is released; None while another session measures it."""
-        lock = FileLock(self._locks / f"{digest_of(arm)}.lock")
+        return self._lock(arm, wait=False)
+
+    def _lock(self, arm: Arm, *, wait: bool) -> FileLock | None:
+        """A lock that is held, None where it would have to be waited for. Raises LedgerError when the disk refuses."""
+        path = self._locks / f"{digest_of(arm)}.lock"
+        lock = FileLock(path)
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(blocking=wait)
         except Timeout:
             return None
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return lock
 
     def _path(self, digest: str) -> Path:
@@ -170,6 +174,17 @@ def _trusted(content: bytes, arm: Arm) -> Measurement:
     if measurement.content() != checksum:
         raise _Untrusted("altered")
     return measurement
+
+
+def _unwritable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        explain(
+            who="ledger",
+            got=f"{path}: {error.strerror}",
+            expected="room to write a measurement",
+            remedy="free some space or choose another folder with --ledger",
+        )
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> LedgerError:

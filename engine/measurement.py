@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from engine.arms import Arm
-from engine.records import Number, Provenance
+from engine.records import Provenance
 from engine.results import Result
 
 NUMERICS = 4
@@ -21,6 +21,10 @@ NUMERICS = 4
 
 SCHEMA = 1
 """Version of the stored form of a measurement."""
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""What something took. No digest covers it, so that its range is all that a stored one can be held to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class Measurement:
     arm: Arm
     result: Result
     provenance: Provenance
-    elapsed_s: Number
+    elapsed_s: Seconds
     peak_bytes: int | None = None
 
     def content(self) -> str:

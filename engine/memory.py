@@ -11,6 +11,12 @@ WORKING_SHARE = 1.5
 """Bytes that are needed for each byte of weights: their gradients' path, factors and batches take the rest."""
 
 
+FAILED_ALLOCATION = ("can't allocate memory", "Cannot allocate memory", "CUDA out of memory")
+"""How torch and the system put it where they raise no MemoryError."""
+
+LONGEST_CAUSE = 160
+
+
 def explain_shortage(subjects: Sequence[Subject], *, dtype: str, device: str) -> str | None:
     """Why the subjects' models are too large for a device, with both figures; None when they fit."""
     needed = WORKING_SHARE * sum(count_bytes(subject, dtype) for subject in subjects)
@@ -23,6 +29,16 @@ def explain_shortage(subjects: Sequence[Subject], *, dtype: str, device: str) ->
         f"{names} {verb} about {needed / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free: "
         "use a larger device."
     )
+
+
+def find_failed_allocation(error: BaseException | None) -> str | None:
+    """What was said of an allocation that failed, in an error or among its causes; None where none did."""
+    while error is not None:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, MemoryError) or any(words in said for words in FAILED_ALLOCATION):
+            return said[:LONGEST_CAUSE]
+        error = error.__cause__
+    return None
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,15 @@ class _Lines:
         sys.stderr.flush()
 
 
+class _Steady(tqdm):  # pyright: ignore[reportMissingTypeArgument] (it takes none when it runs)
+    """Timed by a clock that cannot be set back: a bar would stand still, and tell of less than no time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._time = time.monotonic
+        self.start_t = self.last_print_t = self._time()
+
+
 class Bar:
     """One bar a session; its length is the expected seconds of the arms asked for so far and of those foreseen."""
 
@@ -42,7 +52,7 @@ class Bar:
         if self._bar is None:
             terminal = sys.stderr.isatty()
             interval = 0.2 if terminal else QUIET_INTERVAL_S
-            self._bar = tqdm(
+            self._bar = _Steady(
                 total=0,
                 file=sys.stderr if terminal else _Lines(),
                 bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",

@@ -232,9 +232,12 @@ def write_records(records: list[Record], path: Path) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Records in the order they were written. Raises LedgerError for a file that is missing or not ours."""
+    """Records in the order they were written, a line that is repeated once.
+
+    Raises LedgerError for a file that is missing or not ours.
+    """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = dict.fromkeys(path.read_bytes().splitlines())
         records = [RECORD.validate_json(line) for line in lines if line.strip()]
     except OSError as error:
         raise LedgerError(

@@ -14,7 +14,7 @@ import pytest
 
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.errors import EngineError, MissingError, TooShallowError
+from engine.errors import EngineError, LedgerError, MissingError, TooShallowError
 from engine.ledger import Ledger
 from engine.options import Choices, add_options, read_choices
 from engine.procedures import Evidence
@@ -32,7 +32,8 @@ CHOICES = pytest.StashKey[Choices]()
 CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
 REPORT_LINES = pytest.StashKey[list[str]]()
-UNPLANNED = pytest.StashKey[bool]()
+FAILED = pytest.StashKey[bool]()
+INTERRUPT = pytest.StashKey[KeyboardInterrupt]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
 MARKERS = {
@@ -104,8 +105,27 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     with _usage_errors(), capture.global_and_fixture_disabled():
-        campaign.run(jobs)
+        try:
+            campaign.run(jobs)
+        except (KeyboardInterrupt, LedgerError) as cut:
+            _cut_short(session, [test for test, _ in claimed], cut)
     return None
+
+
+def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | LedgerError) -> None:
+    """Leave the session the items that need no more measuring, for their verdicts and a report of them."""
+    config = session.config
+    lines = config.stash[REPORT_LINES]
+    if isinstance(cut, KeyboardInterrupt):
+        config.stash[INTERRUPT] = cut
+    else:
+        config.stash[FAILED] = True
+        lines.append(str(cut))
+    jobs = {test: test.stash[JOB_OF_ITEM] for test in claimed if JOB_OF_ITEM in test.stash}
+    missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
+    # Of nothing but skipped items no report is made: it would replace one that says more.
+    session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
+    lines.append(f"not measured, and left out: {len(missing)} of {len(jobs)} items; the same command goes on with them")
 
 
 @pytest.fixture
@@ -240,6 +260,14 @@ class _Reports:
         if plain is not None:
             self._config.stash[RECORDS].append(RECORD.validate_python(plain))
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Let an interrupt go on to pytest, once what was measured before it is judged."""
+        done = yield
+        if INTERRUPT in self._config.stash:
+            raise self._config.stash[INTERRUPT]
+        return done
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -252,7 +280,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep the run, write the report, and exit with 3 when the suite itself failed rather than a claim."""
     config = session.config
     records = config.stash[RECORDS]
-    failed = config.stash.get(UNPLANNED, False) or any(record.outcome == Outcome.ERROR for record in records)
+    failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
     if records:
         folder, lines = config.stash[CHOICES].report_dir, config.stash[REPORT_LINES]
         failed |= not finish_report(sort_by_claim(records), folder, tell=lines.append)
@@ -263,8 +291,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.stash[RECORDS]:
         print_verdicts(config.stash[RECORDS], terminalreporter)
-        for line in config.stash[REPORT_LINES]:
-            terminalreporter.write_line(line)
+    for line in config.stash[REPORT_LINES]:
+        terminalreporter.write_line(line)
 
 
 def _parameters(test: pytest.Item) -> dict[str, object]:
@@ -314,7 +342,7 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
         print_items([name for name, _ in jobs], skipped, plan, terminal.write_line)
     for name, job in jobs:
         if job.error is not None:
-            config.stash[UNPLANNED] = True
+            config.stash[FAILED] = True
             terminal.write_line(f"cannot be planned  {name}: {job.error}")
 
 

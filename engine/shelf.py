@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.arms import Arm, Stack, StackSettings, TokenNet
+from engine.arms import Arm, Stack, StackSettings, TokenNet, weights_of
 from engine.blocks import BlockStack, FullyConnected, Invertible, TokenWise, embedding_weight
 from engine.codec import Codec
-from engine.errors import SubjectError, explain
+from engine.errors import SubjectError, explain, explain_replaced
 from engine.subjects import find_subject
 from engine.subjects.quantized import int8_layers, move
 
@@ -51,9 +51,17 @@ class Shelf:
         self._codecs = _Recent[Codec](1)
         self._nets = _Recent[FullyConnected](1)
         self._tokenizers = _Recent[PreTrainedTokenizerBase](8)
+        self._sources: dict[str, str] = {}
 
     def make_room_for(self, arm: Arm) -> None:
-        """Let go of what an arm has no use for: of other subjects and precisions, and of nets where it has none."""
+        """Let go of what an arm has no use for: of other subjects and precisions, and of nets where it has none.
+
+        Of everything where the subject's weights are others than those of an earlier arm.
+        """
+        subject, source = weights_of(arm)
+        if self._sources.setdefault(subject, source) != source:
+            self.clear()
+            self._sources[subject] = source
         settings: Any = getattr(arm, "settings", arm)
         used = (settings.subject, getattr(settings, "dtype", None))
         for kept in (self._models, self._codecs):
@@ -61,6 +69,12 @@ class Shelf:
         net = getattr(settings, "stack", None)
         self._nets.keep_only(lambda key: key[0] == net)
         give_back_memory()
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for kept in (self._models, self._codecs, self._nets, self._tokenizers):
+            kept.keep_only(lambda key: False)
+        self._sources.clear()
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""
@@ -107,6 +121,16 @@ def give_back_memory() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def check_source(arm: Arm) -> None:
+    """Raises SubjectError unless what lies on disk now are the weights that an arm is named by."""
+    subject, source = weights_of(arm)
+    if subject == "none":
+        return
+    found = find_subject(subject).fingerprint()
+    if found != source:
+        raise SubjectError(explain_replaced(subject, got=found, expected=source))
 
 
 def check_finite(subject: str, model: nn.Module) -> None:

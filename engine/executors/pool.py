@@ -13,9 +13,11 @@ import signal
 import threading
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,7 +38,8 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, threads), daemon=True)
-        self._process.start()
+        with _interrupts_held_back():
+            self._process.start()
         theirs.close()
 
     def measure(self, arm: Arm) -> Measurement:
@@ -174,6 +177,8 @@ class Pool:
             for _ in range(ATTEMPTS):
                 worker.process = worker.process or Process(self._threads)
                 try:
+                    if self._resting:
+                        raise EOFError("started while all were sent home")
                     return worker.process.measure(arm)
                 except EOFError:
                     worker.process.end()
@@ -190,6 +195,17 @@ class Pool:
             )
         finally:
             worker.last, worker.arm = (arm if worker.process is not None else None), None
+
+
+@contextmanager
+def _interrupts_held_back() -> Generator[None]:
+    """What is started inherits it: Ctrl-C reaches it as well, before it can say that interrupts are the session's."""
+    resource_tracker.ensure_running()  # else it is started together with the first process, and lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(pipe: Connection[Any, Any], threads: int) -> None:

@@ -10,23 +10,31 @@ from pathlib import Path
 
 import torch
 
-from engine.arms import Arm, InversionArm, StackSettings, TuningArm
+from engine.arms import Arm, InversionArm, StackSettings, TuningArm, weights_of
+from engine.costs import PROCESS_BYTES, estimate_cost
+from engine.errors import EngineError, explain
 from engine.experiments import measure
 from engine.experiments.watching import Watch, unwatched
 from engine.measurement import Measurement, digest_of
+from engine.memory import find_failed_allocation
 from engine.provenance import observe
-from engine.shelf import Shelf
+from engine.results import Result
+from engine.shelf import Shelf, check_source
 
 PROCESS = Path("/proc/self")
 
 
 def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
-    """Measure one arm now. Errors of the experiment go through as they are."""
+    """Measure one arm now. Errors of the experiment go through as they are.
+
+    Raises SubjectError when the weights are not those that the arm is named by, or were replaced while it ran, and
+    EngineError when the memory did not suffice.
+    """
     began = time.perf_counter()
+    check_source(arm)
     shelf.make_room_for(arm)
     _forget_peak()
-    descends = isinstance(arm, InversionArm | TuningArm)
-    result = measure(arm, shelf, watch) if descends else measure(arm, shelf)
+    result = _measure(arm, shelf, watch)
     settings = getattr(arm, "settings", None)
     where = settings if isinstance(settings, StackSettings) else arm
     return Measurement(
@@ -41,6 +49,30 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
         elapsed_s=time.perf_counter() - began,
         peak_bytes=read_peak(),
     )
+
+
+def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
+    try:
+        descends = isinstance(arm, InversionArm | TuningArm)
+        result = measure(arm, shelf, watch) if descends else measure(arm, shelf)
+        # Weights are read after the first check, and what is mapped from a file changes with it.
+        check_source(arm)
+    except Exception as error:
+        shelf.clear()  # it may hold what must not be used again, or what there was no room for
+        check_source(arm)  # whatever else went wrong then is no wonder
+        failed = find_failed_allocation(error)
+        if failed is None:
+            raise
+        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
+        raise EngineError(
+            explain(
+                who=f"{arm.kind} on {weights_of(arm)[0]}",
+                got=f"no memory for it ({failed})",
+                expected=f"about {needs / 1e9:.1f} GB, as it was estimated",
+                remedy="close other programs, run fewer arms at once (--workers 1) or take a larger machine",
+            )
+        ) from error
+    return result
 
 
 def _forget_peak() -> None:

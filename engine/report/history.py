@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,28 +107,30 @@ def keep_run(records: Sequence[Record], report_dir: Path) -> Path:
     began = run.began.replace("+00:00", "Z").replace(":", "")
     parts = (re.sub(r"[^A-Za-z0-9-]+", "-", part).strip("-") for part in (began[:40], run.commit[:7]))
     name = "_".join(part or "unknown" for part in parts)
-    path = _reserve(report_dir / RUNS, name)
+    held = _hold(report_dir / RUNS, name)
     try:
-        write_records(list(records), path)
-    except BaseException:  # an interrupted one would be called unreadable ever after
-        path.unlink(missing_ok=True)
-        raise
+        write_records(list(records), path := held.with_suffix(""))
+    finally:
+        held.unlink(missing_ok=True)
     return path
 
 
-def _reserve(folder: Path, name: str) -> Path:
-    """An empty file that no other session can take for its own."""
+def _hold(folder: Path, name: str) -> Path:
+    """The name of a run that is not there yet, with '.held' behind it: a file that keeps the name from other sessions.
+
+    Not the run itself, which a session that is killed would leave empty, and called unreadable ever after.
+    """
     number = 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            path = folder / (f"{name}.jsonl" if number == 1 else f"{name}_{number}.jsonl")
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:
-                number += 1
-            else:
-                return path
+            held = folder / (f"{name}.jsonl.held" if number == 1 else f"{name}_{number}.jsonl.held")
+            with suppress(FileExistsError):
+                held.touch(exist_ok=False)
+                if not held.with_suffix("").exists():
+                    return held
+                held.unlink()
+            number += 1
     except OSError as error:
         got, expected = f"{folder}: {error.strerror}", "a folder that can be written"
         remedy = "choose another with --report-dir"

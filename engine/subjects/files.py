@@ -8,12 +8,13 @@ from pathlib import Path
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal. A file of the same size and time of change is not read again."""
+    """SHA-256 of a file in hexadecimal. One that was neither replaced nor written to since is not read again."""
     status = path.stat()
-    return _hash(path, status.st_size, status.st_mtime_ns)
+    # Copies keep times of change, and the file system's own time is none that a copy can keep.
+    return _hash(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @lru_cache(maxsize=256)
-def _hash(path: Path, size: int, changed_ns: int) -> str:
+def _hash(path: Path, *state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ import transformers as transformers
 import vl_convert as vl_convert
 
 from engine import DIRECT, Above, Claim, Protocol
-from engine.procedures import Evidence, Rounds, Trial
+from engine.procedures import Evidence, Procedure, Rounds, Trial
 from engine.records import Record, read_records
 
 # What is compiled can be loaded only once in a process: sessions in this one must find it, and torch, there already.
@@ -53,8 +53,9 @@ def plant(
     subjects: tuple[str, ...] = ("gpt2-untrained",),
     protocols: tuple[Protocol, ...] = (DIRECT,),
     error: BaseException | None = None,
+    procedure: Procedure | None = None,
 ) -> Claim:
-    """A claim that comes to `ruling`."""
+    """A claim that comes to `ruling`, unless it has a procedure of its own."""
     partly = ruling == "partly supported"
     criteria = (
         (
@@ -70,7 +71,7 @@ def plant(
         sentence="x is more than one.",
         estimand="x",
         document="",
-        procedure=Planted(interval=INTERVALS["supported" if partly else ruling], error=error),
+        procedure=procedure or Planted(interval=INTERVALS["supported" if partly else ruling], error=error),
         criteria=criteria,
         subjects=subjects,
         protocols=protocols,
@@ -85,7 +86,8 @@ def write_claim(folder: Path, ruling: str, *, test: str = TEST, name: str = "pla
     words = "".join(f", {key}={value!r}" for key, value in options.items())
     path = folder / f"test_{name}.py"
     path.write_text(
-        "from engine import *\nfrom engine.errors import ShapeError\nfrom engine.tests.planted_claims import plant\n\n"
+        "from engine import *\nfrom engine.errors import ShapeError\nfrom engine.tests.measured import Inverses\n"
+        "from engine.tests.planted_claims import plant\n\n"
         f"CLAIM = plant({ruling!r}{words})\n\n\n{test}",
         encoding="utf-8",
     )

@@ -98,7 +98,7 @@ class Recorder(Sequential):
         self.ran.append(arm)
         if arm in self.broken:
             raise self.error
-        return make_measurement(arm, make_inverse(), measured_at="2026-03-01T00:00:00+00:00")
+        return make_measurement(arm, make_inverse(), measured_at="2020-03-01T00:00:00+00:00")
 
     def expect(self, arms: Sequence[Arm]) -> None:
         self.told.append(f"expect {' '.join(map(name_of, arms))}".strip())
@@ -218,20 +218,53 @@ def test_any_error_of_an_arm_is_the_jobs_error(error: Exception, tmp_path: Path)
     assert [job.error for job in jobs] == [error, None]
 
 
-def test_a_measurement_that_cannot_be_stored_fails_its_job_only(
+def test_nothing_more_is_measured_once_a_measurement_cannot_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, replace_file = [asking((A,)), asking((B,))], os.replace
+    recorder, replace_file = Recorder(), os.replace
+    jobs = [asking((A,)), asking((B,)), asking((A,), (D,)), asking((C,))]
 
-    def refuse_a(source: str, target: Path) -> None:
-        if digest_of(A) in str(target):
+    def refuse_b(source: str, target: Path) -> None:
+        if digest_of(B) in str(target):
             raise OSError(28, "No space left on device")
         replace_file(source, target)
 
-    monkeypatch.setattr(os, "replace", refuse_a)
-    run(tmp_path, jobs, Recorder())
-    assert isinstance(jobs[0].error, LedgerError)
-    assert jobs[1].evidence is not None
+    monkeypatch.setattr(os, "replace", refuse_b)
+    campaign = Campaign(Ledger(tmp_path), recorder.make, progress=recorder)
+    with pytest.raises(LedgerError, match="No space left on device") as full:
+        campaign.run(jobs)
+    assert list(map(name_of, recorder.ran)) == ["A", "B"]
+    assert jobs[0].evidence is not None
+    assert [job.error for job in jobs] == [None, full.value, None, None]
+    assert [job.done for job in jobs] == [True, True, False, False]
+    assert recorder.told[-1] == "close"
+
+    stored = asking((A,))  # which needs no room
+    campaign.run([stored])
+    assert stored.evidence is not None
+
+
+def test_an_arm_whose_lock_cannot_be_written_ends_the_measuring_in_one_line(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    (tmp_path / "locks").rmdir()
+    (tmp_path / "locks").touch()
+    with pytest.raises(LedgerError, match=r"^ledger: got .*locks.*, expected room to write a measurement; free"):
+        Campaign(ledger, Recorder().make, progress=Silent()).run([asking((A,))])
+    with pytest.raises(LedgerError, match="locks"), ledger.claim_arm(A):
+        pytest.fail("measured without a lock")
+
+
+def test_weights_that_change_between_two_rounds_fail_their_job_and_no_other(tmp_path: Path) -> None:
+    replaced = replace(B, source="planted:1")
+    jobs = [asking((A,), (replaced,)), asking((C,)), asking((replace(replaced, subject="other"),))]
+    Ledger(tmp_path).put(make_measurement(replaced, make_inverse()))  # stored or not: it is of another model
+    recorder = Recorder()
+    run(tmp_path, jobs, recorder)
+    assert str(jobs[0].error) == (
+        "planted: got files that were replaced while the session ran (planted:1), expected planted:None; "
+        "leave a model's files alone while it is measured, and start again"
+    )
+    assert [job.evidence is not None for job in jobs] == [False, True, True]
 
 
 def test_a_stored_file_that_cannot_be_read_fails_its_job_only(tmp_path: Path) -> None:
@@ -257,15 +290,18 @@ def test_a_procedure_without_evidence_is_an_error_and_not_an_endless_loop(tmp_pa
     assert str(job.error) == "claim T01: its procedure returned None, not Evidence"
 
 
-def test_fresh_runs_what_is_older_and_keeps_what_is_not(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    ledger.put(make_measurement(A, make_inverse(), measured_at="2026-02-28T23:59:59+00:00"))
-    ledger.put(make_measurement(B, make_inverse(), measured_at="2026-03-01T00:00:00+00:00"))
+def test_fresh_runs_what_is_older_or_of_the_future_and_keeps_what_is_not(tmp_path: Path) -> None:
+    ledger, since = Ledger(tmp_path), "2020-03-01T00:00:00+00:00"
+    ledger.put(make_measurement(A, make_inverse(), measured_at="2020-02-29T23:59:59+00:00"))
+    ledger.put(make_measurement(B, make_inverse(), measured_at=since))
+    ledger.put(make_measurement(C, make_inverse(), measured_at="2999-01-01T00:00:00+00:00"))
     recorder = Recorder()
-    run(tmp_path, [asking((A, B))], recorder, fresh_since="2026-03-01T00:00:00+00:00")
-    assert list(map(name_of, recorder.ran)) == ["A"]
-    run(tmp_path, [asking((A, B))], recorder, fresh_since="2026-03-01T00:00:00+00:00")
-    assert list(map(name_of, recorder.ran)) == ["A"]
+    run(tmp_path, [asking((A, B, C))], recorder, fresh_since=since)
+    assert list(map(name_of, recorder.ran)) == ["A", "C"]
+    run(tmp_path, [asking((A, B, C))], recorder, fresh_since=since)
+    assert list(map(name_of, recorder.ran)) == ["A", "C"]
+    run(tmp_path, [asking((A, B, C))], recorder)
+    assert list(map(name_of, recorder.ran)) == ["A", "C"]
 
 
 def test_progress_is_told_round_by_round(tmp_path: Path) -> None:
@@ -291,6 +327,38 @@ def test_progress_is_closed_when_a_session_is_interrupted(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, [asking((A,))], recorder)
     assert recorder.told[-1] == "close"
+
+
+@dataclass(kw_only=True)
+class Cut(Recorder):
+    """Is interrupted at an arm."""
+
+    at: Arm
+
+    def run(self, arm: Arm) -> Measurement:
+        if arm == self.at:
+            raise KeyboardInterrupt
+        return super().run(arm)
+
+
+def test_an_interrupt_leaves_the_evidence_of_what_was_measured_before(tmp_path: Path) -> None:
+    jobs = [asking((A,)), asking((A,), (B,)), asking((C,)), asking((D,))]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, jobs, Cut(at=C))
+    assert [job.evidence is not None for job in jobs] == [True, False, False, False]
+    assert not any(job.error for job in jobs)
+
+
+def test_a_procedure_that_is_interrupted_has_neither_evidence_nor_error(tmp_path: Path) -> None:
+    class Interrupt:
+        def rounds(self, trial: Trial) -> Rounds:
+            yield [B]
+            raise KeyboardInterrupt
+
+    jobs = [asking((A,)), make_job(Interrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, jobs, Recorder())
+    assert [(job.evidence is not None, job.error) for job in jobs] == [(True, None), (False, None)]
 
 
 def test_a_job_that_is_done_is_left_alone(tmp_path: Path) -> None:

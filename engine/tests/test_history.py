@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +81,28 @@ def test_a_run_that_cannot_be_kept_is_one_line_and_leaves_the_others(
     with pytest.raises(LedgerError, match=r"^report: got .*No space left on device, expected a folder .*; choose"):
         keep_run(date(records, "2026-11-24T10:06:18+00:00"), tmp_path)
     assert [(path, path.read_bytes()) for path in (tmp_path / "runs").iterdir()] == [(first, before)]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from engine.report import history
+from engine.tests.report_samples import make_records
+
+history.write_records = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+history.keep_run(make_records(), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill a process outright")
+def test_a_session_killed_while_it_keeps_its_run_leaves_none(records: list[Record], tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    told: list[str] = []
+    assert read_runs([tmp_path], tell=told.append) == ()
+    keep_run(records, tmp_path)
+    assert [list(run.records) for run in read_runs([tmp_path], tell=told.append)] == [strip(records)]
+    assert told == []
 
 
 def test_a_folder_of_runs_that_cannot_be_made_is_one_line(records: list[Record], tmp_path: Path) -> None:

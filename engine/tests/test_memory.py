@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from engine import DIRECT
 from engine.claim import Above, Claim
 from engine.effort import Units
 from engine.errors import SubjectError
-from engine.memory import count_bytes, explain_shortage, free_bytes
+from engine.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
 from engine.options import Choices
 from engine.procedures import Trial
 from engine.subjects import estimate_bytes, find_subject
@@ -129,6 +130,35 @@ def test_the_other_model_is_asked_about_its_weights_only_where_it_is_needed(monk
 
 def test_a_model_that_cannot_be_sized_is_left_to_the_experiment(device: str) -> None:
     assert skip(make_item(Broken(), device, asked=True)) is None
+
+
+def wrap(error: Exception) -> Exception:
+    """As what goes wrong in a library's loading is passed on."""
+    wrapped = SubjectError("weights that can be loaded")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@pytest.mark.parametrize("dress", [lambda error: error, wrap], ids=["itself", "as a cause"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("std::bad_alloc"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 bytes."),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=["Python", "torch", "CUDA", "the system"],
+)
+def test_an_allocation_that_failed_is_known_by_its_words(
+    error: Exception, dress: Callable[[Exception], Exception]
+) -> None:
+    assert find_failed_allocation(dress(error)) == f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), wrap(ValueError("NaN"))])
+def test_another_error_is_no_allocation_that_failed(error: Exception) -> None:
+    assert find_failed_allocation(error) is None
 
 
 def test_free_memory_is_looked_up_once_on_either_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:

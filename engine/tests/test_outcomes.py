@@ -178,6 +178,18 @@ def test_an_interrupted_session_exits_with_2(pytester: pytest.Pytester) -> None:
     assert run(pytester).ret == 2
 
 
+def test_an_interrupted_session_that_measured_nothing_leaves_the_report_of_before(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    assert run(pytester).ret == 0
+    before = read_session(pytester)
+    write_claim(pytester.path, "supported", error=KeyboardInterrupt())
+    write_claim(pytester.path, "supported", name="skipped", id="C91", subjects=("gpt2-xl",))
+    result = run(pytester)
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["not measured, and left out: 1 of 1 items; the same command goes on with them"])
+    assert read_session(pytester) == before
+
+
 def test_a_wrong_option_exits_with_4(pytester: pytest.Pytester) -> None:
     write_claim(pytester.path, "supported")
     assert run(pytester, "--effort", "heroic").ret == 4

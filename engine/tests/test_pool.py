@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +27,7 @@ from engine.costs import PROCESS_BYTES, Cost, estimate_cost
 from engine.errors import EngineError, MissingError
 from engine.executors import RefusedError
 from engine.executors.inline import Inline
-from engine.executors.pool import ATTEMPTS, Pool
+from engine.executors.pool import ATTEMPTS, Pool, serve
 from engine.ledger import Ledger
 from engine.measurement import Measurement
 from engine.tests.planted import make_inverse, make_measurement
@@ -104,10 +108,67 @@ def test_an_arm_whose_process_dies_every_time_fails_alone(pool: Pool, subject: s
     assert begin(pool, small).result(timeout=60).arm == small
 
 
+def serve_with_little_memory(pipe: Connection[Any, Any], threads: int) -> None:
+    """A worker that may take half a gigabyte beyond what the libraries take."""
+    import engine.executors.inline as inline
+
+    assert inline.Inline
+    status = Path("/proc/self/status").read_text()
+    held = 1024 * int(status.split("VmSize:")[1].split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, held + 2**29))
+    serve(pipe, threads)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux, which limits a process's memory")
+def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
+    tmp_path: Path, pool: Pool, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.executors.pool.serve", serve_with_little_memory)
+    # Two gigabytes in float64 for one of its factors alone.
+    large = PseudoInverseArm(subject="none", source="none", matrix="random:90000x3000:rank=3000:seed=1")
+    small = make_arms(subject)
+    jobs = [asking((large,)), asking((small["random"], small["inversion"]))]
+    Campaign(Ledger(tmp_path), lambda: pool, progress=Silent()).run(jobs)
+    assert isinstance(jobs[0].error, EngineError)
+    line = str(jobs[0].error)
+    assert re.match(r"pseudo-inverse on none: got no memory for it \(.*allocate.*\), expected about 0\.5 GB, ", line)
+    assert "; close other programs, run fewer arms at once (--workers 1) or take a larger machine" in line
+    assert jobs[1].evidence is not None, jobs[1].error
+    assert large not in Ledger(tmp_path)
+
+
 def test_an_arms_own_error_is_its_futures(pool: Pool, subject: str) -> None:
     arm = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
     with pytest.raises(EngineError, match="prompt"):
         begin(pool, arm).result(timeout=60)
+
+
+def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting, started, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, threads: int) -> None:
+            starting.set()
+            started.wait(timeout=60)
+
+        def measure(self, arm: Arm) -> Measurement:
+            if not ended.wait(timeout=5):
+                pytest.fail("measures for a session that has gone home")
+            raise EOFError
+
+        def end(self) -> None:
+            ended.set()
+
+    monkeypatch.setattr("engine.executors.pool.Process", Slow)
+    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=1))
+    pool = Pool(workers=1, threads=1, budget_bytes=PLENTY)
+    future = begin(pool, A)
+    starting.wait(timeout=60)
+    threading.Timer(0.2, started.set).start()  # the pool rests before it has the process
+    pool.rest()
+    with pytest.raises(EOFError):
+        future.result(timeout=0)
+    assert ended.is_set()
 
 
 def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:

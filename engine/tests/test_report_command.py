@@ -18,6 +18,7 @@ from engine.report import render, tabulate, write_report
 from engine.report.__main__ import main
 from engine.report.history import keep_run, read_runs
 from engine.report.views import sort_records
+from engine.tests.planted import NAN
 from engine.tests.report_samples import PROVENANCE, make_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,8 @@ def test_the_command_writes_where_it_is_told(
     [
         ["render", "absent.jsonl"],
         ["table", "broken.jsonl"],
+        ["table", "cut.jsonl"],
+        ["render", "cut.jsonl", "--out", "out"],
         ["table", "."],
         ["draw"],
         [],
@@ -101,6 +104,7 @@ def test_a_mistake_is_one_line_and_exit_4(
     monkeypatch.chdir(tmp_path)
     Path("broken.jsonl").write_text("{]\n")
     write_records(make_records()[:1], Path("ok.jsonl"))
+    Path("cut.jsonl").write_bytes(2 * Path("ok.jsonl").read_bytes()[:-20])
     assert main(arguments) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
@@ -156,6 +160,39 @@ def test_records_of_a_later_schema_are_one_line(
     write_records([replace(records[0], schema=2)], tmp_path / "records.jsonl")
     assert main(["table", str(tmp_path)]) == 4
     assert "records of schema 2, expected records of schema 1; render with the version" in capsys.readouterr().err
+
+
+def test_lines_that_are_repeated_count_once(records: list[Record], tmp_path: Path) -> None:
+    write_records(records, file := tmp_path / "records.jsonl")
+    file.write_bytes(2 * file.read_bytes())
+    assert read_records(file) == records
+
+
+def read_text(page: str) -> str:
+    return re.sub(r"<[^>]*>", "", re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL))
+
+
+def lose_numbers(record: Record) -> Record:
+    """Nothing is a number any more."""
+    numbers = ("region_low", "region_high", "value", "low", "high")
+    criteria = tuple(replace(c, **dict.fromkeys(numbers, NAN)) for c in record.criteria)
+    tables = tuple(
+        replace(t, rows=tuple(tuple(NAN if isinstance(c, float) else c for c in row) for row in t.rows))
+        for t in record.tables
+    )
+    return replace(record, criteria=criteria, tables=tables, cost_s=NAN)
+
+
+def test_records_whose_numbers_are_none_are_read_and_shown_as_dashes(records: list[Record], tmp_path: Path) -> None:
+    write_records([lose_numbers(record) for record in records], file := tmp_path / "records.jsonl")
+    # As another program writes it: NaN is no JSON, and read all the same.
+    file.write_bytes(re.sub(rb'"(nan)"', b"NaN", file.read_bytes()))
+    text = read_text(show(read_records(file)))
+    assert "— [—, —]" in text
+    assert text.lower().count("nan") == read_text(show(records)).lower().count("nan")  # of sentences that say so
+    for what in ("estimates", "items", "runs"):
+        assert main(["export", str(file), "--what", what, "--out", str(tmp_path / f"{what}.csv")]) == 0
+    assert main(["compare", str(file), str(file), "--out", str(tmp_path)]) == 0
 
 
 def test_half_a_character_costs_no_records(records: list[Record], tmp_path: Path) -> None:
