@@ -82,7 +82,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], *, w
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit code and what it said, once it has ended and its workers with it."""
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     return process.returncode, said
 
 
