@@ -38,6 +38,9 @@ class DeclarationError(EngineError):
 
 
 def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
-    """One line in the order who, got, expected, remedy, with line breaks folded."""
-    line = f"{who}: got {got}, expected {expected}; {remedy}"
-    return " ".join(line.split())
+    """One line in the order who, got, expected, remedy, with line breaks folded.
+
+    What a terminal would obey or hide is shown as its escape: much of it is other people's text.
+    """
+    line = " ".join(f"{who}: got {got}, expected {expected}; {remedy}".split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
