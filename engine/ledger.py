@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from engine.arms import Arm
-from engine.errors import LedgerError, explain
+from engine.errors import EngineError, LedgerError, explain
 from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 
@@ -67,7 +67,7 @@ class Ledger:
 
     def put(self, measurement: Measurement) -> None:
         """Store a measurement atomically. Raises LedgerError when the disk refuses; nothing stored is touched."""
-        path = self._path(measurement.digest)
+        path = self._path(digest_of(measurement.arm))  # made of hexadecimal digits, whatever a measurement says it is
         envelope = {
             "schema": SCHEMA,
             "content": measurement.content(),
@@ -86,28 +86,32 @@ class Ledger:
                 Path(unfinished).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise LedgerError(
-                explain(
-                    who="ledger",
-                    got=f"{path}: {error.strerror}",
-                    expected="room to write a measurement",
-                    remedy="free some space or choose another folder with --ledger",
-                )
-            ) from error
+            raise _unwritable(path, error) from error
 
     @contextmanager
     def claim_arm(self, arm: Arm) -> Generator[None, None, None]:
         """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
-        with FileLock(self._locks / f"{digest_of(arm)}.lock"):
+        lock = self._lock(arm, wait=True)
+        assert lock is not None
+        try:
             yield
+        finally:
+            lock.release()
 
     def try_claim(self, arm: Arm) -> FileLock | None:
         """Hold `arm` until the lock is released; None while another session measures it."""
-        lock = FileLock(self._locks / f"{digest_of(arm)}.lock")
+        return self._lock(arm, wait=False)
+
+    def _lock(self, arm: Arm, *, wait: bool) -> FileLock | None:
+        """A lock that is held, None where it would have to be waited for. Raises LedgerError when the disk refuses."""
+        path = self._locks / f"{digest_of(arm)}.lock"
+        lock = FileLock(path)
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(blocking=wait)
         except Timeout:
             return None
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return lock
 
     def _path(self, digest: str) -> Path:
@@ -163,13 +167,24 @@ def _trusted(content: bytes, arm: Arm) -> Measurement:
         raise _Untrusted("other-schema")
     try:
         measurement = MEASUREMENT.validate_python(body)
-    except (ValidationError, RecursionError) as error:
+    except (ValidationError, RecursionError, EngineError) as error:  # some settings contradict themselves
         raise _Untrusted("invalid") from error
     if measurement.digest != digest_of(arm) or measurement.arm != arm:
         raise _Untrusted("other-arm")
     if measurement.content() != checksum:
         raise _Untrusted("altered")
     return measurement
+
+
+def _unwritable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        explain(
+            who="ledger",
+            got=f"{path}: {error.strerror}",
+            expected="room to write a measurement",
+            remedy="free some space or choose another folder with --ledger",
+        )
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> LedgerError:
