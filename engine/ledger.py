@@ -75,7 +75,9 @@ class Ledger:
         }
         try:
             path.parent.mkdir(exist_ok=True)
-            handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+            for left in path.parent.glob(f"{path.stem}.*.unfinished"):  # by a session that was killed at this arm
+                left.unlink(missing_ok=True)
+            handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=".unfinished")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
                     json.dump(envelope, file, ensure_ascii=False)

@@ -259,6 +259,17 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     assert [p.name for p in (tmp_path / "measurements").rglob("*.*")] == [find_file(ledger).name]
 
 
+def test_what_a_killed_session_left_of_an_arm_is_cleared_once_the_arm_is_stored(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.put(SAMPLE)
+    path = find_file(ledger)
+    left, others = path.with_name(f"{path.stem}.a1b2.unfinished"), path.with_name("another.c3d4.unfinished")
+    for unfinished in (left, others):
+        unfinished.write_bytes(path.read_bytes()[:100])
+    ledger.put(SAMPLE)
+    assert sorted(path.parent.iterdir()) == sorted([path, others])
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path

@@ -63,21 +63,21 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill a process outright"),
 ]
 
-LONG = Inverses(size="3000x250", arms=(24, 24))
+LONG = Inverses(size="3000x250", arms=(16, 16))
 """Arms of some tenths of a second."""
 
 KILLS = 15
 WRITES = ("half written", "not yet in place", "in place")
-MOMENTS = ("at any time", *2 * ("while it measures",), *WRITES)
+MOMENTS = ("at any time", *3 * ("while it measures",), *WRITES)
 """What a kill is drawn from. A session starts for longer than it measures here, so that most are drawn for later."""
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], *, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -111,9 +111,7 @@ def kill_session(folder: Path, ledger: Path, draw: random.Random) -> str:
 
 
 def look_at(ledger: Path, before: int) -> str:
-    """What a session is at that has stopped: writing, measuring (an arm after its first ones), or neither."""
-    if any((ledger / "measurements").rglob("*.unfinished")):
-        return "writing"
+    """What a session is at that has stopped: measuring (an arm behind its first one), or neither."""
     under_way = any(is_held(path) for path in (ledger / "locks").glob("*.lock"))
     return "measuring" if under_way and len(stored_in(ledger)) > before else "neither"
 
@@ -151,6 +149,7 @@ def test_a_session_killed_time_and_again_ends_with_the_numbers_of_one_that_never
     for killed in ledgers:
         assert read_contents(killed) == read_contents(whole)
         assert judged(killed) == judged(whole)
+    print(f"Kills by what a session was at: {dict(fell)}")  # pytest -rP shows it
     assert fell.total() >= 30
     assert fell["measuring"] + fell["writing"] >= fell.total() / 2, fell
 
@@ -168,6 +167,7 @@ def kill_time_and_again(folder: Path, ledger: Path, seed: int) -> Counter[str]:
     assert code == 0, said
     assert len(date_files(ledger)) > len(after), "the last kills came too late to show anything"
     assert not (ledger / "aside").exists()
+    assert not list(ledger.rglob("*.unfinished"))
     return fell
 
 
@@ -185,11 +185,13 @@ def judged(ledger: Path) -> list[Record]:
 
 # Interrupted.
 
+MANY = replace(LONG, arms=(30, 30))
+
 
 @pytest.fixture(name="two")
 def provide_two(tmp_path: Path) -> Path:
     """A claim that is measured in no time, and one that is not."""
-    return plant_folder(tmp_path / "two", {"C91": Inverses(), "C92": replace(LONG, first=10)})
+    return plant_folder(tmp_path / "two", {"C91": Inverses(), "C92": MANY})
 
 
 def interrupt(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -221,13 +223,8 @@ def test_an_interrupted_session_reports_what_it_measured_and_the_next_goes_on(tw
     assert code == 0, said
     after = date_files(ledger)
     assert {digest: after[digest] for digest in before} == before
-    assert len(after) == len(before) + missing_of(LONG, before)
+    assert len(after) == sum(MANY.arms) + 2
     assert [r.claim for r in read_records(report / "records.jsonl")] == ["C91", "C92"]
-
-
-def missing_of(claim: Inverses, before: dict[str, int]) -> int:
-    """Arms that a session had not stored yet, beside the two of the claim that is done."""
-    return sum(claim.arms) + 2 - len(before)
 
 
 def test_a_session_interrupted_while_its_workers_start_says_so_and_nothing_else(two: Path) -> None:
