@@ -11,4 +11,12 @@ def cache_folder() -> Path:
     import platformdirs
 
     chosen = os.environ.get("LM_CLAIMS_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("lm-claims"))
+    return expand_home(chosen) if chosen else Path(platformdirs.user_cache_dir("lm-claims"))
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading ~ made a home folder; as it is where there is no such user."""
+    try:
+        return Path(os.path.expanduser(path))
+    except ValueError:  # no user has a zero byte in the name
+        return Path(path)

@@ -48,6 +48,9 @@ def explain_replaced(subject: str, *, got: str, expected: str) -> str:
 
 
 def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
-    """One line in the order who, got, expected, remedy, with line breaks folded."""
-    line = f"{who}: got {got}, expected {expected}; {remedy}"
-    return " ".join(line.split())
+    """One line in the order who, got, expected, remedy, with line breaks folded.
+
+    What a terminal would obey or hide is shown as its escape: much of it is other people's text.
+    """
+    line = " ".join(f"{who}: got {got}, expected {expected}; {remedy}".split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

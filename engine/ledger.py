@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from engine.arms import Arm
-from engine.errors import LedgerError, explain
+from engine.errors import EngineError, LedgerError, explain
 from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 
@@ -67,7 +67,7 @@ class Ledger:
 
     def put(self, measurement: Measurement) -> None:
         """Store a measurement atomically. Raises LedgerError when the disk refuses; nothing stored is touched."""
-        path = self._path(measurement.digest)
+        path = self._path(digest_of(measurement.arm))  # made of hexadecimal digits, whatever a measurement says it is
         envelope = {
             "schema": SCHEMA,
             "content": measurement.content(),
@@ -169,7 +169,7 @@ def _trusted(content: bytes, arm: Arm) -> Measurement:
         raise _Untrusted("other-schema")
     try:
         measurement = MEASUREMENT.validate_python(body)
-    except (ValidationError, RecursionError) as error:
+    except (ValidationError, RecursionError, EngineError) as error:  # some settings contradict themselves
         raise _Untrusted("invalid") from error
     if measurement.digest != digest_of(arm) or measurement.arm != arm:
         raise _Untrusted("other-arm")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from engine.cache import expand_home
 from engine.costs import PROCESS_BYTES
 from engine.effort import EFFORTS, Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
@@ -155,7 +156,7 @@ def read_choices(config: pytest.Config) -> Choices:
             raise UsageError(explain_dtype(subject.id, option.dtype))
     here = config.invocation_params.dir
     ledgers: list[Path] = option.ledger
-    other_ledgers = tuple(here / other.expanduser() for other in ledgers[1:])
+    other_ledgers = tuple(here / expand_home(other) for other in ledgers[1:])
     for other in other_ledgers:
         find_measurements(other)
     return Choices(
@@ -194,13 +195,13 @@ def _read_memory(asked: str | None) -> float:
     if asked is None:
         return FREE_SHARE * free_bytes("cpu")
     try:
-        size = SIZE.validate_python(asked)
-    except ValidationError:
-        size = 0
+        size = float(SIZE.validate_python(asked))
+    except (ValidationError, OverflowError):
+        size = 0.0
     if size <= 2 * PROCESS_BYTES:
         least = f"a size above {2 * PROCESS_BYTES / 1e6:.0f}M, such as 4G"
         raise _wrong("--memory", repr(asked), least, "give more or leave it out")
-    return float(size)
+    return size
 
 
 def _subject(name: str) -> Subject:
@@ -248,7 +249,7 @@ def _folder(who: str, asked: Path | None, here: Path) -> Path | None:
     """A folder that was asked for, made and known to be writable; None when none was. Raises LedgerError."""
     if asked is None:
         return None
-    folder = here / asked.expanduser()
+    folder = here / expand_home(asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

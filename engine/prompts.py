@@ -23,13 +23,15 @@ LONG = read_sentences("prompts_long.txt")
 
 
 def check_prompt(text: str, ids: Sequence[int], *, context: int, needs: int = 2, who: str) -> None:
-    """Refuse a prompt that is blank, shorter than `needs` tokens or longer than the model's context.
+    """Refuse a prompt that is blank, no text, shorter than `needs` tokens or longer than the model's context.
 
     ids: the tokens of `text`. who: the subject or procedure that complains.
     Raises PromptError.
     """
     if not text.strip():
         problem = ("an empty prompt", "a sentence", "pass some text with --prompt")
+    elif not is_text(text):
+        problem = ("a prompt with bytes that are not UTF-8", "text", "check the terminal's encoding")
     elif len(ids) < needs:
         problem = (f"{len(ids)} token(s) in {shorten(text)}", f"at least {needs}", "use a longer prompt")
     elif len(ids) > context:
@@ -43,3 +45,8 @@ def check_prompt(text: str, ids: Sequence[int], *, context: int, needs: int = 2,
 def shorten(text: str, limit: int = 40) -> str:
     """The text in quotes, cut so that a whole page does not land in an error message."""
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written down: bytes from the system that are not UTF-8 come as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -206,7 +206,9 @@ def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str 
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")  # another session may write it, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("xb") as file:  # made anew: a link that lies there would be written through
+            file.write(content)
         unfinished.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -10,11 +10,11 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.claim import Claim, Criterion
 from engine.errors import DeclarationError, LedgerError, explain
@@ -37,6 +37,15 @@ _HEAD = """\
 """
 
 
+def _check_date(date: datetime) -> datetime:
+    """The same moment. Raises ValueError for one that UTC has no name for, at either end of the calendar."""
+    try:
+        date.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a date that other zones cannot tell") from error
+    return date
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One registration of a claim.
@@ -47,7 +56,7 @@ class Entry:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    date: AwareDatetime
+    date: Annotated[AwareDatetime, AfterValidator(_check_date)]
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40,64})?$")]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     fields: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]]
@@ -123,7 +132,7 @@ def read_lock(path: Path) -> Lock:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
         raise _unreadable(path, str(error)) from error
     # A merge of two branches may have put them in another order.
     return {id: sorted(entries, key=lambda entry: entry.date) for id, entries in found.items() if entries}

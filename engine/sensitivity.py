@@ -11,10 +11,12 @@ from engine.claim import DECISIVE, Claim, Ruling
 from engine.effort import Units
 from engine.measurement import Measurement
 from engine.procedures import Evidence, Inversions, Trial
-from engine.procedures.base import WAVE
 from engine.prompts import LONG
 from engine.protocol import BoundRule, Positions, Protocol, Schedule
 from engine.records import Table
+
+UNITS = 12
+"""Of each variant: one wave."""
 
 Factor = Literal["start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"]
 
@@ -65,7 +67,7 @@ VARIANTS = (
     Variant(factor="cap", choice="N = 3000", iterations=3000),
     Variant(factor="schedule", choice="constant", schedule=Schedule(shape="constant", end=1.0)),
     Variant(factor="schedule", choice="linear to η/100", schedule=Schedule(end=0.01)),
-    Variant(factor="prompts", choice="12 longer ones", prompts=LONG[:WAVE]),
+    Variant(factor="prompts", choice="12 longer ones", prompts=LONG[:UNITS]),
 )
 """Each factor's other choices; those that an item has already are left out."""
 
@@ -91,7 +93,7 @@ def vary(
                 trial,
                 protocol=changed,
                 prompts=variant.prompts,
-                units=Units(standard=WAVE, full=WAVE),
+                units=Units(standard=UNITS, full=UNITS),
                 stopping=False,
             )
         )
@@ -113,5 +115,5 @@ def _tabulate(rows: Sequence[tuple[str, ...]], base: Ruling) -> Table:
         title="Sensitivity: one choice made otherwise at a time",
         columns=("factor", "choice", "estimates", "verdict", "beside the declared experiment"),
         rows=tuple(rows),
-        note=f"As declared it is {base}. Each variant has {WAVE} units, a step size tuned for itself, and one look.",
+        note=f"As declared it is {base}. Each variant has {UNITS} units, a step size tuned for itself, and one look.",
     )

@@ -27,7 +27,7 @@ CLAIM = Claim(
     criteria=(AtLeast("hit rate (20 steps)", 0.9, because="the document calls them more than enough"),),
     subjects=(GPT2_XL,),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=36),
+    units=Units(smoke=0),
 )
 
 

@@ -43,7 +43,7 @@ CLAIM = Claim(
     criteria=(AtLeast("exact rate (wide)", 0.8, because="the document calls the net successfully inverted"),),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=36),
+    units=Units(smoke=0, wave=36),
     full_only=(GPT2_UNTRAINED,),
     notes=("The first five tokens of each prompt, since the document's net has five inputs.",),
     pilot_seen=True,

@@ -40,7 +40,7 @@ LONGER = Sample(
     read_at="N",
     first_tokens=5,
     snapshots=(100, 300),
-    units=Units(smoke=0, standard=0),
+    units=Units(smoke=0, standard=0, wave=36),
 )
 
 CLAIM = Claim(
@@ -68,7 +68,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=36),
+    units=Units(smoke=0, wave=36),
     full_only=(GPT2_UNTRAINED,),
     pilot_seen=True,
 )

@@ -13,7 +13,7 @@ CLAIM = Claim(
     criteria=(AtLeast("agreement", 0.5, because="typically is at least every other time"),),
     subjects=(SMOLLM2, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
-    units=Units(smoke=2, standard=36, full=36),
+    units=Units(),
     notes=(
         "The same shift is a different share of each model's embeddings: what it does depends on their scale.",
         "A prompt whose next token is nearly a tie flips easily; the table has every prompt's probability.",

@@ -43,7 +43,7 @@ CLAIM = Claim(
     ),
     subjects=(GPT2_UNTRAINED, SMOLLM2, SMOLLM2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=36),
+    units=Units(smoke=0),
     notes=(
         "The document does not say whether this block is trained, so both are run.",
         "A shift of σ = 1/20 is larger than the whole signal of an untrained embedding (std 0.02) and smaller than a "

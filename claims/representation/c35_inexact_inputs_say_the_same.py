@@ -61,7 +61,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=0),
+    units=Units(smoke=0, standard=0, wave=36),
     notes=(
         "The embeddings e_N are fed to the model, as they are fed to the net; what their decoded tokens give is shown "
         "beside it.",

@@ -40,7 +40,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=0),
+    units=Units(smoke=0, standard=0, wave=36),
     notes=("Nearness in meaning is that of the embedding matrix alone: the net, which is random, adds nothing to it.",),
 )
 

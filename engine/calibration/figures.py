@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.calibration.simulate import Cell, Counts
 from engine.statistics import proportion
+
+if TYPE_CHECKING:  # a page holds figures against the same bars, and needs nothing of what simulates
+    from engine.calibration.simulate import Cell, Counts
 
 MOST_FALSE, MOST_FALSE_SURELY, LEAST_COVERED, COVERED_FROM = 0.05, 0.07, 0.93, 12
 """False decisive verdicts, the upper end of their interval, coverage, and the units from which it is asked."""
@@ -35,7 +37,7 @@ def list_misses(figures: dict[str, Any]) -> list[str]:
     """Bars that a cell misses, in words; nothing where it meets them."""
     misses: list[str] = []
     if figures["false"] > MOST_FALSE or figures["false_high"] >= MOST_FALSE_SURELY:
-        misses.append(f"{figures['false']:.1%} false verdicts")
+        misses.append(f"{figures['false']:.1%} false verdicts, up to {figures['false_high']:.1%}")
     if figures["n"] >= COVERED_FROM and figures["covered"] < LEAST_COVERED:
         misses.append(f"{figures['covered']:.1%} covered")
     return misses

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.arms import PseudoInverseArm, RoundTripArm, VocabularyArm
 from engine.blocks import embedding_weight
 from engine.codec import find_round_trip_misses
+from engine.errors import SubjectError, explain
 from engine.experiments.base import generator, measure
 from engine.pseudo_inverse import compare_with_ridge
 from engine.results import PseudoInverseResult, RoundTripResult, TokenFailure, VocabularyResult
@@ -83,10 +84,16 @@ def measure_pseudo_inverse(arm: PseudoInverseArm, shelf: Shelf) -> PseudoInverse
 
 @measure.register
 def measure_vocabulary(arm: VocabularyArm, shelf: Shelf) -> VocabularyResult:
-    """Mean and quartiles of the log₁₀ frequency of every token that is a word-initial word."""
+    """Mean and quartiles of the log₁₀ frequency of every token that is a word-initial word.
+
+    Raises SubjectError where there is none.
+    """
     tokenizer = shelf.tokenizer(arm.subject)
     texts: list[str] = tokenizer.batch_decode([[i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False)
     known = [value for value in map(log_frequency, texts) if value is not None]
+    if not known:
+        got, expected = f"{len(texts)} tokens, none of them a word", "a vocabulary with words in it"
+        raise SubjectError(explain(who=arm.subject, got=got, expected=expected, remedy="choose another model"))
     values = torch.tensor(known, dtype=torch.float64)
     quartiles = values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
     return VocabularyResult(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from engine.arms import Depth, Metric
+from engine.cache import expand_home
 from engine.errors import LedgerError, PromptError, UsageError, explain
+from engine.prompts import is_text
 from engine.protocol import CONTROLLED, PAGE, SCRIPT
 
 PROTOCOL_NAMES = (PAGE.name, SCRIPT.name, CONTROLLED.name)
@@ -76,10 +79,10 @@ def parse(arguments: Sequence[str]) -> Wish:
         metric=chosen.metric,
         dtype=chosen.dtype,
         device=chosen.device,
-        ledger=(chosen.ledger or find_root(Path.cwd()) / ".ledger").expanduser(),
+        ledger=expand_home(chosen.ledger or find_root(Path.cwd()) / ".ledger"),
         live=not chosen.no_live,
         fresh=chosen.fresh,
-        json=chosen.json and chosen.json.expanduser(),
+        json=chosen.json and expand_home(chosen.json),
     )
 
 
@@ -142,15 +145,13 @@ def _check_text(prompt: str) -> None:
     if not prompt.strip():
         got, remedy = "an empty prompt", 'write it in quotes, as in "The sky is blue."'
         raise PromptError(explain(who=WHO, got=got, expected="a sentence", remedy=remedy))
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
+    if not is_text(prompt):
         got, remedy = "a prompt with bytes that are not UTF-8", "check the terminal's encoding"
-        raise PromptError(explain(who=WHO, got=got, expected="text", remedy=remedy)) from None
+        raise PromptError(explain(who=WHO, got=got, expected="text", remedy=remedy))
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):  # no error where the path is too long
         expected, remedy = "a file in a folder that exists", "choose another"
         raise LedgerError(explain(who="--json", got=path, expected=expected, remedy=remedy))
 

@@ -26,9 +26,6 @@ T = TypeVar("T")
 MODEL_SEEDS = (0, 1, 2, 3)
 """Untrained stacks and random nets are drawn four times."""
 
-WAVE = 12
-"""Units that are measured before the next look at whether the claim is decided."""
-
 Rounds = Generator[Sequence[Arm], Sequence[Measurement], "Evidence"]
 
 
@@ -96,7 +93,7 @@ class Trial:
         return sum(map(len, self.waves()))
 
     def waves(self) -> list[tuple[Unit, ...]]:
-        """Units by the look, in waves of at most twelve, so that a larger effort adds waves and keeps the first."""
+        """Units by the look, wave by wave, so that a larger effort adds waves and keeps the first."""
         waves = self._all_waves()
         return waves if self.look.last else waves[: self.look.number]
 
@@ -108,7 +105,7 @@ class Trial:
     def _all_waves(self) -> list[tuple[Unit, ...]]:
         prompts = self.prompts or SHORT
         per_start = len(self.prompts) or self.units.at(self.effort)
-        size = min(self.units.standard or WAVE, WAVE)
+        size = min(self.units.standard or self.units.wave, self.units.wave)
         waves: list[tuple[Unit, ...]] = []
         for start in range(self.starts):
             units = tuple(Unit(prompt=prompts[i % len(prompts)], seed=i + 36 * start) for i in range(per_start))

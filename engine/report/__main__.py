@@ -1,4 +1,4 @@
-"""`python -m engine.report render|table|compare|export|bench …`: what can be made of records, and of benchmarks."""
+"""`python -m engine.report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NoReturn
 from engine.errors import EngineError, UsageError, explain
 from engine.records import Record, read_records
 from engine.report.bench import read_bench, tabulate_bench, write_bench
+from engine.report.calibration import read_calibration, tabulate_calibration, write_calibration
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
@@ -21,7 +22,7 @@ from engine.report.render import tabulate, write_report
 from engine.report.text import write_plain
 
 EXIT_USAGE = 4
-COMMANDS = ("render", "table", "compare", "export", "bench")
+COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +51,9 @@ def _build_parser() -> _Parser:
     export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
     export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
     bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
-    bench.add_argument("figures", type=Path, metavar="FILE", help="a bench.json file")
-    bench.add_argument("--out", type=Path, help="folder of bench.html (default: where the file is)")
-    bench.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
+    _add_figures(bench, "bench")
+    calibration = commands.add_parser("calibration", help="write calibration.html from those of engine.calibration")
+    _add_figures(calibration, "calibration")
     return parser
 
 
@@ -61,9 +62,16 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", type=Path, nargs="+", help=text)
 
 
+def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("figures", type=Path, metavar="FILE", help=f"a {name}.json file")
+    parser.add_argument("--out", type=Path, help=f"folder of {name}.html (default: where the file is)")
+    parser.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
-    run = {"render": _render, "table": _table, "compare": _compare, "export": _export, "bench": _bench}
+    commands = (_render, _table, _compare, _export, _bench, _calibration)
+    run = dict(zip(COMMANDS, commands, strict=True))
     try:
         chosen = _build_parser().parse_args(arguments)
         run[chosen.command](chosen)
@@ -116,6 +124,12 @@ def _bench(chosen: argparse.Namespace) -> None:
     bench = read_bench(chosen.figures)
     folder = chosen.out or chosen.figures.parent
     print(tabulate_bench(bench) if chosen.table else write_bench(bench, folder), flush=True)
+
+
+def _calibration(chosen: argparse.Namespace) -> None:
+    calibration = read_calibration(chosen.figures)
+    folder = chosen.out or chosen.figures.parent
+    print(tabulate_calibration(calibration) if chosen.table else write_calibration(calibration, folder), flush=True)
 
 
 if __name__ == "__main__":

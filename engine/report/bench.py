@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from engine.errors import UsageError, explain
-from engine.records import write_whole
-from engine.report.render import BENCH_PAGE, load_template
+from engine.report.figures import Figures, Share, Word, read_figures, render_page, write_page, write_rows
+from engine.report.render import BENCH_PAGE
 from engine.report.text import format_number, write_markdown_cell
 
 WAYS = ("literal", "engine", "floor")
 
 Amount = Annotated[float, Field(gt=1e-12, lt=1e12)]
 Size = Annotated[float, Field(ge=0, lt=1e12)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Word = Annotated[str, Field(min_length=1)]
 
 
-class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Peaks(_Read):
+class Peaks(Figures):
     """Megabytes above what weights and inputs take."""
 
     literal: Size
@@ -35,7 +27,7 @@ class Peaks(_Read):
     floor: Size
 
 
-class Contest(_Read):
+class Contest(Figures):
     """One piece of work three ways: medians in seconds, ratios, their bars, and where the engine's time goes."""
 
     title: Word
@@ -98,7 +90,7 @@ class Contest(_Read):
         return f"Under the profiler it spends {100 * self.shares.get('products', 0):.0f} % on products, {words}."
 
 
-class Growth(_Read):
+class Growth(Figures):
     """Milliseconds of a run-step at each size of an axis."""
 
     axis: Word
@@ -130,14 +122,14 @@ class Growth(_Read):
         return f"{self.axis} {first:,.0f} → {last:,.0f}: {', '.join(ends)}"
 
 
-class Bench(_Read):
+class Bench(Figures):
     """A run of the benchmarks."""
 
     measured_on: str
     machine: str
     cores: int | None = None
     threads: int
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict[str, str])
     commit: str = ""
     dirty: bool = False
     largest_load: Size | None = None
@@ -172,25 +164,15 @@ class Bench(_Read):
 
 def read_bench(path: Path) -> Bench:
     """The figures in a file. Raises UsageError when it cannot be read or does not hold a bench run's."""
-    expected, remedy = "a bench.json file", "make one with make bench figures"
-    try:
-        return Bench.model_validate_json(path.read_bytes())
-    except OSError as error:
-        got = f"{path}: {error.strerror}"
-        raise UsageError(explain(who="bench", got=got, expected=expected, remedy=remedy)) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        got = f"{path}: {place}: {first['msg']}"
-        raise UsageError(explain(who="bench", got=got, expected=expected, remedy=remedy)) from error
+    return read_figures(Bench, path, who="bench", remedy="make one with make bench figures")
 
 
 def render_bench(bench: Bench) -> str:
     """One self-contained page without a script: equal figures give equal bytes."""
     from engine.report.charts.growth import draw_contests, draw_growth, draw_shares
 
-    return load_template("bench.html.j2").render(
-        style=files("engine.report").joinpath("style.css").read_text(encoding="utf-8"),
+    return render_page(
+        "bench.html.j2",
         bench=bench,
         ways=WAYS,
         kinds=list(dict.fromkeys(kind for one in bench.contest for kind in one.shares)),
@@ -203,16 +185,13 @@ def render_bench(bench: Bench) -> str:
 
 def write_bench(bench: Bench, folder: Path) -> Path:
     """Write bench.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
-    path = folder / BENCH_PAGE
-    write_whole(path, render_bench(bench).encode(errors="replace"))
-    return path
+    return write_page(render_bench(bench), folder / BENCH_PAGE)
 
 
 def tabulate_bench(bench: Bench) -> str:
     """Markdown: a table of the contests, a line of growth, and the machine."""
     head = ("work", "× the literal loop's speed", "bar", "× the floor's time", "bar", "peak MB: literal, engine, floor")
-    rows = [head, ("---",) * len(head), *(tuple(_write_row(one)) for one in bench.contest)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = write_rows(head, (tuple(_write_row(one)) for one in bench.contest))
     if missed := [f"{one.title}: {words}" for one in bench.contest for words in one.misses]:
         lines += ["", f"Bars that are missed: {write_markdown_cell(' '.join(missed), 600)}"]
     if bench.growth:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from engine.records import Record, is_measured, write_whole
+from engine.records import Record, is_measured
 from engine.report.causes import KINDS
 from engine.report.compare import WEIGHTS, Change, Comparison
+from engine.report.figures import render_page, write_page
 from engine.report.history import Run
-from engine.report.render import load_template
 from engine.report.text import write_plain
 from engine.report.views import mark_record
 
@@ -20,8 +19,8 @@ PAGE = "compare.html"
 
 def render_comparison(comparison: Comparison) -> str:
     """One self-contained page without a script: equal comparisons give equal bytes."""
-    return load_template("compare.html.j2").render(
-        style=files("engine.report").joinpath("style.css").read_text(encoding="utf-8"),
+    return render_page(
+        "compare.html.j2",
         comparison=comparison,
         sides=[
             ("A", comparison.before, describe_run(comparison.before)),
@@ -38,9 +37,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write compare.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
-    path = folder / PAGE
-    write_whole(path, render_comparison(comparison).encode(), remedy="choose another with --out")
-    return path
+    return write_page(render_comparison(comparison), folder / PAGE)
 
 
 def describe_run(run: Run) -> str:

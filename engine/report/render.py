@@ -25,6 +25,7 @@ from engine.report.text import (
     format_duration,
     format_interval,
     format_number,
+    format_percent,
     write_html,
     write_markdown_cell,
     write_plain,
@@ -45,7 +46,10 @@ from engine.report.views import (
 )
 
 TITLE = "LM Claims"
-BENCH_PAGE = "bench.html"
+BENCH_PAGE, CALIBRATION_PAGE = "bench.html", "calibration.html"
+BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", BENCH_PAGE: "What the engine costs"}
+"""Pages that a report links to where they lie beside it, with the words of the link."""
+
 ROWS = (1000, 300, 100, 40, 12, 4)
 MOST_CELLS = 25_000
 """Table cells that a page holds: of about 35 bytes each, they stay near a tenth of the 8 MB that it may have."""
@@ -59,12 +63,12 @@ def render(
     rendered_at: str,
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
-    bench: bool = False,
+    beside: Sequence[str] = (),
 ) -> str:
     """One self-contained page: equal records give equal bytes, in whatever order they come.
 
     rendered_at: the date to print; no clock is read. previous: the run before, to compare with. history: the runs
-    that are kept, whose estimates are drawn over time.
+    that are kept, whose estimates are drawn over time. beside: which pages of BESIDE lie in the page's folder.
     """
     drawn = {(r.claim, t.kind) for r in records for t in r.tables if t.kind}
     with Kiln(len(drawn)) as kiln:
@@ -95,7 +99,7 @@ def render(
             skipped=group_skipped(claims),
             legend=_draw_legend(),
             rows_shown=_fit_rows(claims),
-            bench=BENCH_PAGE if bench else "",
+            beside=[(name, BESIDE[name]) for name in beside],
         )
 
 
@@ -125,8 +129,8 @@ def write_report(
 
     Raises LedgerError when the folder cannot be written.
     """
-    bench = (folder / BENCH_PAGE).is_file()
-    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, bench=bench)
+    beside = [name for name in BESIDE if (folder / name).is_file()]
+    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside)
     write_records(sort_records(records), folder / "records.jsonl")
     index = folder / "index.html"
     write_whole(index, page.encode(), remedy="choose another with --report-dir")
@@ -181,6 +185,7 @@ def load_template(name: str) -> Template:
         show=write_html,
         plain=write_plain,
         number=format_number,
+        percent=format_percent,
         interval=format_interval,
         duration=format_duration,
         mark=find_mark,

@@ -58,6 +58,14 @@ def format_interval(value: float | None, low: float | None, high: float | None) 
     return f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"
 
 
+def format_percent(share: float | None) -> str:
+    """'4.95 %': a share of one with two decimals at most, more where those would pass for none or for all."""
+    if share is None:
+        return "—"
+    text = f"{100 * share:.2f}".rstrip("0").rstrip(".")
+    return f"{text if text not in ('0', '100') else format_number(100 * share)} %"
+
+
 def format_duration(seconds: float) -> str:
     """'41 s', and from two minutes on '192.4 s (3.2 min)'; hours from two hours on."""
     text = f"{format_number(seconds)} s"

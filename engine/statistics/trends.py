@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.estimate import Estimate
@@ -38,7 +39,8 @@ def trend(
     # Imported where it is used: it takes longer to load than a claim to declare.
     from scipy.stats import kendalltau, page_trend_test
 
-    taus = [0.0 if min(row) == max(row) else float(kendalltau(range(len(row)), row).statistic) for row in rows]
+    found: list[Any] = [kendalltau(range(len(row)), row) if min(row) < max(row) else None for row in rows]
+    taus = [0.0 if one is None else float(one.statistic) for one in found]
     mean = paired_mean(name, taus, bounds=(-1.0, 1.0), clusters=clusters, seed=seed, counts="units", look=look)
     chance = float(page_trend_test(rows).pvalue) if len(rows) > 1 else math.nan
     method = f"mean of Kendall's τ; {mean.method}; Page's test for a rise: p = {chance:.2g}"

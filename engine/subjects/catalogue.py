@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
-from pathlib import Path
 
+from engine.cache import expand_home
 from engine.errors import UsageError, explain
 from engine.subjects.base import Subject
 from engine.subjects.hub import HUB_SUBJECTS
@@ -59,7 +60,7 @@ def find_subject(name: str) -> Subject:
 
 
 def _unknown(name: str, stem: str) -> str:
-    if name and Path(name).expanduser().exists():
+    if name and os.path.exists(expand_home(name)):  # no error where the name is too long for a path
         remedy = f"write local:{name}"
     else:
         near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.cache import expand_home
 from engine.subjects.base import Attention, Subject, Tier
 from engine.subjects.local import WEIGHT_FILES, load_folder, read_config
 from engine.subjects.tokenizers import has_tokenizer, read_tokenizer
@@ -77,7 +78,7 @@ class HubSubject(Subject):
         from huggingface_hub.file_download import repo_folder_name
 
         name = repo_folder_name(repo_id=self.repository, repo_type="model")
-        return Path(constants.HF_HUB_CACHE).expanduser() / name / "snapshots" / self.revision
+        return expand_home(constants.HF_HUB_CACHE) / name / "snapshots" / self.revision
 
 
 def _make(

@@ -117,6 +117,8 @@ def load_weights(
             dtype=dtype,
             attn_implementation=attention,
             local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,  # a pickle may hold numbers, and nothing that runs
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name
             **{name: value for name, value in options.items() if value is not None},

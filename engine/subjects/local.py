@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.cache import expand_home
 from engine.errors import SubjectError, explain
+from engine.prompts import is_text, shorten
 from engine.subjects.base import Attention, Subject, Tier
 from engine.subjects.files import hash_file
 from engine.subjects.gguf_header import GgufHeader, MalformedGguf, read_gguf_header
@@ -30,6 +32,9 @@ WEIGHT_FILES = (
 """Where transformers looks for weights, in its order; an index lists the files that hold them."""
 
 SAVE_AGAIN = "save it again with save_pretrained"
+
+MOST_BLOCKS = 1000
+"""Blocks of a model, several times the deepest one's: a number gone wrong would keep the library building for hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,7 @@ class LocalGguf(Subject):
             check_family(self.id, settings.get("model_type"))
             if family == "gpt2" and "n_ctx" in settings:
                 settings["n_positions"] = settings["n_ctx"]  # the library reads the one and builds by the other
-            return config_class(family).from_dict(settings)
+            return _check_depth(self.id, config_class(family).from_dict(settings), "fetch the file again")
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return read_tokenizer(self.id, self.path.parent, self.config(), gguf_file=self.path.name)
@@ -139,9 +144,11 @@ class LocalGguf(Subject):
 def find_local(text: str) -> LocalFolder | LocalGguf:
     """The model at a path, without torch. Raises SubjectError when nothing there can be one."""
     # Absolute, but not resolved: a link into a store of files may lose the ending that says GGUF.
-    path = Path(os.path.abspath(Path(text).expanduser()))
+    path = Path(os.path.abspath(expand_home(text)))
     who = f"local:{path}"
-    if not text or not path.exists():
+    if not is_text(text):
+        raise _refusal(who, "a path with bytes that are not UTF-8", "text, as reports hold it", "rename or link it")
+    if not text or not os.path.exists(path):  # unlike Path.exists, this is no error where the path is too long
         raise SubjectError(
             explain(
                 who=who,
@@ -179,12 +186,15 @@ def read_config(who: str, folder: Path) -> PreTrainedConfig:
     """The configuration in a folder. Raises SubjectError when it is no model of a supported family."""
     family = _check_settings(who, folder)
     with loading(who, expected="a config.json that can be built", remedy=SAVE_AGAIN):
-        return config_class(family).from_pretrained(folder, local_files_only=True)
+        return _check_depth(who, config_class(family).from_pretrained(folder, local_files_only=True))
 
 
 def find_weights(who: str, folder: Path) -> list[str]:
-    """Names of the files that hold a folder's weights, with their index. Raises SubjectError without any."""
-    present = [name for name in WEIGHT_FILES if (folder / name).is_file()]
+    """Names of the files that hold a folder's weights, with their index.
+
+    Raises SubjectError without any, and for an index that names a file elsewhere.
+    """
+    present = [name for name in WEIGHT_FILES if os.path.isfile(folder / name)]
     if not present:
         raise _refusal(who, "no weights", f"one of {', '.join(WEIGHT_FILES)}")
     if not present[0].endswith(".index.json"):
@@ -193,7 +203,10 @@ def find_weights(who: str, folder: Path) -> list[str]:
     if not isinstance(index, dict) or not index:
         raise _refusal(who, f"{present[0]} without a weight_map", "an index of weight files")
     shards = sorted({str(name) for name in index.values()})
-    absent = [name for name in shards if not (folder / name).is_file()]
+    # The names come from the file, and what is joined to a folder need not stay in it.
+    if strays := [name for name in shards if name != Path(name).name or not is_text(name)]:
+        raise _refusal(who, f"{present[0]} that lists {shorten(strays[0])}", "names of files beside it")
+    absent = [name for name in shards if not os.path.isfile(folder / name)]
     if absent:
         raise _refusal(who, f"no {absent[0]}", f"the {len(shards)} files that {present[0]} lists")
     return [present[0], *shards]
@@ -219,7 +232,17 @@ def _check_settings(who: str, folder: Path) -> str:
     family = check_family(who, settings.get("model_type"))
     if settings.get("quantization_config"):
         raise _refusal(who, "quantized weights", "plain ones (or a GGUF file)", "de-quantize the model and save it")
+    if settings.get("transformers_weights") is not None:
+        # The library would read that file, and the fingerprint be another's.
+        raise _refusal(who, "config.json that names a file of weights", f"weights in {WEIGHT_FILES[0]}")
     return family
+
+
+def _check_depth(who: str, config: PreTrainedConfig, remedy: str = SAVE_AGAIN) -> PreTrainedConfig:
+    blocks = config.num_hidden_layers
+    if not isinstance(blocks, int) or not 0 < blocks <= MOST_BLOCKS:
+        raise _refusal(who, f"{blocks!r} blocks", f"1 to {MOST_BLOCKS}", remedy)
+    return config
 
 
 def _read_json(who: str, path: Path) -> dict[str, Any]:

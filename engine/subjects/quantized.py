@@ -169,7 +169,7 @@ def _try_import() -> str | None:
     """What goes wrong when bitsandbytes is imported; None when nothing does."""
     try:
         with loading("bitsandbytes", expected="a module", remedy="install it again"), _errors_only():
-            import bitsandbytes  # noqa: F401  # pyright: ignore[reportUnusedImport]
+            import bitsandbytes  # noqa: F401 (only tried)  # pyright: ignore[reportUnusedImport]
     except SubjectError as error:
         cause = error.__cause__
         return " ".join(f"{type(cause).__name__}: {cause}".split())[:120]

@@ -63,7 +63,7 @@ def is_whole(entry: Path) -> bool:
     try:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
         return bool(manifest) and all(_is_same(entry / name, facts) for name, facts in manifest.items())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -144,6 +144,19 @@ def look_at_charts(page: Page) -> None:
             while (seen.some((figure) => !figure.dataset.chart)) await new Promise((done) => setTimeout(done, 50));
         }"""
     )
+
+
+def find_grave(page: Page, **options: Any) -> list[str]:
+    """What axe finds that is serious or critical, with three places each. options: axe's own."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [
+        f"{v['id']}: {node['target']} {node['failureSummary'][:300]}"
+        for v in found
+        if v["impact"] in {"serious", "critical"}
+        for node in v["nodes"][:3]
+    ]
 
 
 def verdict_of(record: Record) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from engine.records import Record
 from engine.report.text import format_number
-from engine.tests.browser import DESK, PHONE, Report, Visitor, look_at_charts, unfold
+from engine.tests.browser import DESK, PHONE, Report, Visitor, find_grave, look_at_charts, unfold
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -82,17 +82,7 @@ def test_without_scripts_everything_folded_can_be_opened(reports: Mapping[str, R
 def test_axe_finds_nothing_serious(
     reports: Mapping[str, Report], visit: Visitor, scheme: Literal["light", "dark"], options: dict[str, Any], at: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = visit(reports["sample"].file, at, scheme=scheme)
-    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
-    grave = [
-        f"{v['id']}: {node['target']} {node['failureSummary'][:300]}"
-        for v in found
-        if v["impact"] in {"serious", "critical"}
-        for node in v["nodes"][:3]
-    ]
-    assert grave == []
+    assert find_grave(visit(reports["sample"].file, at, scheme=scheme), **options) == []
 
 
 def test_the_keyboard_reaches_the_skip_link_then_the_filters_then_the_overview(

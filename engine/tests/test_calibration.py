@@ -102,8 +102,12 @@ def test_at_the_edge_every_decisive_verdict_is_false() -> None:
     ("counts", "n", "misses"),
     [
         pytest.param(Counts(claims=2000, false=100, covered=1900), 12, [], id="on the bars"),
-        pytest.param(Counts(claims=2000, false=101, covered=1899), 12, ["5.1% false verdicts"], id="too many false"),
-        pytest.param(Counts(claims=100, false=3, covered=97), 12, ["3.0% false verdicts"], id="too few to be sure"),
+        pytest.param(
+            Counts(claims=2000, false=101, covered=1899), 12, ["5.1% false verdicts, up to 6.1%"], id="too many false"
+        ),
+        pytest.param(
+            Counts(claims=100, false=3, covered=97), 12, ["3.0% false verdicts, up to 8.5%"], id="too few to be sure"
+        ),
         pytest.param(Counts(claims=2000, false=0, covered=1800), 12, ["90.0% covered"], id="not covered"),
         pytest.param(Counts(claims=2000, false=0, covered=1800), 6, [], id="not asked of six"),
     ],

@@ -23,9 +23,10 @@ from engine.arms import (
     Stack,
     TuningArm,
     Unit,
+    VocabularyArm,
 )
 from engine.costs import group_of
-from engine.errors import PromptError
+from engine.errors import PromptError, SubjectError
 from engine.executors.inline import Inline
 from engine.experiments import generator, measure
 from engine.experiments.embedding import special_ids
@@ -293,6 +294,12 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
         Exception, match=r"got NaN or infinity in transformer\.h\.1\.mlp\.c_fc\.weight, expected finite"
     ):
         measure(make_arms(subject)["inversion"], Shelf())
+
+
+def test_a_vocabulary_without_a_word_is_one_line(subject: str) -> None:
+    # The tiny models' tokens are single bytes, none of which begins a word.
+    with pytest.raises(SubjectError, match="got 258 tokens, none of them a word, expected"):
+        measure(VocabularyArm(subject=subject, source=""), Shelf())
 
 
 def test_every_id_that_the_tokenizer_marks_as_special_is_special() -> None:

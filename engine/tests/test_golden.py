@@ -99,17 +99,21 @@ def read_all() -> dict[str, Any]:
     return {name: read_numbers(arm) for name, arm in make_arms().items()}
 
 
-def find_changes(found: Any, golden: Any, path: str = "") -> list[str]:
+def find_changes(found: Any, golden: Any, path: str = "", *, tolerance: float = TOLERANCE) -> list[str]:
     """Where two results differ by more than the tolerance, and by what."""
+
+    def find(one: Any, other: Any, place: str) -> list[str]:
+        return find_changes(one, other, f"{path}{place}", tolerance=tolerance)
+
     if isinstance(found, dict) and isinstance(golden, dict):
         if found.keys() != golden.keys():
             return [f"{path}: the names {sorted(found)} were {sorted(golden)}"]
-        return [change for key in golden for change in find_changes(found[key], golden[key], f"{path}.{key}")]
+        return [change for key in golden for change in find(found[key], golden[key], f".{key}")]
     if isinstance(found, list) and isinstance(golden, list) and len(found) == len(golden):
         pairs = enumerate(zip(found, golden, strict=True))
-        return [change for k, (one, other) in pairs for change in find_changes(one, other, f"{path}[{k}]")]
+        return [change for k, (one, other) in pairs for change in find(one, other, f"[{k}]")]
     if isinstance(found, float) and isinstance(golden, float):
-        same = math.isclose(found, golden, rel_tol=TOLERANCE)
+        same = math.isclose(found, golden, rel_tol=tolerance)
     else:
         same = found == golden and type(found) is type(golden)
     return [] if same else [f"{path}: {found} was {golden}"]

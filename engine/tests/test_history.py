@@ -77,9 +77,11 @@ def test_a_run_that_cannot_be_kept_is_one_line_and_leaves_the_others(
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(LedgerError, match=r"^report: got .*No space left on device, expected a folder .*; choose"):
+    message = r"^report: got .*No space left on device, expected a folder .*; choose"
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(LedgerError, match=message):
         keep_run(date(records, "2026-11-24T10:06:18+00:00"), tmp_path)
+    monkeypatch.undo()
     assert [(path, path.read_bytes()) for path in (tmp_path / "runs").iterdir()] == [(first, before)]
 
 
@@ -224,7 +226,7 @@ def run_days(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *ruling
         class Days(began):
             @classmethod
             def now(cls, tz: object = None) -> began:
-                return began.fromisoformat(f"2026-11-0{day}T10:00:00+00:00")  # noqa: B023
+                return began.fromisoformat(f"2026-11-0{day}T10:00:00+00:00")  # noqa: B023 - asked in this round
 
         monkeypatch.setattr(engine.options, "datetime", Days)
         write_claim(pytester.path, ruling)

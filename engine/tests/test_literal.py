@@ -209,7 +209,7 @@ def test_the_probes_next_tokens_are_the_literal_ones(subject: str, probe: Stack,
 
         def say(e: Tensor) -> int:
             placed = e - own + literal.positions(true=true)  # noqa: B023 - called in this round alone
-            return int(literal.run_blocks(placed, probe, true=true)[-1].argmax())  # noqa: B023
+            return int(literal.run_blocks(placed, probe, true=true)[-1].argmax())  # noqa: B023 - as above
 
         assert run.next_tokens == NextTokens(
             target=say(target), start=say(points[0]), final=say(final), decoded=say(decoded), shifted=say(shifted)

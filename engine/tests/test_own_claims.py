@@ -50,5 +50,5 @@ def test_the_example_can_be_planned_on_the_subject_that_it_names(pytester: pytes
     (pytester.path / "test_own1.py").write_text(read_example(), encoding="utf-8")
     result = run_session(pytester, "--plan")
     assert result.ret == 0, result.outlines
-    # One arm tunes each of the two stacks, and one measures it at standard effort's twelve units.
-    result.stdout.fnmatch_lines(["round one: 2 arms; later rounds: 4; stored: 0"])
+    # One arm tunes each of the two stacks, and one measures it at standard effort's units, wave by wave.
+    result.stdout.fnmatch_lines(["round one: 2 arms; later rounds: 8; stored: 0"])

@@ -371,7 +371,7 @@ def test_a_sample_takes_its_step_and_its_cap_from_an_earlier_one() -> None:
     first = Sample(stack=Stack(blocks=1), iterations=100)
     later = replace(first, sigma=0.04, step_of="first", cap_of=("first", 10))
     procedure = Inversions(samples=(("later", later), ("first", first)), estimates=(HitRate(name="x", of="later"),))
-    hits = lambda arm: (  # noqa: E731
+    hits = lambda arm: (  # noqa: E731 - an answer in one expression
         tune_to_middle(arm)
         if isinstance(arm, TuningArm)
         else InversionResult(runs=tuple(make_run(u, hit=7) for u in arm.units), curve_at=(), texts={})

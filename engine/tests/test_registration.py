@@ -135,7 +135,7 @@ def test_a_digest_is_the_sha256_of_the_declaration_in_json() -> None:
         '"others_on": "every", "procedure": ["Planted", {"interval": [2, 3]}], "protocols": [["Protocol", '
         '{"bound": "start", "loss_scale": 1, "name": "direct", "positions": "true", "reference_sigma": 0.05, '
         '"shift_draws": 16, "start_fraction": 0.3, "start_mean": 0}]], "subjects": ["gpt2-untrained"], '
-        '"units": ["Units", {"full": 36, "smoke": 2, "standard": 12}]}'
+        '"units": ["Units", {"full": 36, "smoke": 2, "standard": 36, "wave": 12}]}'
     )
     assert json.dumps(json.loads(declared), sort_keys=True) == declared
     assert digest_claim(plant("supported")) == hashlib.sha256(declared.encode()).hexdigest()[:40]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.report.pictures import Scale, choose_ticks, draw, fit_scale
-from engine.report.text import format_duration, format_number, write_html, write_markdown_cell
+from engine.report.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
 from engine.tests.report_samples import INF, make_criterion
 
 CSS = (Path(__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
@@ -55,6 +55,23 @@ def test_a_markdown_cell_states_the_length_of_what_it_cuts() -> None:
 )
 def test_numbers_are_rounded_for_reading_but_never_to_a_rounder_number(value: float | None, text: str) -> None:
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        pytest.param(None, "—", id="none"),
+        pytest.param(0.05, "5 %", id="a whole per cent"),
+        pytest.param(101 / 2000, "5.05 %", id="just above a whole one"),
+        pytest.param(1 / 3, "33.33 %", id="a third"),
+        pytest.param(0.0, "0 %", id="nothing"),
+        pytest.param(1.0, "100 %", id="all"),
+        pytest.param(1e-5, "0.001 %", id="not quite nothing"),
+        pytest.param(1 - 1e-5, "99.999 %", id="not quite all"),
+    ],
+)
+def test_a_share_in_per_cent_never_passes_for_none_or_for_all(share: float | None, text: str) -> None:
+    assert format_percent(share) == text
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def run(claim: Claim, hits: dict[str, int], *, protocol: Protocol = CONTROLLED, 
         assert isinstance(arm, InversionArm)
         usual = 100 if "untrained" in arm.settings.subject else 300
         hit = next((hits[word] for word in hits if "untrained" in arm.settings.subject and is_of(arm, word)), usual)
-        return make_inversion([make_run(unit, hit=hit + unit.seed % 5) for unit in arm.units])
+        last = arm.settings.iterations
+        return make_inversion([make_run(unit, hit=min(hit + unit.seed % 5, last)) for unit in arm.units])
 
     trial = replace(
         make_trial(effort, units=Units(standard=12, full=12)),  # pyright: ignore[reportArgumentType]
@@ -52,7 +53,7 @@ def read(evidence: Evidence) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_the_choice_that_turns_the_verdict_round_is_named() -> None:
-    """As declared the ratio is three: the direction holds, the magnitude does not. Three hits a hundred times as fast."""
+    """As declared the ratio is three, so that the direction holds alone; with one choice made otherwise it is 300."""
     found = read(run(C11, {"positions": 1}))
     assert found["positions", "0 for every token"] == ("supported", "flips")
     others = {key: said for key, said in found.items() if key[0] != "positions"}

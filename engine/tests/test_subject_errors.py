@@ -166,17 +166,6 @@ def test_an_index_that_lists_an_absent_file_is_refused(gpt2: Path) -> None:
     refuse(f"local:{gpt2}", "no model-00001-of-00002.safetensors")
 
 
-def test_code_in_a_folder_is_never_run(gpt2: Path, tmp_path: Path) -> None:
-    settings = json.loads((gpt2 / "config.json").read_text())
-    remote = {"AutoConfig": "trap.TrapConfig", "AutoModelForCausalLM": "trap.TrapModel", "AutoTokenizer": "trap.Trap"}
-    (gpt2 / "config.json").write_text(json.dumps(settings | {"auto_map": remote}))
-    (gpt2 / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
-    subject = find_subject(f"local:{gpt2}")
-    assert type(subject.model(torch.float32)).__module__.startswith("transformers.")
-    assert subject.tokenizer()("a").input_ids
-    assert not (tmp_path / "sprung").exists()
-
-
 def test_the_cause_of_a_refusal_is_chained(gpt2: Path) -> None:
     os.truncate(gpt2 / "model.safetensors", 100)
     with pytest.raises(SubjectError) as caught:

@@ -101,6 +101,7 @@ OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--threads", "-1"), ("--threads", "-1", "from 1")),
     (("--memory", "much"), ("--memory", "'much'", "such as 4G")),
     (("--memory", "0G"), ("--memory", "'0G'", "such as 4G")),
+    (("--memory", "9" * 400), ("--memory", "such as 4G")),
     (("--memory", "900M"), ("--memory", "'900M'", "above 1000M")),
     (("--seeds", "0"), ("--seeds", "0", "from 1")),
     (("--device", "gpu"), ("'gpu'", "auto, cpu, cuda or cuda:N")),
@@ -111,7 +112,13 @@ OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--prompt", "fine here", "--prompt", ""), ("--prompt", "an empty prompt")),
     (("--prompt", "a"), ("gpt2-untrained", "1 token", "at least 2")),
     (("--prompt", " no" * 1025), ("gpt2-untrained", "1025 tokens", "at most 1024")),
+    (("--prompt", "The sky \udcff"), ("--prompt", "bytes that are not UTF-8")),
+    (("--subject", "x" * 300), ("one of smollm2-135m", "pick one")),
+    (("--subject", "~nobody-of-this-name"), ("'~nobody-of-this-name'", "local:PATH")),
     (("--subject", "local:"), ("no such path",)),
+    (("--subject", f"local:{'x' * 300}"), ("no such path", "check the path")),
+    (("--subject", "local:~nobody-of-this-name/model"), ("~nobody-of-this-name", "no such path")),
+    (("--subject", "local:model\udcff"), ("model\\udcff", "bytes that are not UTF-8", "rename")),
     (("--subject", "local:nowhere"), ("nowhere", "no such path", "check the path")),
 ]
 

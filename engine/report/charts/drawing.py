@@ -11,9 +11,10 @@ from typing import Any
 import altair as alt
 from markupsafe import Markup, escape
 
-from engine.report.charts.kiln import Job
+from engine.report.charts import ChartView
+from engine.report.charts.kiln import Job, fire_when_asked
 from engine.report.charts.look import CONFIG
-from engine.report.charts.reading import Panels, Row
+from engine.report.charts.reading import Panel, Panels, Row
 
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 """The Vega-Lite that Altair writes for, for the still drawing and for the page's script."""
@@ -36,6 +37,12 @@ HALF, WHOLE, NARROW = 580, 1160, 4
 """Pixels of a chart beside another, of one that stands alone, and the panels up to which it is the former."""
 
 GAP = 24
+
+SMALL = 250
+"""The margin of one of several small charts, each of which a phone shows whole."""
+
+ONE_PANEL = Panels(shown=(Panel(name="", columns=(), rows=()),))
+"""Of a drawing that needs no name for its only panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +151,16 @@ def finish_still(svg: str, *, name: str, words: str) -> Markup:
     # Several drawings on one page must not share the names of their clips.
     body = body.replace('id="clip', f'id="{name}-clip').replace("url(#clip", f"url(#{name}-clip")
     return Markup(root + body)  # noqa: S704 (Vega escapes what it writes)
+
+
+def show_still(drawing: Drawing, name: str) -> ChartView:
+    """The drawing for a page without a script. name: unique on the page."""
+    job = ask_still(declare(drawing))
+    return ChartView(
+        id=name,
+        title=drawing.title,
+        caption=drawing.caption,
+        alt=drawing.alt,
+        still=lambda: finish_still(fire_when_asked(job)(), name=name, words=drawing.alt),
+        spec="",
+    )

@@ -8,10 +8,9 @@ import altair as alt
 
 from engine.report.bench import WAYS, Contest, Growth
 from engine.report.charts import ChartView
-from engine.report.charts.drawing import Drawing, ask_still, declare, finish_still
-from engine.report.charts.kiln import fire_when_asked
+from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
 from engine.report.charts.look import INK, PAPER, SERIES, SOFT, fit_log
-from engine.report.charts.reading import Panel, Panels, Row, label, trim
+from engine.report.charts.reading import Row, label, trim
 from engine.report.charts.strips import only
 from engine.report.text import format_number
 
@@ -20,8 +19,8 @@ SHADES = {"literal": SERIES[1], "engine": SERIES[0], "floor": SOFT}
 PITCH, TITLE_CUT = 44, 60
 """Pixels of a contest, which has its name above its marks; and the characters of a name."""
 
-NARROW, SMALL = 90, 250
-"""Pixels by which a chart is narrower than half a page, so that a phone shows it whole; and one of the four small."""
+NARROW = 90
+"""Pixels by which a chart is narrower than half a page, so that a phone shows it whole."""
 
 
 def draw_contests(contests: Sequence[Contest]) -> ChartView:
@@ -45,12 +44,12 @@ def draw_contests(contests: Sequence[Contest]) -> ChartView:
         f"{label(one.title, TITLE_CUT)}: {', '.join(f'{way} {format_number(s, 3)} s' for way, s in found[k].items())}"
         for k, one in enumerate(contests)
     ]
-    return _finish(
+    return show_still(
         Drawing(
             title="How long each way takes",
             caption="One row is one piece of work; left is faster. The engine belongs close to the floor.",
             facts=facts,
-            panels=_one_panel(),
+            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             packed=("x", "x2", "y", "v"),
@@ -88,12 +87,12 @@ def draw_shares(contests: Sequence[Contest]) -> ChartView:
     ]
     told = [", ".join(f"{names[kind]} {100 * s:.0f} %" for kind, s in one.shares.items()) for one in contests]
     facts = [f"{label(one.title, TITLE_CUT)}: {words}" for one, words in zip(contests, told, strict=True)]
-    return _finish(
+    return show_still(
         Drawing(
             title="Where the engine’s time goes",
             caption="Shares of one pass under a profiler, in per cent where there is room; the table below holds all.",
             facts=facts,
-            panels=_one_panel(),
+            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             packed=("x", "x2", "y", "v"),
@@ -120,12 +119,12 @@ def draw_growth(growth: Growth, name: str) -> ChartView:
         only("d").mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(ways)),
         only("d").mark_point(size=55, filled=True, opacity=1).encode(x=x, y=y, color=_colour(ways), shape=_shape(ways)),
     ]
-    return _finish(
+    return show_still(
         Drawing(
             title=f"Over {label(growth.axis, 40)}",
             caption=label(growth.around, 120),
             facts=[growth.sentence],
-            panels=_one_panel(),
+            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             height=190,
@@ -146,19 +145,3 @@ def _colour(ways: Sequence[str]) -> alt.Color:
 
 def _shape(ways: Sequence[str]) -> alt.Shape:
     return alt.Shape("c:N", scale=alt.Scale(domain=list(ways), range=[SHAPES[way] for way in ways]))
-
-
-def _one_panel() -> Panels:
-    return Panels(shown=(Panel(name="", columns=(), rows=()),))
-
-
-def _finish(drawing: Drawing, name: str) -> ChartView:
-    job = ask_still(declare(drawing))
-    return ChartView(
-        id=name,
-        title=drawing.title,
-        caption=drawing.caption,
-        alt=drawing.alt,
-        still=lambda: finish_still(fire_when_asked(job)(), name=name, words=drawing.alt),
-        spec="",
-    )

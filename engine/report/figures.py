@@ -1,0 +1,61 @@
+"""What pages of kept figures share: a file that is read whole or refused in one line, the page, rows of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.errors import UsageError, explain
+from engine.records import write_whole
+from engine.report.render import load_template
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class Figures(BaseModel):
+    """What is read from a file of figures: every number is finite, what is not known is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+F = TypeVar("F", bound=Figures)
+
+
+def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
+    """The figures in a file. Raises UsageError when it cannot be read or does not hold this kind's.
+
+    who: the command, after which the file is called. remedy: how such a file is made.
+    """
+    expected = f"a {who}.json file"
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        got = f"{path}: {error.strerror}"
+        raise UsageError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        got = f"{path}: {place}: {first['msg']}"
+        raise UsageError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
+
+
+def render_page(template: str, **values: Any) -> str:
+    """One self-contained page without a script: a template that extends page.html.j2, with the report's style."""
+    style = files("engine.report").joinpath("style.css").read_text(encoding="utf-8")
+    return load_template(template).render(style=style, **values)
+
+
+def write_page(page: str, path: Path) -> Path:
+    """Write a page, whole or not at all. Raises LedgerError when its folder cannot be written."""
+    write_whole(path, page.encode(errors="replace"))
+    return path
+
+
+def write_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table. head, rows: cells that are fit for one."""
+    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
