@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.statistics.estimate import Estimate
 from engine.statistics.hit_times import HitTimes
-from engine.statistics.looks import ALPHA
+from engine.statistics.looks import ALPHA, ONLY
 from engine.statistics.resampling import count_resamples, draw_weights, label_codes, percentile_interval
 
 FEWEST_HITS = 3
@@ -81,7 +81,7 @@ def compare_restricted_means(
     A run without a hit counts the cap: that is what 'restricted' says, and not what its time would have been.
     """
     n = len(slow.hits)
-    if n < 6:
+    if n < ONLY.fewest:
         return None
     times = [np.maximum(np.minimum(arm.times, arm.cap), EARLIEST) for arm in (slow, fast)]
     weights = draw_weights(np.random.default_rng(seed), label_codes(name, clusters, n), count_resamples(ALPHA))
