@@ -38,9 +38,11 @@ TOKENS = 7
 COPIES = 256
 """Outputs whose gradients are taken together (engine.walks, which needs torch, has the number that counts)."""
 
-
 PROCESS_BYTES = 5.0e8
 """A process that has loaded torch and transformers, before its first model."""
+
+LOADING_BYTES = 5.0e8
+"""What is held for a moment while weights are read, checked and factorized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class Size:
     d_model: int
     blocks: int
     block_weights: int
+    cached: int
+    """Numbers of keys and values that a block keeps of a token."""
 
     @property
     def weights(self) -> int:
@@ -67,13 +71,19 @@ class Size:
 def size_of(subject: str) -> Size:
     """Sizes from the subject's configuration."""
     config = find_subject(subject).config()
-    d = int(config.hidden_size)
+    d, cached = int(config.hidden_size), 2 * int(config.hidden_size)
     if config.model_type == "gpt2":
         block = 12 * d * d
     else:
-        shared = 2 * d * d * int(config.num_key_value_heads) // int(config.num_attention_heads)
-        block = 2 * d * d + shared + 3 * d * int(config.intermediate_size)
-    return Size(vocab=int(config.vocab_size), d_model=d, blocks=int(config.num_hidden_layers), block_weights=block)
+        cached = 2 * d * int(config.num_key_value_heads) // int(config.num_attention_heads)
+        block = (2 * d + cached) * d + 3 * d * int(config.intermediate_size)
+    return Size(
+        vocab=int(config.vocab_size),
+        d_model=d,
+        blocks=int(config.num_hidden_layers),
+        block_weights=block,
+        cached=cached,
+    )
 
 
 def group_of(arm: Arm) -> tuple[str, str, str]:
@@ -95,14 +105,14 @@ def estimate_cost(arm: Arm) -> Cost:
             products = size.vocab**2 * size.d_model / 2
             return Cost(
                 seconds=2 + products / PRODUCTS_PER_S,
-                memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + 2e8,
+                memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + LOADING_BYTES,
             )
         case VocabularyArm():
             return Cost(seconds=2.0, memory_bytes=2e8)
         case NextTokenArm():
             return _forward_cost(arm.subject, len(arm.units) * (1 + arm.draws), 1)
         case GenerationArm():
-            return _forward_cost(arm.subject, len(arm.units) * arm.beams / TOKENS, arm.new_tokens)
+            return _generation_cost(arm)
         case InversionArm():
             return _descent_cost(arm.settings, arm.settings.iterations, len(arm.units))
         case TuningArm():
@@ -111,7 +121,8 @@ def estimate_cost(arm: Arm) -> Cost:
             passes = -(-TOKENS * size_of(arm.settings.subject).d_model // COPIES)
             return _descent_cost(arm.settings, len(arm.units) * passes, COPIES)
         case OrthogonalWalkArm():
-            return _descent_cost(arm.settings, arm.steps, len(arm.units))
+            # Each step's singular vectors take about as long as three passes, and room for their copies.
+            return _descent_cost(arm.settings, 4 * arm.steps, len(arm.units), beside_bytes=2e8)
         case ClampedWalkArm():
             steps = arm.inner * max(choice.outer for choice in arm.choices)
             return _descent_cost(arm.settings, steps, len(arm.units) * len(arm.choices))
@@ -119,7 +130,7 @@ def estimate_cost(arm: Arm) -> Cost:
 
 def _inverse_cost(arm: PseudoInverseArm) -> Cost:
     if arm.matrix != "embedding":
-        return Cost(seconds=0.2, memory_bytes=1e7)
+        return Cost(seconds=0.2, memory_bytes=3e8)
     size = size_of(arm.subject)
     entries = size.vocab * size.d_model
     return Cost(
@@ -128,15 +139,24 @@ def _inverse_cost(arm: PseudoInverseArm) -> Cost:
     )
 
 
+def _generation_cost(arm: GenerationArm) -> Cost:
+    """Forward passes of one token; beams keep keys and values twice while they change places."""
+    size = size_of(arm.subject)
+    rows = len(arm.units) * arm.beams
+    passes = _forward_cost(arm.subject, rows / TOKENS, arm.new_tokens)
+    kept = 2 * 4.0 * rows * (TOKENS + arm.new_tokens) * size.blocks * size.cached
+    return Cost(seconds=passes.seconds, memory_bytes=passes.memory_bytes + kept)
+
+
 def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:
     """Whole-model forward passes over so many prompts at a time."""
     size = size_of(subject)
     per_pass = max(size.weights * TOKENS * prompts / PRODUCTS_PER_S, 4 * size.weights / BYTES_PER_S)
     seconds = 1 + passes * (per_pass + STEP_OVERHEAD_S * size.blocks)
-    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + 2e8)
+    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + LOADING_BYTES)
 
 
-def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
+def _descent_cost(settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:
     size = size_of(settings.subject)
     stack = settings.stack
     weights = _weights(stack, size)
@@ -147,7 +167,9 @@ def _descent_cost(settings: StackSettings, steps: int, runs: int) -> Cost:
     net = 0 if isinstance(stack, Stack) else weights
     return Cost(
         seconds=steps * (per_step + STEP_OVERHEAD_S * blocks) + 1e-8 * net,
-        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8)) + 2e8,
+        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
+        + LOADING_BYTES
+        + beside_bytes,
     )
 
 

@@ -22,6 +22,7 @@ from engine.ledger import find_measurements
 from engine.memory import free_bytes
 from engine.prompts import check_prompt
 from engine.protocol import PROTOCOLS, Protocol, find_protocol
+from engine.slices import Slice, read_slice
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 
@@ -63,6 +64,7 @@ class Choices:
     strict: bool
     fresh: bool
     plan: bool
+    slice: Slice | None
     began: str
     root: Path
 
@@ -133,6 +135,7 @@ def add_options(group: pytest.OptionGroup) -> None:
     )
     option("--strict-verdicts", action="store_true", help="findings and undecided claims fail")
     option("--fresh", action="store_true", help="ignore stored measurements")
+    option("--slice", default=None, metavar="K/N", help="share K of N, for as many machines; the same shares on each")
     option("--plan", action="store_true", help="print what would be run, and run nothing")
 
 
@@ -178,6 +181,7 @@ def read_choices(config: pytest.Config) -> Choices:
         strict=option.strict_verdicts,
         fresh=option.fresh,
         plan=option.plan,
+        slice=read_slice(option.slice) if option.slice is not None else None,
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
         root=config.rootpath,
     )

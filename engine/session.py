@@ -24,6 +24,7 @@ from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
 from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
+from engine.slices import deal
 from engine.trials import Item, explain_skip, items_of
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
@@ -33,6 +34,8 @@ CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
 REPORT_LINES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
+SPARED = pytest.StashKey[bool]()
+"""Of more slices than items: a machine without one has done its share."""
 INTERRUPT = pytest.StashKey[KeyboardInterrupt]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
@@ -73,12 +76,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)  # after pytest's own -k and -m: dealt is what they leave
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out claims without an item under these options, which pytest would show as skipped."""
     empty = [test for test in items if "verdict" in _parameters(test) and _item_of(test) is None]
     if empty:
         config.hook.pytest_deselected(items=empty)
         items[:] = [test for test in items if test not in empty]
+    if config.stash[CHOICES].slice is not None:
+        _keep_slice(config, items)
+
+
+def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
+    """Leave a machine its share of the claims' items; whatever else there is runs on each."""
+    from engine.planning import estimate_job
+
+    choices = config.stash[CHOICES]
+    assert choices.slice is not None
+    claimed = [(test, item) for test in tests if (item := _item_of(test)) is not None]
+    costs = [
+        estimate_job(Job(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
+        for _, item in claimed
+    ]
+    dealt = deal(costs, choices.slice.of)
+    others = {test for (test, _), number in zip(claimed, dealt, strict=True) if number != choices.slice.number}
+    config.hook.pytest_deselected(items=list(others))
+    tests[:] = [test for test in tests if test not in others]
+    kept = len(claimed) - len(others)
+    config.stash[REPORT_LINES].append(f"slice {choices.slice}: {kept} of {len(claimed)} items")
+    config.stash[SPARED] = bool(claimed) and not tests
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -284,6 +310,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if records:
         folder, lines = config.stash[CHOICES].report_dir, config.stash[REPORT_LINES]
         failed |= not finish_report(sort_by_claim(records), folder, tell=lines.append)
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
+        session.exitstatus = pytest.ExitCode.OK
     if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 

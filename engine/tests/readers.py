@@ -16,7 +16,7 @@ from engine.claim import Ruling
 from engine.effort import find_effort
 from engine.errors import EngineError
 from engine.invert.wish import parse
-from engine.ledger import _trusted, _Untrusted
+from engine.ledger.store import UntrustedError, trust
 from engine.measurement import MEASUREMENT, Measurement
 from engine.options import _read_memory, check_device
 from engine.prompts import check_prompt
@@ -74,11 +74,11 @@ def make_stored(_: Path) -> Reader:
 
     def read(given: tuple[bytes, Measurement]) -> None:
         # What is trusted has the numbers that were stored: at most what is said of the run has changed.
-        assert _trusted(given[0], given[1].arm).content() == given[1].content()
+        assert trust(given[0], given[1].arm).content() == given[1].content()
 
     reasons = {"read", "unreadable", "other-schema", "invalid", "other-arm", "altered"}
     inputs = st.one_of([fuzz(measurement) for measurement in KINDS.values()])
-    return Reader(inputs=inputs, read=read, refuses=_Untrusted, reaches=frozenset(reasons))
+    return Reader(inputs=inputs, read=read, refuses=UntrustedError, reaches=frozenset(reasons))
 
 
 # Records, and all that is made of them.

@@ -131,7 +131,7 @@ def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
     Campaign(Ledger(tmp_path), lambda: pool, progress=Silent()).run(jobs)
     assert isinstance(jobs[0].error, EngineError)
     line = str(jobs[0].error)
-    assert re.match(r"pseudo-inverse on none: got no memory for it \(.*allocate.*\), expected about 0\.5 GB, ", line)
+    assert re.match(r"pseudo-inverse on none: got no memory for it \(.*allocate.*\), expected about 0\.8 GB, ", line)
     assert "; close other programs, run fewer arms at once (--workers 1) or take a larger machine" in line
     assert jobs[1].evidence is not None, jobs[1].error
     assert large not in Ledger(tmp_path)

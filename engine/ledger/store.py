@@ -54,10 +54,10 @@ class Ledger:
         try:
             if found := _read(path, arm):
                 return found
-        except _Untrusted as reason:
+        except UntrustedError as reason:
             self._set_aside(path, str(reason))
         for other in self._others:
-            with suppress(_Untrusted):  # not ours to move
+            with suppress(UntrustedError):  # not ours to move
                 if found := _read(other / path.parent.name / path.name, arm):
                     return found
         return None
@@ -127,54 +127,70 @@ class Ledger:
         except FileNotFoundError:
             return  # another worker has set it aside
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise explain_unreadable(path, error) from error
 
 
-def find_measurements(folder: Path) -> Path:
-    """Where the ledger in `folder` keeps its measurements. Raises LedgerError unless it is one that can be read."""
+BESIDE = ("--ledger", "a ledger, to be read beside the first", "only the first --ledger is made where there is none")
+
+
+def find_measurements(folder: Path, *, complaint: tuple[str, str, str] = BESIDE) -> Path:
+    """Where the ledger in `folder` keeps its measurements.
+
+    complaint: who asks, what was expected, what to think of beside the path.
+    Raises LedgerError unless it is a ledger that can be read.
+    """
     measurements = folder / "measurements"
     try:
         with os.scandir(measurements):
             return measurements
     except OSError as error:
-        got, expected = f"{measurements}: {error.strerror}", "a ledger, to be read beside the first"
-        remedy = "check the path; only the first --ledger is made where there is none"
-        raise LedgerError(explain(who="--ledger", got=got, expected=expected, remedy=remedy)) from error
+        who, expected, remedy = complaint
+        got = f"{measurements}: {error.strerror}"
+        raise LedgerError(explain(who=who, got=got, expected=expected, remedy=f"check the path; {remedy}")) from error
 
 
-class _Untrusted(Exception):
+class UntrustedError(Exception):
     """Why a stored file is not what its name says."""
 
 
 def _read(path: Path, arm: Arm) -> Measurement | None:
-    """The measurement in a file, None without one. Raises _Untrusted, or LedgerError for the disk's errors."""
+    """The measurement in a file, None without one. Raises UntrustedError, or LedgerError for the disk's errors."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(path, error) from error
-    return _trusted(content, arm)
+        raise explain_unreadable(path, error) from error
+    return trust(content, arm)
 
 
-def _trusted(content: bytes, arm: Arm) -> Measurement:
+def trust(content: bytes, arm: Arm) -> Measurement:
+    """The measurement of `arm` that a stored file holds. Raises UntrustedError when it holds anything else."""
+    measurement = read_measurement(content)
+    if measurement.arm != arm:
+        raise UntrustedError("other-arm")
+    return measurement
+
+
+def read_measurement(content: bytes) -> Measurement:
+    """The measurement that a stored file holds. Raises UntrustedError."""
     try:
         envelope = json.loads(content)
         schema = envelope["schema"]
         body = envelope["measurement"]
         checksum = envelope["content"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _Untrusted("unreadable") from error
+        raise UntrustedError("unreadable") from error
     if schema != SCHEMA:
-        raise _Untrusted("other-schema")
+        raise UntrustedError("other-schema")
     try:
         measurement = MEASUREMENT.validate_python(body)
     except (ValidationError, RecursionError, EngineError) as error:  # some settings contradict themselves
-        raise _Untrusted("invalid") from error
-    if measurement.digest != digest_of(arm) or measurement.arm != arm:
-        raise _Untrusted("other-arm")
+        raise UntrustedError("invalid") from error
+    if measurement.digest != digest_of(measurement.arm):
+        raise UntrustedError("other-arm")
     if measurement.content() != checksum:
-        raise _Untrusted("altered")
+        raise UntrustedError("altered")
     return measurement
 
 
@@ -189,7 +205,8 @@ def _unwritable(path: Path, error: OSError) -> LedgerError:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> LedgerError:
+def explain_unreadable(path: Path, error: OSError) -> LedgerError:
+    """What to raise for a file that the disk does not give."""
     return LedgerError(
         explain(
             who="ledger",

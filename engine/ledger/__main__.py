@@ -1,0 +1,128 @@
+"""`python -m engine.ledger list|merge|prune|export …`: look through ledgers, bring them together, tidy them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+from engine.arms import weights_of
+from engine.campaign import label
+from engine.errors import EngineError, UsageError, explain
+from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
+from engine.measurement import Measurement
+from engine.planning import duration
+from engine.report.export import write_export
+from engine.report.text import write_plain
+
+EXIT_USAGE = 4
+COMMANDS = ("list", "merge", "prune", "export")
+LEDGER = Path(".ledger")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as the rest of the engine does."""
+
+    def error(self, message: str) -> NoReturn:
+        expected, remedy = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}", f"see {self.prog} --help"
+        raise UsageError(explain(who="engine.ledger", got=message, expected=expected, remedy=remedy))
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(prog="python -m engine.ledger", description="Ledgers: what was measured, wherever it was.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    listing = commands.add_parser("list", help="print what is stored")
+    listing.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    listing.add_argument("--arms", action="store_true", help="every measurement on a line of its own")
+    merging = commands.add_parser("merge", help="give one ledger what others hold and it does not")
+    merging.add_argument("into", type=Path, help="made where there is none; nothing that it holds is replaced")
+    merging.add_argument("sources", type=Path, nargs="+", metavar="from", help="ledgers that are only read")
+    pruning = commands.add_parser("prune", help="find what no session asks for, and with --yes remove it")
+    pruning.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    pruning.add_argument(
+        "--subject", action="append", default=[], metavar="ID", help="its measurements too; repeatable"
+    )
+    pruning.add_argument("--before", type=_read_moment, metavar="DATE", help="older measurements too")
+    pruning.add_argument("--yes", action="store_true", help="remove it, for good")
+    export = commands.add_parser("export", help="write the measurements as one flat table")
+    export.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
+    return parser
+
+
+def _read_moment(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, which is no date like 2026-01-31") from None
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 4 after one line on stderr."""
+    run = dict(zip(COMMANDS, (_list, _merge, _prune, _export), strict=True))
+    try:
+        chosen = _build_parser().parse_args(arguments)
+        run[chosen.command](chosen)
+    except EngineError as error:
+        print(write_plain(str(error), 2000), file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    held: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
+    for stored in read_ledger(chosen.ledger):
+        m = stored.measurement
+        if m is None:
+            print(f"not to be trusted ({stored.reason}): {write_plain(str(stored.path))}")
+            continue
+        held[weights_of(m.arm)[0], m.arm.kind, m.provenance.device].append(m)
+        if chosen.arms:
+            when, took = m.provenance.measured_at, duration(m.elapsed_s)
+            print(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {write_plain(label(m.arm))}")
+    for (subject, kind, device), own in sorted(held.items()):
+        took = duration(sum(m.elapsed_s for m in own))
+        print(f"{write_plain(subject):<28}  {kind:<16}  {device:<7}  {len(own):>5}  {took:>14}")
+    every = [m for own in held.values() for m in own]
+    when = sorted(m.provenance.measured_at for m in every)
+    print(f"measurements: {len(every)}, {duration(sum(m.elapsed_s for m in every))} of measuring", end="")
+    print(f", from {when[0]} to {when[-1]}" if when else "")
+
+
+def _merge(chosen: argparse.Namespace) -> None:
+    done = merge(chosen.into, chosen.sources)
+    for stored in done.refused:
+        print(f"left out, not to be trusted ({stored.reason}): {write_plain(str(stored.path))}")
+    for m in done.differing:
+        print(f"kept as it was, other numbers were measured at {m.provenance.measured_at}: {m.digest} {label(m.arm)}")
+    words = f"taken {len(done.taken)}, known {len(done.known)}, differing {len(done.differing)}"
+    print(f"{words}, left out {len(done.refused)}: {write_plain(str(chosen.into))}")
+
+
+def _prune(chosen: argparse.Namespace) -> None:
+    leftovers = find_leftovers(chosen.ledger, subjects=chosen.subject, before=chosen.before or "")
+    if chosen.yes:
+        remove(leftovers)
+    for leftover in leftovers:
+        if leftover.why != "lock that nobody holds":
+            print(f"{leftover.why}: {write_plain(str(leftover.path))}")
+    counts = Counter(leftover.why.split(":")[0].split(" at ")[0] for leftover in leftovers)
+    words = ", ".join(f"{count} {why}" for why, count in sorted(counts.items())) or "nothing"
+    print(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    write_export(tabulate_ledger(chosen.ledger), chosen.out)
+    print(chosen.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Deals the items of a session to machines: the same shares everywhere, of about the same cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.errors import UsageError, explain
+
+_FORM = re.compile(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """One of several shares; number: from 1."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def read_slice(text: str) -> Slice:
+    """The slice that 'K/N' names. Raises UsageError for anything else."""
+    found = _FORM.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        expected = "K/N with K from 1 to N, such as 3/8"
+        raise UsageError(explain(who="--slice", got=repr(text), expected=expected, remedy="leave it out for all items"))
+    return Slice(number=int(found[1]), of=int(found[2]))
+
+
+def deal(costs: Sequence[Mapping[str, float]], of: int) -> list[int]:
+    """The slice, from 1, of each item.
+
+    costs: seconds of each arm that an item asks for, by digest. An arm that a slice has already costs nothing more
+    there. The costliest item is dealt first; each goes where it adds least to what is measured in all, as long as the
+    slice stays below an even share, and else to the slice that is then the smallest. Depends on nothing but the costs
+    and their order.
+    """
+    every: dict[str, float] = {}
+    for cost in costs:
+        every |= cost
+    share = sum(every.values()) / of
+    arms: list[dict[str, float]] = [{} for _ in range(of)]
+    counts = [0] * of
+    dealt = [0] * len(costs)
+    for item in sorted(range(len(costs)), key=lambda k: (-sum(costs[k].values()), k)):
+        own = costs[item]
+
+        def rank(s: int, own: Mapping[str, float] = own) -> tuple[float, float, float, int, int]:
+            load = sum({**arms[s], **own}.values())
+            added = sum(seconds for digest, seconds in own.items() if digest not in arms[s])
+            return (max(load, share), added, load, counts[s], s)
+
+        best = min(range(of), key=rank)
+        arms[best] |= own
+        counts[best] += 1
+        dealt[item] = best + 1
+    return dealt
