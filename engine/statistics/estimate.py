@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.errors import DeclarationError, explain
-from engine.statistics.looks import ALPHA, find_z
+from engine.statistics.binomial import units_to_clear
+from engine.statistics.looks import ALPHA
 
 MOST_UNITS = 1_000_000
 MOST_DECIMALS = 9
@@ -70,10 +71,10 @@ class Estimate:
 def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:
     """Units at which an interval around the same value would hold none of the edges it holds now.
 
-    A proportion is asked of Wilson's interval at the same rate and the same design effect; elsewhere the
+    A proportion is asked of its own interval at the same rate and the same design effect; elsewhere the
     side that faces the edge shrinks with 1/√n, on the logarithm for a ratio. Returns the present n when no
     edge is held, and None when no n up to a million would do: the value sits on an edge, is unknown or
-    exact, or that side has no finite width. Source: Wilson 1927, solved for n.
+    exact, or that side has no finite width.
     """
     held = [edge for edge in edges if math.isfinite(edge) and estimate.low <= edge <= estimate.high]
     if not held:
@@ -93,7 +94,7 @@ def _units_to_clear(estimate: Estimate, edge: float) -> float:
     if edge == estimate.value:
         return math.inf
     if estimate.scale == "proportion":
-        return estimate.effect * wilson_units(estimate.value, edge, estimate.alpha) if estimate.n else math.inf
+        return estimate.effect * units_to_clear(estimate.value, edge, estimate.alpha) if estimate.n else math.inf
     end = estimate.low if edge < estimate.value else estimate.high
     value = estimate.value
     if estimate.scale == "log":
@@ -103,11 +104,6 @@ def _units_to_clear(estimate: Estimate, edge: float) -> float:
     if estimate.n < 2 or math.isinf(end):
         return math.inf
     return estimate.n * ((value - end) / (value - edge)) ** 2
-
-
-def wilson_units(rate: float, edge: float, alpha: float) -> float:
-    """Effective units at which Wilson's interval around the rate ends on the edge. Source: Wilson 1927."""
-    return find_z(alpha) ** 2 * edge * (1 - edge) / (rate - edge) ** 2 if rate != edge else math.inf
 
 
 def _number(number: float) -> str:

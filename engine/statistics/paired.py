@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DeclarationError, explain
+from engine.statistics.binomial import wilson_interval
 from engine.statistics.estimate import Estimate
 from engine.statistics.looks import ONLY, Look
-from engine.statistics.proportions import wilson_interval
 from engine.statistics.resampling import (
     count_resamples,
     draw_weights,

@@ -1,4 +1,4 @@
-"""Shares of units: Wilson's interval, a confidence sequence at early looks, a design effect for clusters."""
+"""Shares of units: Wilson's and the exact interval, a confidence sequence at early looks, a design effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import DeclarationError, explain
+from engine.statistics.binomial import share_interval
 from engine.statistics.estimate import Estimate
-from engine.statistics.looks import ALPHA, EARLY, ONLY, Look, find_z
+from engine.statistics.looks import EARLY, ONLY, Look
 from engine.statistics.resampling import find_design_effect, label_codes
 
 TINY = 1e-12
@@ -27,18 +28,18 @@ def proportion(
 ) -> Estimate:
     """Share of units that succeeded, with an interval on the effective number of units.
 
-    Wilson's interval at the last look; before it the beta-binomial confidence sequence, which holds at all early
-    looks together. successes: [units]. clusters: [units], what units share, such as a model seed; a single label
-    says nothing about clustering and counts as none. No units give the interval [0, 1].
-    Raises DeclarationError when the two differ in length. Source: Wilson 1927; Kish 1965 (design effect).
+    The wider of Wilson's interval and the exact one at the last look; before it the beta-binomial confidence sequence,
+    which holds at all early looks together. successes: [units]. clusters: [units], what units share, such as a model
+    seed; a single label says nothing about clustering and counts as none. No units give the interval [0, 1].
+    Raises DeclarationError when the two differ in length. Source: Kish 1965 (design effect).
     """
     outcomes = np.asarray(successes, dtype=np.float64)  # [units]
     n = len(outcomes)
     effect = find_design_effect(outcomes, label_codes(name, clusters, n)) if n else 1.0
     value = float(outcomes.mean()) if n else math.nan
-    interval = wilson_interval if look.final else find_sequence_interval
+    interval = share_interval if look.final else find_sequence_interval
     low, high = interval(value, n / effect, look.alpha if look.final else EARLY) if n else (0.0, 1.0)
-    kind = "Wilson" if look.final else "beta-binomial confidence sequence"
+    kind = "wider of Wilson and exact" if look.final else "beta-binomial confidence sequence"
     method = f"{kind}, design effect {effect:.1f}{look.text}"
     return Estimate(
         name=name,
@@ -79,18 +80,6 @@ def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -
         method="exhaustive count",
         scale="exact",
     )
-
-
-def wilson_interval(rate: float, units: float, alpha: float = ALPHA) -> tuple[float, float]:
-    """Wilson's interval for a rate seen in so many effective units. Source: Wilson 1927."""
-    z = find_z(alpha)
-    shrink = 1 + z**2 / units
-    centre = (rate + z**2 / (2 * units)) / shrink
-    half = z * math.sqrt(rate * (1 - rate) / units + z**2 / (4 * units**2)) / shrink
-    # The ends at rates 0 and 1 are exactly 0 and 1; rounding must not move them.
-    low = 0.0 if rate == 0 else max(0.0, centre - half)
-    high = 1.0 if rate == 1 else min(1.0, centre + half)
-    return low, high
 
 
 def find_sequence_interval(rate: float, units: float, alpha: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import AalenJohansenFitter, KaplanMeierFitter
+from scipy.stats import binom
 from scipy.stats import t as student
 from statsmodels.api import OLS
 from statsmodels.stats.proportion import proportion_confint
@@ -147,10 +148,10 @@ class TestUnitsToDecide:
         assert n_to_decide(estimate, [edge]) == expected
 
     @pytest.mark.parametrize("edge", [0.6, 0.7, 0.8, 0.9])
-    def test_a_rate_clears_exactly_where_another_wilson_interval_does(self, edge: float) -> None:
+    def test_a_rate_clears_exactly_where_another_librarys_intervals_do(self, edge: float) -> None:
         estimate = proportion("rate", [True, True, True, False])
         needed = n_to_decide(estimate, [edge])
-        holds = {n: _within(edge, wilson(0.75 * n, n)) for n in range(4, 1001)}
+        holds = {n: _within(edge, widest(0.75 * n, n)) for n in range(4, 1001)}
         assert needed == next(n for n, held in holds.items() if not held)
 
     def test_a_design_effect_multiplies_the_units(self) -> None:
@@ -167,9 +168,11 @@ class TestUnitsToDecide:
         assert n_to_decide(proportion("rate", []), [0.5]) is None
 
 
-def wilson(successes: float, units: float) -> tuple[float, float]:
-    low, high = proportion_confint(successes, units, method="wilson")
-    return float(cast(float, low)), float(cast(float, high))
+def widest(successes: float, units: float) -> tuple[float, float]:
+    """The wider of Wilson's and Clopper and Pearson's, which statsmodels calls "beta"."""
+    both = [proportion_confint(successes, units, method=method) for method in ("wilson", "beta")]
+    lows, highs = zip(*both, strict=True)
+    return float(min(cast(tuple[float, ...], lows))), float(max(cast(tuple[float, ...], highs)))
 
 
 def _within(edge: float, interval: tuple[float, float]) -> bool:
@@ -184,11 +187,26 @@ def _robust_effect(outcomes: list[bool], clusters: list[int]) -> float:
 
 
 class TestProportion:
-    @pytest.mark.parametrize("successes", [0, 1, 7, 11, 12])
-    def test_interval_is_wilsons(self, successes: int) -> None:
+    @pytest.mark.parametrize("successes", [0, 12])
+    def test_of_all_or_none_it_is_wilsons(self, successes: int) -> None:
         estimate = proportion("rate", [i < successes for i in range(12)])
         # Both are closed formulas in float64: a few roundings apart.
         assert ends(estimate) == pytest.approx(proportion_confint(successes, 12, method="wilson"), abs=1e-12)
+
+    @pytest.mark.parametrize("successes", [1, 7, 11])
+    def test_else_it_is_the_wider_of_wilsons_and_the_exact_one(self, successes: int) -> None:
+        estimate = proportion("rate", [i < successes for i in range(12)])
+        assert ends(estimate) == pytest.approx(widest(successes, 12), abs=1e-9)
+
+    @pytest.mark.parametrize("units", [12, 24, 36, 60, 100])
+    @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.75, 0.9])
+    def test_no_rate_is_missed_more_often_than_it_says(self, rate: float, units: int) -> None:
+        """Over every outcome. Wilson's ends at all and none may miss by a hair: 0.9 to the 35th is 0.02503."""
+        outcomes = [proportion("rate", [i < k for i in range(units)]) for k in range(units + 1)]
+        missed = sum(
+            float(binom.pmf(k, units, rate)) for k, one in enumerate(outcomes) if not one.low <= rate <= one.high
+        )
+        assert missed <= 0.0501
 
     @pytest.mark.parametrize(("units", "clears"), [(34, False), (35, True)])
     def test_all_of_35_clear_nine_tenths_first(self, units: int, clears: bool) -> None:
@@ -209,11 +227,11 @@ class TestProportion:
         outcomes = [i < 20 for i in range(36)]
         effect = _robust_effect(outcomes, clusters)
         estimate = proportion("rate", outcomes, clusters=clusters)
-        expected = proportion_confint(20 / effect, 36 / effect, method="wilson")
+        expected = widest(20 / effect, 36 / effect)
         assert effect > 2
         assert ends(estimate) == pytest.approx(expected, abs=1e-9)
         assert estimate.n == 36
-        assert estimate.method == f"Wilson, design effect {effect:.1f}"
+        assert estimate.method == f"wider of Wilson and exact, design effect {effect:.1f}"
 
     @pytest.mark.parametrize(
         ("outcomes", "clusters"),
@@ -233,7 +251,7 @@ class TestProportion:
         # Six clusters whose shares are exactly equal: less than chance would have it, which says nothing of alikeness.
         outcomes, clusters = [True, False] * 6, [i // 2 for i in range(12)]
         effect = 1 + (2 - 1) * 0.05
-        expected = proportion_confint(6 / effect, 12 / effect, method="wilson")
+        expected = widest(6 / effect, 12 / effect)
         assert ends(proportion("rate", outcomes, clusters=clusters)) == pytest.approx(expected, abs=1e-9)
 
     def test_no_units_leave_everything_open(self) -> None:
