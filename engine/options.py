@@ -34,7 +34,7 @@ FREE_SHARE = 0.8
 """Of the free memory, what a session takes at most unless it is told."""
 
 SIZE = TypeAdapter(ByteSize)
-EXECUTORS = ("auto", "inline", "pool")
+EXECUTORS = ("auto", "inline", "pool", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Choices:
     device: str
     dtype: str
     executor: str
+    ray_address: str | None
     workers: int
     threads: int
     memory: float
@@ -95,6 +96,17 @@ class Choices:
             from engine.executors.inline import Inline  # torch is first imported here
 
             return Inline(threads=self.threads if on_cpu else None)
+        if self.executor == "ray":
+            from engine.executors.cluster import Cluster
+
+            return Cluster(
+                address=self.ray_address,
+                workers=self.workers,
+                threads=self.threads,
+                budget_bytes=self.arms_bytes,
+                gpus=0 if on_cpu else count_gpus(),
+                gpu_bytes=None if on_cpu or self.ray_address else FREE_SHARE * free_bytes(self.resolve_device()),
+            )
         from engine.executors.pool import Pool
 
         return Pool(workers=self.workers, threads=self.threads, budget_bytes=self.arms_bytes)
@@ -120,8 +132,10 @@ def add_options(group: pytest.OptionGroup) -> None:
     option(
         "--executor",
         default="auto",
-        help="inline measures arm after arm, pool several at once; auto (default) is pool on a CPU, inline on a GPU",
+        help="inline measures arm after arm, pool several at once, ray on a cluster; auto (default) is pool on a CPU, "
+        "inline on a GPU",
     )
+    option("--ray-address", default=None, metavar="ADDRESS", help="a running cluster's (default: one is started here)")
     option("--workers", type=int, default=None, metavar="N", help="arms at once (default: one for each core)")
     option("--threads", type=int, default=1, metavar="N", help="threads of each arm on a CPU (default: 1)")
     option("--memory", default=None, metavar="SIZE", help="for all processes, like 4G (default: 80 % of what is free)")
@@ -148,6 +162,7 @@ def read_choices(config: pytest.Config) -> Choices:
     for name, value, known in (("--dtype", option.dtype, DTYPES), ("--executor", option.executor, EXECUTORS)):
         if value not in known:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
+    _check_ray(option.executor, option.ray_address)
     for name, value in (("--workers", option.workers), ("--threads", option.threads)):
         if value is not None and value < 1:
             raise _wrong(name, value, "a whole number from 1", "leave it out for the default")
@@ -172,6 +187,7 @@ def read_choices(config: pytest.Config) -> Choices:
         device=check_device(option.device),
         dtype=option.dtype,
         executor="inline" if worker else option.executor,
+        ray_address=option.ray_address,
         workers=option.workers or max(1, count_cores() // option.threads),
         threads=option.threads,
         memory=_read_memory(option.memory),
@@ -185,6 +201,20 @@ def read_choices(config: pytest.Config) -> Choices:
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
         root=config.rootpath,
     )
+
+
+def _check_ray(executor: str, address: str | None) -> None:
+    if executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise _wrong("--executor", "'ray' without Ray", "an installed Ray", "pip install 'lm-claims[ray]'")
+    if executor != "ray" and address is not None:
+        raise _wrong("--ray-address", repr(address), "it beside --executor ray", "add that or leave it out")
+
+
+def count_gpus() -> int:
+    """CUDA devices that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def count_cores() -> int:

@@ -225,7 +225,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
             arm = pipe.recv()
         except EOFError:
             return
-        pipe.send(_try(executor.run, arm))
+        pipe.send(attempt(executor.run, arm))
         give_back_memory()
 
 
@@ -237,8 +237,8 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _try(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
-    """A measurement, or the error as it can be sent, with where it was raised."""
+def attempt(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
+    """In another process: a measurement, or the error as it can be sent, with where it was raised."""
     try:
         return run(arm)
     except Exception as error:
