@@ -74,6 +74,10 @@ class CriterionRecord:
     sentence: str
 
 
+SENSITIVITY = "sensitivity"
+"""Kind of a table that the report shows on its own, not among the raw numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Numbers that stand behind a verdict, in rows of plain cells.

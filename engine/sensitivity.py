@@ -13,7 +13,7 @@ from engine.measurement import Measurement
 from engine.procedures import Evidence, Inversions, Trial
 from engine.prompts import LONG
 from engine.protocol import BoundRule, Positions, Protocol, Schedule
-from engine.records import Table
+from engine.records import SENSITIVITY, Table
 
 UNITS = 12
 """Of each variant: one wave."""
@@ -115,5 +115,6 @@ def _tabulate(rows: Sequence[tuple[str, ...]], base: Ruling) -> Table:
         title="Sensitivity: one choice made otherwise at a time",
         columns=("factor", "choice", "estimates", "verdict", "beside the declared experiment"),
         rows=tuple(rows),
+        kind=SENSITIVITY,
         note=f"As declared it is {base}. Each variant has {UNITS} units, a step size tuned for itself, and one look.",
     )

@@ -110,7 +110,7 @@ def _name_source(script: str) -> str:
 
 def _fit_rows(claims: Sequence[ClaimView]) -> int:
     """Rows of a table that the page shows, the fewer the more there are: records.jsonl holds them all."""
-    tables = [table for claim in claims for item in claim.items for table in item.tables]
+    tables = [table for claim in claims for item in claim.items for table in (*item.variants, *item.tables)]
     return next(
         (rows for rows in ROWS if sum(min(rows, len(t.rows)) * len(t.columns) for t in tables) <= MOST_CELLS), ROWS[-1]
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from engine.records import CriterionRecord, Record, Table, find_headline, key_of
+from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.kiln import Fire, fire_when_asked
 from engine.report.film import draw_films
@@ -110,7 +110,12 @@ class ItemView:
     @property
     def tables(self) -> tuple[Table, ...]:
         """The tables behind it that say more than the page says elsewhere."""
-        return tuple(t for t in self.record.tables if t.kind != "film")
+        return tuple(t for t in self.record.tables if t.kind not in ("film", SENSITIVITY))
+
+    @property
+    def variants(self) -> tuple[Table, ...]:
+        """What becomes of the verdict when one choice of the experiment is made otherwise."""
+        return tuple(t for t in self.record.tables if t.kind == SENSITIVITY)
 
 
 @dataclass(frozen=True, kw_only=True)

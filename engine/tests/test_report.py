@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import Record, Registration, read_records
+from engine.records import SENSITIVITY, Record, Registration, Table, read_records
 from engine.report import render, write_report
 from engine.report.standing import write_registration
 from engine.report.text import format_interval
@@ -344,3 +344,17 @@ def test_long_text_is_cut_and_its_length_is_stated() -> None:
     html = render([make_hostile("x" * 100_000)], title="y" * 100_000, rendered_at="z")
     assert len(html) < 200_000
     assert "100000 characters in all" in Page(html).text
+
+
+def test_what_other_choices_make_of_a_verdict_is_shown_and_not_among_the_raw_numbers(records: list[Record]) -> None:
+    variants = Table(
+        title="Sensitivity: one choice made otherwise at a time",
+        columns=("factor", "choice", "verdict"),
+        rows=(("start", "N(0, 1)", "refuted"),),
+        note="As declared it is supported.",
+        kind=SENSITIVITY,
+    )
+    page = show([replace(records[0], tables=(variants,))])
+    assert "<td>N(0, 1)</td>" in page
+    assert "As declared it is supported." in page
+    assert "Raw numbers" not in page
