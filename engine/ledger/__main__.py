@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from engine.arms import weights_of
 from engine.campaign import label
-from engine.errors import EngineError, UsageError, explain
+from engine.command_line import Parser, parser_of, run_command
 from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.measurement import Measurement
 from engine.planning import duration
 from engine.report.export import write_export
 from engine.report.text import write_plain
 
-EXIT_USAGE = 4
 COMMANDS = ("list", "merge", "prune", "export")
 LEDGER = Path(".ledger")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as the rest of the engine does."""
-
-    def error(self, message: str) -> NoReturn:
-        expected, remedy = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}", f"see {self.prog} --help"
-        raise UsageError(explain(who="engine.ledger", got=message, expected=expected, remedy=remedy))
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(prog="python -m engine.ledger", description="Ledgers: what was measured, wherever it was.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+def _build_parser() -> Parser:
+    kind = parser_of(COMMANDS)
+    parser = kind(prog="python -m engine.ledger", description="Ledgers: what was measured, wherever it was.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     listing = commands.add_parser("list", help="print what is stored")
     listing.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
     listing.add_argument("--arms", action="store_true", help="every measurement on a line of its own")
@@ -65,16 +55,8 @@ def _read_moment(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
-    run = dict(zip(COMMANDS, (_list, _merge, _prune, _export), strict=True))
-    try:
-        chosen = _build_parser().parse_args(arguments)
-        run[chosen.command](chosen)
-    except EngineError as error:
-        print(write_plain(str(error), 2000), file=sys.stderr)
-        return EXIT_USAGE
-    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    commands = (_list, _merge, _prune, _export)
+    return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
 
 
 def _list(chosen: argparse.Namespace) -> None:

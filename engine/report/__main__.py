@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
-from engine.errors import EngineError, UsageError, explain
+from engine.command_line import Parser, parser_of, run_command
+from engine.errors import UsageError, explain
 from engine.records import Record, read_records
 from engine.report.bench import read_bench, tabulate_bench, write_bench
 from engine.report.calibration import read_calibration, tabulate_calibration, write_calibration
@@ -19,23 +18,14 @@ from engine.report.compare_page import write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
 from engine.report.render import tabulate, write_report
-from engine.report.text import write_plain
 
-EXIT_USAGE = 4
 COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as the rest of the engine does."""
-
-    def error(self, message: str) -> NoReturn:
-        expected, remedy = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}", f"see {self.prog} --help"
-        raise UsageError(explain(who="engine.report", got=message, expected=expected, remedy=remedy))
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(prog="python -m engine.report", description="Reports from the records of sessions.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+def _build_parser() -> Parser:
+    kind = parser_of(COMMANDS)
+    parser = kind(prog="python -m engine.report", description="Reports from the records of sessions.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")
     _add_records(render)
     render.add_argument("--out", type=Path, help="folder of the report (default: where the one file of records is)")
@@ -71,16 +61,7 @@ def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
     commands = (_render, _table, _compare, _export, _bench, _calibration)
-    run = dict(zip(COMMANDS, commands, strict=True))
-    try:
-        chosen = _build_parser().parse_args(arguments)
-        run[chosen.command](chosen)
-    except EngineError as error:
-        print(write_plain(str(error), 2000), file=sys.stderr)
-        return EXIT_USAGE
-    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
 
 
 def _read_all(paths: Sequence[Path]) -> list[Record]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.arms import Arm, InversionArm, PseudoInverseArm, Stack, Unit
+from engine.arms import Arm, PseudoInverseArm, Unit
 from engine.campaign import Campaign, Silent
 from engine.errors import EngineError
 from engine.executors import Executor
@@ -26,6 +26,7 @@ from engine.ledger.upkeep import read_ledger
 from engine.measurement import Measurement
 from engine.tests.test_campaign import asking
 from engine.tests.test_experiments import make_arms, make_settings
+from engine.tests.test_pool import long_arm
 from engine.tests.tiny_models import make_gpt2, save
 
 PLENTY = 8e9
@@ -62,12 +63,6 @@ def provide_executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     executor = MAKERS[request.param]()
     yield executor
     executor.rest()
-
-
-def long_arm(subject: str, iterations: int = 4000) -> InversionArm:
-    """An arm of several seconds."""
-    settings = make_settings(subject, stack=Stack(blocks=2), iterations=iterations)
-    return InversionArm(settings=settings, step=1e-4, units=(Unit(prompt="The sky", seed=0),), read_at="N", batch=1)
 
 
 def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
