@@ -199,7 +199,8 @@ WORLDS = [
         name="exact rates, the narrow net is worse",
         procedure=BELOW,
         criteria=BELOW_HALF,
-        law=exact_at(lambda arm: 0.05 if is_narrow(arm) else 0.95),
+        # Two of the longer one's twelve units do not rule a half out any more: at 0.02 that is seen in 2 % of worlds.
+        law=exact_at(lambda arm: 0.02 if is_narrow(arm) else 0.95),
         ruling=TRUE,
     ),
     Planted(
