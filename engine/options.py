@@ -162,7 +162,7 @@ def read_choices(config: pytest.Config) -> Choices:
     for name, value, known in (("--dtype", option.dtype, DTYPES), ("--executor", option.executor, EXECUTORS)):
         if value not in known:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
-    _check_ray(option.executor, option.ray_address)
+    _check_ray(option.executor, option.ray_address, option.device)
     for name, value in (("--workers", option.workers), ("--threads", option.threads)):
         if value is not None and value < 1:
             raise _wrong(name, value, "a whole number from 1", "leave it out for the default")
@@ -203,9 +203,13 @@ def read_choices(config: pytest.Config) -> Choices:
     )
 
 
-def _check_ray(executor: str, address: str | None) -> None:
+def _check_ray(executor: str, address: str | None, device: str) -> None:
     if executor == "ray" and importlib.util.find_spec("ray") is None:
         raise _wrong("--executor", "'ray' without Ray", "an installed Ray", "pip install 'lm-claims[ray]'")
+    if executor == "ray" and ":" in device:
+        # Ray deals out the devices, and each task sees its own alone, as the first.
+        remedy = "name it in CUDA_VISIBLE_DEVICES and pass --device cuda"
+        raise _wrong("--device", f"{device!r} beside --executor ray", "auto, cpu or cuda", remedy)
     if executor != "ray" and address is not None:
         raise _wrong("--ray-address", repr(address), "it beside --executor ray", "add that or leave it out")
 

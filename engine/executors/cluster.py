@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.arms import Arm
 from engine.costs import PROCESS_BYTES, estimate_cost, group_of
@@ -21,6 +23,9 @@ from engine.measurement import Measurement
 
 STORE_BYTES = 2e8
 """For results on their way: arms and measurements are kilobytes."""
+
+REACH_S = 10.0
+"""For a cluster to accept a connection."""
 
 _AT_ONCE = 256
 """Tasks that are waited for at once at most, whatever the cluster has."""
@@ -53,6 +58,16 @@ def measure(arm: Arm, threads: int) -> Measurement | Exception:
     found = attempt(_keep_executor(threads).run, arm)
     give_back_memory()
     return found
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError where nobody listens: Ray itself would go on trying for minutes."""
+    if address == "auto":  # the one that runs here, which Ray finds by itself
+        return
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if not place.hostname or not place.port:
+        raise ValueError("no host and port")
+    socket.create_connection((place.hostname, place.port), timeout=REACH_S).close()
 
 
 @cache
@@ -149,8 +164,9 @@ class Cluster:
             )
         else:
             try:
+                _reach(self._address)
                 self._ray.init(address=self._address, **{k: quiet[k] for k in ("logging_level", "log_to_driver")})
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 words = " ".join(str(error).split())[:160]
                 raise EngineError(
                     explain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -51,8 +52,8 @@ class PlantedRay:
 
     def init(self, **options: Any) -> None:
         self.inits.append(options)
-        if options.get("address") == "nowhere":
-            raise ConnectionError("no cluster\nthere")
+        if options.get("address") == "auto":
+            raise ConnectionError("no cluster\nhere")
 
     def nodes(self) -> list[dict[str, Any]]:
         return self.found
@@ -118,11 +119,8 @@ def test_the_costliest_group_that_fits_goes_first(cluster: Cluster) -> None:
 
 def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Cluster) -> None:
     assert Request(cpus=1, gpus=0, bytes=PROCESS_BYTES + 3e9).within(Request(cpus=2, gpus=0, bytes=4e9))
-    ray.get = lambda ref: (waiting.append(ref), event.wait(60), ref())[2]  # type: ignore[method-assign]
-    import threading
-
-    waiting: list[object] = []
     event = threading.Event()
+    ray.get = lambda ref: event.wait(60) and ref()  # type: ignore[method-assign]
     future = cluster.submit(A)
     assert cluster.choose([B]) is None  # 3.5 GB are taken, and it needs 1.5
     event.set()
@@ -184,10 +182,20 @@ def test_what_was_cancelled_is_given_up(ray: PlantedRay, cluster: Cluster) -> No
         cluster.submit(B).result()
 
 
-def test_an_address_without_a_cluster_is_one_line(ray: PlantedRay) -> None:
-    cluster = Cluster(address="nowhere", workers=1, threads=1, budget_bytes=4e9)
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        pytest.param("127.0.0.1:1", "'127.0.0.1:1': .*refused", id="nobody listens"),
+        pytest.param("ray://127.0.0.1:1", "'ray://127.0.0.1:1': .*refused", id="nobody listens to clients"),
+        pytest.param("nowhere", "'nowhere': no host and port", id="no port"),
+        pytest.param("here:99999", "'here:99999': Port out of range", id="no such port"),
+        pytest.param("auto", "'auto': no cluster here", id="Ray's own complaint"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_line(ray: PlantedRay, address: str, words: str) -> None:
+    cluster = Cluster(address=address, workers=1, threads=1, budget_bytes=4e9)
     with pytest.raises(
-        EngineError, match=r"^--ray-address: got 'nowhere': no cluster there, expected the address of a"
+        EngineError, match=rf"^--ray-address: got {words}.*, expected the address of a running cluster;"
     ):
         cluster.choose([B])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,8 +189,3 @@ def test_a_wrong_use_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-
-
-def test_a_stored_file_says_nothing_of_where_it_lies(tmp_path: Path) -> None:
-    folder = make_ledger(tmp_path / "l", SAMPLE)
-    assert str(tmp_path) not in json.dumps(json.loads(path_of(folder, SAMPLE).read_text()))
