@@ -111,7 +111,8 @@ class BlockStack:
         self._weight = embedding_weight(model)
         self._context = int(model.config.max_position_embeddings)
         self._masks: dict[int, Tensor] = {}
-        self.head = unembedding_weight(model) if stack.head else None
+        # Of a model that is spread over several GPUs, the head may lie on another than the embeddings.
+        self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
@@ -122,12 +123,13 @@ class BlockStack:
             )
         ids = torch.arange(tokens, device=embeddings.device)
         ids = ids if self._positions == "true" else torch.zeros_like(ids)
-        return self._body(
+        hidden: Tensor = self._body(
             inputs_embeds=embeddings,
             attention_mask=self._mask(embeddings).expand(runs, -1, -1, -1),
             position_ids=ids[None],
             use_cache=False,
         ).last_hidden_state
+        return hidden.to(embeddings.device)
 
     def positions(self, tokens: int) -> Tensor:
         """Learned positions added to token embeddings, [tokens, d_model]; zeros for rotary families."""
@@ -171,9 +173,15 @@ def count_blocks(stack: Stack, depth: int) -> int:
     return count
 
 
+_HOOKED = ("forward", "_old_forward", "_hf_hook")
+"""What the library leaves on a module that it has placed: bound to that module, it would run all of its blocks."""
+
+
 def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
     """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
     cut = copy.copy(body)
+    for name in _HOOKED:
+        cut.__dict__.pop(name, None)
     # The library keeps submodules in this dictionary; a new one leaves the model's own as it is.
     cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
     blocks: nn.ModuleList = getattr(body, family.blocks)

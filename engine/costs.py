@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from engine.arms import (
     AnyStack,
@@ -22,6 +23,7 @@ from engine.arms import (
     TokenNet,
     TuningArm,
     VocabularyArm,
+    weights_of,
 )
 from engine.subjects import find_subject
 
@@ -43,6 +45,12 @@ PROCESS_BYTES = 5.0e8
 
 LOADING_BYTES = 5.0e8
 """What is held for a moment while weights are read, checked and factorized."""
+
+GPU_PROCESS_BYTES = 4.0e9
+"""Of the host, for a process that uses a GPU: CUDA's own libraries come on top."""
+
+GPU_CONTEXT_BYTES = 6.0e8
+"""Of a GPU, for every process that uses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +101,25 @@ def group_of(arm: Arm) -> tuple[str, str, str]:
         return (getattr(arm, "subject", ""), getattr(arm, "dtype", ""), arm.kind)
     net = settings.stack if isinstance(settings.stack, SentenceNet) else None
     return (settings.subject, settings.dtype, f"net {net}" if net else "")
+
+
+def device_of(arm: Arm) -> str:
+    """The kind of device that an arm is measured on: 'cpu' or 'cuda'."""
+    where: Any = getattr(arm, "settings", arm)
+    return where.device
+
+
+def host_bytes(arm: Arm) -> float:
+    """What a process that measures the arm takes of the host's memory. A GPU's weights pass through it."""
+    if device_of(arm) == "cpu":
+        return PROCESS_BYTES + estimate_cost(arm).memory_bytes
+    subject = weights_of(arm)[0]
+    return GPU_PROCESS_BYTES + (4.0 * size_of(subject).weights if subject != "none" else 0.0)
+
+
+def gpu_bytes(arm: Arm) -> float:
+    """What a process that measures the arm takes of a GPU's memory; 0 for one of the CPU's."""
+    return 0.0 if device_of(arm) == "cpu" else GPU_CONTEXT_BYTES + estimate_cost(arm).memory_bytes
 
 
 def estimate_cost(arm: Arm) -> Cost:

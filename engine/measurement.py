@@ -31,7 +31,8 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Measurement:
     """What came out of an arm, with where and how it was had.
 
-    `elapsed_s` and `provenance` are about the run; everything else is the same on every run.
+    `digest`, `arm` and `result` are the same on every run; everything else is about the run.
+    peak_bytes: of the process. gpu_s, gpu_peak_bytes: by the GPU's own clock, and of the tensors on it; None without.
     """
 
     schema: int = SCHEMA
@@ -41,6 +42,8 @@ class Measurement:
     provenance: Provenance
     elapsed_s: Seconds
     peak_bytes: int | None = None
+    gpu_s: Seconds | None = None
+    gpu_peak_bytes: int | None = None
 
     def content(self) -> str:
         """Digest of the arm and its numbers, timings and provenance aside."""

@@ -17,18 +17,25 @@ FAILED_ALLOCATION = ("can't allocate memory", "Cannot allocate memory", "CUDA ou
 LONGEST_CAUSE = 160
 
 
-def explain_shortage(subjects: Sequence[Subject], *, dtype: str, device: str) -> str | None:
-    """Why the subjects' models are too large for a device, with both figures; None when they fit."""
+def explain_shortage(subjects: Sequence[Subject], *, dtype: str, devices: Sequence[str], spread: bool) -> str | None:
+    """Why the subjects' models are too large for each of the devices, with both figures; None when they fit one.
+
+    spread: a model may lie on all of them at once.
+    """
     needed = WORKING_SHARE * sum(count_bytes(subject, dtype) for subject in subjects)
-    free = free_bytes(device)
+    each = {device: free_bytes(device) for device in devices}
+    largest = max(devices, key=lambda device: each[device])
+    together = spread and len(devices) > 1
+    free = sum(each.values()) if together else each[largest]
     if needed <= free:
         return None
     names = " and ".join(subject.id for subject in subjects)
     verb = "needs" if len(subjects) == 1 else "need"
-    return (
-        f"{names} {verb} about {needed / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free: "
-        "use a larger device."
-    )
+    where = f"{' and '.join(devices)} have" if together else f"{largest} has"
+    # What is spread is spread by the one process that sees all devices.
+    several = not spread and needed <= sum(each.values())
+    remedy = "spread it over all by --executor inline" if several else "use a larger device"
+    return f"{names} {verb} about {needed / 2**30:.1f} GiB and {where} {free / 2**30:.1f} GiB free: {remedy}."
 
 
 def find_failed_allocation(error: BaseException | None) -> str | None:

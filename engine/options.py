@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from engine.cache import expand_home
 from engine.costs import PROCESS_BYTES
+from engine.devices import Devices, check_device, find_devices, name_for_children
 from engine.effort import EFFORTS, Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.ledger import find_measurements
@@ -42,7 +44,7 @@ class Choices:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
     ledger: where measurements go. other_ledgers: where they are only read.
-    workers, threads: arms at once, and threads of each. memory: bytes that all processes may take together.
+    asked_workers, asked_threads: None where the session chooses. memory: bytes that all processes may take together.
     began: when the session did, ISO 8601. root: pytest's, where a claim's own paths begin.
     """
 
@@ -56,8 +58,8 @@ class Choices:
     dtype: str
     executor: str
     ray_address: str | None
-    workers: int
-    threads: int
+    asked_workers: int | None
+    asked_threads: int | None
     memory: float
     report_dir: Path
     ledger: Path
@@ -69,9 +71,29 @@ class Choices:
     began: str
     root: Path
 
-    def resolve_device(self) -> str:
-        """The device to run on: the one asked for, or CUDA where there is one."""
-        return resolve_device(self.device)
+    @cached_property
+    def devices(self) -> Devices:
+        """Those to run on; looked up once, since it loads torch."""
+        return find_devices(self.device)
+
+    @property
+    def workers(self) -> int:
+        """Arms at once: as many as were asked for, else one for each GPU, or for each core with its threads."""
+        if self.executor == "inline":
+            return 1  # whatever was asked for
+        each = len(self.devices.gpus) if self.devices.kind == "cuda" else count_cores() // (self.asked_threads or 1)
+        return self.asked_workers or max(1, each)
+
+    @property
+    def threads(self) -> int:
+        """Of each arm: one on a CPU, and a fair share of the cores beside a GPU, unless it was asked for."""
+        beside = count_cores() // self.workers if self.devices.kind == "cuda" else 1
+        return self.asked_threads or max(1, beside)
+
+    @property
+    def inline(self) -> bool:
+        """Whether arms are measured in the session's own process, which sees every GPU."""
+        return self.executor == "inline" or (self.executor == "auto" and self.workers == 1)
 
     @property
     def arms_bytes(self) -> float:
@@ -90,12 +112,13 @@ class Choices:
                     check_prompt(text, ids, context=context, who=subject.id)
 
     def make_executor(self) -> Executor:
-        """The executor that was asked for: by default a pool on a CPU and inline on a GPU."""
-        on_cpu = self.resolve_device() == "cpu"
-        if self.executor == "inline" or (self.executor == "auto" and not (on_cpu and self.workers > 1)):
+        """The executor that was asked for: by default a pool where several arms run at once, else inline."""
+        gpus = self.devices.gpus
+        if self.inline:
             from engine.executors.inline import Inline  # torch is first imported here
 
-            return Inline(threads=self.threads if on_cpu else None)
+            return Inline(threads=self.threads, gpus=gpus)
+        room = {gpu: FREE_SHARE * free_bytes(f"cuda:{gpu}") for gpu in gpus}
         if self.executor == "ray":
             from engine.executors.cluster import Cluster
 
@@ -104,12 +127,17 @@ class Choices:
                 workers=self.workers,
                 threads=self.threads,
                 budget_bytes=self.arms_bytes,
-                gpus=0 if on_cpu else count_gpus(),
-                gpu_bytes=None if on_cpu or self.ray_address else FREE_SHARE * free_bytes(self.resolve_device()),
+                gpus=len(gpus),
+                gpu_bytes=min(room.values()) if room and not self.ray_address else None,
             )
-        from engine.executors.pool import Pool
+        from engine.executors.pool import Gpu, Pool
 
-        return Pool(workers=self.workers, threads=self.threads, budget_bytes=self.arms_bytes)
+        return Pool(
+            workers=self.workers,
+            threads=self.threads,
+            budget_bytes=self.arms_bytes,
+            gpus=tuple(Gpu(name=name_for_children(gpu), bytes=free) for gpu, free in room.items()),
+        )
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -127,17 +155,17 @@ def add_options(group: pytest.OptionGroup) -> None:
     option("--prompt", action="append", default=[], metavar="TEXT", help="a prompt of your own; repeatable")
     option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
     option("--all-units", action="store_true", help="measure every unit, also where fewer decide a claim")
-    option("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: auto)")
+    option("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:1 … (default: auto)")
     option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
     option(
         "--executor",
         default="auto",
-        help="inline measures arm after arm, pool several at once, ray on a cluster; auto (default) is pool on a CPU, "
-        "inline on a GPU",
+        help="inline measures arm after arm, pool several at once, ray on a cluster; auto (default) is a pool where "
+        "there are several cores or GPUs",
     )
     option("--ray-address", default=None, metavar="ADDRESS", help="a running cluster's (default: one is started here)")
-    option("--workers", type=int, default=None, metavar="N", help="arms at once (default: one for each core)")
-    option("--threads", type=int, default=1, metavar="N", help="threads of each arm on a CPU (default: 1)")
+    option("--workers", type=int, default=None, metavar="N", help="arms at once (default: one for each core, or GPU)")
+    option("--threads", type=int, default=None, metavar="N", help="of each arm (default: 1; beside GPUs, all cores)")
     option("--memory", default=None, metavar="SIZE", help="for all processes, like 4G (default: 80 % of what is free)")
     option("--report-dir", type=Path, default=None, help="where the report goes (default: reports/latest)")
     option(
@@ -184,12 +212,12 @@ def read_choices(config: pytest.Config) -> Choices:
         prompts=tuple(option.prompt),
         starts=option.seeds,
         stopping=not option.all_units,
-        device=check_device(option.device),
+        device=check_device(option.device, elsewhere=option.ray_address is not None),
         dtype=option.dtype,
         executor="inline" if worker else option.executor,
         ray_address=option.ray_address,
-        workers=option.workers or max(1, count_cores() // option.threads),
-        threads=option.threads,
+        asked_workers=option.workers,
+        asked_threads=option.threads,
         memory=_read_memory(option.memory),
         report_dir=_folder("--report-dir", option.report_dir, here) or config.rootpath / "reports" / "latest",
         ledger=_folder("--ledger", next(iter(ledgers), None), here) or config.rootpath / ".ledger",
@@ -212,13 +240,6 @@ def _check_ray(executor: str, address: str | None, device: str) -> None:
         raise _wrong("--device", f"{device!r} beside --executor ray", "auto, cpu or cuda", remedy)
     if executor != "ray" and address is not None:
         raise _wrong("--ray-address", repr(address), "it beside --executor ray", "add that or leave it out")
-
-
-def count_gpus() -> int:
-    """CUDA devices that this process may use."""
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def count_cores() -> int:
@@ -247,40 +268,6 @@ def _subject(name: str) -> Subject:
     if name.startswith((LOCAL, LOCAL_INT8)):
         _ = subject.tier  # a configuration that cannot be built is better refused now than after an hour
     return subject
-
-
-def resolve_device(name: str) -> str:
-    """The device of that name; for 'auto', CUDA where there is one and the CPU elsewhere."""
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_device(name: str) -> str:
-    """The same name. Raises UsageError unless it is auto, cpu or a CUDA device of this machine."""
-    if name in ("auto", "cpu"):
-        return name
-    if importlib.util.find_spec("torch") is None:
-        raise _wrong("--device", repr(name), "an installed torch", "install torch or leave --device out")
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one") from None
-    if device.type not in ("cpu", "cuda"):
-        raise _wrong("--device", repr(name), "auto, cpu, cuda or cuda:N", "pick one")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise _wrong(
-            "--device",
-            repr(name),
-            f"one of {count} CUDA devices",
-            "install a CUDA build of torch, or use cpu",
-        )
-    return name
 
 
 def _folder(who: str, asked: Path | None, here: Path) -> Path | None:

@@ -15,7 +15,7 @@ from engine.records import Provenance, Session
 PACKAGES = ("lm-claims", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
-def observe(*, dtype: str, device: str, threads: int) -> Provenance:
+def observe(*, dtype: str, device: str, threads: int, gpu: str = "", tf32: bool | None = None) -> Provenance:
     """Provenance of what is being measured now. Commit and dirty flag are those of this package's checkout."""
     commit, dirty = _checkout(Path(__file__).resolve().parent)
     return Provenance(
@@ -27,6 +27,8 @@ def observe(*, dtype: str, device: str, threads: int) -> Provenance:
         threads=threads,
         dtype=dtype,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        gpu=gpu,
+        tf32=tf32,
     )
 
 

@@ -117,7 +117,11 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where numbers come from: code, packages, machine, threads."""
+    """Where numbers come from: code, packages, machine, threads.
+
+    gpu: its model, '' where none was used. tf32: whether float32 products could have been TensorFloat-32 ones; None
+    without a GPU.
+    """
 
     commit: str
     dirty: bool
@@ -127,6 +131,8 @@ class Provenance:
     threads: int
     dtype: str
     measured_at: str
+    gpu: str = ""
+    tf32: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

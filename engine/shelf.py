@@ -18,7 +18,8 @@ from engine.blocks import BlockStack, FullyConnected, Invertible, TokenWise, emb
 from engine.codec import Codec
 from engine.errors import SubjectError, explain, explain_replaced
 from engine.subjects import find_subject
-from engine.subjects.quantized import int8_layers, move
+from engine.subjects.placement import place
+from engine.subjects.quantized import int8_layers
 
 T = TypeVar("T")
 
@@ -44,9 +45,13 @@ class _Recent(Generic[T]):
 
 
 class Shelf:
-    """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded."""
+    """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded.
 
-    def __init__(self) -> None:
+    gpus: those that a model may be spread over.
+    """
+
+    def __init__(self, gpus: tuple[int, ...] = ()) -> None:
+        self._gpus = gpus
         self._models = _Recent[PreTrainedModel](1)
         self._codecs = _Recent[Codec](1)
         self._nets = _Recent[FullyConnected](1)
@@ -82,7 +87,7 @@ class Shelf:
         def load() -> PreTrainedModel:
             model = find_subject(subject).model(getattr(torch, dtype))
             check_finite(subject, model)
-            return move(model, device)
+            return place(model, device, self._gpus)
 
         return self._models.get((subject, dtype, device), load)
 

@@ -52,8 +52,7 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
                 starts=choices.starts,
                 stopping=choices.stopping,
                 dtype=choices.dtype,
-                # Resolved before anything runs; a plan of CPU claims needs no torch.
-                device=choices.resolve_device(),
+                device=choices.devices.kind,
             ),
             asked=bool(choices.subjects),
         )
@@ -87,11 +86,11 @@ def explain_skip(item: Item, choices: Choices) -> str | None:
     others = map(find_subject, item.claim.others if item.claim.others_on in item.trial.scopes else ())
     models = (subject, *others)
     missing = next((sentence for model in models if (sentence := model.missing())), None)
-    if subject.tier != "cpu" and not item.asked and not device.startswith("cuda"):
+    if subject.tier != "cpu" and not item.asked and device == "cpu":
         hint = f"run on a machine with a GPU, or ask for it here with --subject {subject.id}"
         weights = f" {missing}" if missing else ""
         return f"{subject.id} is a {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
-    return missing or _refuse_dtype(item) or _find_shortage(item, models)
+    return missing or _refuse_dtype(item) or _find_shortage(item, models, choices)
 
 
 def _refuse_dtype(item: Item) -> str | None:
@@ -100,8 +99,10 @@ def _refuse_dtype(item: Item) -> str | None:
     return explain_dtype(item.trial.subject.id, item.trial.dtype)
 
 
-def _find_shortage(item: Item, models: tuple[Subject, ...]) -> str | None:
+def _find_shortage(item: Item, models: tuple[Subject, ...], choices: Choices) -> str | None:
+    if choices.ray_address:
+        return None  # what a cluster has no room for, it refuses by itself
     try:
-        return explain_shortage(models, dtype=item.trial.dtype, device=item.trial.device)
+        return explain_shortage(models, dtype=item.trial.dtype, devices=choices.devices.names, spread=choices.inline)
     except EngineError:
         return None  # a model that can't even be sized is the experiment's to complain about

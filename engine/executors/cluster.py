@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.arms import Arm
-from engine.costs import PROCESS_BYTES, estimate_cost, group_of
+from engine.costs import estimate_cost, gpu_bytes, group_of, host_bytes
 from engine.errors import EngineError, explain
 from engine.executors import RefusedError
 from engine.executors.inline import Inline
@@ -189,13 +189,10 @@ class Cluster:
         self._attendants = ThreadPoolExecutor(max_workers=_AT_ONCE)
 
     def _request(self, arm: Arm) -> Request:
-        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
-        settings: Any = getattr(arm, "settings", arm)
-        if not settings.device.startswith("cuda"):
-            return Request(cpus=self._threads, gpus=0, bytes=needs)
+        needs = gpu_bytes(arm)
         # Ray deals out hundredths of a GPU at the least, and more than one only as whole ones.
-        share = 1.0 if self._gpu_bytes is None else math.ceil(100 * needs / self._gpu_bytes) / 100
-        return Request(cpus=self._threads, gpus=share, bytes=needs)
+        share = math.ceil(100 * needs / self._gpu_bytes) / 100 if self._gpu_bytes else 1.0
+        return Request(cpus=self._threads, gpus=share if needs else 0.0, bytes=host_bytes(arm))
 
     def _refuse(self, arm: Arm) -> None:
         asked = self._request(arm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from engine.arms import Arm
+from engine.devices import held_to
 from engine.executors import Sequential
 from engine.executors.running import run_arm
 from engine.experiments.watching import Watch, unwatched
@@ -16,16 +17,19 @@ class Inline(Sequential):
     """The simplest executor: models stay loaded from one arm to the next.
 
     watch: looks at descents while they run; it changes no number. threads: of each arm; None leaves them as they are.
+    gpus: for arms of that kind, the first of them; a model that it has no room for is spread over all. None named
+    leaves torch its own choice.
     """
 
-    def __init__(self, watch: Watch = unwatched, *, threads: int | None = None) -> None:
-        self._shelf, self._watch, self._threads = Shelf(), watch, threads
+    def __init__(self, watch: Watch = unwatched, *, threads: int | None = None, gpus: tuple[int, ...] = ()) -> None:
+        self._shelf, self._watch, self._threads, self._gpus = Shelf(gpus), watch, threads, gpus
 
     def run(self, arm: Arm) -> Measurement:
         """Measure one arm now. Errors of the experiment go through as they are."""
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(self._threads or before)
-            return run_arm(arm, self._shelf, self._watch)
+            with held_to(self._gpus):
+                return run_arm(arm, self._shelf, self._watch)
         finally:
             torch.set_num_threads(before)

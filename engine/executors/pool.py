@@ -17,12 +17,14 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 from engine.arms import Arm
-from engine.costs import PROCESS_BYTES, estimate_cost, group_of
+from engine.costs import PROCESS_BYTES, estimate_cost, gpu_bytes, group_of, host_bytes
+from engine.devices import VISIBLE
 from engine.errors import EngineError, explain
 from engine.executors import RefusedError
 from engine.measurement import Measurement
@@ -31,13 +33,24 @@ ATTEMPTS = 2
 """Times that an arm is tried when the process under it dies."""
 
 
-class Process:
-    """A process of its own, started afresh (a forked copy of one that has used threads may hang), with one pipe."""
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One that workers may use. name: as CUDA_VISIBLE_DEVICES has it. bytes: what they may take of it together."""
 
-    def __init__(self, threads: int) -> None:
+    name: str
+    bytes: float
+
+
+class Process:
+    """A process of its own, started afresh (a forked copy of one that has used threads may hang), with one pipe.
+
+    gpu: the one that it sees; None leaves it what this process sees.
+    """
+
+    def __init__(self, threads: int, gpu: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, threads), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, threads, gpu), daemon=True)
         with _interrupts_held_back():
             self._process.start()
         theirs.close()
@@ -63,15 +76,20 @@ class Process:
 class _Worker:
     """A process (none before its first arm), what it is measuring, and what it measured last and still holds."""
 
+    gpu: Gpu | None = None
     process: Process | None = None
     arm: Arm | None = None
     last: Arm | None = None
 
     @property
+    def held(self) -> Arm | None:
+        """Whose memory it takes now: idle, it still holds what its last arm was measured with."""
+        return self.arm or self.last
+
+    @property
     def bytes(self) -> float:
-        """What it takes now: idle, it still holds what its last arm was measured with."""
-        held = self.arm or self.last
-        return PROCESS_BYTES + (estimate_cost(held).memory_bytes if held is not None else 0.0)
+        """What it takes of the host's memory."""
+        return host_bytes(self.held) if self.held is not None else PROCESS_BYTES
 
     def end(self) -> None:
         if self.process is not None:
@@ -81,13 +99,14 @@ class _Worker:
 class Pool:
     """Up to `workers` processes of `threads` threads; together they take at most `budget_bytes`, this process aside.
 
+    gpus: those that workers are dealt out to, evenly; each takes no more of its own than there is, beside the others.
     Arms of one group (the same weights) go to one worker, so that a model is loaded once; within a group the costliest
     goes first. Arms that need more than half of the budget begin early: at the end none may be small enough to run
     beside them. A worker that dies costs its arm one more attempt, and nothing else.
     """
 
-    def __init__(self, *, workers: int, threads: int, budget_bytes: float) -> None:
-        self._most, self._threads, self._budget = workers, threads, budget_bytes
+    def __init__(self, *, workers: int, threads: int, budget_bytes: float, gpus: Sequence[Gpu] = ()) -> None:
+        self._most, self._threads, self._budget, self._gpus = workers, threads, budget_bytes, tuple(gpus)
         self._workers: list[_Worker] = []
         self._chosen: _Worker | None = None
         self._attendants = ThreadPoolExecutor(max_workers=workers)
@@ -97,18 +116,19 @@ class Pool:
         """The next arm for an idle worker, if there is room for it. Raises RefusedError for one that never fits."""
         for arm in waiting:
             self._refuse(arm)
-        idle = [worker for worker in self._workers if worker.arm is None]
-        if not waiting or not (idle or len(self._workers) < self._most):
-            return None
-        for arm, worker in self._rank(waiting, idle):
-            if self._make_room(arm, worker):
-                self._chosen = worker
-                return arm
+        for arm in self._rank(waiting):
+            for worker in self._find_workers(arm):
+                if self._make_room(arm, worker):
+                    self._chosen = worker
+                    return arm
         return None
 
     def submit(self, arm: Arm) -> Future[Measurement]:
         """Begin an arm that was chosen."""
-        worker, self._chosen = self._chosen or self._hire(), None
+        assert self._chosen is not None
+        worker, self._chosen = self._chosen, None
+        if worker not in self._workers:
+            self._workers.append(worker)
         worker.arm = arm
         return self._attendants.submit(self._attend, worker, arm)
 
@@ -122,60 +142,86 @@ class Pool:
         self._attendants, self._resting = ThreadPoolExecutor(max_workers=self._most), False
 
     def _refuse(self, arm: Arm) -> None:
-        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
+        needs, least = host_bytes(arm), gpu_bytes(arm)
+        largest = max((gpu.bytes for gpu in self._gpus), default=inf)
         if needs > self._budget:
-            raise RefusedError(
-                arm,
-                explain(
-                    who=f"{arm.kind} on {group_of(arm)[0]}",
-                    got=f"a need of about {needs / 1e9:.1f} GB of memory",
-                    expected=f"at most {self._budget / 1e9:.1f} GB (--memory, or what is free)",
-                    remedy="raise --memory or use a larger machine",
-                ),
-            )
+            got, most, remedy = needs, "(--memory, or what is free)", "raise --memory or use a larger machine"
+            expected = self._budget
+        elif least > largest:
+            got, most, remedy = least, "on one GPU", "spread it over all by --executor inline, or use a larger GPU"
+            expected = largest
+        else:
+            return
+        raise RefusedError(
+            arm,
+            explain(
+                who=f"{arm.kind} on {group_of(arm)[0]}",
+                got=f"a need of about {got / 1e9:.1f} GB of memory",
+                expected=f"at most {expected / 1e9:.1f} GB {most}",
+                remedy=remedy,
+            ),
+        )
 
-    def _rank(self, waiting: Sequence[Arm], idle: list[_Worker]) -> list[tuple[Arm, _Worker | None]]:
-        """Arms in the order of preference, each with the worker that should have it (None: a new one)."""
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.arm is None]
+
+    def _rank(self, waiting: Sequence[Arm]) -> list[Arm]:
+        """Arms in the order of preference."""
         cost: dict[tuple[str, ...], float] = defaultdict(float)
         for arm in waiting:
             cost[group_of(arm)] += estimate_cost(arm).seconds
         served = {group_of(worker.arm) for worker in self._workers if worker.arm is not None}
-        at_home = {group_of(worker.last): worker for worker in idle if worker.last is not None}
-        spare = next((worker for worker in idle), None) if len(self._workers) >= self._most else None
+        at_home = {group_of(worker.last) for worker in self._idle() if worker.last is not None}
 
         def rank(arm: Arm) -> tuple[bool, bool, bool, float, float]:
-            group, own = group_of(arm), estimate_cost(arm)
-            small = PROCESS_BYTES + own.memory_bytes <= self._budget / 2
-            return (group not in at_home, group in served, small, -cost[group], -own.seconds)
+            group, small = group_of(arm), host_bytes(arm) <= self._budget / 2
+            return (group not in at_home, group in served, small, -cost[group], -estimate_cost(arm).seconds)
 
-        return [(arm, at_home.get(group_of(arm), spare)) for arm in sorted(waiting, key=rank)]
+        return sorted(waiting, key=rank)
 
-    def _make_room(self, arm: Arm, worker: _Worker | None) -> bool:
+    def _find_workers(self, arm: Arm) -> list[_Worker]:
+        """Those that may have an arm, best first: the one that holds its weights, else new ones, else any idle one.
+
+        A new one beside as many as there may be takes an idle one's place, whose GPU may be too small.
+        """
+        idle = self._idle()
+        at_home = [w for w in idle if w.last is not None and group_of(w.last) == group_of(arm)]
+        if at_home and not (at_home[0].gpu and at_home[0].gpu.bytes < gpu_bytes(arm)):
+            return at_home[:1]
+        new = [_Worker(gpu=gpu) for gpu in sorted(self._gpus, key=self._count)] or [_Worker()]
+        return new if len(self._workers) < self._most else idle + new
+
+    def _count(self, gpu: Gpu) -> int:
+        return sum(worker.gpu == gpu for worker in self._workers)
+
+    def _make_room(self, arm: Arm, worker: _Worker) -> bool:
         """Whether the arm fits now; idle workers that hold models are sent home for it."""
-        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
         staying = [other for other in self._workers if other is not worker]
         going: list[_Worker] = []
         for other in [other for other in staying if other.arm is None]:
-            if needs + sum(kept.bytes for kept in staying) > self._budget:
+            if (over := self._find_excess(arm, worker, staying)) and (over == "host" or other.gpu == worker.gpu):
                 staying.remove(other)
                 going.append(other)
-        if needs + sum(other.bytes for other in staying) > self._budget:
+        if self._find_excess(arm, worker, staying):
             return False
         for other in going:
             self._workers.remove(other)
             other.end()
         return True
 
-    def _hire(self) -> _Worker:
-        worker = _Worker()
-        self._workers.append(worker)
-        return worker
+    def _find_excess(self, arm: Arm, worker: _Worker, staying: Sequence[_Worker]) -> Literal["host", "gpu"] | None:
+        """What would not suffice, were the arm measured by this worker beside those that stay."""
+        if len(staying) == self._most or host_bytes(arm) + sum(other.bytes for other in staying) > self._budget:
+            return "host"
+        beside = [other.held for other in staying if other.gpu == worker.gpu]
+        taken = sum(gpu_bytes(held) for held in beside if held is not None)
+        return "gpu" if worker.gpu is not None and gpu_bytes(arm) + taken > worker.gpu.bytes else None
 
     def _attend(self, worker: _Worker, arm: Arm) -> Measurement:
         """Have an arm measured, once more where the process under it dies."""
         try:
             for _ in range(ATTEMPTS):
-                worker.process = worker.process or Process(self._threads)
+                worker.process = worker.process or Process(self._threads, worker.gpu and worker.gpu.name)
                 try:
                     if self._resting:
                         raise EOFError("started while all were sent home")
@@ -208,8 +254,10 @@ def _interrupts_held_back() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(pipe: Connection[Any, Any], threads: int) -> None:
+def serve(pipe: Connection[Any, Any], threads: int, gpu: str | None = None) -> None:
     """In a process of its own: measure what comes through the pipe until it closes."""
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu  # read when CUDA is first used, which nothing has done yet
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are the session's
     threading.Thread(target=_follow_parent, daemon=True).start()
     from tqdm import tqdm
@@ -219,7 +267,7 @@ def serve(pipe: Connection[Any, Any], threads: int) -> None:
 
     # By itself tqdm makes a lock for all processes, a semaphore that stays behind when this one is killed.
     tqdm.set_lock(threading.RLock())
-    executor = Inline(threads=threads)
+    executor = Inline(threads=threads, gpus=() if gpu is None else (0,))
     while True:
         try:
             arm = pipe.recv()

@@ -7,11 +7,13 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from engine.arms import Arm, InversionArm, StackSettings, TuningArm, weights_of
-from engine.costs import PROCESS_BYTES, estimate_cost
+from engine.arms import Arm, InversionArm, TuningArm, weights_of
+from engine.costs import device_of, gpu_bytes, host_bytes
+from engine.devices import GpuClock, allows_tf32, describe_gpu
 from engine.errors import EngineError, explain
 from engine.experiments import measure
 from engine.experiments.watching import Watch, unwatched
@@ -31,23 +33,29 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
     EngineError when the memory did not suffice.
     """
     began = time.perf_counter()
+    device = device_of(arm)
     check_source(arm)
     shelf.make_room_for(arm)
     _forget_peak()
+    clock = GpuClock() if device == "cuda" else None
     result = _measure(arm, shelf, watch)
-    settings = getattr(arm, "settings", None)
-    where = settings if isinstance(settings, StackSettings) else arm
+    gpu_s, gpu_peak = clock.stop() if clock else (None, None)
+    where: Any = getattr(arm, "settings", arm)
     return Measurement(
         digest=digest_of(arm),
         arm=arm,
         result=result,
         provenance=observe(
             dtype=getattr(where, "dtype", "float64"),
-            device=getattr(where, "device", "cpu"),
+            device=device,
             threads=torch.get_num_threads(),
+            gpu=describe_gpu(device),
+            tf32=allows_tf32(device),
         ),
         elapsed_s=time.perf_counter() - began,
         peak_bytes=read_peak(),
+        gpu_s=gpu_s,
+        gpu_peak_bytes=gpu_peak,
     )
 
 
@@ -63,7 +71,7 @@ def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
         failed = find_failed_allocation(error)
         if failed is None:
             raise
-        needs = PROCESS_BYTES + estimate_cost(arm).memory_bytes
+        needs = gpu_bytes(arm) or host_bytes(arm)
         raise EngineError(
             explain(
                 who=f"{arm.kind} on {weights_of(arm)[0]}",

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.arms import ClampedWalkArm, Stack, StackSettings
 from engine.blocks import Invertible
 from engine.codec import Codec
+from engine.devices import send
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.posing import Embedded, draw_rows, embed, shift_bounds
 from engine.metrics import OutputDistance
@@ -106,7 +107,8 @@ def draw_clamps(arm: ClampedWalkArm, embedded: Embedded) -> DrawClamp:
     def draw() -> tuple[Tensor, Tensor]:
         indices = torch.cat([torch.randint(width, (1,), generator=source) for source in sources])
         noise = [law((n, width), generator=source) for n, source in zip(embedded.sizes, sources, strict=True)]
-        return indices.to(embedded.target.device), pad_sequence(noise, batch_first=True).to(embedded.target)
+        place = embedded.target.device
+        return send(indices, place), send(pad_sequence(noise, batch_first=True), place, embedded.target.dtype)
 
     return draw
 

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from engine.arms import DescentSettings, StackSettings, Unit
 from engine.blocks import Invertible
+from engine.devices import send
 from engine.experiments.base import generator
 from engine.metrics import OutputDistance
 from engine.prompts import check_prompt
@@ -91,12 +92,12 @@ def draw_rows(embedded: Embedded, sources: list[torch.Generator]) -> Tensor:
     """Standard normal noise in the target's shape. Each unit's has its own length, so that neighbours do not matter."""
     width = embedded.target.shape[2]
     noise = [torch.randn((n, width), generator=g) for n, g in zip(embedded.sizes, sources, strict=True)]
-    return pad_sequence(noise, batch_first=True).to(embedded.target)
+    return send(pad_sequence(noise, batch_first=True), embedded.target.device, embedded.target.dtype)
 
 
 def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor:
     # Drawn in float32 on the CPU, so that every device and precision starts from the same point.
-    noise = torch.randn(target.shape, generator=generator("start", unit.seed)).to(target)
+    noise = send(torch.randn(target.shape, generator=generator("start", unit.seed)), target.device, target.dtype)
     std = target.std() if settings.protocol.start_std is None else settings.protocol.start_std
     start = settings.protocol.start_mean + std * noise
     share, kept = settings.blend

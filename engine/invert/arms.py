@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.arms import Arm, InversionArm, Stack, Unit
+from engine.devices import Devices, check_device, find_devices
 from engine.effort import Units
 from engine.errors import MissingError, UsageError, explain
 from engine.invert.wish import Wish
 from engine.measurement import Measurement
 from engine.memory import explain_shortage
-from engine.options import DTYPES, check_device, resolve_device
+from engine.options import DTYPES
 from engine.procedures import Sample, Trial
 from engine.procedures.base import MODEL_SEEDS
 from engine.procedures.samples import count_iterations, fix_step, inversion_arm, is_random, settings_of, tuning_arm
@@ -37,6 +38,7 @@ class Plan:
 
     wish: Wish
     trial: Trial
+    devices: Devices
     sample: Sample
     iterations: int
     tokenizer: PreTrainedTokenizerBase
@@ -78,11 +80,13 @@ def make_plan(wish: Wish) -> Plan:
         raise UsageError(explain(who="--protocol script", got=got, expected=expected, remedy=remedy))
     if isinstance(subject, QuantizedSubject) and wish.dtype != "float32":
         raise UsageError(explain_dtype(subject.id, wish.dtype))
-    device = resolve_device(check_device(wish.device))
+    devices = find_devices(check_device(wish.device))
     _check_step(wish)
     subject.require()
     stack = Stack(blocks=_count_blocks(wish, subject), head=wish.head)
-    trial = Trial(subject=subject, protocol=protocol, effort="standard", units=Units(), dtype=wish.dtype, device=device)
+    trial = Trial(
+        subject=subject, protocol=protocol, effort="standard", units=Units(), dtype=wish.dtype, device=devices.kind
+    )
     sample = Sample(
         stack=stack,
         iterations=wish.iterations,
@@ -95,12 +99,13 @@ def make_plan(wish: Wish) -> Plan:
     tokenizer = subject.tokenizer()
     ids = tuple(tokenizer(wish.prompt, add_special_tokens=False).input_ids)
     check_prompt(wish.prompt, ids, context=int(subject.config().max_position_embeddings), who=subject.id)
-    shortage = explain_shortage((subject,), dtype=wish.dtype, device=device)
+    shortage = explain_shortage((subject,), dtype=wish.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)
     return Plan(
         wish=wish,
         trial=trial,
+        devices=devices,
         sample=replace(sample, snapshots=film_iterations(iterations)),
         iterations=iterations,
         tokenizer=tokenizer,

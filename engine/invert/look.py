@@ -30,7 +30,7 @@ class Looker:
 
     def __init__(self, plan: Plan, ledger: Ledger, view: View) -> None:
         self._plan, self._ledger, self._view = plan, ledger, view
-        self._executor = Inline(self._watch)
+        self._executor = Inline(self._watch, gpus=plan.devices.gpus)
         self._look: _FilmLook | None = None
         self._round = 0
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 
 from engine.claim import Ruling
+from engine.devices import check_device
 from engine.effort import find_effort
 from engine.errors import EngineError
 from engine.invert.wish import parse
 from engine.ledger.store import UntrustedError, trust
 from engine.measurement import MEASUREMENT, Measurement
-from engine.options import _read_memory, check_device
+from engine.options import _read_memory
 from engine.prompts import check_prompt
 from engine.protocol import find_protocol
 from engine.records import RECORD, read_records

@@ -87,10 +87,11 @@ def answer(arm: Arm, threads: int) -> Measurement:
 def provide_ray(monkeypatch: pytest.MonkeyPatch) -> PlantedRay:
     ray = PlantedRay(found=[node(2, 4)])
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(
-        "engine.executors.cluster.estimate_cost",
-        lambda arm: Cost(seconds=SECONDS[cpu(arm)], memory_bytes=SIZES[cpu(arm)]),
-    )
+    for place in ("engine.costs", "engine.executors.cluster"):
+        monkeypatch.setattr(
+            f"{place}.estimate_cost", lambda arm: Cost(seconds=SECONDS[cpu(arm)], memory_bytes=SIZES[cpu(arm)])
+        )
+    monkeypatch.setattr("engine.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
     return ray
 
 
@@ -136,20 +137,20 @@ def test_what_no_node_has_room_for_is_refused_with_both_figures(ray: PlantedRay,
         cluster.choose([B, A])
 
 
-@pytest.mark.parametrize(("gpu_bytes", "share"), [(None, 1.0), (1.5e10, 0.1), (1e10, 0.15), (7e9, 0.22)])
+@pytest.mark.parametrize(("gpu_bytes", "share"), [(None, 1.0), (1.6e10, 0.1), (1e10, 0.16), (7e9, 0.23)])
 def test_small_arms_share_a_gpu(ray: PlantedRay, gpu_bytes: float | None, share: float) -> None:
     ray.found = [node(4, 16, 2)]
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=2, gpu_bytes=gpu_bytes, task=answer)
     cluster.submit(replace(B, device="cuda")).result()
     cluster.rest()
-    assert ray.asked == [{"num_cpus": 1, "num_gpus": share, "memory": int(1.5e9), "max_retries": 0}]
+    assert ray.asked == [{"num_cpus": 1, "num_gpus": share, "memory": int(4.04e9), "max_retries": 0}]
 
 
 def test_an_arm_that_is_larger_than_a_gpu_is_refused(ray: PlantedRay) -> None:
     ray.found = [node(4, 16, 8)]
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=8, gpu_bytes=1e9, task=answer)
     with pytest.raises(
-        RefusedError, match=r"1\.5 GB of memory, 1\.5 GPUs, expected at most a node with 16\.0 GB and 8"
+        RefusedError, match=r"4\.0 GB of memory, 1\.6 GPUs, expected at most a node with 16\.0 GB and 8"
     ):
         cluster.choose([replace(B, device="cuda")])
     cluster.rest()

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
+from engine.agreement import bound_rounding, find_changes, read_numbers
 from engine.arms import (
     Arm,
     ClampedWalkArm,
@@ -31,9 +31,7 @@ from engine.arms import (
 from engine.executors.pool import Process
 from engine.measurement import Measurement
 from engine.protocol import CONTROLLED, PAGE
-from engine.results import Result
 from engine.subjects import find_subject
-from engine.tests.test_golden import find_changes
 from engine.tests.tiny_models import make_gpt2, save
 
 pytestmark = pytest.mark.slow
@@ -129,41 +127,17 @@ def test_an_arm_gives_the_same_numbers_in_every_process(
     assert [process[name].provenance.threads for process in measured] == [threads] * TIMES
 
 
-PRODUCTS = 2 * (2 * 6 + 1) + 1
-"""Products that a step's numbers go through one after the other: six a block, forward and backward, and the head's."""
-
-NOTHING_BUT_ROUNDING = frozenset({"product", "relative", "worst_relative", "constrained", "difference"})
-"""Numbers that would be zero, or nearly, without it."""
-
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23}
-
-
-def bound_rounding(dtype: str, steps: int) -> float:
-    """How far two orders of summation may move a number, as a share of it.
-
-    A sum of n terms is off by √n · ε, its roundings being up as often as down; n is at most the vocabulary, the
-    longest sum there is. Products that follow each other add theirs, and so do steps. What a step hands on may grow
-    in the next, over so few of them by less than a factor of 2.
-    """
-    return 2 * steps * PRODUCTS * VOCAB**0.5 * EPSILON[dtype]
-
-
 @pytest.fixture(name="short", scope="module")
 def provide_short(subject: str) -> list[dict[str, Any]]:
     """Results of the short arms, as JSON holds them, at each number of threads."""
     arms = make_short_arms(subject, find_subject(subject).fingerprint())
     measured = [measure_afresh(arms, threads) for threads in THREADS]
-    return [{name: _read(m) for name, m in process.items()} for process in measured]
-
-
-def _read(measurement: Measurement) -> dict[str, Any]:
-    result = TypeAdapter(Result).dump_python(measurement.result, mode="json")
-    runs = [{k: v for k, v in run.items() if k not in NOTHING_BUT_ROUNDING} for run in result.get("runs", [])]
-    return {k: v for k, v in result.items() if k not in NOTHING_BUT_ROUNDING} | {"runs": runs}
+    return [{name: read_numbers(m) for name, m in process.items()} for process in measured]
 
 
 @pytest.mark.parametrize("name", make_short_arms("", ""))
 def test_another_number_of_threads_changes_no_more_than_rounding(name: str, short: list[dict[str, Any]]) -> None:
-    tolerance = bound_rounding("float32", 1) if "float32" in name else bound_rounding("float64", SHORT_STEPS)
+    dtype, steps = ("float32", 1) if "float32" in name else ("float64", SHORT_STEPS)
+    tolerance = bound_rounding(dtype, steps=steps, blocks=2, longest=VOCAB)
     one, two = (process[name] for process in short)
     assert find_changes(two, one, tolerance=tolerance) == []

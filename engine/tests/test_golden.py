@@ -9,7 +9,6 @@ measurements of the old numbers are then not taken for the new ones. After raisi
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from pydantic import TypeAdapter
 from transformers import PreTrainedModel
 
+from engine.agreement import find_changes
 from engine.arms import Arm, DescentSettings, InversionArm, PseudoInverseArm, SentenceNet, Stack, TuningArm, Unit
 from engine.experiments import generator, measure
 from engine.measurement import NUMERICS
@@ -99,29 +99,9 @@ def read_all() -> dict[str, Any]:
     return {name: read_numbers(arm) for name, arm in make_arms().items()}
 
 
-def find_changes(found: Any, golden: Any, path: str = "", *, tolerance: float = TOLERANCE) -> list[str]:
-    """Where two results differ by more than the tolerance, and by what."""
-
-    def find(one: Any, other: Any, place: str) -> list[str]:
-        return find_changes(one, other, f"{path}{place}", tolerance=tolerance)
-
-    if isinstance(found, dict) and isinstance(golden, dict):
-        if found.keys() != golden.keys():
-            return [f"{path}: the names {sorted(found)} were {sorted(golden)}"]
-        return [change for key in golden for change in find(found[key], golden[key], f".{key}")]
-    if isinstance(found, list) and isinstance(golden, list) and len(found) == len(golden):
-        pairs = enumerate(zip(found, golden, strict=True))
-        return [change for k, (one, other) in pairs for change in find(one, other, f"[{k}]")]
-    if isinstance(found, float) and isinstance(golden, float):
-        same = math.isclose(found, golden, rel_tol=tolerance)
-    else:
-        same = found == golden and type(found) is type(golden)
-    return [] if same else [f"{path}: {found} was {golden}"]
-
-
 def check(found: dict[str, Any], stored: dict[str, Any], numerics: int) -> None:
     """Fail when numbers changed without their version, or the version without the file."""
-    changes = find_changes(found, stored["arms"])
+    changes = find_changes(found, stored["arms"], tolerance=TOLERANCE)
     if stored["numerics"] != numerics:
         pytest.fail(
             f"golden.json holds numerics {stored['numerics']} and the code has {numerics}: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from engine import DIRECT
 from engine.claim import Above, Claim
+from engine.devices import Devices
 from engine.effort import Units
 from engine.errors import SubjectError
 from engine.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
@@ -50,7 +52,7 @@ class Broken(Heavy):
         raise SubjectError("broken")
 
 
-@pytest.fixture(params=["cpu", "cuda", "cuda:1"])
+@pytest.fixture(params=["cpu", "cuda:0", "cuda:1"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A device with 6 GiB free; any other has none."""
     monkeypatch.setattr("engine.memory.free_bytes", lambda name: 6 * GIB if name == request.param else 0)
@@ -79,43 +81,49 @@ def make_item(
         others=others,
         others_on="trained",
     )
-    trial = Trial(subject=subject, protocol=DIRECT, effort="smoke", units=Units(), dtype=dtype, device=device)
+    kind = device.partition(":")[0]
+    trial = Trial(subject=subject, protocol=DIRECT, effort="smoke", units=Units(), dtype=dtype, device=kind)
     return Item(claim=claim, trial=trial, asked=asked)
 
 
-def skip(item: Item) -> str | None:
-    return explain_skip(item, cast(Choices, None))
+def skip(item: Item, device: str, *more: str, inline: bool = False) -> str | None:
+    kind, _, index = device.partition(":")
+    gpus = tuple(int(n) for n in (index, *more)) if index else ()
+    choices = SimpleNamespace(devices=Devices(kind=kind, gpus=gpus), inline=inline, ray_address=None)
+    return explain_skip(item, cast(Choices, choices))
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["by itself", "asked for"])
 def test_a_model_that_fits_runs_and_one_that_does_not_is_left_out_with_both_figures(device: str, asked: bool) -> None:
     # Half as much again for what works on the weights: 4 GiB of them need 6, of which there are 6.
-    assert skip(make_item(Heavy(gib=4.0), device, asked=asked)) is None
-    assert skip(make_item(Heavy(gib=4.2), device, asked=asked)) == (
+    assert skip(make_item(Heavy(gib=4.0), device, asked=asked), device) is None
+    assert skip(make_item(Heavy(gib=4.2), device, asked=asked), device) == (
         f"planted needs about 6.3 GiB and {device} has 6.0 GiB free: use a larger device."
     )
 
 
 def test_double_precision_needs_twice_the_room(device: str) -> None:
-    assert skip(make_item(Heavy(gib=2.5), device, asked=True)) is None
-    assert "needs about 7.5 GiB" in (skip(make_item(Heavy(gib=2.5), device, asked=True, dtype="float64")) or "")
+    assert skip(make_item(Heavy(gib=2.5), device, asked=True), device) is None
+    double = make_item(Heavy(gib=2.5), device, asked=True, dtype="float64")
+    assert "needs about 7.5 GiB" in (skip(double, device) or "")
 
 
 @pytest.mark.parametrize("size", ["gpu", "xl"])
 def test_a_larger_tier_that_is_asked_for_is_weighed_too(size: str, device: str) -> None:
-    assert "needs about 9.0 GiB" in (skip(make_item(Heavy(gib=6.0, size=size), device, asked=True)) or "")
+    assert "needs about 9.0 GiB" in (skip(make_item(Heavy(gib=6.0, size=size), device, asked=True), device) or "")
 
 
 def test_a_larger_tier_that_is_not_asked_for_names_the_gpu_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.memory.free_bytes", lambda name: 0)
-    assert "run on a machine with a GPU" in (skip(make_item(Heavy(size="xl"), "cpu", asked=False)) or "")
+    assert "run on a machine with a GPU" in (skip(make_item(Heavy(size="xl"), "cpu", asked=False), "cpu") or "")
 
 
 def test_the_other_model_of_an_item_counts_where_it_is_needed(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.trials.find_subject", lambda name: Heavy(id=name, gib=2.0))
     item = make_item(Heavy(gib=3.0), device, asked=True, others=("smaller",))
-    assert skip(item) == (f"planted and smaller need about 7.5 GiB and {device} has 6.0 GiB free: use a larger device.")
-    assert skip(make_item(Heavy(gib=3.0, is_trained=False), device, asked=True, others=("smaller",))) is None
+    words = f"planted and smaller need about 7.5 GiB and {device} has 6.0 GiB free: use a larger device."
+    assert skip(item, device) == words
+    assert skip(make_item(Heavy(gib=3.0, is_trained=False), device, asked=True, others=("smaller",)), device) is None
 
 
 def test_the_other_model_is_asked_about_its_weights_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +132,33 @@ def test_the_other_model_is_asked_about_its_weights_only_where_it_is_needed(monk
             return "fetch it"
 
     monkeypatch.setattr("engine.trials.find_subject", lambda name: Absent(id=name))
-    assert skip(make_item(Heavy(gib=0), "cpu", asked=True, others=("smaller",))) == "fetch it"
-    assert skip(make_item(Heavy(gib=0, is_trained=False), "cpu", asked=True, others=("smaller",))) is None
+    assert skip(make_item(Heavy(gib=0), "cpu", asked=True, others=("smaller",)), "cpu") == "fetch it"
+    assert skip(make_item(Heavy(gib=0, is_trained=False), "cpu", asked=True, others=("smaller",)), "cpu") is None
+
+
+@pytest.fixture(name="two")
+def provide_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.memory.free_bytes", lambda name: {"cuda:0": 3 * GIB, "cuda:1": 6 * GIB}[name])
+
+
+@pytest.mark.usefixtures("two")
+def test_of_several_gpus_one_must_have_room_or_all_together_where_a_model_may_be_spread() -> None:
+    def ask(gib: float, *, inline: bool) -> str | None:
+        return skip(make_item(Heavy(gib=gib), "cuda:0", asked=True), "cuda:0", "1", inline=inline)
+
+    assert ask(4.0, inline=False) is None
+    assert ask(5.0, inline=True) is None
+    assert ask(5.0, inline=False) == (
+        "planted needs about 7.5 GiB and cuda:1 has 6.0 GiB free: spread it over all by --executor inline."
+    )
+    assert ask(7.0, inline=True) == (
+        "planted needs about 10.5 GiB and cuda:0 and cuda:1 have 9.0 GiB free: use a larger device."
+    )
+    assert "use a larger device" in (ask(7.0, inline=False) or "")
 
 
 def test_a_model_that_cannot_be_sized_is_left_to_the_experiment(device: str) -> None:
-    assert skip(make_item(Broken(), device, asked=True)) is None
+    assert skip(make_item(Broken(), device, asked=True), device) is None
 
 
 def wrap(error: Exception) -> Exception:
@@ -184,7 +213,9 @@ def test_free_memory_is_looked_up_once_on_either_kind_of_device(monkeypatch: pyt
         found = [free_bytes(name) for name in ("cpu", "cuda:1", "cpu", "cuda:1")]
         assert found == [5 * GIB, 7 * GIB] * 2
         assert asked == ["cpu", "cuda:1"]
-        assert "cpu has 5.0 GiB free" in (explain_shortage([Heavy()], dtype="float32", device="cpu") or "")
+        assert "cpu has 5.0 GiB free" in (
+            explain_shortage([Heavy()], dtype="float32", devices=["cpu"], spread=False) or ""
+        )
     finally:
         free_bytes.cache_clear()
         count_bytes.cache_clear()

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import psutil
@@ -23,11 +24,12 @@ from hypothesis import strategies as st
 
 from engine.arms import Arm, InversionArm, PseudoInverseArm, Stack, Unit
 from engine.campaign import Campaign, Silent
-from engine.costs import PROCESS_BYTES, Cost, estimate_cost
+from engine.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, Cost, estimate_cost
+from engine.devices import VISIBLE, name_for_children
 from engine.errors import EngineError, MissingError
 from engine.executors import RefusedError
 from engine.executors.inline import Inline
-from engine.executors.pool import ATTEMPTS, Pool, serve
+from engine.executors.pool import ATTEMPTS, Gpu, Pool, serve
 from engine.ledger import Ledger
 from engine.measurement import Measurement
 from engine.tests.planted import make_inverse, make_measurement
@@ -108,7 +110,7 @@ def test_an_arm_whose_process_dies_every_time_fails_alone(pool: Pool, subject: s
     assert begin(pool, small).result(timeout=60).arm == small
 
 
-def serve_with_little_memory(pipe: Connection[Any, Any], threads: int) -> None:
+def serve_with_little_memory(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
     """A worker that may take half a gigabyte beyond what the libraries take."""
     import engine.executors.inline as inline
 
@@ -116,7 +118,7 @@ def serve_with_little_memory(pipe: Connection[Any, Any], threads: int) -> None:
     status = Path("/proc/self/status").read_text()
     held = 1024 * int(status.split("VmSize:")[1].split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, held + 2**29))
-    serve(pipe, threads)
+    serve(pipe, threads, gpu)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux, which limits a process's memory")
@@ -147,7 +149,7 @@ def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.Mo
     starting, started, ended = threading.Event(), threading.Event(), threading.Event()
 
     class Slow:
-        def __init__(self, threads: int) -> None:
+        def __init__(self, threads: int, gpu: str | None) -> None:
             starting.set()
             started.wait(timeout=60)
 
@@ -160,7 +162,7 @@ def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.Mo
             ended.set()
 
     monkeypatch.setattr("engine.executors.pool.Process", Slow)
-    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=1))
+    plant_sizes(monkeypatch, {A: 1})
     pool = Pool(workers=1, threads=1, budget_bytes=PLENTY)
     future = begin(pool, A)
     starting.wait(timeout=60)
@@ -230,9 +232,15 @@ class _Held:
 def plant_costs(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> dict[Arm, Future[Measurement]]:
     """Arms of these sizes in bytes beyond a process's own; what each will have come to."""
     ends: dict[Arm, Future[Measurement]] = {arm: Future() for arm in sizes}
-    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
-    monkeypatch.setattr("engine.executors.pool.Process", lambda threads: _Held(ends))
+    plant_sizes(monkeypatch, sizes)
+    monkeypatch.setattr("engine.executors.pool.Process", lambda threads, gpu: _Held(ends))
     return ends
+
+
+def plant_sizes(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> None:
+    for place in ("engine.costs", "engine.executors.pool"):
+        monkeypatch.setattr(f"{place}.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
+    monkeypatch.setattr("engine.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
 
 
 def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +255,7 @@ def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest
 def test_a_campaign_leaves_a_refused_arm_out_and_measures_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sizes = {arm: 3e9 if arm is A else 1e6 for arm in (A, B)}
-    monkeypatch.setattr("engine.executors.pool.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
+    plant_sizes(monkeypatch, {arm: 3e9 if arm is A else 1e6 for arm in (A, B)})
     monkeypatch.setattr(Pool, "submit", lambda self, arm: _done(make_measurement(arm, make_inverse())))
     jobs = [asking((A,)), asking((B,))]
     Campaign(Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=2e9), progress=Silent()).run(jobs)
@@ -273,6 +280,111 @@ def test_two_arms_that_do_not_fit_together_go_one_after_the_other(monkeypatch: p
         ends[arm].set_result(make_measurement(arm, make_inverse()))
         future.result()
     assert pool.choose([B]) is B  # what the idle ones still hold is let go
+
+
+LARGE, SMALL = Gpu(name="3", bytes=5e9), Gpu(name="5", bytes=2e9)
+ON_GPU = tuple(PseudoInverseArm(subject=s, source="planted", matrix="embedding", device="cuda") for s in "ABCD")
+
+
+def test_gpus_are_dealt_out_evenly_and_an_idle_one_gives_way_to_one_that_is_large_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b, c, d = ON_GPU
+    ends = plant_costs(monkeypatch, {a: 1e9, b: 1e9, c: 4e9, d: 8e9})
+    started: list[str | None] = []
+    monkeypatch.setattr("engine.executors.pool.Process", lambda threads, gpu: started.append(gpu) or _Held(ends))
+    pool = Pool(workers=2, threads=1, budget_bytes=PLENTY, gpus=(LARGE, SMALL))
+    begun = [begin(pool, a), begin(pool, b)]
+    assert pool.choose([c]) is None
+    for arm, future in zip((a, b), begun, strict=True):
+        ends[arm].set_result(make_measurement(arm, make_inverse()))
+        future.result()
+    assert sorted(map(str, started)) == ["3", "5"]
+    third = begin(pool, c)  # whichever worker is idle, the smaller GPU has no room for it
+    ends[c].set_result(make_measurement(c, make_inverse()))
+    third.result()
+    assert started[2:] in (["3"], [])
+    with pytest.raises(
+        MissingError, match=r"a need of about 8\.6 GB .*at most 5\.0 GB on one GPU.*--executor inline"
+    ) as no:
+        pool.choose([d])
+    assert cast(RefusedError, no.value).arm is d
+
+
+def tell_gpu(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
+    """A worker that says what it may see in place of measuring."""
+    import engine.executors.inline as inline
+
+    def tell(self: Inline, arm: Arm) -> Measurement:
+        time.sleep(1)  # so that the second is placed while the first still has its own
+        raise EngineError(os.environ.get(VISIBLE, "any"))
+
+    inline.Inline.run = tell
+    serve(pipe, threads, gpu)
+
+
+def test_a_worker_sees_its_own_gpu_alone_and_none_that_the_session_does_not(
+    monkeypatch: pytest.MonkeyPatch, subject: str
+) -> None:
+    monkeypatch.setenv(VISIBLE, "3,5")
+    monkeypatch.setattr("engine.executors.pool.serve", tell_gpu)
+    pool = Pool(
+        workers=2, threads=1, budget_bytes=PLENTY, gpus=[Gpu(name=name_for_children(n), bytes=2e9) for n in range(2)]
+    )
+    settings = replace(make_settings(subject), device="cuda")
+    arms = [replace(long_arm(subject), settings=settings, step=step) for step in (0.1, 0.2)]
+    try:
+        told = [str(future.exception(timeout=60)) for future in [begin(pool, arm) for arm in arms]]
+    finally:
+        pool.rest()
+    assert sorted(told) == ["3", "5"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    sizes=st.lists(st.floats(1e6, 4e9), min_size=1, max_size=12),
+    gpus=st.lists(st.floats(5e9, 1e10), min_size=1, max_size=3),
+    workers=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
+def test_what_is_held_of_a_gpu_never_passes_what_it_has(
+    sizes: list[float], gpus: list[float], workers: int, order: Any
+) -> None:
+    arms = [PseudoInverseArm(subject=str(n % 3), source="s", matrix=str(n), device="cuda") for n in range(len(sizes))]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        ends = plant_costs(monkeypatch, dict(zip(arms, sizes, strict=True)))
+        on: dict[Arm, str] = {}
+
+        def make_process(threads: int, gpu: str) -> Any:
+            held = _Held(ends)
+            return SimpleNamespace(measure=lambda arm: on.update({arm: gpu}) or held.measure(arm), end=held.end)
+
+        monkeypatch.setattr("engine.executors.pool.Process", make_process)
+        pool = Pool(
+            workers=workers,
+            threads=1,
+            budget_bytes=1e11,
+            gpus=[Gpu(name=str(n), bytes=size) for n, size in enumerate(gpus)],
+        )
+        waiting, under_way = list(arms), dict[Arm, Future[Measurement]]()
+        try:
+            while waiting or under_way:
+                while waiting and (arm := pool.choose(waiting)) is not None:
+                    waiting.remove(arm)
+                    under_way[arm] = pool.submit(arm)
+                assert under_way  # something always goes on
+                deadline = time.monotonic() + 60
+                while not set(under_way) <= set(on) and time.monotonic() < deadline:
+                    time.sleep(0)
+                for n, size in enumerate(gpus):
+                    taken = [GPU_CONTEXT_BYTES + sizes[arms.index(arm)] for arm in under_way if on[arm] == str(n)]
+                    assert sum(taken) <= size
+                ending = order.choice(list(under_way))
+                ends[ending].set_result(make_measurement(ending, make_inverse()))
+                assert under_way.pop(ending).result().arm == ending
+        finally:
+            for end in ends.values():
+                end.cancel()
 
 
 @settings(deadline=None, max_examples=200)
