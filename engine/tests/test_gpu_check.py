@@ -1,0 +1,143 @@
+"""The first check on a GPU, with the CPU in the GPU's place: what it compares, and that a fault is not overlooked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import engine.gpu_check as gpu_check
+from engine.agreement import bound_rounding, differences, find_changes, read_numbers
+from engine.arms import Arm
+from engine.executors.inline import Inline
+from engine.measurement import Measurement
+from engine.results import InversionResult
+from engine.tests.tiny_models import make_gpt2, make_llama, save
+
+
+@pytest.fixture(name="subject", scope="module", params=["gpt2", "llama"])
+def provide_subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    gpt2 = request.param == "gpt2"
+    model = (
+        make_gpt2(initializer_range=0.3, n_positions=64)
+        if gpt2
+        else make_llama(initializer_range=0.3, max_position_embeddings=64)
+    )
+    return f"local:{save(tmp_path_factory.mktemp(request.param), model)}"
+
+
+@pytest.fixture(name="planted")
+def provide_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Measurement, int], Measurement]], None]:
+    """Makes a GPU of the CPU, whose n-th measurement is what a function makes of it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Planted GPU")
+    monkeypatch.setattr(gpu_check, "free_bytes", lambda name: 2**30)
+
+    def plant(change: Callable[[Measurement, int], Measurement]) -> None:
+        class Planted(Inline):
+            def __init__(self, *, gpus: tuple[int, ...] = ()) -> None:
+                super().__init__(threads=1)
+                self._on, self._count = bool(gpus), 0
+
+            def run(self, arm: Arm) -> Measurement:
+                found = super().run(gpu_check.on_device(arm, "cpu"))
+                self._count += 1
+                return change(found, self._count) if self._on else found
+
+        monkeypatch.setattr("engine.executors.inline.Inline", Planted)
+
+    return plant
+
+
+def shift(measurement: Measurement, share: float) -> Measurement:
+    """The same with every run of a descent ended a little farther away."""
+    result = measurement.result
+    if not isinstance(result, InversionResult):
+        return measurement
+    runs = tuple(replace(run, final_distance=run.final_distance * (1 + share)) for run in result.runs)
+    return replace(measurement, result=replace(result, runs=runs))
+
+
+def test_a_gpu_that_measures_alike_is_sound(subject: str, planted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    planted(lambda found, _: found)
+    assert gpu_check.main(["--subject", subject]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Planted GPU, 1.0 GiB free; torch ")
+    assert gpu_check.SOUND in printed
+    assert printed.count("  yes\n") == len(list(gpu_check.make_probes(subject)))
+
+
+def test_a_gpu_with_less_precision_is_not(subject: str, planted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """TensorFloat-32 keeps 10 bits of a mantissa: numbers move by 2⁻¹¹ and more."""
+    planted(lambda found, _: shift(found, 2.0**-8))
+    assert gpu_check.main(["--subject", subject]) == 1
+    printed = capsys.readouterr().out
+    assert gpu_check.UNSOUND in printed
+    assert "final_distance" in printed
+    assert "3.9e-03 apart" in printed
+
+
+def test_a_gpu_that_does_not_repeat_itself_is_not(
+    subject: str, planted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted(lambda found, count: shift(found, 1e-15 * (count % 2)))
+    assert gpu_check.main(["--subject", subject]) == 1
+    assert "the GPU did not give the same numbers twice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--device", "cuda:7"), "--device: got 'cuda:7', expected one of 1 CUDA devices; "),
+        (("--device", "cpu"), "engine.gpu_check: got --device cpu, expected a GPU that torch sees; install a driver"),
+        (("--subject", "nobody"), "subject: got 'nobody'"),
+    ],
+)
+def test_what_cannot_be_checked_is_told_in_one_line(
+    arguments: tuple[str, ...], words: str, planted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted(lambda found, _: found)
+    assert gpu_check.main(arguments) == 4
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert gpu_check.main([]) == 4
+    assert "expected one of 0 CUDA devices; install a CUDA build of torch" in capsys.readouterr().err
+
+
+def test_what_rounding_explains_grows_with_what_is_summed() -> None:
+    small = bound_rounding("float64", steps=1, blocks=1, longest=100)
+    assert small == pytest.approx(2 * 15 * 10 * 2.0**-52)
+    assert bound_rounding("float64", steps=3, blocks=1, longest=100) == pytest.approx(3 * small)
+    assert bound_rounding("float32", steps=1, blocks=1, longest=100) == pytest.approx(2**29 * small)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}, []),
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 2.5]}, [(0.2, ".a[1]: 2.0 was 2.5")]),
+        ({"a": 1}, {"b": 1}, [(float("inf"), ": the names ['a'] were ['b']")]),
+        ([1, 2], [1, 2, 3], [(float("inf"), ": [1, 2] was [1, 2, 3]")]),
+        ({"a": 1}, {"a": 2}, [(float("inf"), ".a: 1 was 2")]),
+        ({"a": 1.0}, {"a": float("inf")}, [(float("inf"), ".a: 1.0 was inf")]),
+        ({"a": float("inf")}, {"a": float("inf")}, []),
+    ],
+)
+def test_differences_are_shares_and_what_is_no_number_differs_altogether(
+    one: Any, other: Any, found: list[tuple[float, str]]
+) -> None:
+    assert list(differences(one, other)) == found
+    assert find_changes(one, other, tolerance=0.2) == [words for share, words in found if share > 0.2]
+
+
+def test_what_is_nothing_but_rounding_is_left_out(subject: str) -> None:
+    arm = next(p.arm for p in gpu_check.make_probes(subject) if p.arm.kind == "pseudo-inverse")
+    assert "difference" not in read_numbers(Inline(threads=1).run(arm))
