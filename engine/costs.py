@@ -46,7 +46,7 @@ PROCESS_BYTES = 5.0e8
 LOADING_BYTES = 5.0e8
 """What is held for a moment while weights are read, checked and factorized."""
 
-GPU_PROCESS_BYTES = 4.0e9
+GPU_PROCESS_BYTES = 2.5e9
 """Of the host, for a process that uses a GPU: CUDA's own libraries come on top."""
 
 GPU_CONTEXT_BYTES = 6.0e8
