@@ -80,7 +80,7 @@ comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNE
 	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$REPORT/comment.md"
 
 merge: $(STAMP) ## bring the ledgers and reports of several machines together (a folder for each in SHARES)
-	$(BIN)/python -m engine.ledger merge .ledger $(wildcard $(SHARES)/*/.ledger)
+	$(BIN)/python -m engine.ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))
 	$(BIN)/python -m engine.report render $(wildcard $(SHARES)/*/$(LATEST)/records.jsonl) --out $(LATEST) $(ARGS)
 
 history: ## fetch the last KEPT reports of the scheduled workflows into HISTORY (needs gh)
