@@ -12,7 +12,9 @@ from engine.subjects.hub import FORMATS, HUB_SUBJECTS
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """One line for each model, as soon as it is there. What the hub refuses is the hub's own error."""
-    parser = argparse.ArgumentParser(prog="python -m engine.weights", description="Weights from the hub, at their pins.")
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.weights", description="Weights from the hub, at their pins."
+    )
     parser.add_argument("marker", choices=("gpu", "xl"), help="the items' marker")
     marker = parser.parse_args(arguments).marker
     for subject in HUB_SUBJECTS:
