@@ -3,6 +3,13 @@
 PYTHON ?= python3
 EFFORT ?= standard
 ARGS ?=
+MARKER ?= gpu
+TESTS ?= engine/tests
+COVERAGE ?= 90
+SHARES ?= reports/shares
+HISTORY ?= reports/history
+SITE ?= reports/site
+KEPT ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,16 +17,29 @@ STAMP := $(VENV)/installed
 LATEST := reports/latest
 AUDIT := $(VENV)/audit.txt
 UNREACHED := Connection(Error|Refused|Reset)|Connect(ion)?Timeout|ReadTimeout|ProxyError|SSLError|Could not connect|ServiceError
+PUBLISHED := nightly-gpu weekly-xl
+NEWEST = $(foreach name,$(PUBLISHED),$(lastword $(sort $(wildcard $(HISTORY)/$(name)-*/records.jsonl))))
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test test-slow calibrate bench figures report audit clean
+.PHONY: help install verify smoke weights test test-slow calibrate bench figures report summary comment merge history site audit clean
+
+# For recipes that read them as the shell's "$$NAME": a workflow's input is never a piece of a command.
+export EFFORT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, more options in ARGS="…")
-	$(BIN)/python -m pytest claims --effort $(EFFORT) $(ARGS)
+install: $(STAMP) ## make .venv with everything at the pinned versions, which every other target does, too
+
+verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, SUBJECT=ID, more options in ARGS="…")
+	$(BIN)/python -m pytest claims --effort "$$EFFORT" $(if $(value SUBJECT),--subject "$$SUBJECT") $(ARGS)
+
+smoke: EFFORT = smoke
+smoke: verify ## test the claims in minutes, on two prompts each
+
+weights: $(STAMP) ## fetch the pinned weights of the items marked MARKER=gpu|xl
+	$(BIN)/python -m engine.weights $(MARKER)
 
 # coverage starts pytest, not the other way round: the plugin is imported before a coverage plugin could watch it.
 test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
@@ -27,9 +47,9 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest $(TESTS) -m "not slow" -n 2 --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage report --fail-under=$(COVERAGE)
 
 test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -46,6 +66,41 @@ figures: $(STAMP) ## keep the last bench run's figures and page in reports/refer
 report: $(STAMP) ## render the latest records again, or the reference run's where there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }
 	$(BIN)/python -m engine.report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
+
+summary: $(STAMP) ## print the latest verdicts as a Markdown table, in a workflow into the run's summary
+	@$(BIN)/python -m engine.report table $(LATEST) >>$(or $(GITHUB_STEP_SUMMARY),/dev/stdout)
+
+# A stranger's report: it is read as records, and only the table that this checkout makes of them is sent.
+comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNER:BRANCH) at COMMIT, once (needs gh)
+	@test -f "$$REPORT/records.jsonl" || { echo "comment: skipped: REPORT holds no records.jsonl"; exit 0; }; \
+	number=$$(gh api --method GET 'repos/{owner}/{repo}/pulls' -f state=open -f head="$$HEAD" \
+		--jq '[.[] | select(.head.sha == env.COMMIT)][0].number // empty') || exit 1; \
+	test -n "$$number" || { echo "comment: skipped: no open pull request from HEAD is at COMMIT"; exit 0; }; \
+	$(BIN)/python -m engine.report table "$$REPORT" >"$$REPORT/comment.md" && \
+	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$REPORT/comment.md"
+
+merge: $(STAMP) ## bring the ledgers and reports of several machines together (a folder for each in SHARES)
+	$(BIN)/python -m engine.ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))
+	$(BIN)/python -m engine.report render $(wildcard $(SHARES)/*/$(LATEST)/records.jsonl) --out $(LATEST) $(ARGS)
+
+history: ## fetch the last KEPT reports of the scheduled workflows into HISTORY (needs gh)
+	@for name in $(PUBLISHED); do \
+		runs=$$(gh run list --workflow $$name.yml --branch main --status success --limit $(KEPT) \
+			--json databaseId --jq '.[].databaseId') || exit 1; \
+		for run in $$runs; do \
+			gh run download $$run --name report --dir $(HISTORY)/$$name-$$run || \
+				echo "history: left out: run $$run of $$name keeps no report any more"; \
+		done; \
+	done
+
+site: $(STAMP) ## write SITE: a report of the reference run and the newest in HISTORY, over all runs there
+	rm -rf $(SITE)
+	mkdir -p $(SITE)/runs
+	cp -R reports/reference/. $(SITE)
+	@for file in $(wildcard $(HISTORY)/*/records.jsonl); do \
+		cp $$file $(SITE)/runs/$$(basename $$(dirname $$file)).jsonl; \
+	done
+	$(BIN)/python -m engine.report render $(SITE) $(NEWEST) --out $(SITE) $(ARGS)
 
 # Its tool is in no extra: with what it brings it would be pinned for everybody, and only this target needs it. What it
 # looks up are the pinned versions, so that the answer does not depend on what else lies in .venv.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+FORMATS = ("*.json", "*.txt", "model.safetensors")
+"""Files that are wanted: a repository holds the weights in half a dozen formats, and one is enough."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubSubject(Subject):
@@ -46,8 +49,7 @@ class HubSubject(Subject):
         whole = (folder / "config.json").is_file() and has_tokenizer(folder)
         if whole and any((folder / name).is_file() for name in WEIGHT_FILES):
             return None
-        # The repository holds the weights in half a dozen formats; one is enough.
-        formats = " ".join(f"--include '{pattern}'" for pattern in ("*.json", "*.txt", "model.safetensors"))
+        formats = " ".join(f"--include '{pattern}'" for pattern in FORMATS)
         command = f"hf download {self.repository} --revision {self.revision} {formats}"
         return f"{self.id} is not in the hub's cache: {command}"
 
