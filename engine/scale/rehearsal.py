@@ -160,7 +160,7 @@ def fit(arm: Arm, size: Size) -> Arm:
     settings: Any = getattr(arm, "settings", None)
     if settings is None or not isinstance(settings.stack, Stack):
         return arm
-    own = settings.stack.blocks
+    own = settings.stack.count(DEPTH)
     blocks = {DEPTH: size.blocks, DEPTH // 2: size.blocks // 2}.get(own, min(own, size.blocks))
     changed: Any = replace(settings, stack=replace(settings.stack, blocks=blocks))
     return cast("Arm", replace(cast("Any", arm), settings=changed))

@@ -146,7 +146,9 @@ def draw(plan: Plan, *, seed: int, stopping: bool = True) -> Workload:
             if not stopping:  # one look at all units
                 asked = [*asked[: len(row.before)], [arm for later in asked[len(row.before) :] for arm in later]]
             named = [[(numbers[key], wave) for key, wave in one] for one in asked]
-            shared += [float(own[s, r]) for one in named for arm in one if arms.setdefault(arm, len(arms)) >= len(shared)]
+            shared += [
+                float(own[s, r]) for one in named for arm in one if arms.setdefault(arm, len(arms)) >= len(shared)
+            ]
             rounds.append(tuple(tuple(arms[arm] for arm in one) for one in named))
     number = np.array([arm for arm, _ in arms])
     logs = np.array(shared) + rng.normal(0, assumptions.SPREAD_OF_ARMS, size=len(arms))
