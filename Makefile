@@ -22,7 +22,7 @@ NEWEST = $(foreach name,$(PUBLISHED),$(lastword $(sort $(wildcard $(HISTORY)/$(n
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify smoke weights test test-slow calibrate bench figures report summary comment merge history site audit clean
+.PHONY: help install verify smoke weights test test-slow gpu-check calibrate bench figures report summary comment merge history site audit clean
 
 # For recipes that read them as the shell's "$$NAME": a workflow's input is never a piece of a command.
 export EFFORT
@@ -53,6 +53,9 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 
 test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+gpu-check: $(STAMP) ## compare what a GPU measures with what the CPU beside it does
+	$(BIN)/python -m engine.gpu_check $(ARGS)
 
 calibrate: $(STAMP) ## simulate claims of known truth, and keep how often verdicts are false
 	$(BIN)/python -m engine.calibration $(ARGS)

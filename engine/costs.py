@@ -27,13 +27,6 @@ from engine.arms import (
 )
 from engine.subjects import find_subject
 
-PRODUCTS_PER_S = 5.0e10
-"""Multiply-adds per second of float32 matrix products, as a first guess; the session corrects it as arms finish."""
-
-BYTES_PER_S = 1.0e10
-"""Weights read from memory per second: what bounds a small batch through a large net."""
-
-STEP_OVERHEAD_S = 0.003
 TOKENS = 7
 """Tokens of a prompt, on average and padded."""
 
@@ -51,6 +44,28 @@ GPU_PROCESS_BYTES = 2.5e9
 
 GPU_CONTEXT_BYTES = 6.0e8
 """Of a GPU, for every process that uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What decides how long an arm takes on it.
+
+    products_per_s: multiply-adds of float32 matrix products. bytes_per_s: weights read from memory, which bounds a
+    small batch through a large net. step_overhead_s: of each block in each step, whatever its size.
+    """
+
+    products_per_s: float
+    bytes_per_s: float
+    step_overhead_s: float
+
+
+CPU = Machine(products_per_s=5.0e10, bytes_per_s=1.0e10, step_overhead_s=0.003)
+"""A first guess; the session corrects it as arms finish."""
+
+GPU = Machine(products_per_s=1.5e13, bytes_per_s=2.0e12, step_overhead_s=2.4e-3)
+"""An H100 or H200. Half of the data sheet's 67 TFLOP/s of float32 outside the tensor cores (two operations make one
+multiply-add) and six tenths of an H100's 3.35 TB/s. The overhead was measured on an H200: 3.8 ms a step through one
+block, 28 through 12 and the head, 71 through 30, at 12 prompts; Python launches a block's kernels one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,82 +137,102 @@ def gpu_bytes(arm: Arm) -> float:
     return 0.0 if device_of(arm) == "cpu" else GPU_CONTEXT_BYTES + estimate_cost(arm).memory_bytes
 
 
-def estimate_cost(arm: Arm) -> Cost:
-    """First guess at an arm's cost: the products its steps need, the weights they read, and a constant a step."""
+def estimate_cost(arm: Arm, machine: Machine | None = None, size: Size | None = None) -> Cost:
+    """First guess at an arm's cost: the products its steps need, the weights they read, and a constant a step.
+
+    machine: where it is not to go by the arm's device. size: of the model, where it is not to be read from the
+    subject's configuration.
+    """
+    machine = machine or (CPU if device_of(arm) == "cpu" else GPU)
     match arm:
-        case PseudoInverseArm():
-            return _inverse_cost(arm)
-        case RoundTripArm():
-            size = size_of(arm.subject)
-            products = size.vocab**2 * size.d_model / 2
-            return Cost(
-                seconds=2 + products / PRODUCTS_PER_S,
-                memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + LOADING_BYTES,
-            )
         case VocabularyArm():
             return Cost(seconds=2.0, memory_bytes=2e8)
-        case NextTokenArm():
-            return _forward_cost(arm.subject, len(arm.units) * (1 + arm.draws), 1)
-        case GenerationArm():
-            return _generation_cost(arm)
-        case InversionArm():
-            return _descent_cost(arm.settings, arm.settings.iterations, len(arm.units))
-        case TuningArm():
-            return _descent_cost(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
-        case GradientArm():
-            passes = -(-TOKENS * size_of(arm.settings.subject).d_model // COPIES)
-            return _descent_cost(arm.settings, len(arm.units) * passes, COPIES)
-        case OrthogonalWalkArm():
-            # Each step's singular vectors take about as long as three passes, and room for their copies.
-            return _descent_cost(arm.settings, 4 * arm.steps, len(arm.units), beside_bytes=2e8)
-        case ClampedWalkArm():
-            steps = arm.inner * max(choice.outer for choice in arm.choices)
-            return _descent_cost(arm.settings, steps, len(arm.units) * len(arm.choices))
+        case PseudoInverseArm() if arm.matrix != "embedding":
+            return Cost(seconds=0.2, memory_bytes=3e8)
+        case _:
+            return _Bill(machine=machine, size=size or size_of(weights_of(arm)[0])).add_up(arm)
 
 
-def _inverse_cost(arm: PseudoInverseArm) -> Cost:
-    if arm.matrix != "embedding":
-        return Cost(seconds=0.2, memory_bytes=3e8)
-    size = size_of(arm.subject)
-    entries = size.vocab * size.d_model
-    return Cost(
-        seconds=2 + 20 * entries * size.d_model / PRODUCTS_PER_S,
-        memory_bytes=4.0 * size.weights + 8.0 * entries * 4,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Bill:
+    """What arms on a model of one size cost on one machine."""
 
+    machine: Machine
+    size: Size
 
-def _generation_cost(arm: GenerationArm) -> Cost:
-    """Forward passes of one token; beams keep keys and values twice while they change places."""
-    size = size_of(arm.subject)
-    rows = len(arm.units) * arm.beams
-    passes = _forward_cost(arm.subject, rows / TOKENS, arm.new_tokens)
-    kept = 2 * 4.0 * rows * (TOKENS + arm.new_tokens) * size.blocks * size.cached
-    return Cost(seconds=passes.seconds, memory_bytes=passes.memory_bytes + kept)
+    def add_up(self, arm: Arm) -> Cost:
+        match arm:
+            case PseudoInverseArm():
+                return self._invert()
+            case RoundTripArm():
+                return self._decode()
+            case NextTokenArm():
+                return self._pass(len(arm.units) * (1 + arm.draws), 1)
+            case GenerationArm():
+                return self._generate(arm)
+            case InversionArm():
+                return self._descend(arm.settings, arm.settings.iterations, len(arm.units))
+            case TuningArm():
+                return self._descend(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
+            case GradientArm():
+                passes = -(-TOKENS * self.size.d_model // COPIES)
+                return self._descend(arm.settings, len(arm.units) * passes, COPIES)
+            case OrthogonalWalkArm():
+                # Each step's singular vectors take about as long as three passes, and room for their copies.
+                return self._descend(arm.settings, 4 * arm.steps, len(arm.units), beside_bytes=2e8)
+            case ClampedWalkArm():
+                steps = arm.inner * max(choice.outer for choice in arm.choices)
+                return self._descend(arm.settings, steps, len(arm.units) * len(arm.choices))
+            case VocabularyArm():
+                raise AssertionError("needs no model")
 
+    def _invert(self) -> Cost:
+        size = self.size
+        entries = size.vocab * size.d_model
+        return Cost(
+            seconds=2 + 20 * entries * size.d_model / self.machine.products_per_s,
+            memory_bytes=4.0 * size.weights + 8.0 * entries * 4,
+        )
 
-def _forward_cost(subject: str, prompts: float, passes: int) -> Cost:
-    """Whole-model forward passes over so many prompts at a time."""
-    size = size_of(subject)
-    per_pass = max(size.weights * TOKENS * prompts / PRODUCTS_PER_S, 4 * size.weights / BYTES_PER_S)
-    seconds = 1 + passes * (per_pass + STEP_OVERHEAD_S * size.blocks)
-    return Cost(seconds=seconds, memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + LOADING_BYTES)
+    def _decode(self) -> Cost:
+        size = self.size
+        products = size.vocab**2 * size.d_model / 2
+        return Cost(
+            seconds=2 + products / self.machine.products_per_s,
+            memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + LOADING_BYTES,
+        )
 
+    def _generate(self, arm: GenerationArm) -> Cost:
+        """Forward passes of one token; beams keep keys and values twice while they change places."""
+        size = self.size
+        rows = len(arm.units) * arm.beams
+        passes = self._pass(rows / TOKENS, arm.new_tokens)
+        kept = 2 * 4.0 * rows * (TOKENS + arm.new_tokens) * size.blocks * size.cached
+        return Cost(seconds=passes.seconds, memory_bytes=passes.memory_bytes + kept)
 
-def _descent_cost(settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:
-    size = size_of(settings.subject)
-    stack = settings.stack
-    weights = _weights(stack, size)
-    rows = 1 if isinstance(stack, SentenceNet) else TOKENS
-    wide = 2 if settings.dtype == "float64" else 1
-    per_step = wide * max(2 * weights * rows * runs / PRODUCTS_PER_S, 2 * 4 * weights / BYTES_PER_S)
-    blocks = _depth(stack, size)
-    net = 0 if isinstance(stack, Stack) else weights
-    return Cost(
-        seconds=steps * (per_step + STEP_OVERHEAD_S * blocks) + 1e-8 * net,
-        memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
-        + LOADING_BYTES
-        + beside_bytes,
-    )
+    def _pass(self, prompts: float, passes: int) -> Cost:
+        """Whole-model forward passes over so many prompts at a time."""
+        size, machine = self.size, self.machine
+        per_pass = max(size.weights * TOKENS * prompts / machine.products_per_s, 4 * size.weights / machine.bytes_per_s)
+        return Cost(
+            seconds=1 + passes * (per_pass + machine.step_overhead_s * size.blocks),
+            memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + LOADING_BYTES,
+        )
+
+    def _descend(self, settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:
+        size, machine, stack = self.size, self.machine, settings.stack
+        weights = _weights(stack, size)
+        rows = 1 if isinstance(stack, SentenceNet) else TOKENS
+        wide = 2 if settings.dtype == "float64" else 1
+        per_step = wide * max(2 * weights * rows * runs / machine.products_per_s, 2 * 4 * weights / machine.bytes_per_s)
+        blocks = _depth(stack, size)
+        net = 0 if isinstance(stack, Stack) else weights
+        return Cost(
+            seconds=steps * (per_step + machine.step_overhead_s * blocks) + 1e-8 * net,
+            memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
+            + LOADING_BYTES
+            + beside_bytes,
+        )
 
 
 def _depth(stack: AnyStack, size: Size) -> int:

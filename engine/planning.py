@@ -85,12 +85,12 @@ def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
         found += [(arm, later) for arm in job.asked]
         if not all(isinstance(arm, TuningArm) for arm in job.asked):
             break
-        job.advance([_nominal(arm) for arm in job.asked if isinstance(arm, TuningArm)])
+        job.advance([nominal(arm) for arm in job.asked if isinstance(arm, TuningArm)])
         later = True
     return found
 
 
-def _nominal(arm: TuningArm) -> Measurement:
+def nominal(arm: TuningArm) -> Measurement:
     """A tuning in which the middle step size came out best."""
     middle = len(arm.steps) // 2
     outcomes = tuple(

@@ -44,18 +44,18 @@ def deal(costs: Sequence[Mapping[str, float]], of: int) -> list[int]:
         every |= cost
     share = sum(every.values()) / of
     arms: list[dict[str, float]] = [{} for _ in range(of)]
-    counts = [0] * of
+    loads, counts = [0.0] * of, [0] * of
     dealt = [0] * len(costs)
     for item in sorted(range(len(costs)), key=lambda k: (-sum(costs[k].values()), k)):
         own = costs[item]
 
         def rank(s: int, own: Mapping[str, float] = own) -> tuple[float, float, float, int, int]:
-            load = sum({**arms[s], **own}.values())
             added = sum(seconds for digest, seconds in own.items() if digest not in arms[s])
-            return (max(load, share), added, load, counts[s], s)
+            return (max(loads[s] + added, share), added, loads[s] + added, counts[s], s)
 
         best = min(range(of), key=rank)
         arms[best] |= own
+        loads[best] = sum(arms[best].values())
         counts[best] += 1
         dealt[item] = best + 1
     return dealt

@@ -1,0 +1,17 @@
+"""python -m engine.scale: print the tables of docs/scale.md. Equal seeds give equal tables; it takes some minutes."""
+
+from __future__ import annotations
+
+import argparse
+
+from engine.scale.tables import tabulate
+
+
+def main(words: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="python -m engine.scale", description=__doc__).parse_args(words)
+    print(tabulate())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
