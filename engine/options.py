@@ -66,6 +66,7 @@ class Choices:
     other_ledgers: tuple[Path, ...]
     strict: bool
     fresh: bool
+    stored: bool
     plan: bool
     slice: Slice | None
     began: str
@@ -96,6 +97,11 @@ class Choices:
         return self.executor == "inline" or (self.executor == "auto" and self.workers == 1)
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether nothing is measured on this machine, so that it needs no device and no room."""
+        return self.stored or self.ray_address is not None
+
+    @property
     def arms_bytes(self) -> float:
         """What is left for arms beside the session's own process."""
         return self.memory - PROCESS_BYTES
@@ -113,6 +119,10 @@ class Choices:
 
     def make_executor(self) -> Executor:
         """The executor that was asked for: by default a pool where several arms run at once, else inline."""
+        if self.stored:
+            from engine.executors import Nothing
+
+            return Nothing()
         gpus = self.devices.gpus
         if self.inline:
             from engine.executors.inline import Inline  # torch is first imported here
@@ -177,6 +187,7 @@ def add_options(group: pytest.OptionGroup) -> None:
     )
     option("--strict-verdicts", action="store_true", help="findings and undecided claims fail")
     option("--fresh", action="store_true", help="ignore stored measurements")
+    option("--stored", action="store_true", help="judge what the ledger holds, on whatever device, and measure nothing")
     option("--slice", default=None, metavar="K/N", help="share K of N, for as many machines; the same shares on each")
     option("--plan", action="store_true", help="print what would be run, and run nothing")
 
@@ -191,6 +202,8 @@ def read_choices(config: pytest.Config) -> Choices:
         if value not in known:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
     _check_ray(option.executor, option.ray_address, option.device)
+    if option.fresh and option.stored:
+        raise _wrong("--stored", "it beside --fresh", "one of them", "leave one out")
     for name, value in (("--workers", option.workers), ("--threads", option.threads)):
         if value is not None and value < 1:
             raise _wrong(name, value, "a whole number from 1", "leave it out for the default")
@@ -212,7 +225,7 @@ def read_choices(config: pytest.Config) -> Choices:
         prompts=tuple(option.prompt),
         starts=option.seeds,
         stopping=not option.all_units,
-        device=check_device(option.device, elsewhere=option.ray_address is not None),
+        device=check_device(option.device, elsewhere=option.stored or option.ray_address is not None),
         dtype=option.dtype,
         executor="inline" if worker else option.executor,
         ray_address=option.ray_address,
@@ -224,6 +237,7 @@ def read_choices(config: pytest.Config) -> Choices:
         other_ledgers=other_ledgers,
         strict=option.strict_verdicts,
         fresh=option.fresh,
+        stored=option.stored,
         plan=option.plan,
         slice=read_slice(option.slice) if option.slice is not None else None,
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),

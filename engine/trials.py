@@ -100,7 +100,7 @@ def _refuse_dtype(item: Item) -> str | None:
 
 
 def _find_shortage(item: Item, models: tuple[Subject, ...], choices: Choices) -> str | None:
-    if choices.ray_address:
+    if choices.elsewhere:
         return None  # what a cluster has no room for, it refuses by itself
     try:
         return explain_shortage(models, dtype=item.trial.dtype, devices=choices.devices.names, spread=choices.inline)

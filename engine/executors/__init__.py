@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol as Interface
 
-from engine.arms import Arm
-from engine.errors import MissingError
+from engine.arms import Arm, weights_of
+from engine.errors import MissingError, explain
 from engine.measurement import Measurement
 
 
@@ -59,3 +59,23 @@ class Sequential(ABC):
 
     def rest(self) -> None:  # noqa: B027 (nothing is under way, and models stay loaded for what may come next)
         """Nothing to give up."""
+
+
+class Nothing(Sequential):
+    """Measures nothing: every arm that is asked of it is refused."""
+
+    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+        if not waiting:
+            return None
+        raise RefusedError(
+            waiting[0],
+            explain(
+                who=f"{waiting[0].kind} on {weights_of(waiting[0])[0]}",
+                got="no measurement of it in the ledger",
+                expected="one, since --stored measures nothing",
+                remedy="leave --stored out, or name the ledger that holds it by --ledger",
+            ),
+        )
+
+    def run(self, arm: Arm) -> Measurement:
+        raise AssertionError("no arm is chosen")

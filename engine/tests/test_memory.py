@@ -89,7 +89,7 @@ def make_item(
 def skip(item: Item, device: str, *more: str, inline: bool = False) -> str | None:
     kind, _, index = device.partition(":")
     gpus = tuple(int(n) for n in (index, *more)) if index else ()
-    choices = SimpleNamespace(devices=Devices(kind=kind, gpus=gpus), inline=inline, ray_address=None)
+    choices = SimpleNamespace(devices=Devices(kind=kind, gpus=gpus), inline=inline, elsewhere=False)
     return explain_skip(item, cast(Choices, choices))
 
 

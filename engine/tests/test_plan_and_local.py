@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import GPT2Config
 
-from engine.arms import Arm
+from engine.arms import Arm, RoundTripArm
 from engine.executors.inline import Inline
-from engine.measurement import Measurement
+from engine.ledger import Ledger
+from engine.measurement import Measurement, digest_of
 from engine.records import Record
-from engine.subjects import draw_weights
+from engine.subjects import draw_weights, find_subject
 from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
@@ -28,8 +30,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random GPT-2 without tokenizer files: its vocabulary is the packaged one."""
-    import torch
-
     folder = tmp_path_factory.mktemp("tiny")
     config = GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64)
     draw_weights("tiny", config, seed=0, dtype=torch.float32).save_pretrained(folder)
@@ -143,6 +143,37 @@ def test_what_another_ledger_stores_is_planned_and_judged_as_stored(
     gone = run_claims(pytester, *asked, "--ledger", "absent")
     assert gone.ret == 4
     gone.stderr.fnmatch_lines(["ERROR: --ledger: got *absent*, expected a ledger, to be read beside the first; *"])
+
+
+def test_what_is_stored_is_judged_alone_whatever_it_was_measured_on(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arm is the GPU's: stored as one measured it, and judged here, where there is none."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    model = save(pytester.path / "model", make_gpt2())
+    asked = (str(ROOT / "claims"), "-k", "c01", "--subject", f"local:{model}", "--device", "cuda")
+    refused = run_claims(pytester, *asked)
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*--device: got 'cuda', expected one of 0 CUDA devices; *"])
+
+    subject = find_subject(f"local:{model}")
+    here = RoundTripArm(subject=subject.id, source=subject.fingerprint())
+    there = replace(here, device="cuda")
+    Ledger(pytester.path / ".ledger").put(replace(Inline().run(here), digest=digest_of(there), arm=there))
+    assert run_claims(pytester, *asked, "--stored").ret == 0
+    (record,) = read_session(pytester)
+    assert record.outcome == "finding" or record.ruling == "supported"
+    assert record.arms == (digest_of(there),)
+
+
+def test_what_is_not_stored_is_skipped_with_what_to_do_and_nothing_is_measured(pytester: pytest.Pytester) -> None:
+    model = save(pytester.path / "model", make_gpt2())
+    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c01", "--subject", f"local:{model}", "--stored")
+    assert result.ret == 0
+    (record,) = read_session(pytester)
+    assert record.outcome == "skipped"
+    assert record.sentence.startswith(f"round trip on local:{model}: got no measurement of it in the ledger, expected")
+    assert not stored(pytester)
 
 
 @pytest.mark.parametrize(("options", "times"), [((), 1), (("--fresh",), 2)], ids=["stored", "fresh"])

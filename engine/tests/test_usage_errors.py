@@ -107,6 +107,7 @@ OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--device", "gpu"), ("'gpu'", "auto, cpu, cuda or cuda:N")),
     (("--device", "meta"), ("'meta'", "auto, cpu, cuda or cuda:N")),
     (("--device", "cuda:99"), ("'cuda:99'", "CUDA devices")),
+    (("--stored", "--fresh"), ("--stored", "beside --fresh", "leave one out")),
     (("--executor", "ray", "--device", "cuda:0"), ("beside --executor ray", "CUDA_VISIBLE_DEVICES")),
     (("--ray-address", "here:1"), ("--ray-address", "--executor ray")),
     (("--prompt", ""), ("--prompt", "an empty prompt")),
