@@ -134,6 +134,11 @@ class Provenance:
     gpu: str = ""
     tf32: bool | None = None
 
+    @property
+    def named_device(self) -> str:
+        """The device with its model, such as 'cuda, NVIDIA H200', and what its products were where it could choose."""
+        return ", ".join([self.device, *([self.gpu] if self.gpu else []), *(["TF32 allowed"] if self.tf32 else [])])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:

@@ -146,7 +146,7 @@ def _compare_provenance(before: Record, after: Record) -> list[Cause | None]:
         *_pair_all("code", one.versions, two.versions),
         *_pair_all("model", before.sources, after.sources),
         _pair("machine", "machine", one.machine, two.machine),
-        _pair("machine", "device", one.device, two.device),
+        _pair("machine", "device", one.named_device, two.named_device),
         _pair("machine", "threads", one.threads, two.threads),
         _pair("machine", "dtype", one.dtype, two.dtype),
     ]

@@ -48,6 +48,8 @@ _ORIGIN = {
     "dirty": "flag",
     "machine": "text",
     "device": "text",
+    "gpu": "text",
+    "tf32": "flag",
     "dtype": "text",
     "threads": "integer",
     "session_began": "text",
@@ -155,7 +157,10 @@ def _detail(r: Record) -> Iterator[Cell]:
 
 def _origin(r: Record) -> Iterator[Cell]:
     p, s = r.provenance, r.session
-    yield from (p.measured_at, p.commit, p.dirty, p.machine, p.device, p.dtype, p.threads) if p else (None,) * 7
+    if p is None:
+        yield from (None,) * 9
+    else:
+        yield from (p.measured_at, p.commit, p.dirty, p.machine, p.device, p.gpu, p.tf32, p.dtype, p.threads)
     yield from (s.began, s.commit, s.dirty, s.numerics) if s else (None,) * 4
 
 

@@ -34,7 +34,7 @@ def gather_facts(records: Sequence[Record]) -> Facts:
     days = sorted(p.measured_at for p in known)
     packages = {f"{name} {version}" for p in known for name, version in p.versions.items()}
     return Facts(
-        machines=_once(f"{p.machine} ({p.device})" for p in known),
+        machines=_once(f"{p.machine} ({p.named_device})" for p in known),
         commits=_once(map(name_commit, known)),
         measured=tuple(dict.fromkeys((_to_the_minute(days[0]), _to_the_minute(days[-1])))) if days else (),
         precision=_once(f"{p.dtype}, {p.threads} thread{'' if p.threads == 1 else 's'}" for p in known),

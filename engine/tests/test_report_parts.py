@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.report.pictures import Scale, choose_ticks, draw, fit_scale
 from engine.report.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
-from engine.tests.report_samples import INF, make_criterion
+from engine.tests.report_samples import INF, PROVENANCE, make_criterion
 
 CSS = (Path(__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "tf32", "words"),
+    [
+        ("cpu", "", None, "cpu"),
+        ("cuda", "NVIDIA H200", False, "cuda, NVIDIA H200"),
+        ("cuda", "NVIDIA H200", True, "cuda, NVIDIA H200, TF32 allowed"),
+    ],
+)
+def test_a_gpu_is_named_and_so_is_less_than_float32(device: str, gpu: str, tf32: bool | None, words: str) -> None:
+    assert replace(PROVENANCE, device=device, gpu=gpu, tf32=tf32).named_device == words
 
 
 @pytest.mark.parametrize(
