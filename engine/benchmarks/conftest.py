@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.benchmarks.alternation import describe_machine
-from engine.benchmarks.tables import list_contests, list_growth
+from engine.benchmarks.tables import list_contests, list_executors, list_growth
 
-KINDS = ("contest", "growth")
+KINDS = ("contest", "growth", "executors")
 _FOUND = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 
@@ -34,5 +34,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if found is None:
         return
     terminalreporter.section("the engine between the literal loop and the bare products")
-    for line in (*(list_contests(found["contest"]) if found["contest"] else ()), "", *list_growth(found["growth"])):
+    contests = list_contests(found["contest"]) if found["contest"] else ()
+    for line in (*contests, "", *list_growth(found["growth"]), *list_executors(found["executors"])):
         terminalreporter.write_line(line)

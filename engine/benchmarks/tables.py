@@ -80,6 +80,13 @@ def list_growth(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"ms a run-step over {one['axis']} ({one['around']}): " + "   ".join(costs)
 
 
+def list_executors(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each pool that was timed beside one process."""
+    for one in found:
+        bar = _show_bar("≥", one["bar"], missed=one["faster"] < one["bar"])
+        yield f"{one['arms']} arms of one thread: {one['workers']} workers {one['faster']:.2f} × one process ({bar})"
+
+
 def _show_bar(sign: str, bar: float | None, *, missed: bool) -> str:
     return "" if bar is None else f"{sign} {bar:g}{' ✗' if missed else ''}"
 

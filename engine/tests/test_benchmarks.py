@@ -26,7 +26,7 @@ from engine.benchmarks.contests import (
 )
 from engine.benchmarks.peak import watch
 from engine.benchmarks.shares import classify, measure_shares
-from engine.benchmarks.tables import Figures, list_contests, list_growth
+from engine.benchmarks.tables import Figures, list_contests, list_executors, list_growth
 from engine.codec import invert_gram
 
 
@@ -229,3 +229,10 @@ def test_without_a_saved_run_there_is_nothing_to_keep(
     monkeypatch.setattr(figures, "STORAGE", tmp_path)
     assert figures.main() == 4
     assert "run make bench first" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("faster", "bar"), [(1.84, "≥ 1.5"), (1.2, "≥ 1.5 ✗")])
+def test_a_pool_is_told_beside_one_process(faster: float, bar: str) -> None:
+    figures = {"workers": 2, "arms": 8, "faster": faster, "bar": 1.5}
+    line = f"8 arms of one thread: 2 workers {faster:.2f} × one process ({bar})"
+    assert list(list_executors([figures])) == [line]

@@ -1,0 +1,77 @@
+"""A pool of two workers beside one process, on arms of one thread each, timed in turns."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+import pytest
+
+from engine.arms import Arm, DescentSettings, InversionArm, Stack, Unit
+from engine.benchmarks.alternation import alternate, take_ratio
+from engine.benchmarks.conftest import Board
+from engine.executors import Executor
+from engine.executors.inline import Inline
+from engine.executors.pool import Pool
+from engine.measurement import Measurement
+from engine.prompts import SHORT
+from engine.protocol import PAGE
+from engine.subjects import find_subject
+
+WORKERS, ROUNDS, BAR = 2, 5, 1.5
+ARMS_EACH, ITERATIONS = 4, 20
+
+
+def make_arms() -> list[Arm]:
+    """Arms of a second or two, on two models."""
+    units = [Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[: 4 * ARMS_EACH])]
+    return [
+        InversionArm(
+            settings=DescentSettings(
+                subject=subject,
+                source=find_subject(subject).fingerprint(),
+                stack=Stack(blocks=1, head=True),
+                protocol=PAGE,
+                iterations=ITERATIONS,
+            ),
+            step=1e-4,
+            units=tuple(units[4 * k : 4 * (k + 1)]),
+            read_at="N",
+            batch=4,
+        )
+        for subject in ("gpt2-untrained:0", "gpt2-untrained:1")
+        for k in range(ARMS_EACH)
+    ]
+
+
+def measure_all(executor: Executor, arms: list[Arm]) -> dict[Arm, str]:
+    """Digests of what the arms give, begun as soon as the executor has room."""
+    waiting, under_way, found = list(arms), set[Future[Measurement]](), list[Measurement]()
+    while waiting or under_way:
+        arm = executor.choose(waiting)
+        if arm is not None:
+            waiting.remove(arm)
+            under_way.add(executor.submit(arm))
+            continue
+        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        found += [future.result() for future in done]
+    return {m.arm: m.content() for m in found}
+
+
+@pytest.mark.benchmark(group="executors: a pool's own time")
+def test_a_pool_beside_one_process(benchmark: Any, board: Board) -> None:
+    arms, inline = make_arms(), Inline(threads=1)
+    pool = Pool(workers=WORKERS, threads=1, budget_bytes=8e9)
+    try:
+        assert measure_all(pool, arms) == measure_all(inline, arms)  # and its processes have started
+        ways = {"inline": lambda: measure_all(inline, arms), "pool": lambda: measure_all(pool, arms)}
+        seconds = alternate(benchmark, ways, measured="pool", rounds=ROUNDS)
+    finally:
+        pool.rest()
+    figures = {
+        "workers": WORKERS,
+        "arms": len(arms),
+        "faster": take_ratio(seconds["inline"], seconds["pool"]),
+        "bar": BAR,
+    }
+    board.note(benchmark, "executors", figures)
