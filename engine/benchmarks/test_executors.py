@@ -19,28 +19,22 @@ from engine.protocol import PAGE
 from engine.subjects import find_subject
 
 WORKERS, ROUNDS, BAR = 2, 5, 1.5
-ARMS_EACH, ITERATIONS = 4, 20
+ARMS, ITERATIONS, SUBJECT = 8, 10, "gpt2-untrained:0"
 
 
 def make_arms() -> list[Arm]:
-    """Arms of a second or two, on two models."""
-    units = [Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[: 4 * ARMS_EACH])]
+    """Arms of a second or two on one model, which every process keeps: nothing is loaded while they are timed."""
+    settings = DescentSettings(
+        subject=SUBJECT,
+        source=find_subject(SUBJECT).fingerprint(),
+        stack=Stack(blocks=1, head=True),
+        protocol=PAGE,
+        iterations=ITERATIONS,
+    )
+    units = [Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[: 4 * ARMS])]
     return [
-        InversionArm(
-            settings=DescentSettings(
-                subject=subject,
-                source=find_subject(subject).fingerprint(),
-                stack=Stack(blocks=1, head=True),
-                protocol=PAGE,
-                iterations=ITERATIONS,
-            ),
-            step=1e-4,
-            units=tuple(units[4 * k : 4 * (k + 1)]),
-            read_at="N",
-            batch=4,
-        )
-        for subject in ("gpt2-untrained:0", "gpt2-untrained:1")
-        for k in range(ARMS_EACH)
+        InversionArm(settings=settings, step=1e-4, units=tuple(units[k : k + 4]), read_at="N", batch=4)
+        for k in range(0, len(units), 4)
     ]
 
 
