@@ -121,9 +121,11 @@ class Shelf:
 def give_back_memory() -> None:
     """Free what is held in cycles, as models are, and give it to the system where the C library can.
 
-    Without it a model's blocks would stand beside the next model's for some time.
+    Without it a model's blocks would stand beside the next model's for some time, on a GPU also in the way of others'.
     """
     gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from huggingface_hub import snapshot_download
 
+from engine.errors import explain
+from engine.memory import LONGEST_CAUSE
+from engine.report.text import write_plain
 from engine.subjects.hub import FORMATS, HUB_SUBJECTS
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """One line for each model, as soon as it is there. What the hub refuses is the hub's own error."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One line for each model, as soon as it is there. Exit code 1 after one line where the hub gives none."""
     parser = argparse.ArgumentParser(
         prog="python -m engine.weights", description="Weights from the hub, at their pins."
     )
@@ -20,10 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for subject in HUB_SUBJECTS:
         if subject.tier == marker:
             here = subject.missing() is None
-            if not here:
-                snapshot_download(subject.repository, revision=subject.revision, allow_patterns=list(FORMATS))
+            try:
+                if not here:
+                    snapshot_download(subject.repository, revision=subject.revision, allow_patterns=list(FORMATS))
+            except Exception as error:  # whatever the network, the disk or the hub has to say
+                words = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_CAUSE]
+                told = explain(
+                    who="engine.weights",
+                    got=f"no {subject.repository} ({words})",
+                    expected=f"its revision {subject.revision} from the hub",
+                    remedy="run it again where the hub can be reached; what was fetched stays",
+                )
+                print(write_plain(told, 2000), file=sys.stderr)
+                return 1
             print(f"{subject.id}: {'was here' if here else 'fetched'}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

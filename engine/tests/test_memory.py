@@ -19,6 +19,7 @@ from engine.errors import SubjectError
 from engine.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
 from engine.options import Choices
 from engine.procedures import Trial
+from engine.shelf import give_back_memory
 from engine.subjects import estimate_bytes, find_subject
 from engine.subjects.quantized import missing_bitsandbytes
 from engine.tests.planted import PlantedSubject
@@ -276,3 +277,12 @@ def test_an_int8_folder_of_a_users_own_has_items(pytester: pytest.Pytester, tmp_
     write_claim(pytester.path, "supported")
     result = run_session(pytester, "--subject", f"local-int8:{save(tmp_path / 'model', make_gpt2())}")
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["no GPU in use", "a GPU in use"])
+def test_what_is_given_back_is_given_back_by_a_gpu_too(used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    give_back_memory()
+    assert bool(emptied) is used

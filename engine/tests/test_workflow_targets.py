@@ -188,6 +188,22 @@ def test_weights_that_are_missing_are_fetched_at_their_pins(
 
     monkeypatch.setattr(weights, "snapshot_download", fetch)
     monkeypatch.setattr(HubSubject, "missing", lambda self: None if self == wanted[0] else "not here")
-    weights.main([marker])
+    assert weights.main([marker]) == 0
     assert fetched == [(subject.repository, subject.revision) for subject in wanted[1:]]
     assert capsys.readouterr().out.splitlines()[0] == f"{wanted[0].id}: was here"
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("no route\nto the hub")
+
+    monkeypatch.setattr(weights, "snapshot_download", fail)
+    monkeypatch.setattr(HubSubject, "missing", lambda self: "not here")
+    assert weights.main(["gpu"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "engine.weights: got no openai-community/gpt2 (ConnectionError: no route to the hub), expected"
+    )
+    assert told.count("\n") == 1
