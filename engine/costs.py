@@ -129,7 +129,12 @@ def host_bytes(arm: Arm) -> float:
     if device_of(arm) == "cpu":
         return PROCESS_BYTES + estimate_cost(arm).memory_bytes
     subject = weights_of(arm)[0]
-    return GPU_PROCESS_BYTES + (4.0 * size_of(subject).weights if subject != "none" else 0.0)
+    return GPU_PROCESS_BYTES + (_width(arm) * size_of(subject).weights if subject != "none" else 0.0)
+
+
+def _width(arm: Arm) -> float:
+    """Bytes of a number of its model, at least four: less is taken for float32."""
+    return 8.0 if getattr(getattr(arm, "settings", arm), "dtype", "") == "float64" else 4.0
 
 
 def gpu_bytes(arm: Arm) -> float:
@@ -167,7 +172,7 @@ class _Bill:
             case RoundTripArm():
                 return self._decode()
             case NextTokenArm():
-                return self._pass(len(arm.units) * (1 + arm.draws), 1)
+                return self._pass(len(arm.units) * (1 + arm.draws), 1, _width(arm))
             case GenerationArm():
                 return self._generate(arm)
             case InversionArm():
@@ -206,17 +211,17 @@ class _Bill:
         """Forward passes of one token; beams keep keys and values twice while they change places."""
         size = self.size
         rows = len(arm.units) * arm.beams
-        passes = self._pass(rows / TOKENS, arm.new_tokens)
-        kept = 2 * 4.0 * rows * (TOKENS + arm.new_tokens) * size.blocks * size.cached
+        passes = self._pass(rows / TOKENS, arm.new_tokens, _width(arm))
+        kept = 2 * _width(arm) * rows * (TOKENS + arm.new_tokens) * size.blocks * size.cached
         return Cost(seconds=passes.seconds, memory_bytes=passes.memory_bytes + kept)
 
-    def _pass(self, prompts: float, passes: int) -> Cost:
-        """Whole-model forward passes over so many prompts at a time."""
+    def _pass(self, prompts: float, passes: int, width: float) -> Cost:
+        """Whole-model forward passes over so many prompts at a time, in numbers of so many bytes."""
         size, machine = self.size, self.machine
         per_pass = max(size.weights * TOKENS * prompts / machine.products_per_s, 4 * size.weights / machine.bytes_per_s)
         return Cost(
             seconds=1 + passes * (per_pass + machine.step_overhead_s * size.blocks),
-            memory_bytes=4.0 * size.weights + 4.0 * prompts * TOKENS * size.vocab + LOADING_BYTES,
+            memory_bytes=width * (size.weights + prompts * TOKENS * size.vocab) + LOADING_BYTES,
         )
 
     def _descend(self, settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:

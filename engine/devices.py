@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,12 +50,16 @@ def check_device(name: str, *, elsewhere: bool = False) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise _wrong(name, NAMES, "pick one") from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type != "cuda":
         raise _wrong(name, NAMES, "pick one")
     count = torch.cuda.device_count()
-    if device.type == "cuda" and not elsewhere and (device.index or 0) >= count:
-        raise _wrong(name, f"one of {count} CUDA devices", "install a CUDA build of torch, or use cpu")
-    return name
+    if elsewhere or (device.index or 0) < count:
+        return name
+    if count:
+        raise _wrong(name, f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0", "pick one that is there")
+    if VISIBLE in os.environ:
+        raise _wrong(name, "a CUDA device", f"see what {VISIBLE}={os.environ[VISIBLE]!r} leaves, or use cpu")
+    raise _wrong(name, "a CUDA device", "install a driver and a CUDA build of torch, or use cpu")
 
 
 def find_devices(name: str) -> Devices:
@@ -78,19 +82,17 @@ def name_for_children(gpu: int) -> str:
 
 @contextmanager
 def held_to(gpus: Sequence[int]) -> Generator[None]:
-    """Inside, 'cuda' means the first of these GPUs, and float32 products are float32 throughout.
+    """Inside, 'cuda' means the first of these GPUs (torch's choice where none is named), and float32 products are
+    float32 throughout.
 
     TensorFloat-32 keeps ten bits of a factor's mantissa; an arm's number would depend on who had allowed it.
     """
-    if not gpus:
-        yield
-        return
     import torch
 
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.cuda.device(gpus[0]):
+        with torch.cuda.device(gpus[0]) if gpus else nullcontext():
             yield
     finally:
         torch.set_float32_matmul_precision(before)
@@ -129,7 +131,7 @@ class GpuClock:
         self._marks[0].record()
 
     def stop(self) -> tuple[float, int]:
-        """Seconds since it was made, and the largest number of bytes that tensors took."""
+        """Seconds since it was made, and the largest number of bytes that tensors took (of several GPUs: the first)."""
         import torch
 
         self._marks[1].record()

@@ -165,7 +165,7 @@ def check(subject: str, devices: Devices) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 for a sound installation, 1 for another, 4 where there is nothing to check, with one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {WHO}", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--device", default="cuda", help="cuda or cuda:N (default: cuda)")
+    parser.add_argument("--device", default="cuda", help="cuda, for every GPU, or cuda:N (default: cuda)")
     parser.add_argument("--subject", metavar="ID", help=f"(default: {' or '.join(SUBJECTS)}, what is installed)")
     chosen = parser.parse_args(arguments)
     try:
@@ -175,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(explain(who=WHO, got=f"--device {chosen.device}", expected=expected, remedy=remedy))
         subject = chosen.subject or next((s for s in SUBJECTS if find_subject(s).missing() is None), SUBJECTS[0])
         find_subject(subject).require()
-        return 0 if check(subject, devices) else 1
+        sound = [check(subject, Devices(kind="cuda", gpus=(gpu,))) for gpu in devices.gpus]
+        return 0 if all(sound) else 1
     except EngineError as error:
         print(write_plain(str(error), 2000), file=sys.stderr)
         return 4

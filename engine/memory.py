@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from functools import cache
 
 from engine.subjects import Subject
+from engine.subjects.quantized import QuantizedSubject
 
 WORKING_SHARE = 1.5
 """Bytes that are needed for each byte of weights: their gradients' path, factors and batches take the rest."""
 
 
-FAILED_ALLOCATION = ("can't allocate memory", "Cannot allocate memory", "CUDA out of memory")
+FAILED_ALLOCATION = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
 """How torch and the system put it where they raise no MemoryError."""
 
 LONGEST_CAUSE = 160
@@ -25,7 +32,8 @@ def explain_shortage(subjects: Sequence[Subject], *, dtype: str, devices: Sequen
     needed = WORKING_SHARE * sum(count_bytes(subject, dtype) for subject in subjects)
     each = {device: free_bytes(device) for device in devices}
     largest = max(devices, key=lambda device: each[device])
-    together = spread and len(devices) > 1
+    quantized = any(isinstance(subject, QuantizedSubject) for subject in subjects)  # never spread
+    together = spread and not quantized and len(devices) > 1
     free = sum(each.values()) if together else each[largest]
     if needed <= free:
         return None
@@ -33,7 +41,7 @@ def explain_shortage(subjects: Sequence[Subject], *, dtype: str, devices: Sequen
     verb = "needs" if len(subjects) == 1 else "need"
     where = f"{' and '.join(devices)} have" if together else f"{largest} has"
     # What is spread is spread by the one process that sees all devices.
-    several = not spread and needed <= sum(each.values())
+    several = not spread and not quantized and needed <= sum(each.values())
     remedy = "spread it over all by --executor inline" if several else "use a larger device"
     return f"{names} {verb} about {needed / 2**30:.1f} GiB and {where} {free / 2**30:.1f} GiB free: {remedy}."
 
@@ -46,6 +54,11 @@ def find_failed_allocation(error: BaseException | None) -> str | None:
             return said[:LONGEST_CAUSE]
         error = error.__cause__
     return None
+
+
+def most_room_first(gpus: Sequence[int]) -> tuple[int, ...]:
+    """The GPUs in the order of their free memory."""
+    return tuple(sorted(gpus, key=lambda gpu: -free_bytes(f"cuda:{gpu}")))
 
 
 @cache

@@ -21,7 +21,7 @@ from engine.devices import Devices, check_device, find_devices, name_for_childre
 from engine.effort import EFFORTS, Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.ledger import find_measurements
-from engine.memory import free_bytes
+from engine.memory import free_bytes, most_room_first
 from engine.prompts import check_prompt
 from engine.protocol import PROTOCOLS, Protocol, find_protocol
 from engine.slices import Slice, read_slice
@@ -45,7 +45,8 @@ class Choices:
 
     ledger: where measurements go. other_ledgers: where they are only read.
     asked_workers, asked_threads: None where the session chooses. memory: bytes that all processes may take together.
-    began: when the session did, ISO 8601. root: pytest's, where a claim's own paths begin.
+    session: its number, from 0, of so many that pytest-xdist runs. began: when it did, ISO 8601.
+    root: pytest's, where a claim's own paths begin.
     """
 
     effort: Effort
@@ -69,6 +70,7 @@ class Choices:
     stored: bool
     plan: bool
     slice: Slice | None
+    session: tuple[int, int]
     began: str
     root: Path
 
@@ -88,7 +90,8 @@ class Choices:
     @property
     def threads(self) -> int:
         """Of each arm: one on a CPU, and a fair share of the cores beside a GPU, unless it was asked for."""
-        beside = count_cores() // self.workers if self.devices.kind == "cuda" else 1
+        measured_here = self.devices.gpus and not self.elsewhere
+        beside = count_cores() // (self.workers * self.session[1]) if measured_here else 1
         return self.asked_threads or max(1, beside)
 
     @property
@@ -99,7 +102,7 @@ class Choices:
     @property
     def elsewhere(self) -> bool:
         """Whether nothing is measured on this machine, so that it needs no device and no room."""
-        return self.stored or self.ray_address is not None
+        return self.stored or (self.executor == "ray" and self.ray_address is not None)
 
     @property
     def arms_bytes(self) -> float:
@@ -124,11 +127,14 @@ class Choices:
 
             return Nothing()
         gpus = self.devices.gpus
+        if len(gpus) > 1 and self.inline:
+            number, of = self.session
+            gpus = most_room_first(gpus) if of == 1 else (*gpus[number % len(gpus) :], *gpus[: number % len(gpus)])
         if self.inline:
             from engine.executors.inline import Inline  # torch is first imported here
 
             return Inline(threads=self.threads, gpus=gpus)
-        room = {gpu: FREE_SHARE * free_bytes(f"cuda:{gpu}") for gpu in gpus}
+        room = {} if self.elsewhere else {gpu: FREE_SHARE * free_bytes(f"cuda:{gpu}") for gpu in gpus}
         if self.executor == "ray":
             from engine.executors.cluster import Cluster
 
@@ -138,7 +144,7 @@ class Choices:
                 threads=self.threads,
                 budget_bytes=self.arms_bytes,
                 gpus=len(gpus),
-                gpu_bytes=min(room.values()) if room and not self.ray_address else None,
+                gpu_bytes=min(room.values(), default=None),
             )
         from engine.executors.pool import Gpu, Pool
 
@@ -225,7 +231,7 @@ def read_choices(config: pytest.Config) -> Choices:
         prompts=tuple(option.prompt),
         starts=option.seeds,
         stopping=not option.all_units,
-        device=check_device(option.device, elsewhere=option.stored or option.ray_address is not None),
+        device=check_device(option.device, elsewhere=option.stored or (option.ray_address is not None and not worker)),
         dtype=option.dtype,
         executor="inline" if worker else option.executor,
         ray_address=option.ray_address,
@@ -240,6 +246,7 @@ def read_choices(config: pytest.Config) -> Choices:
         stored=option.stored,
         plan=option.plan,
         slice=read_slice(option.slice) if option.slice is not None else None,
+        session=(int(worker["workerid"].removeprefix("gw")), worker["workercount"]) if worker else (0, 1),
         began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
         root=config.rootpath,
     )

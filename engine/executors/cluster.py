@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.arms import Arm
-from engine.costs import estimate_cost, gpu_bytes, group_of, host_bytes
+from engine.costs import device_of, estimate_cost, gpu_bytes, group_of, host_bytes
 from engine.errors import EngineError, explain
 from engine.executors import RefusedError
 from engine.executors.inline import Inline
@@ -176,7 +176,9 @@ class Cluster:
                         remedy="start one with `ray start --head`, or leave the address out",
                     )
                 ) from error
-        self._remote = self._ray.remote(self._task)
+        # A process that has used one GPU would keep its memory, and stay on it whichever it is dealt next.
+        fresh = self._ray.remote(max_calls=1)
+        self._remote = {"cpu": self._ray.remote(self._task), "cuda": fresh(self._task)}
         self._nodes = [
             Request(
                 cpus=node["Resources"].get("CPU", 0.0),
@@ -198,17 +200,24 @@ class Cluster:
         asked = self._request(arm)
         if asked.gpus <= 1 and any(asked.within(node) for node in self._nodes):
             return
-        most = max((node.bytes for node in self._nodes), default=0.0)
-        gpus = max((node.gpus for node in self._nodes), default=0.0)
-        has = f"a node with {most / 1e9:.1f} GB" + (f" and {gpus:g} GPUs" if asked.gpus else "")
+        if asked.gpus > 1:
+            got, expected = gpu_bytes(arm), f"at most {(self._gpu_bytes or 0) / 1e9:.1f} GB on one GPU"
+            remedy = "spread it over a machine's GPUs by --executor inline, or use a larger GPU"
+        else:
+            largest = max(self._nodes, key=lambda node: (node.gpus >= asked.gpus, node.bytes), default=NOTHING)
+            got = asked.bytes
+            expected = f"a node with room for it; the largest has {largest.bytes / 1e9:.1f} GB, {largest.cpus:g} cores"
+            expected += f" and {largest.gpus:g} GPUs" if asked.gpus else ""
+            remedy = "raise --memory, lower --threads, or join a cluster with larger nodes by --ray-address"
         raise RefusedError(
             arm,
             explain(
                 who=f"{arm.kind} on {group_of(arm)[0]}",
-                got=f"a need of about {asked.bytes / 1e9:.1f} GB of memory"
-                + (f", {asked.gpus:g} GPUs" if asked.gpus else ""),
-                expected=f"at most {has}",
-                remedy="raise --memory, or join a cluster with larger nodes by --ray-address",
+                got=f"a need of about {got / 1e9:.1f} GB of memory"
+                + (f", {asked.cpus:g} cores" if asked.cpus > 1 else "")
+                + (" and a GPU" if asked.gpus else ""),
+                expected=expected,
+                remedy=remedy,
             ),
         )
 
@@ -220,9 +229,11 @@ class Cluster:
         for _ in range(ATTEMPTS):
             if self._resting:
                 raise EOFError("started while all was given up")
-            ref = self._remote.options(
-                num_cpus=request.cpus, num_gpus=request.gpus, memory=int(request.bytes), max_retries=0
-            ).remote(arm, self._threads)
+            ref = (
+                self._remote[device_of(arm)]
+                .options(num_cpus=request.cpus, num_gpus=request.gpus, memory=int(request.bytes), max_retries=0)
+                .remote(arm, self._threads)
+            )
             self._refs.add(ref)
             try:
                 found = self._ray.get(ref)

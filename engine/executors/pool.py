@@ -186,10 +186,11 @@ class Pool:
         """
         idle = self._idle()
         at_home = [w for w in idle if w.last is not None and group_of(w.last) == group_of(arm)]
-        if at_home and not (at_home[0].gpu and at_home[0].gpu.bytes < gpu_bytes(arm)):
-            return at_home[:1]
         new = [_Worker(gpu=gpu) for gpu in sorted(self._gpus, key=self._count)] or [_Worker()]
-        return new if len(self._workers) < self._most else idle + new
+        more = len(self._workers) < self._most
+        if at_home and not (at_home[0].gpu and at_home[0].gpu.bytes < gpu_bytes(arm)):
+            return at_home[:1] + (new if more and self._gpus else [])  # its GPU may be full at present
+        return new if more else idle + new
 
     def _count(self, gpu: Gpu) -> int:
         return sum(worker.gpu == gpu for worker in self._workers)

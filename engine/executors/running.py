@@ -71,7 +71,7 @@ def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
         failed = find_failed_allocation(error)
         if failed is None:
             raise
-        needs = gpu_bytes(arm) or host_bytes(arm)
+        needs = gpu_bytes(arm) if "CU" in failed else host_bytes(arm)  # CUDA, cuBLAS, cuSOLVER
         raise EngineError(
             explain(
                 who=f"{arm.kind} on {weights_of(arm)[0]}",

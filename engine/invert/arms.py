@@ -12,7 +12,7 @@ from engine.effort import Units
 from engine.errors import MissingError, UsageError, explain
 from engine.invert.wish import Wish
 from engine.measurement import Measurement
-from engine.memory import explain_shortage
+from engine.memory import explain_shortage, most_room_first
 from engine.options import DTYPES
 from engine.procedures import Sample, Trial
 from engine.procedures.base import MODEL_SEEDS
@@ -81,6 +81,8 @@ def make_plan(wish: Wish) -> Plan:
     if isinstance(subject, QuantizedSubject) and wish.dtype != "float32":
         raise UsageError(explain_dtype(subject.id, wish.dtype))
     devices = find_devices(check_device(wish.device))
+    if len(devices.gpus) > 1:
+        devices = replace(devices, gpus=most_room_first(devices.gpus))
     _check_step(wish)
     subject.require()
     stack = Stack(blocks=_count_blocks(wish, subject), head=wish.head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import MissingError, explain
 from engine.memory import WORKING_SHARE
 from engine.subjects.quantized import int8_layers, move
 
@@ -41,7 +42,15 @@ def plan_layout(model: PreTrainedModel, gpus: Sequence[int], room: Room) -> dict
     if WORKING_SHARE * weights <= room(gpus[0]):
         return None
     most: dict[int | str, int | str] = {gpu: int(room(gpu) / WORKING_SHARE) for gpu in gpus}
-    return dict(infer_auto_device_map(model, max_memory=most, no_split_module_classes=list(whole or ())))
+    layout = dict(infer_auto_device_map(model, max_memory=most, no_split_module_classes=list(whole or ())))
+    if not set(layout.values()) <= set(gpus):  # the library would leave the rest with the host or on a disk
+        each = ", ".join(f"{room(gpu) / 1e9:.1f}" for gpu in gpus)
+        got, expected = (
+            f"{weights / 1e9:.1f} GB of weights in whole blocks",
+            f"room for them on GPUs with {each} GB free",
+        )
+        raise MissingError(explain(who="placement", got=got, expected=expected, remedy="free some, or use larger ones"))
+    return layout
 
 
 def spread(model: PreTrainedModel, layout: Mapping[str, Any], **options: Any) -> PreTrainedModel:

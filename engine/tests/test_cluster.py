@@ -58,9 +58,12 @@ class PlantedRay:
     def nodes(self) -> list[dict[str, Any]]:
         return self.found
 
-    def remote(self, task: Callable[..., object]) -> Any:
+    def remote(self, task: Callable[..., object] | None = None, **made: int) -> Any:
+        if task is None:
+            return lambda task: self.remote(task, **made)
+
         def options(**asked: Any) -> Any:
-            self.asked.append(asked)
+            self.asked.append(asked | made)
             return SimpleNamespace(remote=lambda *given: lambda: task(*given))
 
         return SimpleNamespace(options=options)
@@ -132,7 +135,8 @@ def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Clust
 def test_what_no_node_has_room_for_is_refused_with_both_figures(ray: PlantedRay, cluster: Cluster) -> None:
     ray.found = [node(2, 3), node(64, 64, alive=False)]
     with pytest.raises(
-        RefusedError, match=r"a need of about 3\.5 GB of memory, expected at most a node with 3\.0 GB; "
+        RefusedError,
+        match=r"about 3\.5 GB of memory, expected a node with room for it; the largest has 3\.0 GB, 2 cores; ",
     ):
         cluster.choose([B, A])
 
@@ -143,14 +147,22 @@ def test_small_arms_share_a_gpu(ray: PlantedRay, gpu_bytes: float | None, share:
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=2, gpu_bytes=gpu_bytes, task=answer)
     cluster.submit(replace(B, device="cuda")).result()
     cluster.rest()
-    assert ray.asked == [{"num_cpus": 1, "num_gpus": share, "memory": int(4.04e9), "max_retries": 0}]
+    assert ray.asked == [{"num_cpus": 1, "num_gpus": share, "memory": int(2.54e9), "max_retries": 0, "max_calls": 1}]
+
+
+def test_what_asks_for_more_cores_than_a_node_has_is_refused_with_their_number(ray: PlantedRay) -> None:
+    ray.found = [node(16, 64, 4)]
+    cluster = Cluster(workers=1, threads=64, budget_bytes=1e10, task=answer)
+    with pytest.raises(RefusedError, match=r", 64 cores, expected .* has 64\.0 GB, 16 cores; .*lower --threads"):
+        cluster.choose([B])
+    cluster.rest()
 
 
 def test_an_arm_that_is_larger_than_a_gpu_is_refused(ray: PlantedRay) -> None:
     ray.found = [node(4, 16, 8)]
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=8, gpu_bytes=1e9, task=answer)
     with pytest.raises(
-        RefusedError, match=r"4\.0 GB of memory, 1\.6 GPUs, expected at most a node with 16\.0 GB and 8"
+        RefusedError, match=r"1\.6 GB of memory and a GPU, expected at most 1\.0 GB on one GPU; spread it"
     ):
         cluster.choose([replace(B, device="cuda")])
     cluster.rest()

@@ -91,7 +91,7 @@ def test_a_gpu_that_does_not_repeat_itself_is_not(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--device", "cuda:7"), "--device: got 'cuda:7', expected one of 1 CUDA devices; "),
+        (("--device", "cuda:7"), "--device: got 'cuda:7', expected cuda:0; pick one that is there"),
         (("--device", "cpu"), "engine.gpu_check: got --device cpu, expected a GPU that torch sees; install a driver"),
         (("--subject", "nobody"), "subject: got 'nobody'"),
     ],
@@ -109,7 +109,7 @@ def test_what_cannot_be_checked_is_told_in_one_line(
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert gpu_check.main([]) == 4
-    assert "expected one of 0 CUDA devices; install a CUDA build of torch" in capsys.readouterr().err
+    assert "expected a CUDA device; install a driver and a CUDA build of torch" in capsys.readouterr().err
 
 
 def test_what_rounding_explains_grows_with_what_is_summed() -> None:

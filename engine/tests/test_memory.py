@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from engine import DIRECT
+from engine.arms import NextTokenArm, Unit
 from engine.claim import Above, Claim
+from engine.costs import gpu_bytes, host_bytes, size_of
 from engine.devices import Devices
 from engine.effort import Units
 from engine.errors import SubjectError
@@ -158,6 +160,27 @@ def test_of_several_gpus_one_must_have_room_or_all_together_where_a_model_may_be
     assert "use a larger device" in (ask(7.0, inline=False) or "")
 
 
+@pytest.mark.usefixtures("bitsandbytes_first")
+def test_an_int8_model_is_never_spread() -> None:
+    subject = find_subject("smollm2-135m-int8")
+    needs = 1.5 * count_bytes(subject, "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.memory.free_bytes", lambda name: 0.9 * needs)
+        words = explain_shortage([subject], dtype="float32", devices=["cuda:0", "cuda:1"], spread=True)
+    assert words is not None
+    assert words.endswith("GiB free: use a larger device.")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_model_in_double_precision_is_counted_with_eight_bytes_a_weight(device: str) -> None:
+    units = (Unit(prompt="a", seed=0),)
+    single = NextTokenArm(subject="gpt2-untrained:0", source="s", units=units, device=device)
+    double = replace(single, dtype="float64")
+    weights = size_of("gpt2-untrained:0").weights
+    assert host_bytes(double) - host_bytes(single) >= 4 * weights
+    assert gpu_bytes(double) - gpu_bytes(single) >= (0 if device == "cpu" else 4 * weights)
+
+
 def test_a_model_that_cannot_be_sized_is_left_to_the_experiment(device: str) -> None:
     assert skip(make_item(Broken(), device, asked=True), device) is None
 
@@ -176,9 +199,11 @@ def wrap(error: Exception) -> Exception:
         MemoryError("std::bad_alloc"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 bytes."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         OSError(12, "Cannot allocate memory"),
     ],
-    ids=["Python", "torch", "CUDA", "the system"],
+    ids=["Python", "torch", "CUDA", "its driver", "cuBLAS", "the system"],
 )
 def test_an_allocation_that_failed_is_known_by_its_words(
     error: Exception, dress: Callable[[Exception], Exception]

@@ -9,6 +9,7 @@ import torch
 
 from engine.arms import Stack
 from engine.blocks import BlockStack
+from engine.errors import MissingError
 from engine.subjects.placement import place, plan_layout, spread
 from engine.tests.tiny import FAMILIES, make_tiny
 
@@ -43,10 +44,21 @@ def test_a_model_is_cut_between_blocks_and_every_module_has_a_gpu(family: str, s
     assert all(part.rpartition(".")[2].isdecimal() for part in blocks), "a block is divided"
 
 
-def test_one_gpu_and_the_cpu_take_a_model_whole() -> None:
-    model = make_tiny("gpt2")
-    assert place(model, "cpu", (0, 1)) is model
-    assert place(make_tiny("gpt2"), "meta", ()).device.type == "meta"
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", (0, 1)), ("cuda", (0,)), ("cuda", ())])
+def test_one_gpu_and_the_cpu_take_a_model_whole(
+    device: str, gpus: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moved = make_tiny("gpt2"), list[str]()
+    monkeypatch.setattr("engine.subjects.placement.move", lambda model, device: moved.append(device) or model)
+    monkeypatch.setattr("engine.subjects.placement.ask_room", lambda gpu: 0.0)
+    assert place(model, device, gpus) is model
+    assert moved == [device]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_several_gpus_have_no_room_for_is_told(family: str, size: dict[str, int]) -> None:
+    with pytest.raises(MissingError, match=r"^placement: got .* GB of weights in .* expected room .* GB free"):
+        plan_layout(make_tiny(family), (0, 1), lambda gpu: 0.5 * size[family])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -154,7 +154,7 @@ def test_what_is_stored_is_judged_alone_whatever_it_was_measured_on(
     asked = (str(ROOT / "claims"), "-k", "c01", "--subject", f"local:{model}", "--device", "cuda")
     refused = run_claims(pytester, *asked)
     assert refused.ret == 4
-    refused.stderr.fnmatch_lines(["*--device: got 'cuda', expected one of 0 CUDA devices; *"])
+    refused.stderr.fnmatch_lines(["*--device: got 'cuda', expected a CUDA device; *"])
 
     subject = find_subject(f"local:{model}")
     here = RoundTripArm(subject=subject.id, source=subject.fingerprint())
