@@ -148,9 +148,9 @@ def test_equal_seeds_draw_equal_campaigns_and_others_do_not() -> None:
 
 
 def test_a_rehearsal_asks_for_as_many_arms_as_the_reference_run_measured() -> None:
-    """C11, page, ended at its second look: two tunings of two rounds, and two waves of one trained and four drawn."""
-    record = next(r for r in read_records(REFERENCE) if (r.claim, r.protocol) == ("C11", "page") and r.arms)
-    row = next(r for r in rehearse_suite().rows if (r.claim, r.protocol) == ("C11", "page"))
+    """C12, page, ended at its second look: two tunings of two rounds, and two waves under each metric."""
+    record = next(r for r in read_records(REFERENCE) if (r.claim, r.protocol) == ("C12", "page") and r.arms)
+    row = next(r for r in rehearse_suite().rows if (r.claim, r.protocol) == ("C12", "page"))
     assert "look 2 of 3" in record.settings["units"]
     assert sum(map(len, row.before)) + len(row.first) + len(row.more) == len(record.arms)
 
