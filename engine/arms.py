@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.protocol import LINEAR_TO_TENTH, Protocol, Schedule
 
+LATER = {"later": True}
+"""Marks a field that came after arms had been measured: at its default it is no part of an arm's digest."""
+
 Metric = Literal["l1", "l2"]
+Optimizer = Literal["descent", "adam"]
+Decoder = Literal["pseudo-inverse", "nearest"]
+Observed = Literal["float", "int8"]
+"""Activations as they are, or each position's rounded to 8 bits by its largest."""
+
 ReadAt = Literal["hit", "N"]
 Depth = int | Literal["all", "half"]
 """Number of blocks; a declaration may leave it to the model's depth, an arm holds the number."""
@@ -92,12 +100,14 @@ class DescentSettings(StackSettings):
 
     iterations: the schedule's length N, which is also the cap.
     blend: (s, t) of the start e₀ = s·noise + t·e. Source: the document's combination of noise and target.
+    optimizer: plain gradient descent, as the document's, or Adam with its usual moments.
     """
 
     iterations: int
     metric: Metric = "l1"
     schedule: Schedule = LINEAR_TO_TENTH
     blend: tuple[float, float] = (1.0, 0.0)
+    optimizer: Optimizer = field(default="descent", metadata=LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +142,54 @@ class TuningArm:
     horizon: int
     batch: int
     kind: Literal["tuning"] = "tuning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How tokens are found from activations, beside the start, the positions and the optimizer of the settings.
+
+    decoder: a guess of an embedding stands for the token of the largest pseudo-inverse coefficient, or for the row of
+    W that is nearest to it in L². token_by_token: one position is sought at a time, behind those that are settled.
+    verify: tokens are taken once a forward pass gives the activations again, and looked for until one does.
+    """
+
+    decoder: Decoder = "nearest"
+    token_by_token: bool = True
+    verify: bool = True
+
+
+LATER_STARTS = 4
+"""Starts behind each guess after the first; the one that comes closest to the activations is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryArm:
+    """Prompts sought from their activations alone, at every position behind the stack.
+
+    batch: prompts that are sought together.
+    Source: Nikolaou et al. 2025 (arXiv 2510.15511) for the order of positions and the check of candidates.
+    """
+
+    settings: DescentSettings
+    method: Method
+    step: float
+    units: tuple[Unit, ...]
+    batch: int
+    observed: Observed = "float"
+    kind: Literal["recovery"] = "recovery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginArm:
+    """One position of each unit held against the whole vocabulary, behind the prompt's own tokens.
+
+    How far the activations of every other token lie from those of the prompt's, beside the noise of equal inputs.
+    """
+
+    settings: StackSettings
+    units: tuple[Unit, ...]
+    observed: Observed = "float"
+    kind: Literal["margin"] = "margin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +325,8 @@ class ClampedWalkArm:
 Arm = (
     InversionArm
     | TuningArm
+    | RecoveryArm
+    | MarginArm
     | RoundTripArm
     | PseudoInverseArm
     | VocabularyArm
@@ -303,6 +363,8 @@ def describe(settings: StackSettings) -> dict[str, str]:
             "metric": settings.metric,
             "schedule": f"{settings.schedule.shape} to {settings.schedule.end:g}·η",
         }
+        if settings.optimizer == "adam":
+            words["optimizer"] = "Adam"
         if settings.blend != (1.0, 0.0):
             words["start"] = f"{settings.blend[0]:g}·noise + {settings.blend[1]:g}·e"
     return words | {"dtype": settings.dtype, "device": settings.device}

@@ -13,7 +13,7 @@ from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from engine.arms import SentenceNet, Stack, TokenNet
@@ -116,18 +116,30 @@ class BlockStack:
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
+        return self._run(embeddings, None)
+
+    def read_on(self, embeddings: Tensor, cache: Cache) -> Tensor:
+        """Hidden states of tokens that follow those in the library's cache, which then holds these as well.
+
+        embeddings: [runs, new tokens, d_model], positions included. Returns [runs, new tokens, d_model].
+        """
+        return self._run(embeddings, cache)
+
+    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
         runs, tokens, width = embeddings.shape
         if width != self._weight.shape[1]:
             raise ShapeError(
                 f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
             )
-        ids = torch.arange(tokens, device=embeddings.device)
+        before = cache.get_seq_length() if cache is not None else 0
+        ids = torch.arange(before, before + tokens, device=embeddings.device)
         ids = ids if self._positions == "true" else torch.zeros_like(ids)
         hidden: Tensor = self._body(
             inputs_embeds=embeddings,
-            attention_mask=self._mask(embeddings).expand(runs, -1, -1, -1),
+            attention_mask=self._mask(embeddings, before + tokens)[:, :, before:].expand(runs, -1, -1, -1),
             position_ids=ids[None],
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
         return hidden.to(embeddings.device)
 
@@ -142,14 +154,13 @@ class BlockStack:
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:
         return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
 
-    def _mask(self, embeddings: Tensor) -> Tensor:
+    def _mask(self, embeddings: Tensor, tokens: int) -> Tensor:
         # Built once a length by the library. Given in four dimensions it is used as it is; without it, equal
         # position ids would be taken for packed sequences, and no token would see another.
-        tokens = embeddings.shape[1]
         if tokens not in self._masks:
             mask: Any = create_causal_mask(
                 config=self._body.config,
-                inputs_embeds=embeddings[:1].detach(),
+                inputs_embeds=embeddings.detach().new_empty(1, tokens, embeddings.shape[2]),
                 attention_mask=None,
                 past_key_values=None,
                 allow_is_causal_skip=False,

@@ -7,15 +7,18 @@ from functools import cache
 from typing import Any
 
 from engine.arms import (
+    LATER_STARTS,
     AnyStack,
     Arm,
     ClampedWalkArm,
     GenerationArm,
     GradientArm,
     InversionArm,
+    MarginArm,
     NextTokenArm,
     OrthogonalWalkArm,
     PseudoInverseArm,
+    RecoveryArm,
     RoundTripArm,
     SentenceNet,
     Stack,
@@ -32,6 +35,12 @@ TOKENS = 7
 
 COPIES = 256
 """Outputs whose gradients are taken together (engine.walks, which needs torch, has the number that counts)."""
+
+GUESSES, CHECKS = 2, 1000
+"""Guesses and checked candidates of a token that is sought until it is found: most need one and 32."""
+
+CANDIDATES_BYTES = 5.0e8
+"""Room for candidates while they are checked (engine.recovery.CHECK_BYTES and what a block makes of them)."""
 
 PROCESS_BYTES = 5.0e8
 """A process that has loaded torch and transformers, before its first model."""
@@ -179,6 +188,11 @@ class _Bill:
                 return self._descend(arm.settings, arm.settings.iterations, len(arm.units))
             case TuningArm():
                 return self._descend(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
+            case RecoveryArm():
+                return self._seek(arm)
+            case MarginArm():
+                checked = len(arm.units) * self.size.vocab
+                return self._check(arm.settings, checked, self._descend(arm.settings, 1, len(arm.units)))
             case GradientArm():
                 passes = -(-TOKENS * self.size.d_model // COPIES)
                 return self._descend(arm.settings, len(arm.units) * passes, COPIES)
@@ -205,6 +219,26 @@ class _Bill:
         return Cost(
             seconds=2 + products / self.machine.products_per_s,
             memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + LOADING_BYTES,
+        )
+
+    def _seek(self, arm: RecoveryArm) -> Cost:
+        """Descents of all positions together or one after the other, some of them again, and candidates' checks."""
+        guesses = GUESSES if arm.method.verify else 1
+        steps, runs = guesses * arm.settings.iterations, len(arm.units) * (LATER_STARTS if arm.method.verify else 1)
+        if not arm.method.token_by_token:
+            found = self._descend(arm.settings, steps, runs)
+        else:
+            found = self._descend(arm.settings, steps * TOKENS, -(-runs // TOKENS))
+        checked = CHECKS * TOKENS * len(arm.units) if arm.method.verify else 0
+        return self._check(arm.settings, checked, found)
+
+    def _check(self, settings: StackSettings, candidates: int, beside: Cost) -> Cost:
+        """Forward passes of candidates for one position, beside what else an arm does."""
+        size, depth = self.size, _depth(settings.stack, self.size)
+        products = candidates * depth * size.block_weights
+        return Cost(
+            seconds=beside.seconds + products / self.machine.products_per_s,
+            memory_bytes=beside.memory_bytes + CANDIDATES_BYTES + 4.0 * size.vocab * size.d_model,
         )
 
     def _generate(self, arm: GenerationArm) -> Cost:

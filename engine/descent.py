@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-from engine.arms import Metric, ReadAt
+from engine.arms import Metric, Optimizer, ReadAt
 from engine.blocks import Invertible
 from engine.errors import ShapeError
 from engine.metrics import OutputDistance
@@ -28,12 +28,13 @@ LOOK_EVERY = 20
 class Problem:
     """A batch of descents.
 
-    target, start: [runs, tokens, d_model], positions included, padded on the right.
+    output: what the stack gives for the targets, [runs, rows, width] before the head; nothing else of them is known
+    here. start: [runs, tokens, d_model], positions included, padded on the right.
     lengths: tokens of each prompt [runs]. steps: η of each run [runs].
     bound: the distance that counts as close [runs]; None takes `start_fraction` of each run's start distance.
     """
 
-    target: Tensor
+    output: Tensor
     start: Tensor
     lengths: Tensor
     steps: Tensor
@@ -41,16 +42,15 @@ class Problem:
     start_fraction: float = 0.3
 
     def __post_init__(self) -> None:
-        for name, tensor in (("target", self.target), ("start", self.start)):
+        for name, tensor in (("the target's outputs", self.output), ("start embeddings", self.start)):
             if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
                 raise ShapeError(
-                    f"descent: {name} embeddings hold NaN or infinity, expected finite numbers; "
-                    "check the model's weights"
+                    f"descent: {name} hold NaN or infinity, expected finite numbers; check the model's weights"
                 )
-        if self.target.shape != self.start.shape:
+        if len(self.output) != len(self.start):
             raise ShapeError(
-                f"descent: start is {list(self.start.shape)}, expected the target's {list(self.target.shape)}; "
-                "draw the start in the target's shape"
+                f"descent: {len(self.start)} starts, expected one for each of {len(self.output)} targets; "
+                "draw a start for every target"
             )
 
 
@@ -63,6 +63,7 @@ class Plan:
     schedule: Schedule = Schedule()
     loss_scale: float = 1.0
     snapshots: tuple[int, ...] = ()
+    optimizer: Optimizer = "descent"
 
     def factor(self, iteration: int) -> float:
         """Step size at `iteration` as a share of η."""
@@ -164,26 +165,64 @@ def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer)
     sends home leaves the batch and costs nothing more. Raises ShapeError for embeddings that are not finite.
     Source: equation 2.
     """
-    with torch.no_grad():
-        target = stack(problem.target)
-    valid = stack.rows(problem.lengths, problem.target.shape[1])
+    target = problem.output
+    valid = stack.rows(problem.lengths, problem.start.shape[1])
     trace = _open(problem, plan)
     runs = torch.arange(len(problem.start), device=problem.start.device)
     distance = OutputDistance(target, valid, stack.head)
     e, steps = problem.start.clone(), problem.steps
+    mover = _Adam(e) if plan.optimizer == "adam" else _Plain(plan.loss_scale)
     for n in range(plan.iterations + 1):
         if n and n % LOOK_EVERY == 0:
             staying = observer.keep(trace, runs, n - 1)
             if staying is not None:
                 runs, e, steps = runs[staying], e[staying], steps[staying]
+                mover.keep(staying)
                 if len(runs) == 0:
                     return trace
                 distance = OutputDistance(target[runs], valid[runs], stack.head)
         e, read, gradient = _evaluate(stack, distance, e, plan, last=n == plan.iterations)
         _record(trace, problem, runs, n, e, read)
         if gradient is not None:
-            e = torch.addcmul(e, (steps * (-plan.loss_scale * plan.factor(n)))[:, None, None], gradient)
+            e = mover.move(e, gradient, steps, plan.factor(n))
     return trace
+
+
+class _Plain:
+    """Gradient descent of the scaled distance."""
+
+    def __init__(self, loss_scale: float) -> None:
+        self._loss_scale = loss_scale
+
+    def keep(self, staying: Tensor) -> None:
+        """Nothing is remembered of a run."""
+
+    def move(self, e: Tensor, gradient: Tensor, steps: Tensor, factor: float) -> Tensor:
+        return torch.addcmul(e, (steps * (-self._loss_scale * factor))[:, None, None], gradient)
+
+
+class _Adam:
+    """The library's Adam: it says the direction of each step, and each run has its own step size.
+
+    A factor before the loss changes no direction, so that it has no place here.
+    """
+
+    def __init__(self, e: Tensor) -> None:
+        self._adam = torch.optim.Adam([torch.zeros_like(e)], lr=1.0)
+
+    def keep(self, staying: Tensor) -> None:
+        (old,) = self._adam.param_groups[0]["params"]
+        moments = {name: held[staying] if held.dim() else held for name, held in self._adam.state[old].items()}
+        new = old[staying]
+        self._adam.param_groups[0]["params"] = [new]
+        self._adam.state.clear()
+        self._adam.state[new] = moments
+
+    def move(self, e: Tensor, gradient: Tensor, steps: Tensor, factor: float) -> Tensor:
+        (direction,) = self._adam.param_groups[0]["params"]
+        direction.zero_().grad = gradient
+        self._adam.step()  # from zero, by a step of 1
+        return torch.addcmul(e, (steps * factor)[:, None, None], direction)
 
 
 def _open(problem: Problem, plan: Plan) -> Trace:

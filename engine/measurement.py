@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field as Held
+from pydantic import TypeAdapter
 
 from engine.arms import Arm
 from engine.records import Provenance
@@ -23,7 +24,7 @@ SCHEMA = 1
 """Version of the stored form of a measurement."""
 
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Held(ge=0, allow_inf_nan=False)]
 """What something took. No digest covers it, so that its range is all that a stored one can be held to."""
 
 
@@ -60,12 +61,17 @@ def digest_of(arm: Arm) -> str:
 
 def _plain(value: Any, *, real: bool = False) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        held = {f.name: (getattr(value, f.name), "float" in str(f.type)) for f in fields(value)}
+        held = {f.name: (getattr(value, f.name), "float" in str(f.type)) for f in fields(value) if _counts(value, f)}
         return {"type": type(value).__name__, **{name: _plain(v, real=real) for name, (v, real) in held.items()}}
     if isinstance(value, tuple):
         return [_plain(v, real=real) for v in value]  # pyright: ignore[reportUnknownVariableType]
     # 1 equals 1.0 and -0.0 equals 0.0, so their digests must be equal too.
     return float(value) + 0.0 if real and isinstance(value, int | float) else value
+
+
+def _counts(value: Any, field: Field[Any]) -> bool:
+    """Whether a field is part of a digest. One that came later is only where it says something new."""
+    return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
 
 
 def hash_plain(value: Any) -> str:

@@ -81,6 +81,103 @@ class InversionResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenFound:
+    """What a method found at one position.
+
+    token: None where nothing in the vocabulary matched. same: how many other tokens have equal activations, as far as
+    was checked; named: the first of them. checks: candidates that went through the stack. guesses: ends of descents
+    that they were nearest to. distance: of the token's activations from those seen, relative; NaN where unchecked.
+    runner_up: the least of a checked candidate that did not match; infinite where there was none.
+    """
+
+    token: int | None
+    same: int
+    named: tuple[int, ...]
+    checks: int
+    guesses: int
+    distance: Number
+    runner_up: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryRun:
+    """One prompt sought from its activations.
+
+    found: position by position, as far as the method came. ceiling: share of positions whose own embedding the
+    pseudo-inverse decodes back. equal_rows: positions whose token shares its row of W with another.
+    """
+
+    prompt: str
+    seed: int
+    target: tuple[int, ...]
+    found: tuple[TokenFound, ...]
+    ceiling: Number
+    equal_rows: tuple[int, ...] = ()
+
+    @property
+    def recovery(self) -> float:
+        """Share of positions at which the target was found and nothing else was."""
+        pairs = zip(self.found, self.target, strict=False)
+        return sum(one.token == i and not one.same for one, i in pairs) / len(self.target)
+
+    @property
+    def exact(self) -> bool:
+        return self.recovery == 1.0
+
+    @property
+    def determined(self) -> bool:
+        """Whether one token and no other was found at every position."""
+        return len(self.found) == len(self.target) and all(f.token is not None and not f.same for f in self.found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryResult:
+    """Runs in the arm's order.
+
+    noise: the largest relative distance of equal inputs that was seen, by position. epsilon: that up to which
+    activations count as equal. equal_rows: tokens whose rows of W are the same.
+    """
+
+    runs: tuple[RecoveryRun, ...]
+    vocab: int
+    noise: tuple[Number, ...]
+    epsilon: Number
+    equal_rows: tuple[tuple[int, ...], ...]
+    texts: dict[int, str]
+    kind: Literal["recovery"] = "recovery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginRun:
+    """One position of one prompt against the whole vocabulary; distances are relative to the activations seen.
+
+    own: the prompt's token. runner_up: the other token whose activations are nearest, equal rows of W left out.
+    same: other tokens within epsilon, equal rows of W included.
+    """
+
+    prompt: str
+    seed: int
+    position: int
+    token: int
+    own_distance: Number
+    runner_up: int
+    runner_up_distance: Number
+    same: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginResult:
+    """vocab: tokens that each position was held against. noise, epsilon: as in a recovery."""
+
+    runs: tuple[MarginRun, ...]
+    vocab: int
+    noise: tuple[Number, ...]
+    epsilon: Number
+    texts: dict[int, str]
+    kind: Literal["margin"] = "margin"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepOutcome:
     """What one step size did on the tuning units by the iteration at which tuning stopped."""
 
@@ -282,6 +379,8 @@ class ClampedWalkResult:
 Result = (
     InversionResult
     | TuningResult
+    | RecoveryResult
+    | MarginResult
     | RoundTripResult
     | PseudoInverseResult
     | VocabularyResult

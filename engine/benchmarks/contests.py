@@ -59,29 +59,39 @@ def load_as_subject(model: Any) -> Any:
     return use_torch_parts(copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}))
 
 
-def draw_problem(runs: int, tokens: int, width: int) -> Problem:
+def draw_ends(runs: int, tokens: int, width: int) -> tuple[Tensor, Tensor]:
     """Targets and starts as small as untrained embeddings are."""
     source = torch.Generator().manual_seed(1)
     target, start = (0.02 * torch.randn(runs, tokens, width, generator=source) for _ in range(2))
+    return target, start
+
+
+def descend_through(stack: Invertible, target: Tensor, start: Tensor) -> Callable[[], Tensor]:
+    runs, tokens, _ = start.shape
     lengths, steps = torch.full((runs,), tokens), torch.full((runs,), STEP)
-    return Problem(target=target, start=start, lengths=lengths, steps=steps, bound=None)
 
+    def run() -> Tensor:
+        with torch.no_grad():
+            output = stack(target)
+        problem = Problem(output=output, start=start, lengths=lengths, steps=steps, bound=None)
+        return descend(stack, problem, Plan(iterations=ITERATIONS), Patient()).distances
 
-def descend_through(stack: Invertible, problem: Problem) -> Callable[[], Tensor]:
-    return lambda: descend(stack, problem, Plan(iterations=ITERATIONS), Patient()).distances
+    return run
 
 
 def descend_blocks(model: Any, *, head: bool, runs: int, tokens: int = TOKENS) -> Ways:
     """Descents through all blocks of a model, into its head or into nothing."""
     blocks = len(model.transformer.h)
-    problem = draw_problem(runs, tokens, model.config.n_embd)
+    target, start = draw_ends(runs, tokens, model.config.n_embd)
     output = literal.run_blocks(model, blocks, head=head)
     forward, backward = floors.list_gpt2(model, blocks, head=head, runs=runs, tokens=tokens)
     # The target's hidden states are enough: no logits of it are needed.
     body = forward[:-1] if head else forward
     return Ways(
-        literal=lambda: literal.descend_each(output, problem.target, problem.start, step=STEP, iterations=ITERATIONS),
-        engine=descend_through(BlockStack(load_as_subject(model), Stack(blocks=blocks, head=head), "true"), problem),
+        literal=lambda: literal.descend_each(output, target, start, step=STEP, iterations=ITERATIONS),
+        engine=descend_through(
+            BlockStack(load_as_subject(model), Stack(blocks=blocks, head=head), "true"), target, start
+        ),
         floor=lambda: floors.descend_only_products(body, forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )
@@ -91,13 +101,13 @@ def descend_wide_net(runs: int, width: int = D_MODEL) -> Ways:
     """Descents through the document's fully connected net."""
     spec = SentenceNet()
     stack = FullyConnected(spec, width, dtype=torch.float32, device=torch.device("cpu"))
-    problem = draw_problem(runs, spec.tokens, width)
+    target, start = draw_ends(runs, spec.tokens, width)
     first, activation, last = stack.layers
     net = nn.Sequential(nn.Flatten(), first, activation, last)
     forward, backward = floors.list_layers([first.weight, last.weight], runs)  # pyright: ignore
     return Ways(
-        literal=lambda: literal.descend_each(net, problem.target, problem.start, step=STEP, iterations=ITERATIONS),
-        engine=descend_through(stack, problem),
+        literal=lambda: literal.descend_each(net, target, start, step=STEP, iterations=ITERATIONS),
+        engine=descend_through(stack, target, start),
         floor=lambda: floors.descend_only_products(forward[:-1], forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.arms import DescentSettings, InversionArm
-from engine.blocks import BlockStack
+from engine.blocks import BlockStack, Invertible
 from engine.codec import Codec
 from engine.descent import Leaver, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP, generator, measure
@@ -28,13 +28,15 @@ def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> 
         schedule=settings.schedule,
         loss_scale=settings.protocol.loss_scale,
         snapshots=snapshots,
+        optimizer=settings.optimizer,
     )
 
 
-def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor) -> Problem:
+@torch.no_grad()
+def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor, stack: Invertible) -> Problem:
     """Posed units with their step sizes [units], ready to descend."""
     return Problem(
-        target=posed.target,
+        output=stack(posed.target),
         start=posed.start,
         lengths=posed.lengths,
         steps=steps,
@@ -55,7 +57,7 @@ def measure_inversion(arm: InversionArm, shelf: Shelf, watch: Watch = unwatched)
         steps = torch.full_like(posed.target[:, 0, 0], arm.step)
         plan = plan_descent(arm.settings, arm.snapshots)
         observer = watch(arm, posed, shelf, Leaver(read_at=arm.read_at))
-        trace = descend(stack, make_problem(arm.settings, posed, steps), plan, observer)
+        trace = descend(stack, make_problem(arm.settings, posed, steps, stack), plan, observer)
         said = read_next_tokens(arm, posed, trace, codec, shelf) if arm.probe else [None] * len(posed.units)
         runs += [read_run(arm, posed, trace, codec, at, row, said[row]) for row in range(len(posed.units))]
     tokenizer = shelf.tokenizer(arm.settings.subject)

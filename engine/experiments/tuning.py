@@ -22,7 +22,8 @@ def measure_tuning(arm: TuningArm, shelf: Shelf, watch: Watch = unwatched) -> Tu
     posed = pose(arm.settings, arm.units, shelf, stack)
     repeated, rates, groups = repeat_for_steps(posed, arm.steps)
     observer = watch(arm, repeated, shelf, TuningObserver(groups=groups, horizon=arm.horizon))
-    trace = descend(stack, make_problem(arm.settings, repeated, rates), plan_descent(arm.settings), observer)
+    problem = make_problem(arm.settings, repeated, rates, stack)
+    trace = descend(stack, problem, plan_descent(arm.settings), observer)
     return TuningResult(
         outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),
         read_to=int(trace.ended_at.max()),

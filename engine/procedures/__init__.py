@@ -23,9 +23,13 @@ from engine.procedures.readings import (
     SameNextToken,
     TopFiveOverlap,
 )
+from engine.procedures.recoveries import FewerChecks, Gain, MarginOverNoise, Recover, Recovered, RecoveryRate
 from engine.procedures.samples import Sample, draw
+from engine.procedures.searches import LADDER, LEFT_OUT, Rung, Search
 
 __all__ = [
+    "LADDER",
+    "LEFT_OUT",
     "ClampedGain",
     "ClampedText",
     "ClampedWalk",
@@ -35,6 +39,8 @@ __all__ = [
     "Difference",
     "Evidence",
     "Exact",
+    "FewerChecks",
+    "Gain",
     "GeometricMean",
     "HitRate",
     "HitRatio",
@@ -44,6 +50,7 @@ __all__ = [
     "Inversions",
     "LastRecovered",
     "LogFrequency",
+    "MarginOverNoise",
     "Mean",
     "NextWord",
     "Not",
@@ -53,12 +60,17 @@ __all__ = [
     "Procedure",
     "Quotient",
     "Rate",
+    "Recover",
+    "Recovered",
     "Recovery",
+    "RecoveryRate",
     "Repetition",
     "RoundTrip",
     "Rounds",
+    "Rung",
     "SameNextToken",
     "Sample",
+    "Search",
     "ShiftAgreement",
     "TopFiveOverlap",
     "Trend",

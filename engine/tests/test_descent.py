@@ -41,16 +41,27 @@ def literal_descent(
     return distances, e.detach()[0]
 
 
-def pose(stack: BlockStack, family: str, *, step: float = 0.01, bound: float | None = None) -> Problem:
+def embed_prompts(stack: BlockStack, family: str) -> Tensor:
     """Three prompts of different lengths, padded, in float64."""
     weight = make_tiny(family, dtype=torch.float64).get_input_embeddings().weight
-    target = weight[draw_ids(3, 7)] + stack.positions(7)
+    return (weight[draw_ids(3, 7)] + stack.positions(7)) * mark_inside()
+
+
+def mark_inside() -> Tensor:
+    return (torch.arange(7)[None] < torch.tensor(LENGTHS)[:, None])[..., None]
+
+
+def pose(stack: BlockStack, family: str, *, step: float = 0.01, bound: float | None = None) -> Problem:
     start = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.2
-    lengths = torch.tensor(LENGTHS)
-    inside = (torch.arange(7)[None] < lengths[:, None])[..., None]
     steps = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64) * step
     bounds = None if bound is None else torch.full((3,), bound, dtype=torch.float64)
-    return Problem(target=target * inside, start=start * inside, lengths=lengths, steps=steps, bound=bounds)
+    return Problem(
+        output=stack(embed_prompts(stack, family)),
+        start=start * mark_inside(),
+        lengths=torch.tensor(LENGTHS),
+        steps=steps,
+        bound=bounds,
+    )
 
 
 def make_stack(family: str, stack: Stack = Stack(blocks=1)) -> BlockStack:
@@ -65,12 +76,11 @@ def make_stack(family: str, stack: Stack = Stack(blocks=1)) -> BlockStack:
 def test_thirty_steps_equal_the_literal_loop_in_float64(family: str, metric: Literal["l1", "l2"], stack: Stack) -> None:
     blocks = make_stack(family, stack)
     problem = pose(blocks, family, step=1e-3)
+    target = embed_prompts(blocks, family)
     trace = descend(blocks, problem, Plan(iterations=30, metric=metric), Leaver(read_at="N"))
     for run, length in enumerate(LENGTHS):
         step = float(problem.steps[run])
-        distances, final = literal_descent(
-            blocks, problem.target[run, :length], problem.start[run, :length], step, 30, metric
-        )
+        distances, final = literal_descent(blocks, target[run, :length], problem.start[run, :length], step, 30, metric)
         torch.testing.assert_close(trace.distances[:, run].tolist(), distances, rtol=1e-8, atol=0)
         torch.testing.assert_close(trace.final[run, :length], final, rtol=1e-8, atol=1e-10)
 
@@ -81,7 +91,7 @@ def test_a_sentence_net_is_descended_as_the_literal_loop_does(narrow: bool) -> N
     net = FullyConnected(spec, 8, dtype=torch.float64, device=torch.device("cpu"))
     target, start = (torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(k)).double() for k in (0, 1))
     steps = torch.tensor([0.01, 0.03], dtype=torch.float64)
-    problem = Problem(target=target, start=start, lengths=torch.tensor([3, 3]), steps=steps, bound=None)
+    problem = Problem(output=net(target), start=start, lengths=torch.tensor([3, 3]), steps=steps, bound=None)
     trace = descend(net, problem, Plan(iterations=30), Leaver(read_at="N"))
     for run in range(2):
         distances, _ = literal_descent(net, target[run], start[run], float(steps[run]), 30)
@@ -160,6 +170,30 @@ def test_tuning_ends_at_its_horizon() -> None:
     assert trace.ended_at.max() == 2 * LOOK_EVERY - 1  # the first look past the horizon
 
 
+def test_adam_is_the_librarys_run_by_run() -> None:
+    stack = make_stack("llama")
+    problem, plan = pose(stack, "llama"), Plan(iterations=2 * LOOK_EVERY, optimizer="adam", loss_scale=0.1)
+    trace = descend(stack, problem, plan, Patient())
+    for run, length in enumerate(LENGTHS):
+        e = problem.start[run : run + 1, :length].clone().requires_grad_(True)
+        adam = torch.optim.Adam([e])
+        for n in range(plan.iterations):
+            adam.param_groups[0]["lr"] = float(problem.steps[run]) * plan.factor(n)
+            adam.zero_grad()
+            (stack(e) - problem.output[run : run + 1, :length]).abs().sum().backward()
+            adam.step()
+        torch.testing.assert_close(trace.final[run, :length], e.detach()[0], rtol=1e-7, atol=1e-9)
+
+
+def test_adam_remembers_the_runs_that_stay() -> None:
+    stack, plan = make_stack("llama"), Plan(iterations=4 * LOOK_EVERY, optimizer="adam")
+    free = descend(stack, pose(stack, "llama"), plan, Patient()).distances
+    bound = torch.stack([free[:10, 0].min() * 1.01, free.new_tensor(0.0), free.new_tensor(0.0)])
+    leaving = descend(stack, dataclasses.replace(pose(stack, "llama"), bound=bound), plan, Leaver(read_at="hit"))
+    assert leaving.ended_at[0] < 2 * LOOK_EVERY
+    torch.testing.assert_close(leaving.distances[:, 1:], free[:, 1:], rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -183,12 +217,14 @@ def test_the_loss_scale_multiplies_the_step_only() -> None:
     torch.testing.assert_close(scaled.distances, smaller.distances, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("name", ["target", "start"])
-def test_embeddings_with_nan_are_refused_in_one_line(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"), [("output", "the target's outputs"), ("start", "start embeddings")], ids=["output", "start"]
+)
+def test_numbers_with_nan_are_refused_in_one_line(name: str, said: str) -> None:
     problem = pose(make_stack("gpt2"), "gpt2")
     spoilt = getattr(problem, name).clone()
     spoilt[1, 2, 3] = float("nan")
-    with pytest.raises(ShapeError, match=f"{name} embeddings hold NaN or infinity, expected finite numbers"):
+    with pytest.raises(ShapeError, match=f"{said} hold NaN or infinity, expected finite numbers"):
         dataclasses.replace(problem, **{name: spoilt})
 
 

@@ -80,7 +80,7 @@ def run(settings: DescentSettings, *, tuning: bool) -> tuple[Posed, Trace, Codec
         posed, steps, _ = repeat_for_steps(posed, STEPS)
     else:
         steps = torch.full_like(posed.target[:, 0, 0], 0.1)
-    problem = make_problem(settings, posed, steps)
+    problem = make_problem(settings, posed, steps, stack)
     trace = descend(stack, problem, plan_descent(settings, () if tuning else (0, 2)), Patient())
     return posed, trace, shelf.codec(settings.subject, settings.dtype, settings.device)
 
@@ -129,7 +129,7 @@ def test_a_tensor_on_another_device_would_be_noticed() -> None:
     elsewhere = replace(posed, start=torch.zeros(posed.start.shape))
     steps = torch.full_like(posed.target[:, 0, 0], 0.1)
     with pytest.raises(RuntimeError, match="device"):
-        descend(stack, make_problem(settings, elsewhere, steps), plan_descent(settings), Patient())
+        descend(stack, make_problem(settings, elsewhere, steps, stack), plan_descent(settings), Patient())
 
 
 def test_a_look_at_a_number_would_be_noticed() -> None:
@@ -140,7 +140,7 @@ def test_a_look_at_a_number_would_be_noticed() -> None:
     settings, shelf = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaShelf()
     stack = shelf.stack(settings)
     posed = pose(settings, UNITS, shelf, stack)
-    problem: Problem = make_problem(settings, posed, torch.full_like(posed.target[:, 0, 0], 0.1))
+    problem: Problem = make_problem(settings, posed, torch.full_like(posed.target[:, 0, 0], 0.1), stack)
     plan: Plan = plan_descent(replace(settings, iterations=LOOK_EVERY))
     with pytest.raises((RuntimeError, NotImplementedError)):
         descend(stack, problem, plan, Curious())

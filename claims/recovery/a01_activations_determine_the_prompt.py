@@ -1,0 +1,63 @@
+"""A01: activations determine the prompt, at every depth, and it can be found."""
+
+from engine import (
+    DIRECT,
+    GPT2_SIZES,
+    GPT2_UNTRAINED,
+    GPT2_XL,
+    SMOLLM2,
+    SMOLLM2_UNTRAINED,
+    AtLeast,
+    Claim,
+    FewerChecks,
+    Recover,
+    Recovered,
+    RecoveryRate,
+    Search,
+    Stack,
+    Units,
+    Verdict,
+)
+
+FULL = Units(smoke=0, standard=0, full=16, wave=16)
+DEEP = Units(smoke=0, standard=0, full=8, wave=8)
+SEARCHES = (
+    ("1 block", Search(stack=Stack(blocks=1), margins=16)),
+    ("4 blocks", Search(stack=Stack(blocks=4), units=FULL, margins=8)),
+    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=4)),
+    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=2)),
+    ("1 block, long prompts", Search(stack=Stack(blocks=1), units=DEEP, long=True)),
+)
+
+CLAIM = Claim(
+    id="A01",
+    section="Recovery from activations",
+    sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
+    estimand="share of the prompts tried that come back token for token, one token and no other matching at each "
+    "position; the rate of all prompts, with its interval, beside it",
+    document="the document concludes the opposite of trained models, from descent on all embeddings at once",
+    procedure=Recover(
+        samples=SEARCHES,
+        estimates=(
+            *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
+            *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+        ),
+    ),
+    criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
+    protocols=(DIRECT,),
+    units=Units(smoke=1, standard=16, full=16, wave=16),
+    notes=(
+        "No claim of the document, but the question that its conclusion leaves open: is the information missing, or "
+        "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",
+        "The method reads activations at every position and nothing else of the prompt. Each token is sought behind "
+        "those found before it; candidates are taken once a forward pass gives the activations again.",
+        "Equal activations are those within float noise, which is measured on random tokens in two batch layouts.",
+        "A stack deeper than the model is the whole model. No head and no final norm, as in the document's inversions.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

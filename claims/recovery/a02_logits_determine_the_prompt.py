@@ -1,0 +1,59 @@
+"""A02: the logits at every position determine the prompt as well."""
+
+from engine import (
+    DIRECT,
+    GPT2_SIZES,
+    GPT2_UNTRAINED,
+    GPT2_XL,
+    SMOLLM2,
+    SMOLLM2_UNTRAINED,
+    AtLeast,
+    Claim,
+    FewerChecks,
+    Recover,
+    Recovered,
+    RecoveryRate,
+    Search,
+    Stack,
+    Units,
+    Verdict,
+)
+
+SEARCHES = (
+    ("1 block and head", Search(stack=Stack(blocks=1, head=True), margins=8)),
+    (
+        "12 blocks and head",
+        Search(stack=Stack(blocks=12, head=True), margins=2, units=Units(smoke=0, standard=0, full=16, wave=16)),
+    ),
+)
+
+CLAIM = Claim(
+    id="A02",
+    section="Recovery from activations",
+    sentence="The logits that the head gives at every position determine the prompt, and it can be found from them "
+    "alone.",
+    estimand="share of the prompts tried that come back token for token from logits; the rate beside it",
+    document="the document finds the head a bottleneck of descent; it does not ask what logits hold",
+    procedure=Recover(
+        samples=SEARCHES,
+        estimates=(
+            *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
+            *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+        ),
+    ),
+    criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
+    protocols=(DIRECT,),
+    units=Units(smoke=0, standard=16, full=16, wave=16),
+    notes=(
+        "A head with more outputs than inputs, and of full rank, hides nothing: hidden states are read back from "
+        "logits by its pseudo-inverse, and all that follows sees those.",
+        "Descent goes down the L¹ distance of logits, as the document's does; distances of candidates are ‖z − z*‖₂ / "
+        "‖z*‖₂.",
+    ),
+)
+
+
+def test_claim(verdict: Verdict) -> None:
+    assert verdict.supported, verdict.sentence

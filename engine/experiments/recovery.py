@@ -1,0 +1,183 @@
+"""Prompts sought from their activations: what a method is shown, and what is read of what it found.
+
+The prompt stays on this side. `engine.recovery` is given activations, their lengths and noise to start from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.arms import LATER_STARTS, MarginArm, RecoveryArm, StackSettings
+from engine.blocks import BlockStack
+from engine.codec import Codec
+from engine.equal_rows import find_equal_rows, name_equals
+from engine.errors import DeclarationError
+from engine.experiments.base import generator, measure
+from engine.experiments.inversion import plan_descent
+from engine.experiments.posing import Embedded, embed
+from engine.likeness import Likeness, find_epsilon, measure_noise, observe
+from engine.prefix import Prefix, settle
+from engine.recovery import Found, Search, Seen, check, recover
+from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, TokenFound
+from engine.shelf import Shelf
+
+NOISE_ROWS = 16
+"""Random rows of tokens whose activations are made twice, in two batch layouts."""
+
+MOST_NAMED = 8
+"""Tokens that are named among those with equal activations."""
+
+
+@measure.register
+def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
+    """Prompts of an arm, batch by batch."""
+    stack = transformer(arm.settings, shelf)
+    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    groups = find_equal_rows(codec.weight)
+    batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
+    every = [embed(arm.settings, units, shelf, stack) for units in batches]
+    noise = draw_noise(stack, codec, max(max(one.sizes) for one in every), int8=arm.observed == "int8")
+    epsilon, runs = find_epsilon(noise), list[RecoveryRun]()
+    for embedded in every:
+        seen = look(stack, embedded, int8=arm.observed == "int8")
+        search = Search(
+            method=arm.method,
+            plan=plan_descent(arm.settings),
+            step=arm.step,
+            mean=arm.settings.protocol.start_mean,
+            std=start_std(arm, codec, embedded.positions),
+            draw=Draws(tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
+            epsilon=epsilon,
+            equals=name_equals(groups),
+        )
+        runs += read_runs(embedded, recover(stack, codec, seen, search), codec, name_equals(groups))
+    named = {i for run in runs for i in (*run.target, *(i for f in run.found for i in (f.token, *f.named)))}
+    return RecoveryResult(
+        runs=tuple(runs),
+        vocab=codec.vocab,
+        noise=tuple(noise.amax(0).tolist()),
+        epsilon=epsilon,
+        equal_rows=groups,
+        texts=name_tokens(arm.settings, shelf, {*(i for i in named if i is not None), *(i for g in groups for i in g)}),
+    )
+
+
+def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
+    """The settings' stack. Raises DeclarationError for a net, which has no positions that follow each other."""
+    stack = shelf.stack(settings)
+    if not isinstance(stack, BlockStack):
+        raise DeclarationError(
+            "recovery: got a fully connected net, expected transformer blocks; positions are sought one by one"
+        )
+    return stack
+
+
+def name_tokens(settings: StackSettings, shelf: Shelf, ids: set[int]) -> dict[int, str]:
+    """Texts of tokens; of ids that no token has, their number."""
+    tokenizer = shelf.tokenizer(settings.subject)
+    return {i: str(tokenizer.decode([i])) if i < len(tokenizer) else f"(no token {i})" for i in sorted(ids)}
+
+
+def draw_noise(stack: BlockStack, codec: Codec, tokens: int, *, int8: bool) -> Tensor:
+    """The noise of activations on random tokens, which have nothing to do with any prompt: [rows, tokens]."""
+    ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=generator("noise of activations", 0))
+    return measure_noise(stack, codec, ids.to(codec.weight.device), int8=int8)
+
+
+@torch.no_grad()
+def look(stack: BlockStack, embedded: Embedded, *, int8: bool) -> Seen:
+    """What a method is shown of units."""
+    return Seen(hidden=observe(stack, embedded.target, int8=int8), lengths=embedded.lengths)
+
+
+def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
+    """Spread of the start. Where the protocol takes the target's own, a method that sees no target takes W's."""
+    fixed = arm.settings.protocol.start_std
+    return fixed if fixed is not None else float((codec.weight.var() + positions.var()).sqrt())
+
+
+class Draws:
+    """Noise of each unit's starts: at turn 0 that of the unit's descent, later several of each turn's own."""
+
+    def __init__(self, seeds: tuple[int, ...], sizes: list[int], d_model: int) -> None:
+        self._seeds, self._sizes, self._d_model = seeds, sizes, d_model
+
+    def __call__(self, unit: int, turn: int) -> Tensor:
+        """[starts, tokens, d_model]."""
+        seed, shape = self._seeds[unit], (self._sizes[unit], self._d_model)
+        if turn == 0:
+            return torch.randn(shape, generator=generator("start", seed))[None]
+        sources = [generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
+        return torch.stack([torch.randn(shape, generator=source) for source in sources])
+
+
+def read_runs(
+    embedded: Embedded, found: list[tuple[Found, ...]], codec: Codec, equals: dict[int, tuple[int, ...]]
+) -> list[RecoveryRun]:
+    """What was found, held against the prompts."""
+    own = codec.decode(embedded.target - embedded.positions).tolist()  # [units, tokens]
+    return [
+        RecoveryRun(
+            prompt=unit.prompt,
+            seed=unit.seed,
+            target=ids,
+            found=tuple(map(_read_found, at)),
+            ceiling=sum(a == b for a, b in zip(ids, decoded, strict=False)) / len(ids),
+            equal_rows=tuple(t for t, i in enumerate(ids) if i in equals),
+        )
+        for unit, ids, at, decoded in zip(embedded.units, embedded.ids, found, own, strict=True)
+    ]
+
+
+def _read_found(found: Found) -> TokenFound:
+    return TokenFound(
+        token=found.token,
+        same=len(found.same),
+        named=found.same[:MOST_NAMED],
+        checks=found.checks,
+        guesses=found.guesses,
+        distance=found.distance,
+        runner_up=found.runner_up,
+    )
+
+
+@measure.register
+def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
+    """One position of each unit, drawn by the unit, against every token of the vocabulary."""
+    stack = transformer(arm.settings, shelf)
+    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    int8 = arm.observed == "int8"
+    embedded = embed(arm.settings, arm.units, shelf, stack)
+    seen = look(stack, embedded, int8=int8)
+    noise = draw_noise(stack, codec, max(embedded.sizes), int8=int8)
+    epsilon, equals = find_epsilon(noise), name_equals(find_equal_rows(codec.weight))
+    likeness, runs = Likeness(stack.head), list[MarginRun]()
+    every = torch.arange(codec.vocab, device=codec.weight.device)[None]
+    for row, (unit, ids) in enumerate(zip(arm.units, embedded.ids, strict=True)):
+        source = generator("position of a margin", f"{unit.prompt}:{unit.seed}")
+        at = int(torch.randint(len(ids), (), generator=source))
+        prefix = settle(stack, Prefix(), embedded.target[row : row + 1, :at]) if at else Prefix()
+        away = check(stack, codec, likeness, prefix, every, seen.hidden[row : row + 1, at])[0]  # [vocab]
+        others = away.clone()
+        others[[ids[at], *equals.get(ids[at], ())]] = torch.inf
+        runs.append(
+            MarginRun(
+                prompt=unit.prompt,
+                seed=unit.seed,
+                position=at,
+                token=ids[at],
+                own_distance=float(away[ids[at]]),
+                runner_up=int(others.argmin()),
+                runner_up_distance=float(others.min()),
+                same=int((away <= epsilon).sum()) - int(away[ids[at]] <= epsilon),
+            )
+        )
+    named = {i for run in runs for i in (run.token, run.runner_up)}
+    return MarginResult(
+        runs=tuple(runs),
+        vocab=codec.vocab,
+        noise=tuple(noise.amax(0).tolist()),
+        epsilon=epsilon,
+        texts=name_tokens(arm.settings, shelf, named),
+    )

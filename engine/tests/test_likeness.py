@@ -1,0 +1,114 @@
+"""When activations are the same: distances against full logits, noise of layouts, eight bits, and a limit of noise."""
+
+from __future__ import annotations
+
+import math
+
+import bitsandbytes.functional as bnb
+import numpy as np
+import pytest
+import torch
+
+from engine.arms import Stack
+from engine.blocks import BlockStack, whole_output
+from engine.codec import Codec
+from engine.errors import DeclarationError
+from engine.likeness import Likeness, find_epsilon, measure_noise, observe, read_back, round_to_int8
+from engine.statistics.tolerance import CONTENT, tolerance_factor, tolerance_limit
+from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
+
+
+def make_stack(family: str, *, head: bool, dtype: torch.dtype = torch.float64) -> tuple[BlockStack, Codec]:
+    model = make_tiny(family, dtype=dtype)
+    return BlockStack(model, Stack(blocks=2, head=head), "true"), Codec(model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["hidden states", "logits"])
+def test_a_distance_is_that_of_the_whole_output(head: bool) -> None:
+    stack, codec = make_stack("llama", head=head)
+    one, other = codec.embed(draw_ids(2, 5)), codec.embed(draw_ids(2, 5, seed=1))
+    found = Likeness(stack.head).distance(stack(one), stack(other))
+    full, wanted = whole_output(stack, one), whole_output(stack, other)
+    expected = (full - wanted).norm(dim=-1) / wanted.norm(dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+
+
+def test_nothing_at_all_equals_nothing_alone() -> None:
+    nothing, some = torch.zeros(1, 4), torch.ones(1, 4)
+    assert Likeness(None).distance(nothing, nothing).tolist() == [0.0]
+    assert float(Likeness(None).distance(some, nothing)) > 1e30
+    assert torch.equal(round_to_int8(nothing), nothing)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_give_the_hidden_states_back(family: str) -> None:
+    stack, codec = make_stack(family, head=True)
+    e = codec.embed(draw_ids(2, 5)) + stack.positions(5)
+    assert stack.head is not None
+    torch.testing.assert_close(observe(stack, e, int8=False), stack(e), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(read_back(stack(e) @ stack.head.T, stack.head), stack(e), rtol=1e-8, atol=1e-9)
+
+
+def test_a_head_that_shows_less_leaves_the_rest_at_zero() -> None:
+    head = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)).double()
+    head[:, 3] = 0
+    hidden = torch.tensor([[1.0, -2.0, 3.0, 4.0]], dtype=torch.float64)
+    torch.testing.assert_close(read_back(hidden @ head.T, head), torch.tensor([[1.0, -2.0, 3.0, 0.0]]).double())
+
+
+def test_eight_bits_are_those_of_bitsandbytes() -> None:
+    rows = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))
+    ints, scales, _ = bnb.int8_vectorwise_quant(rows.clone())
+    expected = ints.float() * scales[:, None] / 127
+    # A number halfway between two integers may be rounded either way.
+    difference = (round_to_int8(rows) - expected).abs() / (scales[:, None] / 127)
+    assert float((difference > 0.5).float().mean()) < 0.01
+    assert float(difference.max()) <= 1.001
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["hidden states", "logits"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) -> None:
+    stack, codec = make_stack(family, head=head, dtype=torch.float32)
+    noise = measure_noise(stack, codec, draw_ids(16, 5))
+    assert noise.shape == (16, 5)
+    eps = torch.finfo(torch.float32).eps
+    assert float(noise.min()) >= eps
+    # Two blocks of sums of 32 to 48 products: some dozens of roundings; logits are read back over cond(U)², once.
+    assert float(noise.max()) < (1e4 if head else 100) * eps
+    assert float(noise.max()) <= find_epsilon(noise) < 1e-2
+
+
+def test_eight_bits_are_seen_as_noise() -> None:
+    stack, codec = make_stack("llama", head=False, dtype=torch.float32)
+    noise = measure_noise(stack, codec, draw_ids(16, 5), int8=True)
+    # Half a step of max / 127 at most, a quarter of it on average, over an r.m.s. that is a third to a half of the max.
+    assert 1e-3 < float(noise.median()) < 2e-2
+
+
+def test_nearly_all_of_a_population_stays_below_the_limit() -> None:
+    source = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        limit = tolerance_limit(np.exp(source.normal(2.0, 0.5, size=12)).tolist())
+        # The share of the population below it, by the normal distribution itself.
+        held += 0.5 * math.erfc(-(math.log(limit) - 2.0) / 0.5 / math.sqrt(2)) >= CONTENT
+    # 95 % of 400 with a standard error of 1.1 points: 3 standard errors below.
+    assert held / 400 >= 0.917
+
+
+def test_the_factor_falls_with_more_values_and_stays_above_the_quantile() -> None:
+    factors = [tolerance_factor(n) for n in (4, 8, 16, 64, 1000)]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] > 4.753  # the normal quantile of 1 − 1e-6
+
+
+def test_the_limit_is_never_below_what_was_seen() -> None:
+    assert tolerance_limit([2.0, 2.0, 2.0]) == pytest.approx(2.0)
+    assert tolerance_limit([1e-7] * 500 + [1.0]) >= 1.0
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 0.0]], ids=["none", "one", "a zero"])
+def test_too_little_noise_is_refused(values: list[float]) -> None:
+    with pytest.raises(DeclarationError, match="tolerance_limit"):
+        tolerance_limit(values)
