@@ -53,6 +53,7 @@ from engine.procedures import (
     Trend,
 )
 from engine.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
+from engine.records import Beyond
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_UNTRAINED = "smollm2-135m-untrained"
@@ -77,6 +78,7 @@ __all__ = [
     "AtLeast",
     "AtMost",
     "Below",
+    "Beyond",
     "Claim",
     "ClampedGain",
     "ClampedText",

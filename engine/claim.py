@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.effort import Units
 from engine.errors import DeclarationError
+from engine.records import Beyond
 from engine.statistics import Estimate, count_fewest, n_to_decide
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ class Claim:
     others: subjects that an item needs beside its own, such as a smaller model to compare with.
     others_on: the items that need them; the rest do without.
     notes: confounds, literature and decisions that a reader of the report should know.
+    beyond: another claim that says more of the same, and what it adds.
     factors: choices of an experiment on inversions that full effort makes otherwise, one at a time.
     pilot_seen: whether a pilot was looked at before the criterion was fixed.
     """
@@ -216,6 +218,7 @@ class Claim:
     others: tuple[str, ...] = ()
     others_on: Scope = "every"
     notes: tuple[str, ...] = ()
+    beyond: Beyond | None = None
     factors: tuple[Factor, ...] = ()
     pilot_seen: bool = False
 

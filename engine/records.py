@@ -93,6 +93,14 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """Where a reader of one claim should go on: another claim, and what it adds to what this one measured."""
+
+    claim: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnRecord:
     """A verdict that was committed before, with its date and reason."""
 
@@ -165,6 +173,7 @@ class Record:
     arms: digests of the measurements behind it. cost_s: what those took when they were measured.
     provenance: where the latest of them was measured. session: which session judged.
     registration: None where the record is older than registrations, or an error kept it from being known.
+    beyond: which claim says more.
     """
 
     schema: int = SCHEMA
@@ -194,6 +203,7 @@ class Record:
     provenance: Provenance | None = None
     session: Session | None = None
     registration: Registration | None = None
+    beyond: Beyond | None = None
 
 
 RECORD = TypeAdapter(Record)

@@ -25,7 +25,7 @@ from engine.subjects.quantized import LOCAL, LOCAL_INT8
 from engine.verdicts import find_nearest
 
 LOCK = "registered.lock"
-PROSE = frozenset({"section", "sentence", "estimand", "document", "notes"})
+PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
 """What a claim says for its readers, and nothing is decided by."""
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "full_only", "others"})

@@ -40,6 +40,7 @@ def write_record(
         estimand=claim.estimand,
         document=claim.document,
         notes=claim.notes,
+        beyond=claim.beyond,
         pilot_seen=claim.pilot_seen,
         subject=trial.subject.id,
         subject_note=trial.subject.note,

@@ -10,6 +10,7 @@ from engine import (
     Above,
     AtLeast,
     AtMost,
+    Beyond,
     Claim,
     Difference,
     Exact,
@@ -71,6 +72,11 @@ CLAIM = Claim(
         "position was recovered, so such units do not count.",
         "The author's script compares the last vocabulary column at each position, which is a position and no token.",
         "Nonsense that steers a model is known from adversarial suffixes (arXiv 2307.15043).",
+    ),
+    beyond=Beyond(
+        claim="A03",
+        words="This measures what descent on all positions at once finds; the ladder adds whether the nonsense is "
+        "all that the activations hold.",
     ),
 )
 

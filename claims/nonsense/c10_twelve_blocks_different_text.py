@@ -8,6 +8,7 @@ from engine import (
     Above,
     AtLeast,
     AtMost,
+    Beyond,
     Claim,
     Difference,
     Inversions,
@@ -58,6 +59,11 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0, standard=0),
     notes=("η = 0.001 is the page's own and fixed under its protocol; tuned under the controlled one.",),
+    beyond=Beyond(
+        claim="A03",
+        words="This measures whether joint descent ends in other text; the ladder adds whether the activations "
+        "behind twelve blocks allow another text at all.",
+    ),
 )
 
 

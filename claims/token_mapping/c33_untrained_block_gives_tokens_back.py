@@ -7,6 +7,7 @@ from engine import (
     SCRIPT,
     SMOLLM2,
     AtLeast,
+    Beyond,
     Claim,
     Difference,
     Inversions,
@@ -47,6 +48,11 @@ CLAIM = Claim(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",
         "Under the page's protocol trained and untrained embeddings start at very different relative distances.",
+    ),
+    beyond=Beyond(
+        claim="A03",
+        words="This measures what one method brings back; the ladder adds what each change of the method brings "
+        "back from a trained block.",
     ),
 )
 

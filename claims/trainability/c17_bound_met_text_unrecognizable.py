@@ -7,6 +7,7 @@ from engine import (
     SCRIPT,
     SMOLLM2,
     AtMost,
+    Beyond,
     Claim,
     InsideBound,
     Inversions,
@@ -41,6 +42,11 @@ CLAIM = Claim(
     notes=(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511).",
+    ),
+    beyond=Beyond(
+        claim="A03",
+        words="This measures what is decoded once a bound is met; the ladder adds what is found by going on to "
+        "float noise.",
     ),
 )
 

@@ -8,6 +8,7 @@ from engine import (
     SMOLLM2,
     Above,
     Below,
+    Beyond,
     Claim,
     ClampedText,
     Units,
@@ -40,6 +41,11 @@ CLAIM = Claim(
         "The settings are the best of 12 on two walks of their own: of those that keep the output within m up to step "
         "100, the one that leaves the fewest tokens.",
         "m stands for the shift bound under every protocol. Recovery is judged on units whose ceiling is 1.",
+    ),
+    beyond=Beyond(
+        claim="A03",
+        words="This measures how far an input can be walked within a bound on the output; the ladder adds whether "
+        "another text comes within float noise of it.",
     ),
 )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.kiln import Fire, fire_when_asked
+from engine.report.charts.reading import Row, finite, read_rows
 from engine.report.film import draw_films
 from engine.report.history import Run, date_record, read_moment, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
@@ -119,6 +120,16 @@ class ItemView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BeyondView:
+    """What another claim on the page adds. figures: its searches' counts, in words."""
+
+    words: str
+    claim: str
+    anchor: str
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimView:
     """A claim with its items and charts; criteria: the conditions that its items share."""
 
@@ -127,6 +138,7 @@ class ClaimView:
     criteria: tuple[CriterionRecord, ...]
     items: tuple[ItemView, ...]
     charts: tuple[ChartView, ...]
+    beyond: BeyondView | None = None
 
     @property
     def asks(self) -> str:
@@ -207,7 +219,40 @@ def arrange_claims(
     for line, record in enumerate(sort_records(records), 1):
         groups.setdefault(record.claim, []).append((line, record))
     drawn = not are_many(records)
-    return tuple(_arrange_claim(group, anchors, before, history, fire, drawn=drawn) for group in groups.values())
+    views = [_arrange_claim(group, anchors, before, history, fire, drawn=drawn) for group in groups.values()]
+    return tuple(replace(view, beyond=look_beyond(view.record, views)) for view in views)
+
+
+def look_beyond(record: Record, views: Sequence[ClaimView]) -> BeyondView | None:
+    """What another claim on the page adds to this one; None where it names none or that is not on the page."""
+    if record.beyond is None:
+        return None
+    other = next((view for view in views if view.record.claim == record.beyond.claim), None)
+    if other is None:
+        return None
+    figures = tuple(figure for item in other.items for figure in tell_searches(item.record))
+    return BeyondView(words=record.beyond.words, claim=record.beyond.claim, anchor=other.anchor, figures=figures)
+
+
+def tell_searches(record: Record) -> list[str]:
+    """Of each group of searches, how many prompts the first and the best recovered, in words."""
+    found: list[str] = []
+    for table in (t for t in record.tables if t.kind == "searches"):
+        groups: dict[str, list[Row]] = {}
+        for row in read_rows(table):
+            groups.setdefault(str(row.get("group")), []).append(row)
+        for group, rows in groups.items():
+            rated = [(rate, row) for row in rows if (rate := finite(row.get("exact rate"))) is not None]
+            if len(rated) > 1:
+                best = max(rated, key=lambda pair: pair[0])
+                ends = "; ".join(f"{row['search']}: {_count(row, rate)}" for rate, row in (rated[0], best))
+                found.append(f"{record.subject}, {group}. {ends}.")
+    return found
+
+
+def _count(row: Row, rate: float) -> str:
+    prompts = finite(row.get("prompts")) or 0
+    return f"{round(rate * prompts)} of {round(prompts)} prompts exactly"
 
 
 def _arrange_claim(

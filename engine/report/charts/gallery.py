@@ -8,7 +8,7 @@ from dataclasses import replace
 from altair.utils.schemapi import debug_mode
 
 from engine.records import Record, Table
-from engine.report.charts import ChartView, descents, models, slopes, trend, walks
+from engine.report.charts import ChartView, descents, models, searches, slopes, trend, walks
 from engine.report.charts.drawing import Drawing, ask_still, declare, finish_still, write_spec
 from engine.report.charts.kiln import Fire
 from engine.report.charts.look import Arms
@@ -19,7 +19,12 @@ Draw = Callable[[Panels, Arms], Drawing | None]
 _RUNS = ("arm", "hit", "stop", "ended at", "N", "read at", "recovery at the end")
 _TRIED = ("walk", "noise", "step", "outer steps", "arrived", "walks", "chosen")
 
+_SEARCHES = ("group", "search", "exact rate", "low", "high", "prompts", "mean recovery")
+_PRICES = ("seconds a token", "descent steps a token", "median checks a token")
+
 DRAWINGS: tuple[tuple[str, str, tuple[str, ...], Draw], ...] = (
+    ("searches", "searches", (*_SEARCHES, *_PRICES), searches.draw_searches),
+    ("margins", "margins", ("search", "its distance", "ε"), searches.draw_margins),
     ("hits", "runs", _RUNS, descents.draw_hits),
     (
         "agreement",
