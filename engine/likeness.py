@@ -10,11 +10,11 @@ from engine.codec import Codec, invert_gram
 from engine.prefix import NextPosition, Prefix, settle
 from engine.statistics.tolerance import tolerance_limit
 
-TOGETHER = (1, 3, 7)
-"""Rows at a time."""
+ROWS_TOGETHER = (1, 3)
+"""Rows at a time beside as many as are sought together: the last rows of a batch go through other kernels."""
 
-REPEATED = (1, 32)
-"""How many times each row stands in a batch of one position: once, and as often as candidates are checked."""
+REPEATED = 32
+"""How often each row stands in a batch of one position, as many as the candidates of a first window."""
 
 
 class Likeness:
@@ -67,28 +67,33 @@ def observe(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
 
 
 @torch.no_grad()
-def measure_noise(stack: BlockStack, codec: Codec, ids: Tensor, *, int8: bool = False) -> Tensor:
+def measure_noise(stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, int8: bool = False) -> Tensor:
     """Largest relative distance of equal inputs' activations in several batch layouts.
 
-    All rows whole are held against a few at a time, whose last ones other kernels take, and against one position after
-    the other. ids: random tokens [rows, tokens]. Returns [rows, tokens], each at least the
-    spacing of floats at 1.
+    Rows as they are seen, whole and `together` at a time, are held against fewer at a time, and against one position
+    after the other in batches as candidates are checked. ids: random tokens [rows, tokens]. Returns [rows, tokens],
+    each at least the spacing of floats at 1.
     """
     embeddings = codec.embed(ids) + stack.positions(ids.shape[1])
-    whole = observe(stack, embeddings, int8=int8)
-    likeness, prefix = Likeness(stack.head), Prefix()
-    found = [likeness.distance(torch.cat([stack(part) for part in embeddings.split(rows)]), whole) for rows in TOGETHER]
-    for times in REPEATED:
-        by_position: list[Tensor] = []
-        prefix = Prefix()
-        for t in range(ids.shape[1]):
-            here = embeddings[:, t : t + 1]
-            outputs = NextPosition(stack, prefix.repeat(times))(here.repeat_interleave(times, dim=0))
-            away = likeness.distance(outputs.view(len(ids), times, -1), whole[:, None, t])  # [rows, times]
-            by_position.append(away.amax(1))
-            prefix = settle(stack, prefix, here)
-        found.append(torch.stack(by_position, dim=1))
-    return torch.stack(found).amax(0).clamp_min(torch.finfo(whole.dtype).eps)
+    seen = torch.cat([observe(stack, part, int8=int8) for part in embeddings.split(together)])
+    likeness, sizes = Likeness(stack.head), sorted({*ROWS_TOGETHER, together})
+    found = [torch.full(ids.shape, torch.finfo(seen.dtype).eps, dtype=seen.dtype, device=seen.device)]
+    for size in sizes:
+        parts = embeddings.split(size)
+        found.append(likeness.distance(torch.cat([stack(part) for part in parts]), seen))
+        outputs = torch.cat([_read_in_turn(stack, part) for part in parts])  # [rows, repeated, tokens, width]
+        found.append(likeness.distance(outputs, seen[:, None]).amax(1))
+    return torch.stack(found).amax(0)
+
+
+def _read_in_turn(stack: BlockStack, embeddings: Tensor) -> Tensor:
+    """Position by position, each row repeated: [rows, tokens, d_model] → [rows, repeated, tokens, width]."""
+    prefix, found = Prefix(), list[Tensor]()
+    for here in embeddings.split(1, dim=1):
+        outputs = NextPosition(stack, prefix.repeat(REPEATED))(here.repeat_interleave(REPEATED, dim=0))
+        found.append(outputs.unflatten(0, (len(embeddings), REPEATED)))
+        prefix = settle(stack, prefix, here)
+    return torch.cat(found, dim=2)
 
 
 def find_epsilon(noise: Tensor) -> float:

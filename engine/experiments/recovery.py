@@ -37,7 +37,8 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
     groups = find_equal_rows(codec.weight)
     batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
     every = [embed(arm.settings, units, shelf, stack) for units in batches]
-    noise = draw_noise(stack, codec, max(max(one.sizes) for one in every), int8=arm.observed == "int8")
+    together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
+    noise = draw_noise(stack, codec, tokens, together=together, int8=arm.observed == "int8")
     epsilon, runs = find_epsilon(noise), list[RecoveryRun]()
     for embedded in every:
         seen = look(stack, embedded, int8=arm.observed == "int8")
@@ -74,15 +75,14 @@ def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
 
 
 def name_tokens(settings: StackSettings, shelf: Shelf, ids: set[int]) -> dict[int, str]:
-    """Texts of tokens; of ids that no token has, their number."""
     tokenizer = shelf.tokenizer(settings.subject)
-    return {i: str(tokenizer.decode([i])) if i < len(tokenizer) else f"(no token {i})" for i in sorted(ids)}
+    return {i: str(tokenizer.decode([i])) for i in sorted(ids)}
 
 
-def draw_noise(stack: BlockStack, codec: Codec, tokens: int, *, int8: bool) -> Tensor:
+def draw_noise(stack: BlockStack, codec: Codec, tokens: int, *, together: int, int8: bool) -> Tensor:
     """The noise of activations on random tokens, which have nothing to do with any prompt: [rows, tokens]."""
     ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=generator("noise of activations", 0))
-    return measure_noise(stack, codec, ids.to(codec.weight.device), int8=int8)
+    return measure_noise(stack, codec, ids.to(codec.weight.device), together=together, int8=int8)
 
 
 @torch.no_grad()
@@ -150,7 +150,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
     int8 = arm.observed == "int8"
     embedded = embed(arm.settings, arm.units, shelf, stack)
     seen = look(stack, embedded, int8=int8)
-    noise = draw_noise(stack, codec, max(embedded.sizes), int8=int8)
+    noise = draw_noise(stack, codec, max(embedded.sizes), together=len(arm.units), int8=int8)
     epsilon, equals = find_epsilon(noise), name_equals(find_equal_rows(codec.weight))
     likeness, runs = Likeness(stack.head), list[MarginRun]()
     every = torch.arange(codec.vocab, device=codec.weight.device)[None]

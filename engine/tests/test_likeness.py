@@ -70,7 +70,7 @@ def test_eight_bits_are_those_of_bitsandbytes() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) -> None:
     stack, codec = make_stack(family, head=head, dtype=torch.float32)
-    noise = measure_noise(stack, codec, draw_ids(16, 5))
+    noise = measure_noise(stack, codec, draw_ids(16, 5), together=3)
     assert noise.shape == (16, 5)
     eps = torch.finfo(torch.float32).eps
     assert float(noise.min()) >= eps
@@ -81,7 +81,7 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
 
 def test_eight_bits_are_seen_as_noise() -> None:
     stack, codec = make_stack("llama", head=False, dtype=torch.float32)
-    noise = measure_noise(stack, codec, draw_ids(16, 5), int8=True)
+    noise = measure_noise(stack, codec, draw_ids(16, 5), together=3, int8=True)
     # Half a step of max / 127 at most, a quarter of it on average, over an r.m.s. that is a third to a half of the max.
     assert 1e-3 < float(noise.median()) < 2e-2
 

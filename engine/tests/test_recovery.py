@@ -41,7 +41,7 @@ class Case:
             mean=0.0,
             std=float(self.codec.weight.std()),
             draw=draw,
-            epsilon=find_epsilon(measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9))),
+            epsilon=find_epsilon(measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9), together=len(LENGTHS))),
             equals=name_equals(find_equal_rows(self.codec.weight)),
         )
 
