@@ -22,7 +22,7 @@ from engine.arms import (
 from engine.effort import Units
 from engine.measurement import Measurement
 from engine.procedures.base import Trial
-from engine.procedures.dealing import Deal, Runs, collect, deal, is_random, settings_of, tuning_seed
+from engine.procedures.dealing import Deal, Runs, collect, deal, settings_of, tuning_seed
 from engine.procedures.seeds import tuning_units
 from engine.procedures.tuning import HEAD_GRID, OPEN_GRID, Tuned, every_second_power_of_two, tune
 from engine.prompts import LONG
@@ -39,7 +39,8 @@ SIGMA = 0.01
 
 ADAM_GRID = every_second_power_of_two(-9, -3)
 BATCH = 16
-TUNING_UNITS = 4
+TUNING_UNITS, TUNING_TOKENS = 4, 12
+"""Prompts that a step size is tuned on where all positions move together, and first tokens where one does."""
 
 
 CHECKED = Method()
@@ -181,15 +182,18 @@ def descent_settings(search: Search, settings: StackSettings) -> DescentSettings
         device=settings.device,
         iterations=search.iterations,
         optimizer=search.rung.optimizer,
+        first_tokens=settings.first_tokens,
     )
 
 
 def tuning_arm(trial: Trial, search: Search) -> TuningArm:
-    """The first round of a search's tuning: descents over whole prompts, whatever the method makes of them."""
+    """The first round of a search's tuning: over whole prompts, or over first tokens where one position is sought."""
+    alone = search.rung.method.token_by_token
     plain = HEAD_GRID if search.stack.head else OPEN_GRID
     steps = ADAM_GRID if search.rung.optimizer == "adam" else plain
-    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS)
-    settings = settings_of(trial, search.stack, tuning_seed(trial, search.stack))
+    count = 1 if trial.effort == "smoke" else TUNING_TOKENS if alone else TUNING_UNITS
+    units = tuning_units(count, first_tokens=1 if alone else None)
+    settings = settings_of(trial, search.stack, tuning_seed(trial, search.stack), first_tokens=1 if alone else None)
     return TuningArm(
         settings=descent_settings(search, settings),
         steps=steps,
@@ -197,11 +201,6 @@ def tuning_arm(trial: Trial, search: Search) -> TuningArm:
         horizon=search.iterations,
         batch=len(units) * len(steps),
     )
-
-
-def is_drawn(trial: Trial, search: Search) -> bool:
-    """Whether its weights are random, so that model seeds are drawn."""
-    return is_random(trial, search.stack)
 
 
 def _thin(deals: Sequence[Deal[MarginArm]], most: int) -> list[Deal[MarginArm]]:

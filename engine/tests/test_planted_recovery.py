@@ -177,7 +177,9 @@ def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_t
     asked, _ = ask(procedure, make_trial(), plant(lambda arm: 1.0))
     tuned = {arm for arms in asked for arm in arms if isinstance(arm, TuningArm)}
     found = [arm for arm in asked[-1] if isinstance(arm, RecoveryArm)]
-    assert len({arm.settings for arm in tuned}) == 4  # page, true positions, at scale, Adam
+    # The page's, true positions, the start at scale, Adam, and Adam at one position.
+    assert len({arm.settings for arm in tuned}) == 5
+    assert {(arm.settings.first_tokens, len(arm.units)) for arm in tuned} == {(None, 4), (1, 12)}
     assert len(found) == len(LADDER)
     for one, other in pairwise(found):
         changed = [
