@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from engine.arms import Arm, DescentSettings, InversionArm, PseudoInverseArm, RoundTripArm, Stack, TuningArm, Unit
+from engine.arms import (
+    Arm,
+    DescentSettings,
+    InversionArm,
+    MarginArm,
+    Method,
+    PseudoInverseArm,
+    RecoveryArm,
+    RoundTripArm,
+    Stack,
+    TuningArm,
+    Unit,
+)
 from engine.effort import Effort, Units
 from engine.measurement import Measurement, digest_of
 from engine.procedures import Trial
@@ -91,6 +103,10 @@ def make_trial(effort: Effort = "standard", *, units: Units = TWELVE, prompts: t
 
 INVERSION = InversionArm(settings=make_settings(), step=0.5, units=UNITS, read_at="N", batch=36, snapshots=(0, 20))
 TUNING = TuningArm(settings=make_settings(), steps=(0.25, 0.5, 1.0), units=UNITS, horizon=100, batch=6)
+RECOVERY = RecoveryArm(
+    settings=replace(INVERSION.settings, optimizer="adam"), method=Method(), step=0.5, units=UNITS, batch=2
+)
+MARGIN = MarginArm(settings=INVERSION.settings, units=UNITS)
 ROUND_TRIP = RoundTripArm(subject="planted", source="planted:None")
 PSEUDO_INVERSE = PseudoInverseArm(subject="planted", source="planted:None", matrix="embedding")
 

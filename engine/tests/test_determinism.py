@@ -19,9 +19,12 @@ from engine.arms import (
     GenerationArm,
     GradientArm,
     InversionArm,
+    MarginArm,
+    Method,
     NextTokenArm,
     OrthogonalWalkArm,
     PseudoInverseArm,
+    RecoveryArm,
     RoundTripArm,
     SentenceNet,
     Stack,
@@ -48,6 +51,7 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
     plain = DescentSettings(subject=subject, source=source, stack=Stack(blocks=2), protocol=CONTROLLED, iterations=15)
     head = replace(plain, stack=Stack(blocks=1, head=True), protocol=PAGE)
     net = replace(plain, stack=SentenceNet(tokens=3), first_tokens=3)
+    seeking = replace(plain, iterations=10, optimizer="adam")
     choices = (WalkChoice(noise=0.1, step=0.5, outer=4), WalkChoice(noise=0.2, step=0.5, outer=4))
     real = replace(head, subject=REAL, source=real_source, iterations=3)
     model = {"subject": subject, "source": source}
@@ -62,6 +66,8 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
         "round trip": RoundTripArm(**model),
         "pseudo-inverse": PseudoInverseArm(**model, matrix="embedding"),
         "next tokens": NextTokenArm(**model, units=UNITS, draws=4),
+        "recovery": RecoveryArm(settings=seeking, method=Method(), step=0.02, units=UNITS, batch=2),
+        "margins": MarginArm(settings=seeking, units=UNITS),
         "continuations": GenerationArm(**model, units=UNITS, new_tokens=4, beams=3, batch=2),
     }
 

@@ -15,13 +15,15 @@ from engine import measurement
 from engine.arms import Arm, SentenceNet
 from engine.measurement import digest_of
 from engine.protocol import PAGE
-from engine.tests.planted import INVERSION, PSEUDO_INVERSE, ROUND_TRIP, TUNING
+from engine.tests.planted import INVERSION, MARGIN, PSEUDO_INVERSE, RECOVERY, ROUND_TRIP, TUNING
 
 NET = replace(INVERSION, settings=replace(INVERSION.settings, stack=SentenceNet(), protocol=PAGE))
 ARMS: dict[str, Arm] = {
     "inversion": INVERSION,
     "net": NET,
     "tuning": TUNING,
+    "recovery": RECOVERY,
+    "margin": MARGIN,
     "round trip": ROUND_TRIP,
     "pseudo-inverse": PSEUDO_INVERSE,
 }
@@ -76,6 +78,13 @@ def test_another_version_of_the_numerics_has_other_digests(monkeypatch: pytest.M
     before = digest_of(INVERSION)
     monkeypatch.setattr(measurement, "NUMERICS", measurement.NUMERICS + 1)
     assert digest_of(INVERSION) != before
+
+
+def test_a_setting_that_came_later_names_no_earlier_arm_anew() -> None:
+    # As it was before descents had an optimizer: what was measured then is found still.
+    assert digest_of(INVERSION) == "dc1957e59fcb6b9aa86e5831341508bfefe44d84"
+    adam = replace(INVERSION.settings, optimizer="adam")
+    assert digest_of(replace(INVERSION, settings=adam)) != digest_of(INVERSION)
 
 
 @pytest.mark.parametrize(

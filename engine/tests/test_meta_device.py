@@ -15,14 +15,28 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from engine.arms import AnyStack, DescentSettings, InversionArm, Metric, SentenceNet, Stack, TokenNet, Unit
+from engine.arms import (
+    AnyStack,
+    Decoder,
+    DescentSettings,
+    InversionArm,
+    Method,
+    Metric,
+    SentenceNet,
+    Stack,
+    TokenNet,
+    Unit,
+)
 from engine.codec import Codec
 from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP
 from engine.experiments.inversion import make_problem, plan_descent, say_next_tokens
 from engine.experiments.posing import Posed, pose
 from engine.experiments.tuning import repeat_for_steps
+from engine.likeness import Likeness, measure_noise
+from engine.prefix import NextPosition, Prefix, settle
 from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.recovery import check, score_tokens
 from engine.shelf import Shelf
 from engine.tests.tiny import FAMILIES, make_tiny
 
@@ -120,6 +134,26 @@ def test_a_start_beside_the_target_and_a_probe_run_there_too(family: str, protoc
 def test_a_descent_of_the_euclidean_distance_does_too(stack: AnyStack) -> None:
     _, trace, _ = run(make_settings("gpt2", stack, CONTROLLED, "l2"), tuning=False)
     expect_meta([trace.distances, trace.final])
+
+
+@pytest.mark.parametrize("decoder", ["nearest", "pseudo-inverse"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_position_is_sought_and_checked_there_too(family: str, decoder: Decoder) -> None:
+    settings, shelf = replace(make_settings(family, Stack(blocks=2), CONTROLLED), optimizer="adam"), MetaShelf()
+    stack: Any = shelf.stack(settings)
+    posed = pose(settings, UNITS, shelf, stack)
+    codec = shelf.codec(settings.subject, settings.dtype, settings.device)
+    prefix = settle(stack, Prefix(), posed.target[:, :2]).select(torch.arange(3, device="meta"))
+    here, seen = NextPosition(stack, prefix), stack(posed.target)
+    lengths, steps = torch.ones(3, dtype=torch.long, device="meta"), torch.ones(3, device="meta")
+    problem = Problem(output=seen[:, 2:3], start=posed.start[:, 2:3], lengths=lengths, steps=steps, bound=None)
+    trace = descend(here, problem, plan_descent(settings), Patient())
+    scores = score_tokens(codec, (trace.final - here.positions(1))[:, 0], Method(decoder=decoder))
+    candidates = scores.topk(4, largest=False).indices
+    distances = check(stack, codec, Likeness(None), prefix, candidates, seen[:, 2])
+    noise = measure_noise(stack, codec, torch.zeros(4, 3, dtype=torch.long, device="meta"), together=3)
+    expect_meta([*prefix.keys, *prefix.values, trace.final, scores, candidates, distances, noise])
+    assert (scores.shape, distances.shape, noise.shape) == ((3, codec.vocab), (3, 4), (4, 3))
 
 
 def test_a_tensor_on_another_device_would_be_noticed() -> None:

@@ -56,7 +56,7 @@ CLAIM = Claim(
 def is_moot(path: str) -> bool:
     """Whether a change there is one of words, or of an order in which nothing happens."""
     name = path.removeprefix(".").split(".")[0].split("[")[0]
-    prose = name in {"section", "sentence", "estimand", "document", "notes"} or path.endswith(".because")
+    prose = name in {"section", "sentence", "estimand", "document", "notes", "beyond"} or path.endswith(".because")
     lists = ("criteria", "subjects", "protocols", "full_only", "others")
     return prose or path in {f".{name}[order]" for name in lists}
 
