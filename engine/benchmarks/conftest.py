@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.benchmarks.alternation import describe_machine
-from engine.benchmarks.tables import list_contests, list_executors, list_growth
+from engine.benchmarks.tables import list_contests, list_executors, list_growth, list_searches
 
-KINDS = ("contest", "growth", "executors")
+KINDS = ("contest", "growth", "executors", "searches")
 _FOUND = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 
@@ -35,5 +35,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("the engine between the literal loop and the bare products")
     contests = list_contests(found["contest"]) if found["contest"] else ()
-    for line in (*contests, "", *list_growth(found["growth"]), *list_executors(found["executors"])):
+    others = (*list_growth(found["growth"]), *list_executors(found["executors"]), *list_searches(found["searches"]))
+    for line in (*contests, "", *others):
         terminalreporter.write_line(line)

@@ -87,6 +87,16 @@ def list_executors(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{one['arms']} arms of one thread: {one['workers']} workers {one['faster']:.2f} × one process ({bar})"
 
 
+def list_searches(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each full method that was timed beside a blind check of the vocabulary."""
+    for one in found:
+        bar = _show_bar("≥", one["bar"], missed=one["fewer_checks"] < one["bar"])
+        yield (
+            f"full method, one prompt of {one['tokens']} tokens: {one['seconds_a_token']:.2f} s a token, "
+            f"{one['faster']:.1f} × a blind check, {one['fewer_checks']:.0f} × fewer candidates ({bar})"
+        )
+
+
 def _show_bar(sign: str, bar: float | None, *, missed: bool) -> str:
     return "" if bar is None else f"{sign} {bar:g}{' ✗' if missed else ''}"
 

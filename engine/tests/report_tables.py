@@ -225,7 +225,39 @@ def _walks(cast: Cast, dice: Generator) -> Table:
     )
 
 
+def _searches(cast: Cast, dice: Generator) -> Table:
+    return Table(
+        title="Searches side by side",
+        columns=(
+            *("group", "search", "exact rate", "low", "high", "prompts"),
+            *("mean recovery", "recovery low", "recovery high", "determined"),
+            *("seconds a token", "descent steps a token", "median checks a token", "mean checks a token"),
+        ),
+        rows=tuple(
+            (
+                *("1 block", arm, k / 4, max(0.0, k / 4 - 0.2), min(1.0, k / 4 + 0.2), 4),
+                *(k / 4, 0.1, 0.9, k, 0.3, 100.0, 32.0, round(200 * dice.random(), 1)),
+            )
+            for k, arm in enumerate((*cast.arms, *cast.prompts[:2]))
+        ),
+        kind="searches",
+    )
+
+
+def _margins(cast: Cast, dice: Generator) -> Table:
+    return Table(
+        title="Margins over the whole vocabulary",
+        columns=("search", "prompt", "position", "token", "ε", "nearest other", "its distance"),
+        rows=tuple(
+            (arm, prompt, 2, cast.tokens[2], 2e-6, cast.tokens[3], _size(dice, 0.1)) for arm, prompt in _runs(cast)
+        ),
+        kind="margins",
+    )
+
+
 KINDS: dict[str, Callable[[Cast, Generator], Table]] = {
+    "searches": _searches,
+    "margins": _margins,
     "recovery": _recovery,
     "film": _film,
     "runs": _run_ends,

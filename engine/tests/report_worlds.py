@@ -19,7 +19,7 @@ KINDS_OF_CLAIMS = {
     "C06": ("recovery", "film", "agreement", "repetition", "frequency"),
     "C11": ("runs", "curves", "tuning"),
     "C16": ("runs", "curves", "decoding"),
-    "C25": ("walks", "singular"),
+    "C25": ("walks", "singular", "searches", "margins"),
 }
 POOL = 200
 """Different sets of tables in a world, dealt out in turn."""

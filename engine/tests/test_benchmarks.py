@@ -26,7 +26,7 @@ from engine.benchmarks.contests import (
 )
 from engine.benchmarks.peak import watch
 from engine.benchmarks.shares import classify, measure_shares
-from engine.benchmarks.tables import Figures, list_contests, list_executors, list_growth
+from engine.benchmarks.tables import Figures, list_contests, list_executors, list_growth, list_searches
 from engine.codec import invert_gram
 
 
@@ -236,3 +236,10 @@ def test_a_pool_is_told_beside_one_process(faster: float, bar: str) -> None:
     figures = {"workers": 2, "arms": 8, "faster": faster, "bar": 1.5}
     line = f"8 arms of one thread: 2 workers {faster:.2f} × one process ({bar})"
     assert list(list_executors([figures])) == [line]
+
+
+@pytest.mark.parametrize(("fewer", "bar"), [(812.4, "≥ 20"), (12.0, "≥ 20 ✗")])
+def test_a_search_is_told_beside_a_blind_check(fewer: float, bar: str) -> None:
+    figures = {"tokens": 7, "seconds_a_token": 0.412, "faster": 5.26, "fewer_checks": fewer, "bar": 20.0}
+    line = f"full method, one prompt of 7 tokens: 0.41 s a token, 5.3 × a blind check, {fewer:.0f} × fewer candidates"
+    assert list(list_searches([figures])) == [f"{line} ({bar})"]

@@ -44,7 +44,18 @@ def run(arm: str, hit: int | None, stop: str = "", *, ended: int = 1000, read_at
 
 TRIED = ("walk", "noise", "step", "outer steps", "arrived", "diverged", "median gain", "median r")
 TRIED = (*TRIED, "median largest ‖ΔO‖₁ / m", "mean recovery", "walks", "chosen")
+SEARCHES = ("group", "search", "exact rate", "low", "high", "prompts", "mean recovery")
+SEARCHES = (*SEARCHES, "seconds a token", "descent steps a token", "median checks a token")
 SAMPLES: dict[str, tuple[Table, ...]] = {
+    "searches": (
+        make_table(
+            "searches",
+            SEARCHES,
+            ("page", "page", 0.0, 0.0, 0.19, 16, 0.2, 0.08, 100.0, 0.0),
+            ("checked", "checked", 1.0, 0.81, 1.0, 16, 1.0, 0.32, 140.0, 32.0),
+        ),
+    ),
+    "margins": (make_table("margins", ("search", "its distance", "ε"), ("1 block", 0.2, 2e-6), ("1 block", 0, 2e-6)),),
     "hits": (make_table("runs", RUNS, run("slow", 400), run("slow", None), run("fast", 20), run("fast", 0)),),
     "endings": (make_table("runs", RUNS, *(run("trained", None, read_at="N") for _ in range(5))),),
     "recovery": (
@@ -363,3 +374,24 @@ def test_a_chart_wider_than_half_the_page_says_so() -> None:
         draw_charts([make_record(*SAMPLES["kept"], subject=f"s{k}") for k in range(n)], "C05")[0] for n in (4, 5)
     )
     assert ('class="wide"' in few.svg, 'class="wide"' in many.svg) == (False, True)
+
+
+def test_a_ladder_shows_each_rungs_count_and_price() -> None:
+    (view,) = draw_charts([make_record(*SAMPLES["searches"])], "A03")
+    words = texts(view)
+    assert {"page", "checked", "80 ms · 100 steps", "320 ms · 140 steps · 32 checks"} <= set(words)
+    assert "page: 0 of 16 exact" in view.alt
+    assert "checked: 16 of 16 exact" in view.alt
+
+
+def test_searches_of_several_groups_stand_in_panels_of_their_own() -> None:
+    rows = [
+        ("1 block", "page", 0.0, 0.0, 0.2, 16, 0.2, 1, 1, 0),
+        ("12 blocks", "page", 0.5, 0.3, 0.7, 16, 0.6, 1, 1, 0),
+    ]
+    (view,) = draw_charts([make_record(make_table("searches", SEARCHES, *rows))], "A03")
+    assert {"smollm2-135m · page · 1 block", "smollm2-135m · page · 12 blocks"} <= set(texts(view))
+    alone = [("1 block", "1 block", 1.0, 0.8, 1.0, 16, 1.0, 1, 1, 32), ("all", "all", 1.0, 0.6, 1.0, 8, 1.0, 9, 9, 32)]
+    (view,) = draw_charts([make_record(make_table("searches", SEARCHES, *alone))], "A01")
+    assert "1 block: 16 of 16 exact; " in view.alt
+    assert "all: 8 of 8 exact" in view.alt

@@ -90,9 +90,17 @@ def _count(row: Row) -> str:
 
 def _price(row: Row) -> str:
     """What a token cost, in words that fit beside a dot."""
-    units = (("seconds a token", " s"), ("descent steps a token", " steps"), ("median checks a token", " checks"))
+    units = (("descent steps a token", " steps"), ("median checks a token", " checks"))
     known = [(finite(row[column]), unit) for column, unit in units]
-    return " · ".join(f"{format_number(value)}{unit}" for value, unit in known if value)
+    counts = [f"{value:,.0f}{unit}" for value, unit in known if value]
+    return " · ".join([*_time(finite(row["seconds a token"])), *counts])
+
+
+def _time(seconds: float | None) -> list[str]:
+    # A drawing keeps one digit behind the point, in texts too.
+    if not seconds:
+        return []
+    return [f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"]
 
 
 def _layers(names: list[str]) -> list[alt.Chart]:

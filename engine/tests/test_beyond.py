@@ -1,0 +1,59 @@
+"""A card points to the claim that says more, with its counts; where that is not on the page it points nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.records import RECORD, Beyond, Record, Table, dump_record
+from engine.report.render import render
+from engine.report.views import arrange_claims, tell_searches
+from engine.tests.report_samples import make_records
+
+COLUMNS = ("group", "search", "exact rate", "prompts")
+LADDER = Table(
+    title="Searches side by side",
+    columns=COLUMNS,
+    rows=(("1 block", "page", 0.0, 16), ("1 block", "checked", 1.0, 16), ("1 block", "without Adam", 0.875, 16)),
+    kind="searches",
+)
+WORDS = "This measures one method; the ladder adds others."
+
+
+def make_pair() -> list[Record]:
+    first = make_records()[0]
+    pointing = replace(first, claim="C33", beyond=Beyond(claim="A03", words=WORDS))
+    return [pointing, replace(first, claim="A03", tables=(LADDER,))]
+
+
+def test_the_first_and_the_best_search_are_told() -> None:
+    _, ladder = make_pair()
+    expected = "smollm2-135m, 1 block. page: 0 of 16 prompts exactly; checked: 16 of 16 prompts exactly."
+    assert tell_searches(ladder) == [expected]
+    alone = replace(LADDER, rows=LADDER.rows[:1])
+    assert tell_searches(replace(ladder, tables=(alone,))) == []
+
+
+def test_a_card_links_to_the_claim_that_says_more() -> None:
+    views = {view.record.claim: view for view in arrange_claims(make_pair())}
+    beyond = views["C33"].beyond
+    assert beyond is not None
+    assert (beyond.words, beyond.claim, beyond.anchor) == (WORDS, "A03", views["A03"].anchor)
+    assert views["A03"].beyond is None
+    page = render(make_pair())
+    assert f'{WORDS} <a href="#{views["A03"].anchor}">A03</a>' in page
+    assert "checked: 16 of 16 prompts exactly" in page
+
+
+def test_a_claim_that_is_not_on_the_page_is_not_linked() -> None:
+    pointing, _ = make_pair()
+    (view,) = arrange_claims([pointing])
+    assert view.beyond is None
+    assert WORDS not in render([pointing])
+
+
+def test_what_a_card_points_to_is_kept_and_older_records_have_none() -> None:
+    pointing, other = make_pair()
+    assert RECORD.validate_json(dump_record(pointing)).beyond == pointing.beyond
+    older = dump_record(other).replace(b',"beyond":null', b"")
+    assert b"beyond" not in older
+    assert RECORD.validate_json(older).beyond is None
