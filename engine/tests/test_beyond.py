@@ -19,6 +19,10 @@ LADDER = Table(
 WORDS = "This measures one method; the ladder adds others."
 
 
+def draw(records: list[Record]) -> str:
+    return render(records, title="LM Claims", rendered_at="2026-02-14 10:02 UTC")
+
+
 def make_pair() -> list[Record]:
     first = make_records()[0]
     pointing = replace(first, claim="C33", beyond=Beyond(claim="A03", words=WORDS))
@@ -39,7 +43,7 @@ def test_a_card_links_to_the_claim_that_says_more() -> None:
     assert beyond is not None
     assert (beyond.words, beyond.claim, beyond.anchor) == (WORDS, "A03", views["A03"].anchor)
     assert views["A03"].beyond is None
-    page = render(make_pair())
+    page = draw(make_pair())
     assert f'{WORDS} <a href="#{views["A03"].anchor}">A03</a>' in page
     assert "checked: 16 of 16 prompts exactly" in page
 
@@ -48,7 +52,7 @@ def test_a_claim_that_is_not_on_the_page_is_not_linked() -> None:
     pointing, _ = make_pair()
     (view,) = arrange_claims([pointing])
     assert view.beyond is None
-    assert WORDS not in render([pointing])
+    assert WORDS not in draw([pointing])
 
 
 def test_what_a_card_points_to_is_kept_and_older_records_have_none() -> None:
