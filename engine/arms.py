@@ -134,6 +134,7 @@ class TuningArm:
     """Descents at several step sizes, stopped once the one with the smallest median hit is known.
 
     horizon: iterations to look at (at most N); a later median could not win any more.
+    alone: each prompt's last token moves alone, behind the others as they are; prompts are of one length.
     """
 
     settings: DescentSettings
@@ -141,6 +142,7 @@ class TuningArm:
     units: tuple[Unit, ...]
     horizon: int
     batch: int
+    alone: bool = field(default=False, metadata=LATER)
     kind: Literal["tuning"] = "tuning"
 
 

@@ -158,6 +158,17 @@ class TuningObserver:
         return None if bool(staying.all()) else torch.nonzero(staying)[:, 0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AllOrNone:
+    """Lets every run go on until an observer sends all of them home: for a stack that knows each run by its place."""
+
+    observer: Observer
+
+    def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
+        staying = self.observer.keep(trace, runs, iteration)
+        return staying if staying is not None and len(staying) == 0 else None
+
+
 def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer) -> Trace:
     """Run a batch of descents e ← e − η·∇(scale · distance) for at most N iterations.
 

@@ -22,10 +22,10 @@ from engine import (
 FULL = Units(smoke=0, standard=0, full=16, wave=16)
 DEEP = Units(smoke=0, standard=0, full=8, wave=8)
 SEARCHES = (
-    ("1 block", Search(stack=Stack(blocks=1), margins=16)),
-    ("4 blocks", Search(stack=Stack(blocks=4), units=FULL, margins=8)),
-    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=4)),
-    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=2)),
+    ("1 block", Search(stack=Stack(blocks=1), margins=8)),
+    ("4 blocks", Search(stack=Stack(blocks=4), units=FULL)),
+    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=2)),
+    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=1)),
     ("1 block, long prompts", Search(stack=Stack(blocks=1), units=DEEP, long=True)),
 )
 

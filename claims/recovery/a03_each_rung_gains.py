@@ -56,7 +56,7 @@ CLAIM = Claim(
     units=Units(smoke=0, standard=16, full=16, wave=16),
     notes=(
         "Step sizes are tuned for each start, set of positions, optimizer and order by the document's own measure, the "
-        "distance of the output: on whole prompts where all positions move, on first tokens where one does.",
+        "distance of the output: on whole prompts where all positions move, on their 4th tokens where one does.",
         "The start at scale has the spread of the vocabulary's embeddings; that of the prompt's own would be the "
         "prompt's.",
         "The check includes going on: where nothing matches, the next window is four times as wide and taken from the "

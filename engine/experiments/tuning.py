@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from engine.arms import TuningArm
-from engine.descent import Trace, TuningObserver, descend
+from engine.blocks import BlockStack, Invertible
+from engine.descent import AllOrNone, Trace, TuningObserver, descend
 from engine.experiments.base import measure
 from engine.experiments.inversion import make_problem, plan_descent
-from engine.experiments.posing import Posed, pose
+from engine.experiments.posing import Posed, pose, shift_bounds
 from engine.experiments.watching import Watch, unwatched
+from engine.prefix import NextPosition, Prefix, settle
 from engine.results import StepOutcome, TuningResult
 from engine.shelf import Shelf
 
@@ -18,16 +22,43 @@ from engine.shelf import Shelf
 @measure.register
 def measure_tuning(arm: TuningArm, shelf: Shelf, watch: Watch = unwatched) -> TuningResult:
     """Every step size on every tuning unit, together, until the best is known."""
-    stack = shelf.stack(arm.settings)
-    posed = pose(arm.settings, arm.units, shelf, stack)
+    stack: Invertible = shelf.stack(arm.settings)
+    posed, prefix = pose(arm.settings, arm.units, shelf, stack), Prefix()
+    if arm.alone:
+        posed, prefix = take_last(arm, posed, stack)
     repeated, rates, groups = repeat_for_steps(posed, arm.steps)
-    observer = watch(arm, repeated, shelf, TuningObserver(groups=groups, horizon=arm.horizon))
+    if arm.alone:
+        stack = follow(stack, prefix.select(torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps))))
+    tuning = TuningObserver(groups=groups, horizon=arm.horizon)
+    observer = watch(arm, repeated, shelf, AllOrNone(observer=tuning) if arm.alone else tuning)
     problem = make_problem(arm.settings, repeated, rates, stack)
     trace = descend(stack, problem, plan_descent(arm.settings), observer)
     return TuningResult(
         outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),
         read_to=int(trace.ended_at.max()),
     )
+
+
+def take_last(arm: TuningArm, posed: Posed, stack: Invertible) -> tuple[Posed, Prefix]:
+    """The last token of each prompt, and the others as what it follows."""
+    assert isinstance(stack, BlockStack)
+    before = posed.target.shape[1] - 1
+    prefix = settle(stack, Prefix(), posed.target[:, :before])
+    last = replace(
+        posed,
+        ids=tuple(ids[before:] for ids in posed.ids),
+        target=posed.target[:, before:],
+        start=posed.start[:, before:],
+        lengths=torch.ones_like(posed.lengths),
+        positions=posed.positions[before:],
+    )
+    here = follow(stack, prefix)
+    return replace(last, bound=None if posed.bound is None else shift_bounds(arm.settings, last, here)), prefix
+
+
+def follow(stack: Invertible, prefix: Prefix) -> NextPosition:
+    assert isinstance(stack, BlockStack)
+    return NextPosition(stack, prefix)
 
 
 def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Tensor, Tensor]:

@@ -150,5 +150,5 @@ def search_tuning_table(named: Named) -> Table:
         title="Tuning of the step size η",
         columns=("search", "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped"),
         rows=tuple(rows),
-        note="On prompts of their own, whole where all positions move together, their first tokens where one does.",
+        note="On prompts of their own, whole where all positions move together, their 4th tokens where one does.",
     )

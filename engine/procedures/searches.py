@@ -39,8 +39,8 @@ SIGMA = 0.01
 
 ADAM_GRID = every_second_power_of_two(-9, -3)
 BATCH = 16
-TUNING_UNITS, TUNING_TOKENS = 4, 12
-"""Prompts that a step size is tuned on where all positions move together, and first tokens where one does."""
+TUNING_UNITS, TUNING_TOKENS, TUNED_AT = 4, 12, 4
+"""Prompts that a step size is tuned on where all positions move, and where one does: each prompt's 4th token."""
 
 
 CHECKED = Method()
@@ -187,19 +187,21 @@ def descent_settings(search: Search, settings: StackSettings) -> DescentSettings
 
 
 def tuning_arm(trial: Trial, search: Search) -> TuningArm:
-    """The first round of a search's tuning: over whole prompts, or over first tokens where one position is sought."""
+    """The first round of a search's tuning: over whole prompts, or over their 4th tokens where one position moves."""
     alone = search.rung.method.token_by_token
     plain = HEAD_GRID if search.stack.head else OPEN_GRID
     steps = ADAM_GRID if search.rung.optimizer == "adam" else plain
     count = 1 if trial.effort == "smoke" else TUNING_TOKENS if alone else TUNING_UNITS
-    units = tuning_units(count, first_tokens=1 if alone else None)
-    settings = settings_of(trial, search.stack, tuning_seed(trial, search.stack), first_tokens=1 if alone else None)
+    units = tuning_units(count, first_tokens=TUNED_AT if alone else None)
+    seed = tuning_seed(trial, search.stack)
+    settings = settings_of(trial, search.stack, seed, first_tokens=TUNED_AT if alone else None)
     return TuningArm(
         settings=descent_settings(search, settings),
         steps=steps,
         units=units,
         horizon=search.iterations,
         batch=len(units) * len(steps),
+        alone=alone,
     )
 
 

@@ -179,7 +179,8 @@ def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_t
     found = [arm for arm in asked[-1] if isinstance(arm, RecoveryArm)]
     # The page's, true positions, the start at scale, Adam, and Adam at one position.
     assert len({arm.settings for arm in tuned}) == 5
-    assert {(arm.settings.first_tokens, len(arm.units)) for arm in tuned} == {(None, 4), (1, 12)}
+    kinds = {(arm.alone, arm.settings.first_tokens, len(arm.units)) for arm in tuned}
+    assert kinds == {(False, None, 4), (True, 4, 12)}
     assert len(found) == len(LADDER)
     for one, other in pairwise(found):
         changed = [
