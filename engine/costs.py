@@ -187,7 +187,8 @@ class _Bill:
             case InversionArm():
                 return self._descend(arm.settings, arm.settings.iterations, len(arm.units))
             case TuningArm():
-                return self._descend(arm.settings, arm.horizon, len(arm.units) * len(arm.steps))
+                runs = len(arm.units) * len(arm.steps)
+                return self._descend(arm.settings, arm.horizon, -(-runs // TOKENS) if arm.alone else runs)
             case RecoveryArm():
                 return self._seek(arm)
             case MarginArm():

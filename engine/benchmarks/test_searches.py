@@ -51,7 +51,7 @@ def check_blindly(arm: RecoveryArm, shelf: Shelf, epsilon: float) -> tuple[list[
     seen = look(stack, embed(arm.settings, arm.units, shelf, stack), int8=False)
     found, checks, prefix = list[int](), 0, Prefix()
     for t in range(int(seen.lengths[0])):
-        order = torch.randperm(codec.vocab, generator=generator("blind", t))
+        order, matched = torch.randperm(codec.vocab, generator=generator("blind", t)), list[int]()
         for part in order.split(TOGETHER):
             matched = _match(check(stack, codec, Likeness(None), prefix, part[None], seen.hidden[:, t]), part, epsilon)
             checks += len(part)
@@ -70,7 +70,8 @@ def _match(distances: Tensor, candidates: Tensor, epsilon: float) -> list[int]:
 @pytest.mark.benchmark(group="searches: the full method's own time")
 def test_the_full_method_beside_a_blind_check(benchmark: Any, board: Board) -> None:
     arm, shelf = make_arm(), Shelf()
-    result: RecoveryResult = measure_recovery(arm, shelf)
+    result = measure_recovery(arm, shelf)
+    assert isinstance(result, RecoveryResult)
     (run,) = result.runs
     blind, checks = check_blindly(arm, shelf, result.epsilon)
     assert run.exact

@@ -9,14 +9,28 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms import DescentSettings, MarginArm, Method, RecoveryArm, SentenceNet, Stack, StackSettings, Unit
+from engine.arms import (
+    DescentSettings,
+    MarginArm,
+    Method,
+    RecoveryArm,
+    SentenceNet,
+    Stack,
+    StackSettings,
+    TuningArm,
+    Unit,
+)
 from engine.blocks import whole_output
+from engine.descent import Patient, Problem, descend
 from engine.errors import DeclarationError
 from engine.experiments import measure, recovery
-from engine.experiments.posing import Embedded
-from engine.protocol import CONTROLLED, PAGE
+from engine.experiments.inversion import plan_descent
+from engine.experiments.posing import Embedded, pose
+from engine.experiments.tuning import take_last
+from engine.prefix import NextPosition, Prefix, settle
+from engine.protocol import CONTROLLED, PAGE, Protocol
 from engine.recovery import Seen
-from engine.results import MarginResult, RecoveryResult
+from engine.results import MarginResult, RecoveryResult, TuningResult
 from engine.tests.test_golden import GoldenShelf
 
 UNITS = (Unit(prompt="a cat", seed=0), Unit(prompt="a b c d", seed=1), Unit(prompt="sun", seed=2))
@@ -174,3 +188,40 @@ def test_a_net_has_no_positions_to_seek_one_by_one() -> None:
 
 def test_equal_arms_give_equal_results() -> None:
     assert find() == find()
+
+
+@pytest.mark.parametrize("protocol", [CONTROLLED, PAGE], ids=["controlled", "page"])
+def test_a_token_is_tuned_alone_behind_the_others_as_they_are(protocol: Protocol) -> None:
+    settings = replace(SETTINGS, protocol=protocol, first_tokens=3, dtype="float64", iterations=10)
+    arm = TuningArm(settings=settings, steps=(0.01, 0.04), units=UNITS, horizon=10, batch=6, alone=True)
+    shelf = GoldenShelf()
+    result = measure(arm, shelf)
+    assert isinstance(result, TuningResult)
+    stack: Any = shelf.stack(settings)
+    for outcome in result.outcomes:
+        ends: list[float] = []
+        for unit in UNITS:
+            posed = pose(settings, (unit,), shelf, stack)
+            here = NextPosition(stack, settle(stack, Prefix(), posed.target[:, :2]))
+            problem = Problem(
+                output=stack(posed.target)[:, 2:],
+                start=posed.start[:, 2:],
+                lengths=torch.ones(1, dtype=torch.long),
+                steps=torch.tensor([outcome.step], dtype=torch.float64),
+                bound=None,
+            )
+            ends.append(float(descend(here, problem, plan_descent(settings), Patient()).distances[10]))
+        assert outcome.median_distance == pytest.approx(sorted(ends)[1], rel=1e-7)
+
+
+def test_a_token_that_is_tuned_alone_has_a_bound_of_its_own() -> None:
+    settings = replace(SETTINGS, protocol=PAGE, first_tokens=3, dtype="float64")
+    arm = TuningArm(settings=settings, steps=(0.01,), units=UNITS, horizon=10, batch=3, alone=True)
+    shelf = GoldenShelf()
+    stack: Any = shelf.stack(settings)
+    posed = pose(settings, UNITS, shelf, stack)
+    last, prefix = take_last(arm, posed, stack)
+    assert last.bound is not None
+    assert posed.bound is not None
+    assert (last.bound < posed.bound).all()
+    assert (prefix.tokens, last.target.shape[1], last.sizes) == (2, 1, [1, 1, 1])
