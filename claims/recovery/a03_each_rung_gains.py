@@ -59,6 +59,8 @@ CLAIM = Claim(
         "distance of the output: on whole prompts where all positions move, on their 4th tokens where one does.",
         "The start at scale has the spread of the vocabulary's embeddings; that of the prompt's own would be the "
         "prompt's.",
+        "Pilots of all rungs behind one block of smollm2-135m were looked at before the tuning of single positions was "
+        "settled; the criterion is the question itself.",
         "The check includes going on: where nothing matches, the next window is four times as wide and taken from the "
         "best of four other starts.",
     ),

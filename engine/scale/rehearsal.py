@@ -104,9 +104,11 @@ class Suite:
 
 @cache
 def rehearse_suite(units: int = UNITS) -> Suite:
-    """All claims under all of their protocols, as if each was asked of the same subject."""
+    """The catalogue's claims under all of their protocols, as if each was asked of the same subject."""
     arms: dict[str, Arm] = {}
-    claims = sorted((declared.claim for declared in find_claims(CLAIMS)), key=lambda claim: claim.id)
+    every = sorted((declared.claim for declared in find_claims(CLAIMS)), key=lambda claim: claim.id)
+    # Ours (A01 …) have one protocol and few units, and stand beside the forty claims whose cost is asked.
+    claims = [claim for claim in every if claim.id.startswith("C")]
     rows = tuple(_rehearse(claim, protocol, units, arms) for claim in claims for protocol in claim.protocols)
     return Suite(rows=rows, arms=arms)
 
