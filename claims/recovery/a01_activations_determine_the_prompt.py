@@ -53,8 +53,8 @@ CLAIM = Claim(
         "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",
         "The method reads activations at every position and nothing else of the prompt. Each token is sought behind "
         "those found before it; candidates are taken once a forward pass gives the activations again.",
-        "Equal activations are those within float noise, which is measured on random tokens in two batch layouts.",
-        "A pilot of the full method behind one and thirty blocks of smollm2-135m was looked at before this was written.",
+        "Equal activations are those within float noise, which is measured on random tokens in several batch layouts.",
+        "A pilot of the method behind one and thirty blocks of smollm2-135m was looked at before this was written.",
         "A stack deeper than the model is the whole model. No head and no final norm, as in the document's inversions.",
     ),
 )
