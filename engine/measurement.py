@@ -48,7 +48,8 @@ class Measurement:
 
     def content(self) -> str:
         """Digest of the arm and its numbers, timings and provenance aside."""
-        return hash_plain(MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"}))
+        plain = MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"})
+        return hash_plain(plain | {"arm": _drop_later(self.arm, plain["arm"])})
 
 
 MEASUREMENT = TypeAdapter(Measurement)
@@ -67,6 +68,14 @@ def _plain(value: Any, *, real: bool = False) -> Any:
         return [_plain(v, real=real) for v in value]  # pyright: ignore[reportUnknownVariableType]
     # 1 equals 1.0 and -0.0 equals 0.0, so their digests must be equal too.
     return float(value) + 0.0 if real and isinstance(value, int | float) else value
+
+
+def _drop_later(value: Any, plain: Any) -> Any:
+    """What JSON holds of a value, less the fields that came later and say nothing new, as it was stored before them."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return plain
+    held = {f.name: getattr(value, f.name) for f in fields(value) if _counts(value, f)}
+    return {name: _drop_later(part, plain[name]) for name, part in held.items()}
 
 
 def _counts(value: Any, field: Field[Any]) -> bool:

@@ -15,7 +15,18 @@ from engine import measurement
 from engine.arms import Arm, SentenceNet
 from engine.measurement import digest_of
 from engine.protocol import PAGE
-from engine.tests.planted import INVERSION, MARGIN, PSEUDO_INVERSE, RECOVERY, ROUND_TRIP, TUNING
+from engine.tests.planted import (
+    INVERSION,
+    MARGIN,
+    PSEUDO_INVERSE,
+    RECOVERY,
+    ROUND_TRIP,
+    TUNING,
+    UNITS,
+    make_inversion,
+    make_measurement,
+    make_run,
+)
 
 NET = replace(INVERSION, settings=replace(INVERSION.settings, stack=SentenceNet(), protocol=PAGE))
 ARMS: dict[str, Arm] = {
@@ -83,7 +94,10 @@ def test_another_version_of_the_numerics_has_other_digests(monkeypatch: pytest.M
 def test_a_setting_that_came_later_names_no_earlier_arm_anew() -> None:
     # As it was before descents had an optimizer: what was measured then is found still.
     assert digest_of(INVERSION) == "dc1957e59fcb6b9aa86e5831341508bfefe44d84"
+    stored = make_measurement(INVERSION, make_inversion([make_run(UNITS[0])]))
+    assert stored.content() == "262630c1df2297b8cea683301d301dfe4a21cbb612aa9c890bb8b244d8449ce8"
     adam = replace(INVERSION.settings, optimizer="adam")
+    assert replace(stored, arm=replace(INVERSION, settings=adam)).content() != stored.content()
     assert digest_of(replace(INVERSION, settings=adam)) != digest_of(INVERSION)
 
 
