@@ -48,6 +48,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
     units=Units(smoke=1, standard=16, full=16, wave=16),
+    full_only=(SMOLLM2_UNTRAINED, GPT2_UNTRAINED),
     notes=(
         "No claim of the document, but the question that its conclusion leaves open: is the information missing, or "
         "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",

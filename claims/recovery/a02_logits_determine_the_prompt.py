@@ -45,7 +45,7 @@ CLAIM = Claim(
     criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
     subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
-    units=Units(smoke=0, standard=16, full=16, wave=16),
+    units=Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
         "A head with more outputs than inputs, and of full rank, hides nothing: hidden states are read back from "
         "logits by its pseudo-inverse, and all that follows sees those.",

@@ -50,7 +50,7 @@ CLAIM = Claim(
     ),
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
-    units=Units(smoke=0, standard=16, full=16, wave=16),
+    units=Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
         "The activations are rounded, not the model: each position's numbers become 8-bit integers times a scale, the "
         "largest over 127. The model that candidates go through keeps its precision.",
