@@ -39,10 +39,16 @@ def _compare(name: str, sought: Sought) -> Row:
     checks = [one.checks for run in runs for one in run.found]
     return (
         *(group, label or group, exact.value, exact.low, exact.high, len(runs)),
-        *(recovery.value, recovery.low, recovery.high, sum(run.determined for run in runs)),
+        *(recovery.value, recovery.low, recovery.high, _count_determined(sought)),
         *(sought.elapsed_s / tokens, sum(_count_steps(sought, run) for run in runs) / tokens),
         *(median("checks", checks, counts="tokens").value, sum(checks) / len(checks)),
     )
+
+
+def _count_determined(sought: Sought) -> int | None:
+    """Prompts at each of whose positions one token matched and no other; None where nothing was checked."""
+    checked = sought.search.rung.method.verify
+    return sum(run.determined for run in sought.found.runs) if checked else None
 
 
 def _count_steps(sought: Sought, run: RecoveryRun) -> int:
@@ -104,7 +110,7 @@ def search_run_table(named: Named) -> Table:
         ),
         rows=tuple(
             (
-                *(name, seed, run.prompt, len(run.target), run.recovery, "yes" if run.determined else "no"),
+                *(name, seed, run.prompt, len(run.target), run.recovery, _say_determined(sought, run)),
                 *(run.ceiling, sum(one.checks for one in run.found), sum(one.guesses for one in run.found)),
                 *(_largest_distance(run), min((f.runner_up for f in run.found), default=None)),
                 _explain_failure(run, sought.texts),
@@ -113,6 +119,12 @@ def search_run_table(named: Named) -> Table:
             for run, seed in zip(sought.found.runs, sought.found.clusters, strict=True)
         ),
     )
+
+
+def _say_determined(sought: Sought, run: RecoveryRun) -> str:
+    if not sought.search.rung.method.verify:
+        return ""
+    return "yes" if run.determined else "no"
 
 
 def _largest_distance(run: RecoveryRun) -> float | None:
