@@ -96,8 +96,10 @@ class MarginOverNoise(_OfOne):
 
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         sought = found[self.of]
-        pairs = [(run.runner_up_distance, result.epsilon) for result in sought.margin_results for run in result.runs]
-        over, under = [max(a, 1e-300) for a, _ in pairs], [b for _, b in pairs]
+        # Results come by model seed, runs and their clusters in the units' order.
+        epsilon = {(run.prompt, run.seed): one.epsilon for one in sought.margin_results for run in one.runs}
+        over = [max(run.runner_up_distance, 1e-300) for run in sought.margins.runs]
+        under = [epsilon[run.prompt, run.seed] for run in sought.margins.runs]
         return geometric_ratio(self.name, over, under, clusters=sought.margins.clusters, seed=0, look=look)
 
 

@@ -18,7 +18,7 @@ from engine.procedures.searches import FULL_RUNG, JOINTLY, LADDER, LEFT_OUT, Run
 from engine.prompts import LONG
 from engine.protocol import DIRECT
 from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, Result, TokenFound
-from engine.statistics import Estimate
+from engine.statistics import Estimate, geometric_ratio
 from engine.stopping import run_in_looks
 from engine.tests.planted import PlantedSubject, drive, tune_to_middle
 
@@ -220,6 +220,19 @@ def test_random_weights_are_drawn_four_times_and_margins_shared_out() -> None:
     assert len({arm.settings.source for arm in found}) == 4
     assert [len(arm.units) for arm in margins] == [2] * 4
     assert (estimates["recovered"].n, estimates["rate"].n, estimates["margin"].n) == (16, 16, 8)
+
+
+def test_margins_are_clustered_by_the_weights_that_they_share() -> None:
+    def answer(arm: Arm, rng: Rng) -> Result:
+        if isinstance(arm, MarginArm):  # alike within a drawing of the weights, ten times as far in the next
+            return make_margins(arm, 10.0 ** int(arm.settings.source[-1]))
+        return plant(lambda _: 1.0)(arm, rng)
+
+    _, estimates = ask(ONE, make_trial(subject=PlantedSubject(is_trained=False)), answer)
+    ratios = [10.0**seed * (1 + 0.1 * k) / EPSILON for k in range(2) for seed in range(4)]
+    expected = geometric_ratio("margin", ratios, [1.0] * 8, clusters=[0, 1, 2, 3] * 2, seed=0)
+    found = estimates["margin"]
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
 def test_longer_sentences_stand_in_for_the_short_ones_unless_a_user_has_prompts() -> None:
