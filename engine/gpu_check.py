@@ -19,6 +19,7 @@ from engine.arms import (
     RoundTripArm,
     SentenceNet,
     Stack,
+    StackSettings,
     Unit,
     WalkChoice,
     describe_stack,
@@ -106,7 +107,8 @@ def make_probes(subject: str) -> Iterator[Probe]:
     yield probe(invert(single, 1e-4), "float32", blocks=1, steps=1)
     yield probe(invert(deep, 1e-3), "float64", blocks=DEEP)
     yield probe(invert(net, 1e-3), "float64")
-    yield probe(ClampedWalkArm(settings=deep, choices=(choice,), units=UNITS, inner=1), "float64", blocks=DEEP)
+    walked = StackSettings(subject=subject, source=source, stack=deep.stack, protocol=CONTROLLED, dtype="float64")
+    yield probe(ClampedWalkArm(settings=walked, choices=(choice,), units=UNITS, inner=1), "float64", blocks=DEEP)
     yield probe(
         NextTokenArm(subject=subject, source=source, units=UNITS, draws=2, dtype="float64"),
         "float64",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 import engine.gpu_check as gpu_check
 from engine.agreement import bound_rounding, differences, find_changes, read_numbers
@@ -136,6 +137,13 @@ def test_differences_are_shares_and_what_is_no_number_differs_altogether(
 ) -> None:
     assert list(differences(one, other)) == found
     assert find_changes(one, other, tolerance=0.2) == [words for share, words in found if share > 0.2]
+
+
+def test_every_probe_is_an_arm_that_a_ledger_holds(subject: str) -> None:
+    """Of the declared types, so that reading what was written gives the same arm."""
+    adapter = TypeAdapter[Arm](Arm)
+    for arm in (p.arm for p in gpu_check.make_probes(subject)):
+        assert adapter.validate_json(adapter.dump_json(arm)) == arm
 
 
 def test_what_is_nothing_but_rounding_is_left_out(subject: str) -> None:
