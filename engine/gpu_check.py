@@ -14,6 +14,7 @@ from engine.arms import (
     ClampedWalkArm,
     DescentSettings,
     InversionArm,
+    MarginArm,
     NextTokenArm,
     PseudoInverseArm,
     RoundTripArm,
@@ -78,8 +79,8 @@ class Compared:
 
 
 def make_probes(subject: str) -> Iterator[Probe]:
-    """One arm of every kind whose numbers both devices define: singular vectors of equal values, which an orthogonal
-    walk follows, are none.
+    """One arm of every kind whose numbers both devices define. Singular vectors of equal values, which an orthogonal
+    walk follows, are none, and a recovery is a descent's end and the margins' check, which are here.
     """
     from engine.blocks import FAMILIES  # torch is first imported here
 
@@ -95,7 +96,9 @@ def make_probes(subject: str) -> Iterator[Probe]:
     def probe(arm: Arm, dtype: str, *, blocks: int = 0, steps: int = STEPS, name: str = "") -> Probe:
         weakest = "float32" if rotary and blocks else dtype
         tolerance = bound_rounding(weakest, steps=steps, blocks=max(1, blocks), longest=size.vocab)
-        stack = describe_stack(arm.settings.stack) if isinstance(arm, InversionArm | ClampedWalkArm) else name
+        stack = (
+            describe_stack(arm.settings.stack) if isinstance(arm, InversionArm | ClampedWalkArm | MarginArm) else name
+        )
         return Probe(name=f"{arm.kind}: {stack}, {dtype}", arm=arm, tolerance=tolerance)
 
     def invert(settings: DescentSettings, step: float) -> InversionArm:
@@ -116,6 +119,8 @@ def make_probes(subject: str) -> Iterator[Probe]:
         name="whole model",
     )
     yield probe(RoundTripArm(subject=subject, source=source), "float32", steps=1, name="whole vocabulary")
+    one = StackSettings(subject=subject, source=source, stack=Stack(blocks=1), protocol=CONTROLLED)
+    yield probe(MarginArm(settings=one, units=UNITS[:1]), "float32", blocks=1, steps=1)
     random = "random:400x80:rank=50:seed=1"
     yield probe(PseudoInverseArm(subject="none", source="none", matrix=random), "float64", name="random matrix")
 

@@ -74,8 +74,8 @@ def _drop_later(value: Any, plain: Any) -> Any:
     """What JSON holds of a value, less the fields that came later and say nothing new, as it was stored before them."""
     if not is_dataclass(value) or isinstance(value, type):
         return plain
-    held = {f.name: getattr(value, f.name) for f in fields(value) if _counts(value, f)}
-    return {name: _drop_later(part, plain[name]) for name, part in held.items()}
+    counted = {f.name for f in fields(value) if _counts(value, f)}
+    return {name: _drop_later(getattr(value, name), part) for name, part in plain.items() if name in counted}
 
 
 def _counts(value: Any, field: Field[Any]) -> bool:

@@ -28,6 +28,7 @@ from engine.arms import (
     RoundTripArm,
     SentenceNet,
     Stack,
+    StackSettings,
     Unit,
     WalkChoice,
 )
@@ -48,6 +49,7 @@ UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(("The sky i
 
 def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm]:
     """One of each kind that a claim may ask for. source, real_source: fingerprints of the subject and of REAL."""
+    walked = StackSettings(subject=subject, source=source, stack=Stack(blocks=2), protocol=CONTROLLED)
     plain = DescentSettings(subject=subject, source=source, stack=Stack(blocks=2), protocol=CONTROLLED, iterations=15)
     head = replace(plain, stack=Stack(blocks=1, head=True), protocol=PAGE)
     net = replace(plain, stack=SentenceNet(tokens=3), first_tokens=3)
@@ -60,14 +62,14 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
         "inversion with head, trained": InversionArm(settings=real, step=1e-4, units=UNITS, read_at="N", batch=36),
         "inversion without head": InversionArm(settings=plain, step=1e-3, units=UNITS, read_at="hit", batch=2),
         "wide net": InversionArm(settings=net, step=1e-3, units=UNITS, read_at="N", batch=36),
-        "clamped walk": ClampedWalkArm(settings=plain, choices=choices, units=UNITS, inner=2, reads=(2,)),
-        "orthogonal walk": OrthogonalWalkArm(settings=plain, units=UNITS, steps=5, step=0.1, vectors="per token"),
-        "gradients": GradientArm(settings=plain, units=UNITS[2:]),
+        "clamped walk": ClampedWalkArm(settings=walked, choices=choices, units=UNITS, inner=2, reads=(2,)),
+        "orthogonal walk": OrthogonalWalkArm(settings=walked, units=UNITS, steps=5, step=0.1, vectors="per token"),
+        "gradients": GradientArm(settings=walked, units=UNITS[2:]),
         "round trip": RoundTripArm(**model),
         "pseudo-inverse": PseudoInverseArm(**model, matrix="embedding"),
         "next tokens": NextTokenArm(**model, units=UNITS, draws=4),
         "recovery": RecoveryArm(settings=seeking, method=Method(), step=0.02, units=UNITS, batch=2),
-        "margins": MarginArm(settings=seeking, units=UNITS),
+        "margins": MarginArm(settings=walked, units=UNITS),
         "continuations": GenerationArm(**model, units=UNITS, new_tokens=4, beams=3, batch=2),
     }
 
@@ -93,12 +95,14 @@ def make_short_arms(subject: str, source: str) -> dict[str, Arm]:
     through = arms["orthogonal walk"]
     assert isinstance(through, OrthogonalWalkArm)
     exact_through = replace(through, settings=replace(through.settings, dtype="float64"))
-    said = arms["next tokens"]
+    said, margins = arms["next tokens"], arms["margins"]
     assert isinstance(said, NextTokenArm)
+    assert isinstance(margins, MarginArm)
     return found | {
         "orthogonal walk, float64": exact_through,
         "pseudo-inverse, float64": arms["pseudo-inverse"],
         "next tokens, float64": replace(said, dtype="float64"),
+        "margins, float64": replace(margins, settings=replace(margins.settings, dtype="float64")),
     }
 
 
