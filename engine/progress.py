@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,14 @@ from engine.arms import Arm
 from engine.campaign import Progress, Silent, label
 from engine.costs import estimate_cost
 
-QUIET_INTERVAL_S = 20.0
-"""Between two lines where the output is no terminal, such as a CI log."""
+INTERVAL_S, QUIET_INTERVAL_S = 0.2, 20.0
+"""Least time between two states on a terminal, and between two lines where there is none, such as a CI log."""
+
+BEAT_S, QUIET_BEAT_S = 1.0, 60.0
+"""Most time that passes without one while long arms run, on a terminal and elsewhere."""
+
+LEAST_LEFT = 0.05
+"""Share of its expected cost that an arm under way always counts as having before it."""
 
 
 class _Lines:
@@ -37,64 +44,103 @@ class _Steady(tqdm):  # pyright: ignore[reportMissingTypeArgument] (it takes non
 
 
 class Bar:
-    """One bar a session; its length is the expected seconds of the arms asked for so far and of those foreseen."""
+    """One bar a session; its length is the expected seconds of the arms asked for so far and of those foreseen.
+
+    An arm under way counts as done by the time that it has taken, as far as it is expected to take.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._done, self._asked, self._foreseen = 0, 0, 0
-        self._asked_s = 0.0
+        self._asked_s, self._done_s = 0.0, 0.0
+        self._running: dict[Arm, float] = {}
+        terminal = sys.stderr.isatty()
+        self._interval_s, self._beat_s = (INTERVAL_S, BEAT_S) if terminal else (QUIET_INTERVAL_S, QUIET_BEAT_S)
+        self._shown_at = -float("inf")
+        self._lock, self._closed = threading.RLock(), threading.Event()
 
     def expect(self, arms: Sequence[Arm]) -> None:
         if not arms:
             return
-        self._asked += len(arms)
-        self._asked_s += seconds_of(arms)
-        if self._bar is None:
-            terminal = sys.stderr.isatty()
-            interval = 0.2 if terminal else QUIET_INTERVAL_S
-            self._bar = _Steady(
-                total=0,
-                file=sys.stderr if terminal else _Lines(),
-                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
-                mininterval=interval,
-                maxinterval=interval,
-                smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
-            )
-        self._stretch(0.0)
+        with self._lock:
+            self._asked += len(arms)
+            self._asked_s += seconds_of(arms)
+            if self._bar is None:
+                self._bar = self._open()
+            self._stretch(0.0)
+
+    def _open(self) -> tqdm[Any]:
+        self._closed.clear()
+        threading.Thread(target=self._beat, name="progress", daemon=True).start()
+        return _Steady(
+            total=0,
+            file=sys.stderr if sys.stderr.isatty() else _Lines(),
+            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
+            smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
+        )
+
+    def _beat(self) -> None:
+        while not self._closed.wait(self._beat_s):
+            self._show()
 
     def foresee(self, arms: Sequence[Arm]) -> None:
-        self._foreseen = len(arms)
-        self._stretch(seconds_of(arms))
+        with self._lock:
+            self._foreseen = len(arms)
+            self._stretch(seconds_of(arms))
 
     def _stretch(self, foreseen_s: float) -> None:
         if self._bar is not None:
-            self._bar.total = max(self._asked_s + foreseen_s, self._bar.n)
-            self._describe()
+            self._bar.total = max(self._asked_s + foreseen_s, self._done_s)
+            self._show()
 
     @property
     def share(self) -> float:
         """How much of what is expected is done."""
-        return self._bar.n / self._bar.total if self._bar is not None else 0.0
+        return self._count_s() / self._bar.total if self._bar is not None else 0.0
+
+    def _count_s(self) -> float:
+        """Expected seconds of what was done, and of what was done of what is under way."""
+        now = time.monotonic()
+        begun = (
+            min(now - began, (1 - LEAST_LEFT) * estimate_cost(arm).seconds) for arm, began in self._running.items()
+        )
+        return self._done_s + sum(begun)
 
     def begin(self, arm: Arm) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str(label(arm), refresh=sys.stderr.isatty())
+        with self._lock:
+            self._running[arm] = time.monotonic()
+            if self._bar is not None:
+                self._bar.set_postfix_str(label(arm), refresh=False)
+                self._show()
 
     def finish(self, arm: Arm, elapsed_s: float) -> None:
-        self._done += 1
-        if self._bar is not None:
-            self._describe()
-            # A sum of floats may pass the total by a rounding.
-            self._bar.update(min(estimate_cost(arm).seconds, self._bar.total - self._bar.n))
+        with self._lock:
+            self._running.pop(arm, None)
+            self._done += 1
+            self._done_s += estimate_cost(arm).seconds
+            self._show()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._closed.set()
+        with self._lock:
+            if self._bar is not None:
+                self._set()
+                self._bar.close()
+                self._bar = None
 
-    def _describe(self) -> None:
+    def _show(self) -> None:
+        """Write the state as it is now, unless the last one was written a moment ago."""
+        with self._lock:
+            now = time.monotonic()
+            if self._bar is not None and now - self._shown_at >= self._interval_s:
+                self._shown_at = now
+                self._set()
+                self._bar.refresh()
+
+    def _set(self) -> None:
         if self._bar is not None:
             self._bar.set_description_str(f"measuring {self._done}/{self._asked + self._foreseen} arms", refresh=False)
+            self._bar.n = min(self._count_s(), self._bar.total)  # a sum of floats may pass the total by a rounding
 
 
 def seconds_of(arms: Sequence[Arm]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,6 +15,7 @@ import pytest
 from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, SentenceNet, Stack
 from engine.campaign import Campaign, Job, Silent, label
 from engine.claim import AtLeast, Claim
+from engine.costs import Cost
 from engine.errors import LedgerError, SubjectError
 from engine.executors import Sequential
 from engine.ledger import Ledger
@@ -156,6 +159,27 @@ def test_the_bar_reaches_from_what_was_asked_to_what_is_foreseen(capsys: pytest.
     assert bar.share == pytest.approx(1.0)
     bar.close()
     assert "measuring 2/2 arms 100%" in capsys.readouterr().err
+
+
+def test_the_bar_moves_while_one_long_arm_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the time that it has taken, up to what it was expected to take, and tells of it unasked."""
+    monkeypatch.setattr("engine.progress.QUIET_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    bar, told, deadline = Bar(), "", time.monotonic() + 60
+    bar.expect([INVERSION])
+    bar.begin(INVERSION)
+    while told.count("95%") < 3 and time.monotonic() < deadline:
+        told += capsys.readouterr().err
+    shares = [int(share) for share in re.findall(r"measuring 0/1 arms +(\d+)%", told)]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 2
+    assert shares[-3:] == [95, 95, 95]
+    bar.finish(INVERSION, 1.0)
+    assert bar.share == pytest.approx(1.0)
+    bar.close()
 
 
 def test_what_a_claim_will_ask_for_is_told_without_moving_its_job() -> None:
