@@ -49,6 +49,7 @@ from engine.procedures import (
     Sample,
     Search,
     ShiftAgreement,
+    ToldApart,
     TopFiveOverlap,
     Trend,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "ShiftAgreement",
     "Stack",
     "TokenNet",
+    "ToldApart",
     "TopFiveOverlap",
     "Trend",
     "Units",

@@ -15,7 +15,18 @@ EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23}
 """Distance from 1 to the next number of a precision."""
 
 NOTHING_BUT_ROUNDING = frozenset(
-    {"product", "relative", "worst_relative", "constrained", "difference", "ridge", "noise", "epsilon", "own_distance"}
+    {
+        "product",
+        "relative",
+        "worst_relative",
+        "constrained",
+        "difference",
+        "ridge",
+        "noise",
+        "epsilon",
+        "epsilons",
+        "own_distance",
+    }
 )
 """Numbers of results that would be zero, or nearly, without it."""
 

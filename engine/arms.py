@@ -13,7 +13,7 @@ LATER = {"later": True}
 Metric = Literal["l1", "l2"]
 Optimizer = Literal["descent", "adam"]
 Decoder = Literal["pseudo-inverse", "nearest"]
-Observed = Literal["float", "int8"]
+Observed = Literal["float", "8 bits"]
 """Activations as they are, or each position's rounded to 8 bits by its largest."""
 
 ReadAt = Literal["hit", "N"]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.blocks import BlockStack
 from engine.codec import Codec, invert_gram
+from engine.errors import DeclarationError, explain
 from engine.prefix import NextPosition, Prefix, settle
 from engine.statistics.tolerance import tolerance_limit
 
@@ -17,19 +18,57 @@ REPEATED = 32
 """How often each row stands in a batch of one position, as many as the candidates of a first window."""
 
 
-class Likeness:
-    """‖x − y‖₂ / ‖y‖₂ of activations; behind a head the same of its logits, without its bias."""
+NOISE_BYTES = 256 * 2**20
+"""Most memory that repeated prefixes take at once."""
 
-    def __init__(self, head: Tensor | None) -> None:
+STEPS = 127
+"""Steps of eight bits between 0 and the largest of a position's numbers."""
+
+
+class Likeness:
+    """How far activations lie from those that were seen.
+
+    Of floats: ‖x − y‖₂ / ‖y‖₂, behind a head the same of its logits, without its bias. Of what was rounded to eight
+    bits: the largest |x − y| in steps of the rounding, which for equal inputs is half a step at most.
+    Raises DeclarationError for rounded logits: what is read back from them is not rounded in steps.
+    """
+
+    def __init__(self, head: Tensor | None, *, int8: bool = False) -> None:
+        if int8 and head is not None:
+            got, expected = "logits rounded to 8 bits", "a stack without head"
+            raise DeclarationError(
+                explain(who="Likeness", got=got, expected=expected, remedy="round hidden states instead")
+            )
         # ‖U δ‖² = δᵀ(UᵀU)δ: exact for the difference, and no logits are made.
         self._gram = None if head is None else head.T @ head
+        self._int8 = int8
 
     def distance(self, outputs: Tensor, seen: Tensor) -> Tensor:
         """Distances of outputs [..., width] from what was seen [..., width] → [...]."""
         # What is nothing at all equals nothing alone.
-        return self._size(outputs - seen) / self._size(seen).clamp_min(torch.finfo(seen.dtype).tiny)
+        return self._size(outputs - seen) / self._unit(seen).clamp_min(torch.finfo(seen.dtype).tiny)
+
+    def limits(self, noise: Tensor) -> list[float]:
+        """Distances up to which activations count as equal, by position: tolerance limits of noise [rows, tokens].
+
+        Of floats one limit for all positions; of rounded ones half a step and each position's own, because an
+        attention sink's numbers are hundreds of times as large as others' and their float noise is as much less.
+        """
+        if not self._int8:
+            return [tolerance_limit(noise.flatten().tolist())] * noise.shape[1]
+        return [0.5 + tolerance_limit(column) for column in noise.T.tolist()]
+
+    @property
+    def least_noise(self) -> float:
+        """Share of float spacing below which no distance is told from none: rounding itself divides and multiplies."""
+        return 2.0 * STEPS if self._int8 else 1.0
+
+    def _unit(self, seen: Tensor) -> Tensor:
+        return seen.abs().amax(-1) / STEPS if self._int8 else self._size(seen)
 
     def _size(self, rows: Tensor) -> Tensor:
+        if self._int8:
+            return rows.abs().amax(-1)
         if self._gram is None:
             return rows.norm(dim=-1)
         return ((rows @ self._gram) * rows).sum(-1).clamp_min(0).sqrt()
@@ -40,7 +79,7 @@ def round_to_int8(hidden: Tensor) -> Tensor:
 
     Source: Dettmers et al. 2022 (vector-wise quantization).
     """
-    scale = (hidden.abs().amax(-1, keepdim=True) / 127).clamp_min(torch.finfo(hidden.dtype).tiny)
+    scale = (hidden.abs().amax(-1, keepdim=True) / STEPS).clamp_min(torch.finfo(hidden.dtype).tiny)
     return (hidden / scale).round() * scale
 
 
@@ -58,26 +97,30 @@ def read_back(logits: Tensor, head: Tensor) -> Tensor:
 def observe(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
     """What is seen behind a stack, as hidden states: of a stack with head only its logits are looked at.
 
-    embeddings: [runs, tokens, d_model], positions included. int8: rounded to it. Returns [runs, tokens, width].
+    embeddings: [runs, tokens, d_model], positions included. int8: hidden states rounded to it.
+    Returns [runs, tokens, width].
     """
     hidden = stack(embeddings)
-    seen = hidden if stack.head is None else hidden @ stack.head.T
-    seen = round_to_int8(seen) if int8 else seen
-    return seen if stack.head is None else read_back(seen, stack.head)
+    if stack.head is not None:
+        return read_back(hidden @ stack.head.T, stack.head)
+    return round_to_int8(hidden) if int8 else hidden
 
 
 @torch.no_grad()
-def measure_noise(stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, int8: bool = False) -> Tensor:
-    """Largest relative distance of equal inputs' activations in several batch layouts.
+def measure_noise(
+    stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, likeness: Likeness | None = None
+) -> Tensor:
+    """Largest distance of equal inputs' activations, before any rounding, in several batch layouts.
 
     Rows as they are seen, whole and `together` at a time, are held against fewer at a time, and against one position
-    after the other in batches as candidates are checked. ids: random tokens [rows, tokens]. Returns [rows, tokens],
-    each at least the spacing of floats at 1.
+    after the other in batches as candidates are checked. ids: random tokens [rows, tokens]. likeness: of floats unless
+    given. Returns [rows, tokens], each at least the spacing of floats at 1 (of the largest number, in steps).
     """
     embeddings = codec.embed(ids) + stack.positions(ids.shape[1])
-    seen = torch.cat([observe(stack, part, int8=int8) for part in embeddings.split(together)])
-    likeness, sizes = Likeness(stack.head), sorted({*ROWS_TOGETHER, together})
-    found = [torch.full(ids.shape, torch.finfo(seen.dtype).eps, dtype=seen.dtype, device=seen.device)]
+    seen = torch.cat([observe(stack, part, int8=False) for part in embeddings.split(together)])
+    likeness, sizes = likeness or Likeness(stack.head), sorted({*ROWS_TOGETHER, together})
+    least = likeness.least_noise * torch.finfo(seen.dtype).eps
+    found = [torch.full(ids.shape, least, dtype=seen.dtype, device=seen.device)]
     for size in sizes:
         parts = embeddings.split(size)
         found.append(likeness.distance(torch.cat([stack(part) for part in parts]), seen))
@@ -89,13 +132,14 @@ def measure_noise(stack: BlockStack, codec: Codec, ids: Tensor, *, together: int
 def _read_in_turn(stack: BlockStack, embeddings: Tensor) -> Tensor:
     """Position by position, each row repeated: [rows, tokens, d_model] → [rows, repeated, tokens, width]."""
     prefix, found = Prefix(), list[Tensor]()
+    every = torch.arange(len(embeddings), device=embeddings.device)
     for here in embeddings.split(1, dim=1):
-        outputs = NextPosition(stack, prefix.repeat(REPEATED))(here.repeat_interleave(REPEATED, dim=0))
-        found.append(outputs.unflatten(0, (len(embeddings), REPEATED)))
+        # Keys and values are repeated, and copied once more as they grow.
+        width = max(1, NOISE_BYTES // max(1, 2 * REPEATED * prefix.bytes_per_run))
+        outputs = [
+            NextPosition(stack, prefix.select(rows).repeat(REPEATED))(here[rows].repeat_interleave(REPEATED, dim=0))
+            for rows in every.split(width)
+        ]
+        found.append(torch.cat(outputs).unflatten(0, (len(embeddings), REPEATED)))
         prefix = settle(stack, prefix, here)
     return torch.cat(found, dim=2)
-
-
-def find_epsilon(noise: Tensor) -> float:
-    """Relative distance up to which activations count as equal: a tolerance limit of the noise [rows, tokens]."""
-    return tolerance_limit(noise.flatten().tolist())

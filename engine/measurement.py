@@ -49,7 +49,8 @@ class Measurement:
     def content(self) -> str:
         """Digest of the arm and its numbers, timings and provenance aside."""
         plain = MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"})
-        return hash_plain(plain | {"arm": _drop_later(self.arm, plain["arm"])})
+        parts = {"arm": self.arm, "result": self.result}
+        return hash_plain(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
 
 
 MEASUREMENT = TypeAdapter(Measurement)

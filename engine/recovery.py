@@ -6,7 +6,7 @@ Source: Nikolaou et al. 2025 (arXiv 2510.15511) for one position after the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,7 +45,7 @@ class Search:
 
     plan, step: of every descent. mean, std: of the normal start. draw: standard normal noise of a unit's starts, by
     unit and turn (the guesses so far), [starts, tokens of its prompt, d_model].
-    epsilon: relative distance up to which activations count as equal.
+    likeness, epsilons: how far activations lie apart, and up to where they count as equal, by position.
     equals: other tokens with the same row of W, by token.
     """
 
@@ -55,7 +55,8 @@ class Search:
     mean: float
     std: float
     draw: Callable[[int, int], Tensor]
-    epsilon: float
+    likeness: Likeness
+    epsilons: Sequence[float]
     equals: Mapping[int, tuple[int, ...]]
 
 
@@ -65,8 +66,8 @@ class Found:
 
     token: None where nothing in the vocabulary matched. same: other tokens with equal activations, as far as checked.
     checks: candidates that went through the stack. guesses: descents' ends that candidates were taken from.
-    distance: of the token's activations, relative; NaN where nothing was checked. runner_up: least distance of a
-    checked candidate that did not match, infinite where there was none.
+    distance: of the token's activations; NaN where nothing was checked or nothing matched. runner_up: least distance
+    of a checked candidate that did not match, infinite where there was none.
     """
 
     token: int | None
@@ -88,7 +89,6 @@ def recover(stack: BlockStack, codec: Codec, seen: Seen, search: Search) -> list
 class _Recovery:
     def __init__(self, stack: BlockStack, codec: Codec, seen: Seen, search: Search) -> None:
         self._stack, self._codec, self._seen, self._search = stack, codec, seen, search
-        self._likeness = Likeness(stack.head)
         self._lengths = [int(n) for n in seen.lengths.tolist()]
         self._jointly: dict[int, Tensor] = {}
 
@@ -137,17 +137,16 @@ class _Recovery:
             guess = self._guess([units[k] for k in waiting], t, at[waiting[0]].guesses, own)
             scores = self._score(guess).masked_fill(tried[rows], torch.inf)
             candidates = scores.topk(width, largest=False).indices  # [waiting, width], nearest first
-            distances = check(self._stack, self._codec, self._likeness, own, candidates, hidden[rows])
+            distances = check(self._stack, self._codec, self._search.likeness, own, candidates, hidden[rows])
             tried[rows] = tried[rows].scatter(1, candidates, value=True)
             for k, ids, away in zip(waiting, candidates.tolist(), distances.tolist(), strict=True):
-                at[k] = self._read(at[k], ids, away)
+                at[k] = self._read(at[k], ids, away, self._search.epsilons[t])
             waiting = [k for k in waiting if at[k].token is None]
             checked, window = checked + width, window * WIDER
         return at
 
-    def _read(self, before: Found, ids: list[int], distances: list[float]) -> Found:
+    def _read(self, before: Found, ids: list[int], distances: list[float], epsilon: float) -> Found:
         """What is known after one more window."""
-        epsilon = self._search.epsilon
         matched = [(away, i) for i, away in zip(ids, distances, strict=True) if away <= epsilon]
         missed = min((away for away in distances if away > epsilon), default=float("inf"))
         now = replace(
@@ -212,9 +211,10 @@ class _Recovery:
 def score_tokens(codec: Codec, guess: Tensor, method: Method) -> Tensor:
     """How far every token is from guesses, by the method's decoder: [units, d_model] → [units, vocab], less is nearer.
 
-    What has diverged is equally far from all.
+    What has diverged counts as a guess of nothing; one too large to be squared as one at the edge.
     """
-    guess = guess.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    edge = torch.finfo(guess.dtype).max ** 0.25
+    guess = guess.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).clamp(-edge, edge)
     if method.decoder == "pseudo-inverse":
         return -codec.coefficients(guess)
     # ‖g − w‖² without ‖g‖², which is the same for every token.
@@ -225,7 +225,7 @@ def score_tokens(codec: Codec, guess: Tensor, method: Method) -> Tensor:
 def check(
     stack: BlockStack, codec: Codec, likeness: Likeness, prefix: Prefix, candidates: Tensor, hidden: Tensor
 ) -> Tensor:
-    """Relative distance of each candidate's activations from those seen, behind each unit's prefix.
+    """Distance of each candidate's activations from those seen, behind each unit's prefix.
 
     candidates: ids [units, candidates]. hidden: [units, width]. Returns [units, candidates].
     """

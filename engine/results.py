@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from engine.arms import LATER
 from engine.records import Number
 
 
@@ -86,7 +87,7 @@ class TokenFound:
 
     token: None where nothing in the vocabulary matched. same: how many other tokens have equal activations, as far as
     was checked; named: the first of them. checks: candidates that went through the stack. guesses: ends of descents
-    that they were nearest to. distance: of the token's activations from those seen, relative; NaN where unchecked.
+    that they were nearest to. distance: of the token's activations from those seen; NaN where none was confirmed.
     runner_up: the least of a checked candidate that did not match; infinite where there was none.
     """
 
@@ -126,7 +127,7 @@ class RecoveryRun:
 
     @property
     def determined(self) -> bool:
-        """Whether one token and no other was found at every position."""
+        """Whether at every position one token matched, and no other of those that were checked."""
         return len(self.found) == len(self.target) and all(f.token is not None and not f.same for f in self.found)
 
 
@@ -134,14 +135,16 @@ class RecoveryRun:
 class RecoveryResult:
     """Runs in the arm's order.
 
-    noise: the largest relative distance of equal inputs that was seen, by position. epsilon: that up to which
-    activations count as equal. equal_rows: tokens whose rows of W are the same.
+    noise: the largest distance of equal inputs that was seen, by position. epsilon: that up to which activations
+    count as equal; the largest of `epsilons`, by position, where they differ. equal_rows: tokens whose rows of W are
+    the same.
     """
 
     runs: tuple[RecoveryRun, ...]
     vocab: int
     noise: tuple[Number, ...]
     epsilon: Number
+    epsilons: tuple[Number, ...] = field(default=(), metadata=LATER)
     equal_rows: tuple[tuple[int, ...], ...]
     texts: dict[int, str]
     kind: Literal["recovery"] = "recovery"
@@ -149,7 +152,7 @@ class RecoveryResult:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginRun:
-    """One position of one prompt against the whole vocabulary; distances are relative to the activations seen.
+    """One position of one prompt against the whole vocabulary; distances are a `Likeness`'s.
 
     own: the prompt's token. runner_up: the other token whose activations are nearest, equal rows of W left out.
     same: other tokens within epsilon, equal rows of W included.
@@ -167,14 +170,18 @@ class MarginRun:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginResult:
-    """vocab: tokens that each position was held against. noise, epsilon: as in a recovery."""
+    """vocab: tokens that each position was held against. noise, epsilon, epsilons: as in a recovery."""
 
     runs: tuple[MarginRun, ...]
     vocab: int
     noise: tuple[Number, ...]
     epsilon: Number
+    epsilons: tuple[Number, ...] = field(default=(), metadata=LATER)
     texts: dict[int, str]
     kind: Literal["margin"] = "margin"
+
+    def epsilon_at(self, position: int) -> float:
+        return self.epsilons[position] if self.epsilons else self.epsilon
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,8 @@ CLAIM = Claim(
     ),
     beyond=Beyond(
         claim="A03",
-        words="This measures what descent on all positions at once finds; the ladder adds whether the nonsense is "
-        "all that the activations hold.",
+        words="This measures what descent on all positions at once finds; the ladder adds, without the head, what "
+        "else can be found from the same activations.",
     ),
 )
 

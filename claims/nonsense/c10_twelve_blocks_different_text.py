@@ -61,8 +61,8 @@ CLAIM = Claim(
     notes=("η = 0.001 is the page's own and fixed under its protocol; tuned under the controlled one.",),
     beyond=Beyond(
         claim="A03",
-        words="This measures whether joint descent ends in other text; the ladder adds whether the activations "
-        "behind twelve blocks allow another text at all.",
+        words="This measures whether joint descent ends in other text; the ladder adds, on a trained model without "
+        "head, what other methods find behind twelve blocks.",
     ),
 )
 

@@ -15,6 +15,7 @@ from engine import (
     RecoveryRate,
     Search,
     Stack,
+    ToldApart,
     Units,
     Verdict,
 )
@@ -24,8 +25,8 @@ DEEP = Units(smoke=0, standard=0, full=8, wave=8)
 SEARCHES = (
     ("1 block", Search(stack=Stack(blocks=1), margins=8)),
     ("4 blocks", Search(stack=Stack(blocks=4), units=FULL)),
-    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=2)),
-    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=1)),
+    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=4)),
+    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=4)),
     ("1 block, long prompts", Search(stack=Stack(blocks=1), units=DEEP, long=True)),
 )
 
@@ -33,14 +34,16 @@ CLAIM = Claim(
     id="A01",
     section="Recovery from activations",
     sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
-    estimand="share of the prompts tried that come back token for token, one token and no other matching at each "
-    "position; the rate of all prompts, with its interval, beside it",
+    estimand="share of the prompts tried that come back token for token, one token and no other of those checked "
+    "matching at each position; the rate of all prompts, with its interval, and a few positions held against the whole "
+    "vocabulary beside it",
     document="the document concludes the opposite of trained models, from descent on all embeddings at once",
     procedure=Recover(
         samples=SEARCHES,
         estimates=(
             *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
             *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(ToldApart(name=f"told apart, {name}", of=name) for name, search in SEARCHES if search.margins),
             *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),

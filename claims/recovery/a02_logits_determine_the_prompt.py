@@ -15,6 +15,7 @@ from engine import (
     RecoveryRate,
     Search,
     Stack,
+    ToldApart,
     Units,
     Verdict,
 )
@@ -32,13 +33,15 @@ CLAIM = Claim(
     section="Recovery from activations",
     sentence="The logits that the head gives at every position determine the prompt, and it can be found from them "
     "alone.",
-    estimand="share of the prompts tried that come back token for token from logits; the rate beside it",
+    estimand="share of the prompts tried that come back token for token from logits, one token and no other of those "
+    "checked matching at each position; the rate beside it, and the whole vocabulary at a few positions",
     document="the document finds the head a bottleneck of descent; it does not ask what logits hold",
     procedure=Recover(
         samples=SEARCHES,
         estimates=(
             *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
             *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(ToldApart(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
             *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),

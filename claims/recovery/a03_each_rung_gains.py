@@ -56,7 +56,8 @@ CLAIM = Claim(
     units=Units(smoke=0, standard=16, full=16, wave=16),
     notes=(
         "Step sizes are tuned for each start, set of positions, optimizer and order by the document's own measure, the "
-        "distance of the output: on whole prompts where all positions move, on their 4th tokens where one does.",
+        "distance of the output, against one share of the start distance on every rung: on whole prompts where all "
+        "positions move, on their 4th tokens where one does.",
         "The start at scale has the spread of the vocabulary's embeddings; that of the prompt's own would be the "
         "prompt's.",
         "Pilots of all rungs behind one block of smollm2-135m were looked at before the tuning of single positions was "

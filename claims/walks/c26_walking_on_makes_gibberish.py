@@ -44,8 +44,8 @@ CLAIM = Claim(
     ),
     beyond=Beyond(
         claim="A03",
-        words="This measures how far an input can be walked within a bound on the output; the ladder adds whether "
-        "another text comes within float noise of it.",
+        words="This measures how far an input can be walked within a bound on the output; the ladder adds that the "
+        "sentence is found again once float noise takes the place of the bound.",
     ),
 )
 

@@ -16,14 +16,14 @@ from engine.errors import DeclarationError
 from engine.experiments.base import generator, measure
 from engine.experiments.inversion import plan_descent
 from engine.experiments.posing import Embedded, embed
-from engine.likeness import Likeness, find_epsilon, measure_noise, observe
+from engine.likeness import Likeness, measure_noise, observe
 from engine.prefix import Prefix, settle
 from engine.recovery import Found, Search, Seen, check, recover
 from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, TokenFound
 from engine.shelf import Shelf
 
 NOISE_ROWS = 16
-"""Random rows of tokens whose activations are made twice, in two batch layouts."""
+"""Random rows of tokens whose activations are made several times, in several batch layouts."""
 
 MOST_NAMED = 8
 """Tokens that are named among those with equal activations."""
@@ -38,10 +38,11 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
     batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
     every = [embed(arm.settings, units, shelf, stack) for units in batches]
     together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
-    noise = draw_noise(stack, codec, tokens, together=together, int8=arm.observed == "int8")
-    epsilon, runs = find_epsilon(noise), list[RecoveryRun]()
+    likeness = liken(arm, stack)
+    noise = draw_noise(stack, codec, likeness, tokens, together=together)
+    epsilons, runs = likeness.limits(noise), list[RecoveryRun]()
     for embedded in every:
-        seen = look(stack, embedded, int8=arm.observed == "int8")
+        seen = look(stack, embedded, int8=arm.observed != "float")
         search = Search(
             method=arm.method,
             plan=plan_descent(arm.settings),
@@ -49,7 +50,8 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
             mean=arm.settings.protocol.start_mean,
             std=start_std(arm, codec, embedded.positions),
             draw=Draws(tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
-            epsilon=epsilon,
+            likeness=likeness,
+            epsilons=epsilons,
             equals=name_equals(groups),
         )
         runs += read_runs(embedded, recover(stack, codec, seen, search), codec, name_equals(groups))
@@ -58,7 +60,8 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
         runs=tuple(runs),
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
-        epsilon=epsilon,
+        epsilon=max(epsilons),
+        epsilons=apart(epsilons),
         equal_rows=groups,
         texts=name_tokens(arm.settings, shelf, {*(i for i in named if i is not None), *(i for g in groups for i in g)}),
     )
@@ -79,10 +82,20 @@ def name_tokens(settings: StackSettings, shelf: Shelf, ids: set[int]) -> dict[in
     return {i: str(tokenizer.decode([i])) for i in sorted(ids)}
 
 
-def draw_noise(stack: BlockStack, codec: Codec, tokens: int, *, together: int, int8: bool) -> Tensor:
+def liken(arm: RecoveryArm | MarginArm, stack: BlockStack) -> Likeness:
+    """How what an arm sees is compared."""
+    return Likeness(stack.head, int8=arm.observed != "float")
+
+
+def draw_noise(stack: BlockStack, codec: Codec, likeness: Likeness, tokens: int, *, together: int) -> Tensor:
     """The noise of activations on random tokens, which have nothing to do with any prompt: [rows, tokens]."""
     ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=generator("noise of activations", 0))
-    return measure_noise(stack, codec, ids.to(codec.weight.device), together=together, int8=int8)
+    return measure_noise(stack, codec, ids.to(codec.weight.device), together=together, likeness=likeness)
+
+
+def apart(epsilons: list[float]) -> tuple[float, ...]:
+    """Limits by position where they differ, and nothing where one holds for all."""
+    return tuple(epsilons) if len(set(epsilons)) > 1 else ()
 
 
 @torch.no_grad()
@@ -147,12 +160,12 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
     """One position of each unit, drawn by the unit, against every token of the vocabulary."""
     stack = transformer(arm.settings, shelf)
     codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    int8 = arm.observed == "int8"
+    likeness = liken(arm, stack)
     embedded = embed(arm.settings, arm.units, shelf, stack)
-    seen = look(stack, embedded, int8=int8)
-    noise = draw_noise(stack, codec, max(embedded.sizes), together=len(arm.units), int8=int8)
-    epsilon, equals = find_epsilon(noise), name_equals(find_equal_rows(codec.weight))
-    likeness, runs = Likeness(stack.head), list[MarginRun]()
+    seen = look(stack, embedded, int8=arm.observed != "float")
+    noise = draw_noise(stack, codec, likeness, max(embedded.sizes), together=len(arm.units))
+    epsilons, equals = likeness.limits(noise), name_equals(find_equal_rows(codec.weight))
+    runs = list[MarginRun]()
     every = torch.arange(codec.vocab, device=codec.weight.device)[None]
     for row, (unit, ids) in enumerate(zip(arm.units, embedded.ids, strict=True)):
         source = generator("position of a margin", f"{unit.prompt}:{unit.seed}")
@@ -170,7 +183,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
                 own_distance=float(away[ids[at]]),
                 runner_up=int(others.argmin()),
                 runner_up_distance=float(others.min()),
-                same=int((away <= epsilon).sum()) - int(away[ids[at]] <= epsilon),
+                same=int((away <= epsilons[at]).sum()) - int(away[ids[at]] <= epsilons[at]),
             )
         )
     named = {i for run in runs for i in (run.token, run.runner_up)}
@@ -178,6 +191,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
         runs=tuple(runs),
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
-        epsilon=epsilon,
+        epsilon=max(epsilons),
+        epsilons=apart(epsilons),
         texts=name_tokens(arm.settings, shelf, named),
     )

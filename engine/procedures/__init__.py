@@ -23,7 +23,7 @@ from engine.procedures.readings import (
     SameNextToken,
     TopFiveOverlap,
 )
-from engine.procedures.recoveries import FewerChecks, Gain, MarginOverNoise, Recover, Recovered, RecoveryRate
+from engine.procedures.recoveries import FewerChecks, Gain, MarginOverNoise, Recover, Recovered, RecoveryRate, ToldApart
 from engine.procedures.samples import Sample, draw
 from engine.procedures.searches import LADDER, LEFT_OUT, Rung, Search
 
@@ -72,6 +72,7 @@ __all__ = [
     "Sample",
     "Search",
     "ShiftAgreement",
+    "ToldApart",
     "TopFiveOverlap",
     "Trend",
     "Trial",

@@ -90,6 +90,15 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToldApart(_OfOne):
+    """Share of the positions held against the whole vocabulary at which no other token lies within ε: a count."""
+
+    def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
+        runs = found[self.of].margins.runs
+        return exact_share(self.name, sum(run.same == 0 for run in runs), len(runs), counts="positions")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MarginOverNoise(_OfOne):
     """Geometric mean, over the positions held against the whole vocabulary, of the nearest other token's distance
     over the one up to which activations count as equal."""
@@ -97,7 +106,9 @@ class MarginOverNoise(_OfOne):
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         sought = found[self.of]
         # Results come by model seed, runs and their clusters in the units' order.
-        epsilon = {(run.prompt, run.seed): one.epsilon for one in sought.margin_results for run in one.runs}
+        epsilon = {
+            (run.prompt, run.seed): one.epsilon_at(run.position) for one in sought.margin_results for run in one.runs
+        }
         over = [max(run.runner_up_distance, 1e-300) for run in sought.margins.runs]
         under = [epsilon[run.prompt, run.seed] for run in sought.margins.runs]
         return geometric_ratio(self.name, over, under, clusters=sought.margins.clusters, seed=0, look=look)
@@ -105,7 +116,7 @@ class MarginOverNoise(_OfOne):
 
 @dataclass(frozen=True, kw_only=True)
 class FewerChecks(_OfOne):
-    """Median, over the tokens found, of how many times as many candidates a blind search would have checked.
+    """Median, over the positions sought, of how many times as many candidates a blind search would have checked.
 
     Blind: in random order until the token is met, half of the vocabulary on average.
     """

@@ -46,7 +46,7 @@ def _compare(name: str, sought: Sought) -> Row:
 
 
 def _count_determined(sought: Sought) -> int | None:
-    """Prompts at each of whose positions one token matched and no other; None where nothing was checked."""
+    """Prompts at each of whose positions one token matched and no other that was checked; None without checks."""
     checked = sought.search.rung.method.verify
     return sum(run.determined for run in sought.found.runs) if checked else None
 
@@ -64,11 +64,12 @@ def margin_table(named: Named) -> Table:
     for name, sought in named:
         for result in sought.margin_results:
             for run in result.runs:
+                epsilon = result.epsilon_at(run.position)
                 rows.append(
                     (
                         *(name, run.prompt, run.position, repr(result.texts[run.token]), run.own_distance),
-                        *(result.noise[run.position], result.epsilon, repr(result.texts[run.runner_up])),
-                        *(run.runner_up_distance, run.runner_up_distance / result.epsilon, run.same),
+                        *(result.noise[run.position], epsilon, repr(result.texts[run.runner_up])),
+                        *(run.runner_up_distance, run.runner_up_distance / epsilon, run.same),
                     )
                 )
     return Table(
@@ -78,8 +79,9 @@ def margin_table(named: Named) -> Table:
             *("its distance", "its distance / ε", "others within ε"),
         ),
         rows=tuple(rows),
-        note="Distances are ‖h − h*‖₂ / ‖h*‖₂. Noise: the largest of equal inputs in two batch layouts; ε: the limit "
-        "that all but a millionth of such noise stays below.",
+        note="Distances are ‖h − h*‖₂ / ‖h*‖₂; of activations rounded to 8 bits the largest |h − h*| in steps of the "
+        "rounding. Noise: the largest of equal inputs in several batch layouts, before rounding; ε: the limit that all "
+        "but a millionth of such noise stays below, over all positions; for 8 bits by position, and half a step more.",
         kind="margins",
     )
 

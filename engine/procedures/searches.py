@@ -61,10 +61,13 @@ class Rung:
 
 FULL_RUNG = Rung()
 JOINTLY = Method(decoder="pseudo-inverse", token_by_token=False, verify=False)
-TRUE_PAGE = replace(PAGE, name="page, true positions", positions="true")
+PAGE_START = replace(PAGE, name="page's start and positions", bound="start")
+"""The page's start and positions. Its bound would only change what step sizes are tuned for, from rung to rung."""
+
+TRUE_PAGE = replace(PAGE_START, name="page's start, true positions", positions="true")
 
 LADDER: tuple[tuple[str, Rung], ...] = (
-    ("page", Rung(protocol=PAGE, optimizer="descent", method=JOINTLY)),
+    ("page", Rung(protocol=PAGE_START, optimizer="descent", method=JOINTLY)),
     ("true positions", Rung(protocol=TRUE_PAGE, optimizer="descent", method=JOINTLY)),
     ("start at scale", Rung(optimizer="descent", method=JOINTLY)),
     ("Adam", Rung(method=JOINTLY)),
@@ -139,7 +142,7 @@ def seek(trial: Trial, search: Search) -> Seeking:
     if not trial.count():
         return None
     if search.long and not trial.prompts:
-        trial = replace(trial, prompts=LONG[: trial.units.at(trial.effort)])
+        trial = replace(trial, prompts=spread(LONG, trial.units.at(trial.effort)))
     tuned = yield from tune(tuning_arm(trial, search))
 
     def find(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
@@ -168,6 +171,12 @@ def seek(trial: Trial, search: Search) -> Seeking:
         results=_results(found, RecoveryResult),
         margin_results=_results(margins, MarginResult),
     )
+
+
+def spread(prompts: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of the prompts, from the first to the last in equal steps."""
+    last, steps = len(prompts) - 1, max(1, count - 1)
+    return tuple(prompts[round(k * last / steps)] for k in range(min(count, len(prompts))))
 
 
 def descent_settings(search: Search, settings: StackSettings) -> DescentSettings:
@@ -206,7 +215,7 @@ def tuning_arm(trial: Trial, search: Search) -> TuningArm:
 
 
 def _thin(deals: Sequence[Deal[MarginArm]], most: int) -> list[Deal[MarginArm]]:
-    """The first units of each wave, `most` over all of its model seeds."""
+    """The first units of each wave, `most` shared out over its model seeds, rounded up."""
     seeds = len({dealt.seed for dealt in deals})
     each = -(-most // max(1, seeds))
     return [

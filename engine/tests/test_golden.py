@@ -107,7 +107,7 @@ def make_arms() -> dict[str, Arm]:
 def read_numbers(arm: Arm) -> Any:
     """What an arm gives, as JSON holds it; what is nothing but rounding is left out."""
     numbers = TypeAdapter(Result).dump_python(measure(arm, GoldenShelf()), mode="json")
-    for rounding in ("difference", "ridge", "texts", "noise", "epsilon"):
+    for rounding in ("difference", "ridge", "texts", "noise", "epsilon", "epsilons"):
         numbers.pop(rounding, None)
     for run in numbers.get("runs", []):
         run.pop("own_distance", None)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from engine import likeness as likening
 from engine.arms import Stack
 from engine.blocks import BlockStack, whole_output
 from engine.codec import Codec
 from engine.errors import DeclarationError
-from engine.likeness import Likeness, find_epsilon, measure_noise, observe, read_back, round_to_int8
+from engine.likeness import Likeness, measure_noise, observe, read_back, round_to_int8
 from engine.statistics.tolerance import CONTENT, tolerance_factor, tolerance_limit
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
@@ -76,14 +77,49 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
     assert float(noise.min()) >= eps
     # Two blocks of sums of 32 to 48 products: some dozens of roundings; logits are read back over cond(U)², once.
     assert float(noise.max()) < (1e4 if head else 100) * eps
-    assert float(noise.max()) <= find_epsilon(noise) < 1e-2
+    (limit,) = set(Likeness(stack.head).limits(noise))
+    assert float(noise.max()) <= limit < 1e-2
 
 
-def test_eight_bits_are_seen_as_noise() -> None:
-    stack, codec = make_stack("llama", head=False, dtype=torch.float32)
-    noise = measure_noise(stack, codec, draw_ids(16, 5), together=3, int8=True)
-    # Half a step of max / 127 at most, a quarter of it on average, over an r.m.s. that is a third to a half of the max.
-    assert 1e-3 < float(noise.median()) < 2e-2
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_rounded_lies_half_a_step_from_its_equals_and_farther_from_others(family: str) -> None:
+    stack, codec = make_stack(family, head=False, dtype=torch.float32)
+    rounded = Likeness(None, int8=True)
+    limits = rounded.limits(measure_noise(stack, codec, draw_ids(16, 5), together=3, likeness=rounded))
+    assert len(limits) == 5
+    assert all(0.5 < limit < 0.51 for limit in limits)
+    e, others = (codec.embed(draw_ids(16, 5, seed=seed)) + stack.positions(5) for seed in (1, 2))
+    seen = observe(stack, e, int8=True)
+    again = rounded.distance(torch.cat([stack(part) for part in e.split(3)]), seen)
+    assert 0.4 < float(again.median()) <= float(again.max()) < min(limits)
+    assert float(rounded.distance(stack(others), seen).min()) > 1
+
+
+def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_steps() -> None:
+    """As at an attention sink: what rounding takes from the others is more than all that sets two tokens apart."""
+    own = torch.full((1, 64), 0.45)
+    own[:, 0] = 127.0
+    other = own.clone()
+    other[:, 5] = 1.4
+    seen = round_to_int8(own)
+    relative, steps = Likeness(None), Likeness(None, int8=True)
+    assert float(relative.distance(other, seen)) < 1.1 * float(relative.distance(own, seen))
+    assert float(steps.distance(own, seen)) == pytest.approx(0.45)
+    assert float(steps.distance(other, seen)) == pytest.approx(1.4)
+
+
+def test_rounded_logits_are_refused() -> None:
+    stack, _ = make_stack("llama", head=True)
+    with pytest.raises(DeclarationError, match="got logits rounded to 8 bits, expected a stack without head"):
+        Likeness(stack.head, int8=True)
+
+
+def test_noise_is_the_same_in_slices_of_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, codec = make_stack("llama", head=False)
+    whole = measure_noise(stack, codec, draw_ids(7, 5), together=3)
+    monkeypatch.setattr(likening, "NOISE_BYTES", 1)
+    # Other layouts round otherwise; of float64 both are next to nothing.
+    assert float((measure_noise(stack, codec, draw_ids(7, 5), together=3) - whole).abs().max()) < 1e-12
 
 
 def test_nearly_all_of_a_population_stays_below_the_limit() -> None:

@@ -16,8 +16,9 @@ from engine.blocks import BlockStack
 from engine.codec import Codec
 from engine.descent import Plan
 from engine.equal_rows import find_equal_rows, name_equals
-from engine.likeness import Likeness, find_epsilon, measure_noise, observe
+from engine.likeness import Likeness, measure_noise, observe
 from engine.prefix import Prefix, settle
+from engine.protocol import Positions
 from engine.recovery import FIRST_WINDOW, Found, Search, Seen, check, recover, score_tokens
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
@@ -44,6 +45,7 @@ class Case:
         self.ids = draw_ids(len(LENGTHS), TOKENS) if ids is None else ids
         embeddings = self.codec.embed(self.ids) + stack.positions(TOKENS)
         self.seen = Seen(hidden=observe(stack, embeddings, int8=False), lengths=torch.tensor(LENGTHS))
+        noise = measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9), together=len(LENGTHS))
         self.search = Search(
             method=FULL,
             plan=Plan(iterations=60, optimizer="adam"),
@@ -51,7 +53,8 @@ class Case:
             mean=0.0,
             std=float(self.codec.weight.std()),
             draw=draw,
-            epsilon=find_epsilon(measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9), together=len(LENGTHS))),
+            likeness=Likeness(stack.head),
+            epsilons=Likeness(stack.head).limits(noise),
             equals=name_equals(find_equal_rows(self.codec.weight)),
         )
 
@@ -85,7 +88,7 @@ def test_an_injective_stack_gives_every_prompt_back(family: str, blocks: int, he
     assert tokens_of(found) == case.targets()
     every = [one for row in found for one in row]
     assert all(one.same == () for one in every)
-    assert all(one.distance <= case.search.epsilon < one.runner_up for one in every)
+    assert all(one.distance <= case.search.epsilons[0] < one.runner_up for one in every)
     assert all(FIRST_WINDOW <= one.checks <= VOCAB for one in every)
 
 
@@ -127,15 +130,51 @@ class Dropping(BlockStack):
         return super()._run(embeddings, cache) * (places != self.DROPPED)[:, None]
 
 
-def test_a_position_that_is_dropped_is_not_determined() -> None:
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_position_that_is_dropped_is_not_determined(blocks: int) -> None:
+    """By its own activations. What later positions say of it is not asked: the token taken may be refuted there."""
     model = make_tiny("llama")
-    case = Case(model, Dropping(model, Stack(blocks=1), "true"))
+    case = Case(model, Dropping(model, Stack(blocks=blocks), "true"))
     for row, target in zip(case.find(), case.targets(), strict=True):
         assert [one.token for one in row[:2]] == target[:2]
         assert [one.same for one in row[:2]] == [(), ()]
         # Every candidate that was checked gives the same nothing.
-        dropped = row[Dropping.DROPPED]
+        dropped, behind = row[Dropping.DROPPED], row[Dropping.DROPPED + 1 :]
         assert (dropped.checks, len(dropped.same)) == (FIRST_WINDOW, FIRST_WINDOW - 1)
+        if dropped.token not in target:
+            assert [(one.token, one.checks) for one in behind] in ([], [(None, VOCAB)])
+
+
+def test_tokens_that_differ_where_the_stack_is_blind_are_alike_though_no_rows_are_equal() -> None:
+    """No window need hold both: one among those checked is not one among all, and the whole vocabulary tells."""
+    model = make_tiny("llama")
+    weight = model.get_input_embeddings().weight
+    ids = draw_ids(len(LENGTHS), TOKENS)
+    token, other = int(ids[0, 1]), next(i for i in range(VOCAB) if i not in ids.flatten().tolist())
+    drawn = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(3))
+    blind = drawn / drawn.norm()
+    weight.data[other] = weight.data[token] + 50 * blind
+    case = Case(model, Blind(model, Stack(blocks=1), "true", blind), ids)
+    assert find_equal_rows(case.codec.weight) == ()
+    (found, *_) = case.find()
+    assert (found[1].token, found[1].same) == (token, ())
+    assert found[1].checks < VOCAB
+    every = torch.arange(VOCAB)[None]
+    prefix = settle(case.stack, Prefix(), case.codec.embed(ids[:1, :1]))
+    away = check(case.stack, case.codec, case.search.likeness, prefix, every, case.seen.hidden[:1, 1])[0]
+    assert sorted((away <= case.search.epsilons[1]).nonzero().flatten().tolist()) == sorted((token, other))
+
+
+class Blind(BlockStack):
+    """A stack that does not see one direction of its input."""
+
+    def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions, direction: Tensor) -> None:
+        super().__init__(model, stack, positions)
+        self._direction = direction
+
+    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
+        seen = embeddings - (embeddings @ self._direction)[..., None] * self._direction
+        return super()._run(seen, cache)
 
 
 def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +240,8 @@ def test_decoders_score_by_their_own_distance() -> None:
     assert torch.equal(nearest, torch.cdist(guess, codec.weight).argsort(-1))
     inverse = score_tokens(codec, guess, replace(FULL, decoder="pseudo-inverse")).argmin(-1)
     assert torch.equal(inverse, codec.decode(guess))
-    assert torch.isfinite(score_tokens(codec, guess * float("nan"), FULL)).all()
+    for broken in (float("nan"), float("inf"), 1e38):
+        assert torch.isfinite(score_tokens(codec, guess * broken, FULL)).all()
 
 
 def test_candidates_are_checked_within_the_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,9 @@ def test_the_search_is_given_nothing_of_the_prompt(monkeypatch: pytest.MonkeyPat
     for units in (UNITS[:2], OTHERS[:2]):
         find(replace(ARM, units=units))
     (one, seen), (other, _) = given
-    plain = [replace(search, draw=None, plan=search.plan) for search in (one, other)]
+    plain = [replace(search, draw=None, likeness=None) for search in (one, other)]
     assert plain[0] == plain[1]
+    assert vars(one.likeness) == vars(other.likeness)
     for unit, turn in ((0, 0), (1, 0), (0, 1), (1, 2)):
         assert torch.equal(one.draw(unit, turn), other.draw(unit, turn))
     assert one.draw(0, 1).shape == (4, int(seen.lengths[0]), 32)
@@ -151,10 +152,18 @@ def test_the_start_has_the_pages_spread_or_that_of_the_vocabulary() -> None:
     assert recovery.start_std(ARM, codec, some) == pytest.approx(both)
 
 
-def test_eight_bits_are_found_with_more_noise() -> None:
-    plain, rounded = find(), find(replace(ARM, observed="int8"))
-    assert rounded.epsilon > 100 * plain.epsilon
+def test_eight_bits_give_the_prompts_back_within_half_a_step() -> None:
+    plain, rounded = find(), find(replace(ARM, observed="8 bits"))
+    assert plain.epsilons == ()
+    assert len(rounded.epsilons) == len(rounded.noise)
+    assert all(0.5 < one <= rounded.epsilon < 0.51 for one in rounded.epsilons)
     assert [run.exact for run in rounded.runs] == [True] * 3
+    assert all(0.1 < one.distance < 0.5 for run in rounded.runs for one in run.found)
+    settings = StackSettings(subject="llama", source="tiny", stack=Stack(blocks=2), protocol=CONTROLLED)
+    margins = measure(MarginArm(settings=settings, units=UNITS, observed="8 bits"), GoldenShelf())
+    assert isinstance(margins, MarginResult)
+    assert [run.same for run in margins.runs] == [0] * 3
+    assert all(run.own_distance < margins.epsilon_at(run.position) < run.runner_up_distance for run in margins.runs)
 
 
 def test_margins_are_those_of_every_token_by_hand() -> None:
