@@ -51,7 +51,8 @@ CLAIM = Claim(
     units=Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
         "A head with more outputs than inputs, and of full rank, hides nothing: hidden states are read back from "
-        "logits by its pseudo-inverse, and all that follows sees those.",
+        "logits by its pseudo-inverse, and all that follows sees those. Their float32 sums are most of the noise, so "
+        "margins are told too small rather than too large.",
         "Descent goes down the L¹ distance of logits, as the document's does; distances of candidates are ‖z − z*‖₂ / "
         "‖z*‖₂.",
     ),
