@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -151,6 +152,29 @@ def test_drawings_take_their_colours_from_the_page(name: str) -> None:
     for view in draw_charts([make_record(*SAMPLES[name])], "C33"):
         assert "#" not in view.svg.replace("url(#", "").replace("&#", "")
         assert spell(view.svg) <= {*(f"s{k}" for k in range(1, 7)), "ink", "soft", "line", "paper"}
+
+
+def find_domains(spec: Any) -> Iterator[list[str]]:
+    """Domains of the colours of arms, wherever in a specification."""
+    if isinstance(spec, dict):
+        colour = spec.get("color")
+        if isinstance(colour, dict) and colour.get("field") == "a":
+            yield colour["scale"]["domain"]
+        for part in spec.values():
+            yield from find_domains(part)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from find_domains(part)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_whatever_is_drawn_in_the_colour_of_an_arm_has_one(name: str) -> None:
+    for view in draw_charts([make_record(*SAMPLES[name])], "C33"):
+        spec = json.loads(view.spec)
+        drawn = {row["a"] for row in spec["datasets"]["rows"] if "a" in row}
+        domains = list(find_domains(spec))
+        assert all(drawn <= set(domain) for domain in domains)
+        assert domains or not drawn
 
 
 def test_a_trend_is_drawn_from_a_table_that_is_no_record_s() -> None:

@@ -93,15 +93,19 @@ class Arms:
         if len(self.names) <= len(SERIES):
             return {}
         own = self._own(drawn)
-        dashes = [[1, 0] if self.names.index(n) < len(SERIES) else [5, 3] for n in own]
+        dashes = [[1, 0] if self._place(n) < len(SERIES) else [5, 3] for n in own]
         return {"strokeDash": alt.StrokeDash("a:N", scale=alt.Scale(domain=own, range=dashes))}
 
     def _own(self, drawn: Iterable[str]) -> list[str]:
-        asked = set(drawn)
-        return [name for name in self.names if name in asked]
+        """Those of the claim in its order, then what is no arm of it."""
+        asked = dict.fromkeys(drawn)
+        return [name for name in self.names if name in asked] + [name for name in asked if name not in self.names]
 
     def _shade(self, name: str) -> str:
-        return SERIES[self.names.index(name) % len(SERIES)]
+        return SERIES[self._place(name) % len(SERIES)]
+
+    def _place(self, name: str) -> int:
+        return self.names.index(name) if name in self.names else 0
 
 
 @dataclass(frozen=True, kw_only=True)

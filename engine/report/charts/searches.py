@@ -122,8 +122,9 @@ def draw_margins(panels: Panels, arms: Arms) -> Drawing | None:
     strip = Strip(
         title="The nearest wrong token of the whole vocabulary",
         caption="A dot is a position: how far the activations of the nearest other token lie from those seen, relative "
-        "to their size. The dashed line is the distance up to which activations count as equal (ε, the median).",
-        axis="relative distance of activations",
+        "to their size, or in steps of the rounding where they were rounded. The dashed line is the distance up to "
+        "which activations count as equal (ε, the median).",
+        axis="distance of activations",
         group=("search",),
         column="its distance",
         fit=fit_log,
