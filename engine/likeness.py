@@ -17,7 +17,6 @@ ROWS_TOGETHER = (1, 3)
 REPEATED = 32
 """How often each row stands in a batch of one position, as many as the candidates of a first window."""
 
-
 NOISE_BYTES = 256 * 2**20
 """Most memory that repeated prefixes take at once."""
 
@@ -26,22 +25,17 @@ STEPS = 127
 
 
 class Likeness:
-    """How far activations lie from those that were seen.
+    """How far activations lie from those that were seen: ‖x − y‖₂ / ‖y‖₂.
 
-    Of floats: ‖x − y‖₂ / ‖y‖₂, behind a head the same of its logits, without its bias. Of what was rounded to eight
-    bits: the largest |x − y| in steps of the rounding, which for equal inputs is half a step at most.
-    Raises DeclarationError for rounded logits: what is read back from them is not rounded in steps.
+    Behind a head the same of its logits, without its bias.
     """
 
-    def __init__(self, head: Tensor | None, *, int8: bool = False) -> None:
-        if int8 and head is not None:
-            got, expected = "logits rounded to 8 bits", "a stack without head"
-            raise DeclarationError(
-                explain(who="Likeness", got=got, expected=expected, remedy="round hidden states instead")
-            )
+    least_noise = 1.0
+    """Noise that is taken for granted, in spacings of floats at 1."""
+
+    def __init__(self, head: Tensor | None = None) -> None:
         # ‖U δ‖² = δᵀ(UᵀU)δ: exact for the difference, and no logits are made.
         self._gram = None if head is None else head.T @ head
-        self._int8 = int8
 
     def distance(self, outputs: Tensor, seen: Tensor) -> Tensor:
         """Distances of outputs [..., width] from what was seen [..., width] → [...]."""
@@ -49,29 +43,52 @@ class Likeness:
         return self._size(outputs - seen) / self._unit(seen).clamp_min(torch.finfo(seen.dtype).tiny)
 
     def limits(self, noise: Tensor) -> list[float]:
-        """Distances up to which activations count as equal, by position: tolerance limits of noise [rows, tokens].
+        """Distances up to which activations count as equal, by position; one for all.
 
-        Of floats one limit for all positions; of rounded ones half a step and each position's own, because an
-        attention sink's numbers are hundreds of times as large as others' and their float noise is as much less.
+        The tolerance limit of noise [rows, tokens].
         """
-        if not self._int8:
-            return [tolerance_limit(noise.flatten().tolist())] * noise.shape[1]
-        return [0.5 + tolerance_limit(column) for column in noise.T.tolist()]
-
-    @property
-    def least_noise(self) -> float:
-        """Share of float spacing below which no distance is told from none: rounding itself divides and multiplies."""
-        return 2.0 * STEPS if self._int8 else 1.0
-
-    def _unit(self, seen: Tensor) -> Tensor:
-        return seen.abs().amax(-1) / STEPS if self._int8 else self._size(seen)
+        return [tolerance_limit(noise.flatten().tolist())] * noise.shape[1]
 
     def _size(self, rows: Tensor) -> Tensor:
-        if self._int8:
-            return rows.abs().amax(-1)
         if self._gram is None:
             return rows.norm(dim=-1)
         return ((rows @ self._gram) * rows).sum(-1).clamp_min(0).sqrt()
+
+    def _unit(self, seen: Tensor) -> Tensor:
+        return self._size(seen)
+
+
+class RoundedLikeness(Likeness):
+    """The same of activations that were rounded to eight bits: the largest |x − y|, in steps of the rounding.
+
+    Equal inputs lie half a step apart at most. A relative distance would see the rounding of an attention sink's few
+    large numbers and nothing else.
+    """
+
+    least_noise = 2.0 * STEPS  # numbers are divided by a step and multiplied again
+
+    def limits(self, noise: Tensor) -> list[float]:
+        """Half a step and the tolerance limit of each position's own noise, which differs as their steps do."""
+        return [0.5 + tolerance_limit(column) for column in noise.T.tolist()]
+
+    def _size(self, rows: Tensor) -> Tensor:
+        return rows.abs().amax(-1)
+
+    def _unit(self, seen: Tensor) -> Tensor:
+        return self._size(seen) / STEPS
+
+
+def liken(head: Tensor | None, *, int8: bool) -> Likeness:
+    """How what is seen is compared, of a stack with this head.
+
+    Raises DeclarationError for rounded logits: what is read back from them is not rounded in steps.
+    """
+    if not int8:
+        return Likeness(head)
+    if head is not None:
+        got, expected = "logits rounded to 8 bits", "a stack without head"
+        raise DeclarationError(explain(who="liken", got=got, expected=expected, remedy="round hidden states instead"))
+    return RoundedLikeness()
 
 
 def round_to_int8(hidden: Tensor) -> Tensor:

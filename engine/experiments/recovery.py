@@ -16,7 +16,7 @@ from engine.errors import DeclarationError
 from engine.experiments.base import generator, measure
 from engine.experiments.inversion import plan_descent
 from engine.experiments.posing import Embedded, embed
-from engine.likeness import Likeness, measure_noise, observe
+from engine.likeness import Likeness, liken, measure_noise, observe
 from engine.prefix import Prefix, settle
 from engine.recovery import Found, Search, Seen, check, recover
 from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, TokenFound
@@ -38,7 +38,7 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
     batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
     every = [embed(arm.settings, units, shelf, stack) for units in batches]
     together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
-    likeness = liken(arm, stack)
+    likeness = liken(stack.head, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, tokens, together=together)
     epsilons, runs = likeness.limits(noise), list[RecoveryRun]()
     for embedded in every:
@@ -80,11 +80,6 @@ def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
 def name_tokens(settings: StackSettings, shelf: Shelf, ids: set[int]) -> dict[int, str]:
     tokenizer = shelf.tokenizer(settings.subject)
     return {i: str(tokenizer.decode([i])) for i in sorted(ids)}
-
-
-def liken(arm: RecoveryArm | MarginArm, stack: BlockStack) -> Likeness:
-    """How what an arm sees is compared."""
-    return Likeness(stack.head, int8=arm.observed != "float")
 
 
 def draw_noise(stack: BlockStack, codec: Codec, likeness: Likeness, tokens: int, *, together: int) -> Tensor:
@@ -160,7 +155,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
     """One position of each unit, drawn by the unit, against every token of the vocabulary."""
     stack = transformer(arm.settings, shelf)
     codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    likeness = liken(arm, stack)
+    likeness = liken(stack.head, int8=arm.observed != "float")
     embedded = embed(arm.settings, arm.units, shelf, stack)
     seen = look(stack, embedded, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, max(embedded.sizes), together=len(arm.units))

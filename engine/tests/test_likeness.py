@@ -14,7 +14,15 @@ from engine.arms import Stack
 from engine.blocks import BlockStack, whole_output
 from engine.codec import Codec
 from engine.errors import DeclarationError
-from engine.likeness import Likeness, measure_noise, observe, read_back, round_to_int8
+from engine.likeness import (
+    Likeness,
+    RoundedLikeness,
+    liken,
+    measure_noise,
+    observe,
+    read_back,
+    round_to_int8,
+)
 from engine.statistics.tolerance import CONTENT, tolerance_factor, tolerance_limit
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
@@ -84,7 +92,7 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_rounded_lies_half_a_step_from_its_equals_and_farther_from_others(family: str) -> None:
     stack, codec = make_stack(family, head=False, dtype=torch.float32)
-    rounded = Likeness(None, int8=True)
+    rounded = RoundedLikeness()
     limits = rounded.limits(measure_noise(stack, codec, draw_ids(16, 5), together=3, likeness=rounded))
     assert len(limits) == 5
     assert all(0.5 < limit < 0.51 for limit in limits)
@@ -102,7 +110,7 @@ def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_st
     other = own.clone()
     other[:, 5] = 1.4
     seen = round_to_int8(own)
-    relative, steps = Likeness(None), Likeness(None, int8=True)
+    relative, steps = Likeness(None), RoundedLikeness()
     assert float(relative.distance(other, seen)) < 1.1 * float(relative.distance(own, seen))
     assert float(steps.distance(own, seen)) == pytest.approx(0.45)
     assert float(steps.distance(other, seen)) == pytest.approx(1.4)
@@ -110,8 +118,8 @@ def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_st
 
 def test_rounded_logits_are_refused() -> None:
     stack, _ = make_stack("llama", head=True)
-    with pytest.raises(DeclarationError, match="got logits rounded to 8 bits, expected a stack without head"):
-        Likeness(stack.head, int8=True)
+    with pytest.raises(DeclarationError, match="liken: got logits rounded to 8 bits, expected a stack without head"):
+        liken(stack.head, int8=True)
 
 
 def test_noise_is_the_same_in_slices_of_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
