@@ -127,6 +127,7 @@ class Bar:
                 self._set()
                 self._bar.close()
                 self._bar = None
+            self._running.clear()
 
     def _show(self) -> None:
         """Write the state as it is now, unless the last one was written a moment ago."""
