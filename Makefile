@@ -6,6 +6,8 @@ ARGS ?=
 MARKER ?= gpu
 TESTS ?= engine/tests
 COVERAGE ?= 90
+# Seconds after which a test counts as hanging.
+PATIENCE ?= 900
 SHARES ?= reports/shares
 HISTORY ?= reports/history
 SITE ?= reports/site
@@ -47,12 +49,13 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TESTS) -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest $(TESTS) -m "not slow" -n 2 --dist loadfile --timeout $(PATIENCE) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(COVERAGE)
 
+test-slow: PATIENCE = 3600
 test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout $(PATIENCE) $(ARGS)
 
 gpu-check: $(STAMP) ## compare what a GPU measures with what the CPU beside it does
 	$(BIN)/python -m engine.gpu_check $(ARGS)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -34,8 +35,15 @@ class _Lines:
         sys.stderr.flush()
 
 
+def _unheard() -> suppress:
+    """Standard error that is closed, or on a full disk, costs lines and no measurement."""
+    return suppress(OSError, ValueError)
+
+
 class _Steady(tqdm):  # pyright: ignore[reportMissingTypeArgument] (it takes none when it runs)
     """Timed by a clock that cannot be set back: a bar would stand still, and tell of less than no time."""
+
+    monitor_interval = 0  # no thread of its own that looks after it: nothing here is counted by iterations
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -70,8 +78,8 @@ class Bar:
             self._stretch(0.0)
 
     def _open(self) -> tqdm[Any]:
-        self._closed.clear()
-        threading.Thread(target=self._beat, name="progress", daemon=True).start()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, args=(self._closed,), name="progress", daemon=True).start()
         return _Steady(
             total=0,
             file=sys.stderr if sys.stderr.isatty() else _Lines(),
@@ -79,8 +87,8 @@ class Bar:
             smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
         )
 
-    def _beat(self) -> None:
-        while not self._closed.wait(self._beat_s):
+    def _beat(self, closed: threading.Event) -> None:
+        while not closed.wait(self._beat_s):
             self._show()
 
     def foresee(self, arms: Sequence[Arm]) -> None:
@@ -125,7 +133,8 @@ class Bar:
         with self._lock:
             if self._bar is not None:
                 self._set()
-                self._bar.close()
+                with _unheard():
+                    self._bar.close()
                 self._bar = None
             self._running.clear()
 
@@ -136,7 +145,9 @@ class Bar:
             if self._bar is not None and now - self._shown_at >= self._interval_s:
                 self._shown_at = now
                 self._set()
-                self._bar.refresh()
+                with _unheard():
+                    # Not refresh(): cut short by an error it keeps the library's own lock, for which all would wait.
+                    self._bar.display()
 
     def _set(self) -> None:
         if self._bar is not None:

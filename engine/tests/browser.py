@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ REFERENCE = Path(__file__).parents[2] / "reports" / "reference" / "records.jsonl
 
 PATIENCE_MS = 20_000
 """A page of a busy machine may take this long for one step."""
+
+LONGEST_LOOK_S, ROUND_S = 120.0, 5.0
+"""Until every chart of a page has come alive, and until another tab is opened for those that have not."""
 
 DESK, PHONE = (1200, 900), (390, 844)
 """Sizes of a window, in CSS pixels."""
@@ -132,18 +136,34 @@ def unfold(page: Page) -> None:
     )
 
 
-def look_at_charts(page: Page) -> None:
-    """Scroll to every chart that is not hidden, and wait until each is interactive or has given up."""
-    page.evaluate(
-        """async () => {
-            const seen = [...document.querySelectorAll("figure[data-chart]")].filter((one) => one.checkVisibility());
-            for (const figure of seen) {
-                figure.scrollIntoView();
-                await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-            }
-            while (seen.some((figure) => !figure.dataset.chart)) await new Promise((done) => setTimeout(done, 50));
-        }"""
-    )
+def look_at_charts(page: Page, patience_s: float = LONGEST_LOOK_S) -> None:
+    """Scroll to every chart that is not hidden, until each is interactive or has given up.
+
+    Raises AssertionError with the charts that are neither after `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while left := page.evaluate(LOOK, 1000 * min(ROUND_S, patience_s)):
+        assert time.monotonic() < deadline, f"neither interactive nor still: {', '.join(left)}"
+        # Where the machine is busy, Chromium without a window may stop to draw, and draws again with another tab.
+        page.context.new_page().close()
+
+
+LOOK = """async (patience) => {
+    const seen = [...document.querySelectorAll("figure[data-chart]")].filter((one) => one.checkVisibility());
+    const left = () => seen.filter((figure) => !figure.dataset.chart);
+    const pause = () => new Promise((done) => setTimeout(done, 50));
+    const draw = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const end = performance.now() + patience;
+    while (left().length && performance.now() < end) {
+        for (const figure of left()) {
+            figure.scrollIntoView();
+            await Promise.race([draw(), pause()]);
+        }
+        await pause();
+    }
+    return left().map((figure) => figure.id);
+}"""
+"""One round: scrolls from chart to chart until all have come alive or the time is over; gives the rest."""
 
 
 def find_grave(page: Page, **options: Any) -> list[str]:

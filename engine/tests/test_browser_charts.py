@@ -39,6 +39,13 @@ def test_every_chart_comes_alive_with_its_name_and_without_its_still(
     assert alive.evaluate_all("all => all.filter((one) => one.getBoundingClientRect().width < 200).length") == 0
 
 
+def test_a_chart_that_never_comes_alive_is_named_and_not_waited_for(visit: Visitor, tmp_path: Path) -> None:
+    file = tmp_path / "alone.html"
+    file.write_text("<!doctype html><title>A chart without a script</title><figure id=alone data-chart>drawn</figure>")
+    with pytest.raises(AssertionError, match="neither interactive nor still: alone"):
+        look_at_charts(visit(file), patience_s=0.2)
+
+
 @pytest.mark.parametrize("chart", ["C03-recovery", "C03-hits", "C25-walks", "C01-kept"])
 def test_a_mark_tells_its_values(reports: Mapping[str, Report], visit: Visitor, chart: str) -> None:
     page = visit(reports["sample"].file, f"#{chart}")

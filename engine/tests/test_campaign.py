@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
+import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -180,6 +183,37 @@ def test_the_bar_moves_while_one_long_arm_runs(
     bar.finish(INVERSION, 1.0)
     assert bar.share == pytest.approx(1.0)
     bar.close()
+
+
+class _Full(io.StringIO):
+    """Standard error on a disk that is full when another thread than the first writes to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = threading.Event()
+
+    def write(self, text: str, /) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            self.found.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.progress.QUIET_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("sys.stderr", full := _Full())
+    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    bar = Bar()
+    bar.expect([INVERSION])
+    assert full.found.wait(60)
+    monkeypatch.setattr("sys.stderr", taken := io.StringIO())
+    # In a thread, for what is waited for in vain may be a lock that the bar's own has left behind.
+    ending = threading.Thread(target=lambda: (bar.finish(INVERSION, 1.0), bar.close()), daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()
+    assert "measuring 1/1 arms 100%" in taken.getvalue()
 
 
 def test_what_a_claim_will_ask_for_is_told_without_moving_its_job() -> None:
