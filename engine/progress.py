@@ -74,18 +74,20 @@ class Bar:
             self._asked += len(arms)
             self._asked_s += seconds_of(arms)
             if self._bar is None:
-                self._bar = self._open()
+                with _unheard():
+                    self._bar = self._open()
             self._stretch(0.0)
 
     def _open(self) -> tqdm[Any]:
-        self._closed = threading.Event()
-        threading.Thread(target=self._beat, args=(self._closed,), name="progress", daemon=True).start()
-        return _Steady(
+        bar = _Steady(
             total=0,
             file=sys.stderr if sys.stderr.isatty() else _Lines(),
             bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
             smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
         )
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, args=(self._closed,), name="progress", daemon=True).start()
+        return bar
 
     def _beat(self, closed: threading.Event) -> None:
         while not closed.wait(self._beat_s):

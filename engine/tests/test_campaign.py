@@ -186,14 +186,14 @@ def test_the_bar_moves_while_one_long_arm_runs(
 
 
 class _Full(io.StringIO):
-    """Standard error on a disk that is full when another thread than the first writes to it."""
+    """Standard error on a disk that is full. from_first: also when it is the first thread that writes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, from_first: bool) -> None:
         super().__init__()
-        self.found = threading.Event()
+        self._from_first, self.found = from_first, threading.Event()
 
     def write(self, text: str, /) -> int:
-        if threading.current_thread() is not threading.main_thread():
+        if self._from_first or threading.current_thread() is not threading.main_thread():
             self.found.set()
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(text)
@@ -202,7 +202,7 @@ class _Full(io.StringIO):
 def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.progress.QUIET_INTERVAL_S", 0.0)
     monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 0.01)
-    monkeypatch.setattr("sys.stderr", full := _Full())
+    monkeypatch.setattr("sys.stderr", full := _Full(from_first=False))
     monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
     bar = Bar()
     bar.expect([INVERSION])
@@ -214,6 +214,17 @@ def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch
     ending.join(60)
     assert not ending.is_alive()
     assert "measuring 1/1 arms 100%" in taken.getvalue()
+
+
+def test_a_session_whose_log_takes_no_line_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    monkeypatch.setattr("sys.stderr", full := _Full(from_first=True))
+    bar = Bar()
+    bar.expect([INVERSION])
+    bar.begin(INVERSION)
+    bar.finish(INVERSION, 1.0)
+    bar.close()
+    assert full.found.is_set()
 
 
 def test_what_a_claim_will_ask_for_is_told_without_moving_its_job() -> None:
