@@ -55,7 +55,7 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 
 test-slow: PATIENCE = 3600
 test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
-	$(BIN)/python -m pytest -m slow --timeout $(PATIENCE) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout $(PATIENCE) $(ARGS)
 
 gpu-check: $(STAMP) ## compare what a GPU measures with what the CPU beside it does
 	$(BIN)/python -m engine.gpu_check $(ARGS)
