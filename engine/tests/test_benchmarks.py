@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.benchmarks import figures
 from engine.benchmarks.alternation import alternate, take_ratio
@@ -25,6 +24,7 @@ from engine.benchmarks.contests import (
     walk_blocks,
 )
 from engine.benchmarks.peak import watch
+from engine.benchmarks.replay import PRODUCT, Listener
 from engine.benchmarks.shares import classify, measure_shares
 from engine.benchmarks.tables import Figures, list_contests, list_executors, list_growth, list_searches
 from engine.codec import invert_gram
@@ -42,28 +42,19 @@ SMALL: dict[str, Callable[[], Ways]] = {
 }
 
 
-class Watching(TorchDispatchMode):
-    """Notes the sizes of every two-dimensional product; attention's own are not among them on every device.
+def list_products(run: Callable[[], object]) -> Counter[tuple[int, int, int]]:
+    """Sizes of every two-dimensional product; attention's own are not among them on every device.
 
     A product and its transpose are one: which is faster is the floor's to choose.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: Counter[tuple[int, int, int]] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
-            left, right = args[-2:]
-            rows, columns = sorted((left.shape[0], right.shape[1]))
-            self.sizes[rows, left.shape[1], columns] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def list_products(run: Callable[[], object]) -> Counter[tuple[int, int, int]]:
-    with Watching() as watching:
+    with Listener() as heard:
         run()
-    return watching.sizes
+    sizes: Counter[tuple[int, int, int]] = Counter()
+    for kind, (left, right, *_) in heard.steps:
+        if kind == PRODUCT and len(left.sizes) == 2:
+            rows, columns = sorted((left.sizes[0], right.sizes[1]))
+            sizes[rows, left.sizes[1], columns] += 1
+    return sizes
 
 
 @pytest.mark.parametrize("prepare", SMALL.values(), ids=SMALL)
