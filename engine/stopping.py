@@ -23,12 +23,16 @@ class Ending(StrEnum):
 
 
 def run_whole(claim: Claim, trial: Trial) -> Rounds:
-    """All that a session asks of an item: its looks, and at full effort its sensitivity to the claim's factors."""
+    """All that a session asks of an item: its looks, and at full effort its sensitivity to the claim's factors.
+
+    The tables are drawn here, so that a mistake in one is the item's error and costs no other item.
+    """
     evidence = yield from run_in_looks(claim, trial)
+    tables = evidence.tables
     if not claim.factors or trial.effort != "full":
         return evidence
     table, measurements = yield from vary(claim, trial, evidence)
-    return replace(evidence, tables=(*evidence.tables, table), measurements=(*evidence.measurements, *measurements))
+    return replace(evidence, draw=lambda: (*tables, table), measurements=(*evidence.measurements, *measurements))
 
 
 def run_in_looks(claim: Claim, trial: Trial) -> Rounds:

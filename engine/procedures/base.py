@@ -6,8 +6,9 @@ and returns its evidence. It never runs a model itself.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol as Interface
 from typing import TypeVar
 
@@ -34,12 +35,17 @@ class Evidence:
     """What a procedure found: estimates by name, tables for the report, and the measurements behind them.
 
     A criterion's estimate that is missing here was not run at this effort.
+    draw: makes the tables, which only the evidence of a claim's last look is asked for.
     """
 
     estimates: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
-    tables: tuple[Table, ...] = ()
+    draw: Callable[[], tuple[Table, ...]] = tuple
     settings: dict[str, str] = field(default_factory=dict[str, str])
     measurements: tuple[Measurement, ...] = ()
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        return self.draw()
 
     @staticmethod
     def named(*estimates: Estimate) -> dict[str, Estimate]:

@@ -102,7 +102,7 @@ class ClampedGain:
         ]
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=(estimate_table(estimates), ending_table(drawn), walk_table(drawn), walk_tuning_table(drawn)),
+            draw=lambda: (estimate_table(estimates), ending_table(drawn), walk_table(drawn), walk_tuning_table(drawn)),
             settings=_words(trial, drawn),
             measurements=tuple(m for found in drawn.values() for m in found.measurements),
         )
@@ -230,7 +230,7 @@ class ClampedText:
         drawn = {"walk": found}
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=(
+            draw=lambda: (
                 *(estimate_table(estimates), recovery_table(found), film_table(found), walk_table(drawn)),
                 walk_tuning_table(drawn, sought="text"),
             ),

@@ -51,7 +51,7 @@ class CompareDecoding:
             estimates.append(_difference("base − xl", found[self.smaller], found["greedy"], trial.look))
         return Evidence(
             estimates=Evidence.named(*estimates) if waves else {},
-            tables=(_count_table(found), _prompt_table(found), _text_table(found)),
+            draw=lambda: (_count_table(found), _prompt_table(found), _text_table(found)),
             settings={
                 "new tokens": f"up to {self.new_tokens}",
                 "beams": str(self.beams),

@@ -48,7 +48,7 @@ class RoundTrip:
         labels = [seed for seed, _ in drawn]
         return Evidence(
             estimates=Evidence.named(share),
-            tables=(
+            draw=lambda: (
                 _count_table(labels, results),
                 _failure_table("Tokens that do not come back", labels, [r.failures for r in results]),
                 _failure_table(
@@ -136,7 +136,7 @@ class CompareInverses:
                 _exact("random ranks found", agreeing, len(results)),
                 _exact("norm / other solutions", norm, len(results)),
             ),
-            tables=(_inverse_table([(name, _result(m)) for name, m in named]),),
+            draw=lambda: (_inverse_table([(name, _result(m)) for name, m in named]),),
             settings={"dtype": "float64", "device": trial.device},
             measurements=tuple(measurements),
         )

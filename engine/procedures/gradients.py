@@ -37,7 +37,7 @@ class CompareGradients:
             drawn[name] = collect(deals, [next(answers) for _ in deals], _runs_of)
         return Evidence(
             estimates=Evidence.named(*(_worst(dtype, drawn) for dtype in PRECISIONS)),
-            tables=(_table(drawn),),
+            draw=lambda: (_table(drawn),),
             settings={"dtype": " and ".join(PRECISIONS), "device": trial.device, "positions": trial.protocol.positions},
             measurements=tuple(measurements),
         )

@@ -27,7 +27,6 @@ from engine.procedures.tables import (
     vocabulary_table,
 )
 from engine.records import Table
-from engine.statistics import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +62,10 @@ class Inversions:
             words = yield [_vocabulary_arm(trial)]
         estimates = [e.estimate(drawn, trial.look) for e in self.estimates if all(name in drawn for name in e.samples)]
         ratios = [e for e in self.estimates if isinstance(e, HitRatio) and all(name in drawn for name in e.samples)]
-        companions = [estimate for ratio in ratios for estimate in ratio.accompany(drawn)]
         named = tuple(drawn.items())
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=_tables(named, estimates, companions, words),
+            draw=lambda: _tables(named, estimates, ratios, words),
             settings={
                 f"{name}, {key}": value
                 for name, sample in named
@@ -104,13 +102,13 @@ def _vocabulary_arm(trial: Trial) -> VocabularyArm:
 def _tables(
     named: tuple[tuple[str, Drawn], ...],
     estimates: Sequence[object],
-    companions: Sequence[Estimate],
+    ratios: Sequence[HitRatio],
     words: Sequence[Measurement],
 ) -> tuple[Table, ...]:
     """The tables of a claim on inversions, empty ones left out."""
     tables = (
         estimate_table(estimates),
-        companion_table(companions),
+        companion_table([estimate for ratio in ratios for estimate in ratio.accompany(dict(named))]),
         *((vocabulary_table(words), frequency_table(named)) if words else ()),
         recovery_table(named),
         ceiling_table(named),

@@ -46,7 +46,7 @@ class ShiftAgreement:
         )
         return Evidence(
             estimates=Evidence.named(agreement) if said else {},
-            tables=(_shift_table(results),),
+            draw=lambda: (_shift_table(results),),
             settings={
                 "stack": "the whole model, true positions",
                 "σ": f"{self.sigma:g}",
@@ -122,7 +122,7 @@ class NextWord:
                     scale="exact",
                 )
             ),
-            tables=(
+            draw=lambda: (
                 Table(
                     title=f"Likeliest tokens after {self.prompt!r}",
                     columns=("rank", "token", "probability"),

@@ -188,7 +188,7 @@ def _gather(trial: Trial, walks: Walks, estimates: Sequence[Estimate]) -> Eviden
     steps = " / ".join(f"{n} of {step:g}" for n, step in SCRIPT_STEPS.values())
     return Evidence(
         estimates=Evidence.named(*estimates),
-        tables=(_estimate_table(estimates), _walk_table(walks), *_singular_tables(walks), _decoded_table(walks)),
+        draw=lambda: (_estimate_table(estimates), _walk_table(walks), *_singular_tables(walks), _decoded_table(walks)),
         settings={
             "steps": steps + " in float32 / float64" if trial.protocol == SCRIPT else f"{STEPS} of {STEP:g}",
             "positions": trial.protocol.positions,

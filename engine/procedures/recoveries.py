@@ -172,7 +172,7 @@ class Recover:
         )
         return Evidence(
             estimates=Evidence.named(*estimates),
-            tables=tuple(table for table in tables if table.rows),
+            draw=lambda: tuple(table for table in tables if table.rows),
             settings={f"{name}, {key}": value for name, one in named for key, value in _in_words(one).items()},
             measurements=tuple(m for _, one in named for m in one.measurements),
         )
