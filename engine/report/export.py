@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,12 @@ def _write_cell(cell: Cell) -> str:
         return str(cell).lower()
     if not isinstance(cell, str):
         return repr(cell)
+    return _write_text(cell)
+
+
+@lru_cache(maxsize=4096)
+def _write_text(cell: str) -> str:
+    """Rows of one table share most of their text."""
     text = write_plain(cell, LONGEST_CELL)
     return f"'{text}" if text.lstrip()[:1] in _FORMULA else text
 

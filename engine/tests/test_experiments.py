@@ -87,11 +87,22 @@ def contents(subject: str) -> list[str]:
     return [executor.run(arm).content() for arm in make_arms(subject).values()]
 
 
-def test_equal_arms_give_equal_measurements_twice_in_one_process(subject: str) -> None:
-    assert contents(subject) == contents(subject)
+@pytest.fixture(name="first", scope="module")
+def provide_contents(subject: str) -> list[str]:
+    return contents(subject)
 
 
-def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_random_state(subject: str) -> None:
+def test_equal_arms_give_equal_measurements_twice_and_leave_the_global_random_state_alone(
+    subject: str, first: list[str]
+) -> None:
+    before = torch.get_rng_state()
+    assert contents(subject) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_random_state(
+    subject: str, first: list[str]
+) -> None:
     code = (
         "import random, numpy, torch; random.seed(7); numpy.random.seed(7); torch.manual_seed(7);"
         "torch.set_num_threads(1);"
@@ -104,13 +115,7 @@ def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_rand
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == str(contents(subject))
-
-
-def test_measuring_leaves_the_global_random_state_alone(subject: str) -> None:
-    before = torch.get_rng_state()
-    contents(subject)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert told.stdout.strip() == str(first)
 
 
 def start_of(subject: str, units: tuple[Unit, ...], **changes: Any) -> torch.Tensor:

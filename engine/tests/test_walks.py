@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -456,7 +457,7 @@ def test_walks_and_gradients_run_where_nothing_can_be_read(family: str, stack: A
             expect_meta(trace.final, trace.products, trace.relative, trace.singular)
     if isinstance(stack, TokenNet) and stack.d_model is not None:
         return
-    walk = make_clamped(family, stack, protocol=protocol, device="meta")
+    walk = replace(make_clamped(family, stack, protocol=protocol, device="meta"), inner=2)
     embedded = embed(settings, UNITS, shelf, module)
     (walkers,) = split_walks(walk, embedded)
     walked = walk_clamped(module, walkers.problem, plan_walk(walk), draw_clamps(walk, embedded), Wanderer())
