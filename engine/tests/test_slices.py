@@ -69,10 +69,10 @@ def normalize(record: Record) -> Record:
 
 @pytest.mark.usefixtures("one_thread")
 def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
-    """CONTRIBUTING's claim, another that shares its arms, and a count, each on three models: nine items."""
+    """CONTRIBUTING's claim, another that shares its arms, and a count, each on four models: twelve items."""
     for id in ("OWN1", "OWN2"):
         (pytester.path / f"test_{id}.py").write_text(read_example().replace("OWN1", id), encoding="utf-8")
-    models = [save(pytester.path / f"model{k}", make_gpt2(n_embd=16, n_positions=64, n_layer=2 + k)) for k in range(3)]
+    models = [save(pytester.path / f"model{k}", make_gpt2(n_embd=16, n_positions=64, n_layer=2 + k)) for k in range(4)]
     subjects = [word for model in models for word in ("--subject", f"local:{model}")]
     count = ROOT / "claims" / "representation" / "c01_pinv_recovers_every_token.py"
 
@@ -85,7 +85,7 @@ def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
 
     whole = run("whole")
     parts = [run(str(k), "--slice", f"{k}/8") for k in range(1, 9)]
-    assert sum(map(len, parts)) == len(whole) == 9
+    assert sum(map(len, parts)) == len(whole) == 12
     found = merge_records(parts)
     assert sorted(map(repr, map(normalize, found))) == sorted(map(repr, map(normalize, whole)))
 
