@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,12 +113,3 @@ def run_session(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
 def read_session(pytester: pytest.Pytester) -> list[Record]:
     """The records that the session left where it leaves them by itself."""
     return read_records(pytester.path / "reports" / "latest" / "records.jsonl")
-
-
-@pytest.fixture
-def one_thread() -> Generator[None]:
-    """For tiny tensors, where threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

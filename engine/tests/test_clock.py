@@ -17,7 +17,6 @@ from engine.progress import Bar
 from engine.report.history import read_runs
 from engine.tests.measured import Inverses, read_measurements
 from engine.tests.planted import INVERSION
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 NOON = datetime.fromisoformat("2026-11-03T12:00:00+00:00")
@@ -58,7 +57,6 @@ def provide_ran(monkeypatch: pytest.MonkeyPatch) -> list[Arm]:
     return ran
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_clock_set_back_during_a_session_measures_nothing_twice_and_nothing_in_negative_time(
     clock: Clock, ran: list[Arm], pytester: pytest.Pytester
 ) -> None:
@@ -79,7 +77,6 @@ def test_a_clock_set_back_during_a_session_measures_nothing_twice_and_nothing_in
     assert len(ran) == 8
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_fresh_measures_again_what_a_clock_that_was_ahead_has_dated(
     clock: Clock, ran: list[Arm], pytester: pytest.Pytester
 ) -> None:

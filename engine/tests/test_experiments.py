@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +38,6 @@ from engine.subjects import find_subject
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 SKY, CAT, SUN = Unit(prompt="The sky", seed=0), Unit(prompt="A cat sleeps", seed=1), Unit(prompt="sun", seed=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of such small products only wait for each other, for long where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(name="subject", scope="module", params=["gpt2", "llama"])
@@ -105,7 +95,6 @@ def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_rand
 ) -> None:
     code = (
         "import random, numpy, torch; random.seed(7); numpy.random.seed(7); torch.manual_seed(7);"
-        "torch.set_num_threads(1);"
         f"from engine.tests.test_experiments import contents; print(contents({subject!r}))"
     )
     told = subprocess.run(

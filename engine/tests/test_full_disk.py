@@ -15,11 +15,8 @@ from engine.executors.inline import Inline
 from engine.report.history import read_runs
 from engine.tests.disks import make_room, mount_small, read_only
 from engine.tests.measured import Inverses, date_files, read_contents, stored_in
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.test_usage_errors import check_line, check_usage
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 BULK, LONGEST = 600_000, 500_000
 """Bytes of a large measurement, and of a file where that is what is limited."""

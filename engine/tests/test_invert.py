@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from engine.arms import Arm, InversionArm, Stack
@@ -37,15 +35,6 @@ from engine.subjects import find_subject
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 PROMPT = "The sky is blue."
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of such small products only wait for each other, for long where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(name="gpt2", scope="module")

@@ -26,12 +26,7 @@ from engine.experiments.language import (
 from engine.experiments.posing import embed
 from engine.results import GenerationResult, NextTokenResult
 from engine.shelf import Shelf
-from engine.tests.planted_claims import one_thread
 from engine.tests.tiny import FAMILIES, make_tiny
-
-__all__ = ["one_thread"]
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))
 NO_END = 210

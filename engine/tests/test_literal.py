@@ -6,7 +6,6 @@ other, makes all logits, and decodes with torch's own pseudo-inverse. It shares 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -31,14 +30,6 @@ thousand terms keep ten of sixteen digits; a single gradient keeps thirteen."""
 
 UNITS = (Unit(prompt="The sky", seed=0), Unit(prompt="A cat sleeps", seed=1))
 N = 30
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(name="subject", scope="module", params=["gpt2", "llama"])

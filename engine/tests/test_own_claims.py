@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -31,7 +30,6 @@ def test_the_example_is_short_documented_and_takes_every_name_from_engine() -> N
     assert [getattr(node, "module", None) for node in imports] == ["engine"]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_example_gives_a_verdict_on_a_users_own_model(pytester: pytest.Pytester) -> None:
     # Wide enough for its 258 tokens, so that every unit's own embedding decodes to it and counts.
     model = save(pytester.path / "model", make_gpt2(n_embd=16, n_positions=64))

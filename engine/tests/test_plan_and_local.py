@@ -16,15 +16,12 @@ from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
 from engine.records import Record
 from engine.subjects import draw_weights, find_subject
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = ("--effort", "smoke", "--prompt", "The sky is blue.")
 """One unit of the user's own, which smoke does not leave out."""
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,7 @@ from engine.errors import MissingError, SubjectError, UsageError
 from engine.shelf import check_finite
 from engine.subjects import CATALOGUE, Subject, find_subject, quantized
 from engine.subjects.quantized import estimate_int8_bytes, int8_layers, move
-from engine.tests.planted_claims import one_thread
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
-
-__all__ = ["one_thread"]
 
 EPS32 = torch.finfo(torch.float32).eps
 
@@ -226,7 +223,6 @@ def embeddings() -> Tensor:
 
 
 @needs_bitsandbytes
-@pytest.mark.usefixtures("one_thread")
 def test_a_gradient_through_an_int8_layer_is_the_de_quantized_weights(subject: Subject, embeddings: Tensor) -> None:
     model = load(subject)
     seen, _ = record(model, Stack(blocks=2), embeddings)
@@ -234,7 +230,6 @@ def test_a_gradient_through_an_int8_layer_is_the_de_quantized_weights(subject: S
 
 
 @needs_bitsandbytes
-@pytest.mark.usefixtures("one_thread")
 def test_outliers_change_nothing_about_that(subject: Subject, embeddings: Tensor) -> None:
     model = load(subject)
     _, layer = int8_layers(model)[0]
@@ -245,7 +240,6 @@ def test_outliers_change_nothing_about_that(subject: Subject, embeddings: Tensor
 
 
 @needs_bitsandbytes
-@pytest.mark.usefixtures("one_thread")
 def test_a_gradient_through_a_block_is_that_of_plain_layers_at_the_same_points(
     subject: Subject, embeddings: Tensor
 ) -> None:

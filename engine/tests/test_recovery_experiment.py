@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,15 +38,6 @@ SETTINGS = DescentSettings(
     subject="llama", source="tiny", stack=Stack(blocks=2), protocol=CONTROLLED, iterations=8, optimizer="adam"
 )
 ARM = RecoveryArm(settings=SETTINGS, method=Method(), step=0.05, units=UNITS, batch=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of such small products only wait for each other, for long where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def find(arm: RecoveryArm = ARM) -> RecoveryResult:

@@ -18,13 +18,10 @@ from engine.results import Result
 from engine.shelf import Shelf
 from engine.subjects import find_subject
 from engine.tests.measured import Inverses, read_measurements
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.test_own_claims import read_example
 from engine.tests.test_usage_errors import DECODE, check_line
 from engine.tests.tiny_models import make_gpt2, save, write_gguf
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 OTHER = {"initializer_range": 0.3, "n_positions": 64}
 """What makes another model of the same sizes as the first one."""

@@ -15,7 +15,6 @@ from engine.ledger.upkeep import merge, read_ledger
 from engine.records import Record, read_records
 from engine.report.history import merge_records
 from engine.slices import Slice, deal, read_slice
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.planted_claims import run_session, write_claim
 from engine.tests.test_own_claims import read_example
 from engine.tests.tiny_models import make_gpt2, save
@@ -67,7 +66,6 @@ def normalize(record: Record) -> Record:
     return replace(record, session=None, cost_s=0.0, provenance=provenance)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
     """CONTRIBUTING's claim, another that shares its arms, and a count, each on four models: twelve items."""
     for id in ("OWN1", "OWN2"):

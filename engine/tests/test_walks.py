@@ -39,11 +39,8 @@ from engine.experiments.walking import group_units, walk_group
 from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.results import ClampedWalkResult, GradientResult, OrthogonalWalkResult
 from engine.shelf import Shelf
-from engine.tests.planted_claims import one_thread as one_thread
 from engine.tests.tiny import FAMILIES, make_tiny
 from engine.walks import ClampedPlan, ClampedProblem, Herder, Wanderer, take_gradients, walk_clamped, walk_orthogonally
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 STACK = Stack(blocks=2)
 D_MODEL = 32
