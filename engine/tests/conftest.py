@@ -1,10 +1,13 @@
-"""One thread for each of the tests that run side by side, and for the processes that they start.
-
-Threads of products as small as theirs only wait for each other, for long where the machine is busy.
-"""
+"""What holds for all tests of the engine and for the processes that they start."""
 
 from __future__ import annotations
 
 import os
+import signal
 
+# One thread each: those of products as small as theirs only wait for each other, for long where the machine is busy.
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, which no plugin does
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell leaves it so to what it starts in the background, and sessions that tests interrupt would never hear.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
