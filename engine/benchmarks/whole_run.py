@@ -24,7 +24,7 @@ from tqdm import tqdm
 from engine.arms import Arm, SentenceNet, StackSettings, describe_stack
 from engine.benchmarks.replay import Listener, Replay
 from engine.costs import device_of, group_of
-from engine.errors import EngineError, LedgerError, explain
+from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.executors.running import run_arm
 from engine.ledger.upkeep import read_ledger
 from engine.measurement import Measurement
@@ -171,6 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes at a time (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.workers < 1:
+            got, remedy = f"--workers {chosen.workers}", "give as many as the run had"
+            raise UsageError(explain(who=WHO, got=got, expected="1 or more", remedy=remedy))
         stored = (one.measurement for one in read_ledger(chosen.ledger))
         found = [one for one in stored if one is not None and device_of(one.arm) == "cpu"]
         if not found:

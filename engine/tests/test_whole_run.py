@@ -163,3 +163,9 @@ def test_a_ledger_without_measurements_is_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("engine.")
     assert "expected" in line
+
+
+def test_no_workers_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--workers", "0"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "engine.benchmarks.whole_run: got --workers 0, expected 1 or more; give as many as the run had"
