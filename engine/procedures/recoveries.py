@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -18,6 +18,7 @@ from engine.procedures.search_tables import (
 )
 from engine.procedures.searches import Search, Sought, seek
 from engine.procedures.tables import estimate_table
+from engine.records import Table
 from engine.results import RecoveryRun
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
 
@@ -162,20 +163,25 @@ class Recover:
         found = {name: one for (name, _), one in zip(self.samples, results, strict=True) if one is not None}
         estimates = [e.estimate(found, trial.look) for e in self.estimates if all(name in found for name in e.samples)]
         named = tuple(found.items())
-        tables = (
-            equal_row_table(named),
-            search_table(named),
-            estimate_table(estimates),
-            margin_table(named),
-            search_run_table(named),
-            search_tuning_table(named),
-        )
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: tuple(table for table in tables if table.rows),
+            draw=lambda: _tables(named, estimates),
             settings={f"{name}, {key}": value for name, one in named for key, value in _in_words(one).items()},
             measurements=tuple(m for _, one in named for m in one.measurements),
         )
+
+
+def _tables(named: tuple[tuple[str, Sought], ...], estimates: Sequence[Estimate]) -> tuple[Table, ...]:
+    """The tables of a claim on searches, empty ones left out."""
+    tables = (
+        equal_row_table(named),
+        search_table(named),
+        estimate_table(estimates),
+        margin_table(named),
+        search_run_table(named),
+        search_tuning_table(named),
+    )
+    return tuple(table for table in tables if table.rows)
 
 
 def _in_words(sought: Sought) -> dict[str, str]:
