@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from engine.measurement import hash_plain
 from engine.procedures import Trial
 from engine.records import Registration
 from engine.subjects.quantized import LOCAL, LOCAL_INT8
-from engine.verdicts import find_nearest
+from engine.verdicts import find_nearest, parse_toml
 
 LOCK = "registered.lock"
 PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
@@ -128,7 +127,7 @@ def _dump(value: object) -> str:
 def read_lock(path: Path) -> Lock:
     """Registrations by claim, the oldest first. Raises LedgerError with the entry that is wrong."""
     try:
-        found = _LOCK.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = _LOCK.validate_python(parse_toml(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

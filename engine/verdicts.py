@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -47,6 +48,9 @@ def settle(verdict: Verdict, on_record: OnRecord | None) -> Outcome:
     return Outcome.PASSED if verdict.supported else Outcome.XFAILED
 
 
+parse_toml = lru_cache(maxsize=8)(tomllib.loads)
+"""A text as TOML; every item of a session asks for the same few files. Raises as tomllib does."""
+
 _ROWS = TypeAdapter(list[dict[str, str]])
 _FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
 
@@ -54,7 +58,7 @@ _FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
 def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
     """Verdicts on record by claim, subject and protocol. Raises LedgerError with the entry that is wrong."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = parse_toml(path.read_text(encoding="utf-8"))
         rows = _ROWS.validate_python(document.get("verdict", []))
     except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
         raise LedgerError(

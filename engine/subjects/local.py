@@ -17,7 +17,7 @@ from engine.subjects.files import hash_file
 from engine.subjects.gguf_header import GgufHeader, MalformedGguf, read_gguf_header
 from engine.subjects.loading import check_family, config_class, load_weights, loading
 from engine.subjects.tokenizers import TOKENIZER_FILES, read_tokenizer
-from engine.subjects.untrained import UntrainedSubject, check_seed, estimate_bytes, size_tier
+from engine.subjects.untrained import UntrainedSubject, check_seed, find_tier, size_tier
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class LocalFolder(Subject):
 
     @property
     def tier(self) -> Tier:
-        return size_tier(estimate_bytes(self.config(), who=self.id))
+        return find_tier(self)
 
     @property
     def trained(self) -> bool:

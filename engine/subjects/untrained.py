@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError, explain
@@ -40,7 +41,7 @@ class UntrainedSubject(Subject):
 
     @property
     def tier(self) -> Tier:
-        return self.size if self.size is not None else size_tier(estimate_bytes(self.config(), who=self.id))
+        return self.size if self.size is not None else find_tier(self)
 
     @property
     def trained(self) -> bool:
@@ -130,6 +131,12 @@ def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4, *, who: str =
     with loading(who, expected=expected, remedy=remedy), torch.device("meta"):
         model = model_class(config.model_type)(config)
         return dtype_bytes * sum(parameter.numel() for parameter in model.parameters())
+
+
+@lru_cache(maxsize=64)  # every item of a session asks for it
+def find_tier(subject: Subject) -> Tier:
+    """The tier of a model that no catalogue knows, by a model of its configuration without weights."""
+    return size_tier(estimate_bytes(subject.config(), who=subject.id))
 
 
 def size_tier(float32_bytes: int) -> Tier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.costs import gpu_bytes, host_bytes, size_of
 from engine.devices import Devices
 from engine.effort import Units
 from engine.errors import SubjectError
+from engine.executors.inline import Inline
 from engine.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
 from engine.options import Choices
 from engine.procedures import Trial
@@ -311,3 +313,10 @@ def test_what_is_given_back_is_given_back_by_a_gpu_too(used: bool, monkeypatch: 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     give_back_memory()
     assert bool(emptied) is used
+
+
+def test_an_executor_lets_searches_for_cycles_pass_over_the_libraries_as_long_as_it_lives() -> None:
+    executor = Inline()
+    assert gc.get_freeze_count() > 100_000
+    del executor
+    assert gc.get_freeze_count() == 0

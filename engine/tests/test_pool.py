@@ -52,7 +52,7 @@ def provide_pool() -> Iterator[Pool]:
     pool.rest()
 
 
-def long_arm(subject: str, iterations: int = 4000) -> InversionArm:
+def long_arm(subject: str, iterations: int = 2500) -> InversionArm:
     """An arm of several seconds."""
     settings = make_settings(subject, stack=Stack(blocks=2), iterations=iterations)
     return InversionArm(settings=settings, step=1e-4, units=(Unit(prompt="The sky", seed=0),), read_at="N", batch=1)
