@@ -202,4 +202,4 @@ def test_a_pull_requests_commands_work_in_order_in_a_clean_clone(tmp_path: Path)
     )
     assert {"index.html", "records.jsonl", "runs"} <= {path.name for path in (clone / kept).iterdir()}
     rows = [line.split("|")[1].strip() for line in summary.read_text(encoding="utf-8").splitlines()[2:]]
-    assert rows == [f"C{number:02}" for number in range(1, 39)]
+    assert rows == [f"A{number:02}" for number in range(1, 5)] + [f"C{number:02}" for number in range(1, 39)]
