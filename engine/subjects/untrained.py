@@ -135,7 +135,10 @@ def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4, *, who: str =
 
 @lru_cache(maxsize=64)  # every item of a session asks for it
 def find_tier(subject: Subject) -> Tier:
-    """The tier of a model that no catalogue knows, by a model of its configuration without weights."""
+    """The tier of a model that no catalogue knows, by a model of its configuration without weights.
+
+    Raises SubjectError as `estimate_bytes` does. Remembered by name and path as long as the process lives.
+    """
     return size_tier(estimate_bytes(subject.config(), who=subject.id))
 
 
