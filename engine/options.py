@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,25 +17,24 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from engine.cache import expand_home
 from engine.costs import PROCESS_BYTES
 from engine.devices import Devices, check_device, find_devices, name_for_children
-from engine.effort import EFFORTS, Effort, find_effort
+from engine.effort import Effort, find_effort
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.ledger import find_measurements
 from engine.memory import free_bytes, most_room_first
 from engine.prompts import check_prompt
-from engine.protocol import PROTOCOLS, Protocol, find_protocol
+from engine.protocol import Protocol, find_protocol
 from engine.slices import Slice, read_slice
+from engine.spelling import DTYPES, EXECUTORS, OPTIONS
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 
 if TYPE_CHECKING:
     from engine.executors import Executor
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 FREE_SHARE = 0.8
 """Of the free memory, what a session takes at most unless it is told."""
 
 SIZE = TypeAdapter(ByteSize)
-EXECUTORS = ("auto", "inline", "pool", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,98 +154,67 @@ class Choices:
         )
 
 
-def add_options(group: pytest.OptionGroup) -> None:
-    """Declare the options. Defaults are those of a bare `pytest claims`."""
-    option = group.addoption
-    option("--effort", default="standard", help=f"{', '.join(EFFORTS)} (default: standard)")
-    option(
-        "--subject",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="a subject's id or local:PATH; repeatable",
-    )
-    option("--protocol", action="append", default=[], help=f"{', '.join(PROTOCOLS)}; repeatable")
-    option("--prompt", action="append", default=[], metavar="TEXT", help="a prompt of your own; repeatable")
-    option("--seeds", type=int, default=1, metavar="N", help="start seeds for each prompt (default: 1)")
-    option("--all-units", action="store_true", help="measure every unit, also where fewer decide a claim")
-    option("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:1 … (default: auto)")
-    option("--dtype", default="float32", help=f"{', '.join(DTYPES)} (default: float32)")
-    option(
-        "--executor",
-        default="auto",
-        help="inline measures arm after arm, pool several at once, ray on a cluster; auto (default) is a pool where "
-        "there are several cores or GPUs",
-    )
-    option("--ray-address", default=None, metavar="ADDRESS", help="a running cluster's (default: one is started here)")
-    option("--workers", type=int, default=None, metavar="N", help="arms at once (default: one for each core, or GPU)")
-    option("--threads", type=int, default=None, metavar="N", help="of each arm (default: 1; beside GPUs, all cores)")
-    option("--memory", default=None, metavar="SIZE", help="for all processes, like 4G (default: 80 % of what is free)")
-    option("--report-dir", type=Path, default=None, help="where the report goes (default: reports/latest)")
-    option(
-        "--ledger",
-        action="append",
-        type=Path,
-        default=[],
-        help="where measurements are stored (default: .ledger); repeatable, the others are only read",
-    )
-    option("--strict-verdicts", action="store_true", help="findings and undecided claims fail")
-    option("--fresh", action="store_true", help="ignore stored measurements")
-    option("--stored", action="store_true", help="judge what the ledger holds, on whatever device, and measure nothing")
-    option("--slice", default=None, metavar="K/N", help="share K of N, for as many machines; the same shares on each")
-    option("--plan", action="store_true", help="print what would be run, and run nothing")
+def are_asked(config: pytest.Config) -> bool:
+    """Whether an option of ours was given another value than its default."""
+    return any(getattr(config.option, o.dest) != o.details.get("default", False) for o in OPTIONS)
 
 
-def read_choices(config: pytest.Config) -> Choices:
+def read_choices(config: pytest.Config, *, began: str) -> Choices:
     """Check every option. Raises UsageError, SubjectError or LedgerError with one line."""
     option = config.option
     worker = getattr(config, "workerinput", {})
-    if option.seeds < 1:
-        raise _wrong("--seeds", option.seeds, "a whole number from 1", "leave it out for one")
-    for name, value, known in (("--dtype", option.dtype, DTYPES), ("--executor", option.executor, EXECUTORS)):
+    if option.claims_seeds < 1:
+        raise _wrong("--seeds", option.claims_seeds, "a whole number from 1", "leave it out for one")
+    for name, value, known in (
+        ("--dtype", option.claims_dtype, DTYPES),
+        ("--executor", option.claims_executor, EXECUTORS),
+    ):
         if value not in known:
             raise _wrong(name, repr(value), f"one of {', '.join(known)}", "pick one")
-    _check_ray(option.executor, option.ray_address, option.device)
-    if option.fresh and option.stored:
+    _check_ray(option.claims_executor, option.claims_ray_address, option.claims_device)
+    if option.claims_fresh and option.claims_stored:
         raise _wrong("--stored", "it beside --fresh", "one of them", "leave one out")
-    for name, value in (("--workers", option.workers), ("--threads", option.threads)):
+    for name, value in (("--workers", option.claims_workers), ("--threads", option.claims_threads)):
         if value is not None and value < 1:
             raise _wrong(name, value, "a whole number from 1", "leave it out for the default")
-    for text in option.prompt:
+    for text in option.claims_prompt:
         check_prompt(text, range(len(text.split()) + 1), context=10**9, who="--prompt")
-    subjects = tuple(_subject(name) for name in option.subject)
+    subjects = tuple(_subject(name) for name in option.claims_subject)
     for subject in subjects:
-        if isinstance(subject, QuantizedSubject) and option.dtype != "float32":
-            raise UsageError(explain_dtype(subject.id, option.dtype))
+        if isinstance(subject, QuantizedSubject) and option.claims_dtype != "float32":
+            raise UsageError(explain_dtype(subject.id, option.claims_dtype))
     here = config.invocation_params.dir
-    ledgers: list[Path] = option.ledger
+    ledgers: list[Path] = option.claims_ledger
     other_ledgers = tuple(here / expand_home(other) for other in ledgers[1:])
     for other in other_ledgers:
         find_measurements(other)
     return Choices(
-        effort=find_effort(option.effort),
+        effort=find_effort(option.claims_effort),
         subjects=subjects,
-        protocols=tuple(find_protocol(name) for name in option.protocol),
-        prompts=tuple(option.prompt),
-        starts=option.seeds,
-        stopping=not option.all_units,
-        device=check_device(option.device, elsewhere=option.stored or (option.ray_address is not None and not worker)),
-        dtype=option.dtype,
-        executor="inline" if worker else option.executor,
-        ray_address=option.ray_address,
-        asked_workers=option.workers,
-        asked_threads=option.threads,
-        memory=_read_memory(option.memory),
-        report_dir=_folder("--report-dir", option.report_dir, here) or config.rootpath / "reports" / "latest",
+        protocols=tuple(find_protocol(name) for name in option.claims_protocol),
+        prompts=tuple(option.claims_prompt),
+        starts=option.claims_seeds,
+        stopping=not option.claims_all_units,
+        device=check_device(
+            option.claims_device,
+            elsewhere=option.claims_stored or (option.claims_ray_address is not None and not worker),
+        ),
+        dtype=option.claims_dtype,
+        executor="inline" if worker else option.claims_executor,
+        ray_address=option.claims_ray_address,
+        asked_workers=option.claims_workers,
+        asked_threads=option.claims_threads,
+        memory=_read_memory(option.claims_memory),
+        report_dir=_folder("--report-dir", option.claims_report_dir, here) or config.rootpath / "reports" / "latest",
         ledger=_folder("--ledger", next(iter(ledgers), None), here) or config.rootpath / ".ledger",
         other_ledgers=other_ledgers,
-        strict=option.strict_verdicts,
-        fresh=option.fresh,
-        stored=option.stored,
-        plan=option.plan,
-        slice=read_slice(option.slice) if option.slice is not None else None,
+        strict=option.claims_strict_verdicts,
+        fresh=option.claims_fresh,
+        stored=option.claims_stored,
+        plan=option.claims_plan,
+        slice=read_slice(option.claims_slice) if option.claims_slice is not None else None,
         session=(int(worker["workerid"].removeprefix("gw")), worker["workercount"]) if worker else (0, 1),
-        began=worker.get("claims_began") or datetime.now(UTC).isoformat(timespec="seconds"),
+        began=began,
         root=config.rootpath,
     )
 

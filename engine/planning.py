@@ -112,15 +112,7 @@ def nominal(arm: TuningArm) -> Measurement:
 
 
 def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room: Room) -> None:
-    """The plan as lines of text: every arm, then the sums, and how many run at once."""
-    for planned in plan:
-        state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
-        needs = PROCESS_BYTES + planned.cost.memory_bytes
-        state = state if needs <= room.arms_bytes else "too large"
-        write(
-            f"{digest_of(planned.arm)[:10]}  {state:<12}  ≤ {duration(planned.cost.seconds):>8}  "
-            f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({len(planned.items)} items)"
-        )
+    """The plan's sums as lines of text, and how many arms run at once."""
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
     least = sum(p.cost.seconds for p in waiting if p.surely)
@@ -128,14 +120,41 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room
     worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
     memory = PROCESS_BYTES + max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
-    write(f"round one: {first} arms; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
+    write(f"round one: {count(first, 'arm')}; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
     write(
         f"estimated, one after the other: {duration(least)} if every claim is decided at its first look, "
         f"{duration(seconds)} if none stops early, "
         f"{duration(worst)} if every grid is widened to its end"
     )
     write(f"memory: about {memory / 1e9:.1f} GB for the largest arm, {room.arms_bytes / 1e9:.1f} GB for all at once")
-    write(f"at once: up to {room.workers} arms of {room.threads} thread{'s' * (room.threads > 1)}; nothing was run")
+    write(f"at once: up to {count(room.workers, 'arm')} of {count(room.threads, 'thread')}; nothing was run")
+
+
+def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room: Room) -> None:
+    """Every arm of a plan as a line of text."""
+    for planned in plan:
+        state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
+        needs = PROCESS_BYTES + planned.cost.memory_bytes
+        state = state if needs <= room.arms_bytes else "too large"
+        write(
+            f"{digest_of(planned.arm)[:10]}  {state:<12}  ≤ {duration(planned.cost.seconds):>8}  "
+            f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({count(len(planned.items), 'item')})"
+        )
+
+
+def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], None], *, each: bool) -> None:
+    """Why items skip: a line for each reason, or for each item. skipped: an item's name, and the reason."""
+    if each:
+        for name, reason in skipped:
+            write(f"skipped  {name}: {reason}")
+        return
+    for reason, number in Counter(reason for _, reason in skipped).items():
+        write(f"skipped  {count(number, 'item')}: {reason}")
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: '1 item', '2 items'."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def print_items(
@@ -152,7 +171,7 @@ def print_items(
             "not run at this effort": sum(not arms[name] for name in own),
             "skipped": sum(name.split()[0] == claim for name in skipped),
         }
-        write(f"{claim}  " + ", ".join(f"{count} {what}" for what, count in counts.items() if count))
+        write(f"{claim}  " + ", ".join(f"{number} {what}" for what, number in counts.items() if number))
 
 
 def duration(seconds: float) -> str:

@@ -5,8 +5,12 @@ Registered as the entry point `engine.session`, so that claims in a folder of a 
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Generator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,9 +18,9 @@ import pytest
 
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.errors import EngineError, LedgerError, MissingError, TooShallowError
+from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain
 from engine.ledger import Ledger
-from engine.options import Choices, add_options, read_choices
+from engine.options import Choices, are_asked, read_choices
 from engine.procedures import Evidence
 from engine.progress import make_progress
 from engine.provenance import identify
@@ -25,20 +29,27 @@ from engine.registration import find_registration
 from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
 from engine.slices import deal
+from engine.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
 from engine.trials import Item, explain_skip, items_of
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
 
+BEGAN = pytest.StashKey[str]()
+TAKEN = pytest.StashKey[frozenset[str]]()
+"""Short spellings of our options that another plugin or a conftest has."""
 CHOICES = pytest.StashKey[Choices]()
+"""Read when the first claim is met: in other people's sessions there is nothing to choose."""
 CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
 REPORT_LINES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
+SUMMARIZED = pytest.StashKey[bool]()
 SPARED = pytest.StashKey[bool]()
 """Of more slices than items: a machine without one has done its share."""
 INTERRUPT = pytest.StashKey[KeyboardInterrupt]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
+ADDED = "PYTEST_ADDOPTS"
 MARKERS = {
     "gpu": "needs a GPU, or --subject to ask for it on a CPU",
     "xl": "needs a GPU with room for 1.6 billion parameters",
@@ -50,15 +61,54 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser.getgroup("claims", "LM Claims"))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Read short spellings as the long ones, where nobody else has them: neither a plugin, nor now a conftest."""
+    spelled = spell_out(args, find_taken(parser))
+    # So that the value of an option is not searched for conftests.
+    early_config.known_args_namespace.file_or_dir = parser.parse_known_args(spelled).file_or_dir
+    loaded = yield
+    early_config.stash[TAKEN] = taken = find_taken(parser)
+    args[:] = spell_out(args, taken)
+    return loaded
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Begin anew where pytest took an option's value for a test path when it looked for its root and its settings."""
+    given = [*shlex.split(os.environ.get(ADDED, "")), *config.invocation_params.args]
+    if not find_mistaken(given, config.invocation_params.dir):
+        return None
+    spelled = spell_out(given, config.stash.get(TAKEN, frozenset()))
+    added = os.environ.pop(ADDED, None)
+    try:
+        return pytest.main([*LOADED_BEFORE, *spelled], config.invocation_params.plugins)
+    finally:
+        if added is not None:
+            os.environ[ADDED] = added
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-    with _usage_errors():
-        config.stash[CHOICES] = read_choices(config)
+    began = getattr(config, "workerinput", {}).get("claims_began")
+    config.stash[BEGAN] = began or datetime.now(UTC).isoformat(timespec="seconds")
     config.stash[RECORDS] = []
     config.stash[REPORT_LINES] = []
-    if config.stash[CHOICES].plan and hasattr(config.option, "dist"):
+    if are_asked(config):  # what is wrong with an option is better said before anything is collected
+        with _usage_errors():
+            choices_of(config)
+    if config.option.claims_plan and hasattr(config.option, "dist"):
         config.option.dist = "no"  # a plan is printed by one process
+
+
+def choices_of(config: pytest.Config) -> Choices:
+    """What the user asked for, read once. Raises as `read_choices` does."""
+    if CHOICES not in config.stash:
+        config.stash[CHOICES] = read_choices(config, began=config.stash[BEGAN])
+    return config.stash[CHOICES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,7 +116,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
         return
     try:
-        items = items_of(claim, metafunc.config.stash[CHOICES])
+        items = items_of(claim, choices_of(metafunc.config))
     except EngineError as error:
         raise pytest.Collector.CollectError(f"claim {claim.id}: {error}") from error
     metafunc.parametrize(
@@ -83,7 +133,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if empty:
         config.hook.pytest_deselected(items=empty)
         items[:] = [test for test in items if test not in empty]
-    if config.stash[CHOICES].slice is not None:
+    if config.option.claims_slice is not None:
         _keep_slice(config, items)
 
 
@@ -91,7 +141,7 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
     """Leave a machine its share of the claims' items; whatever else there is runs on each."""
     from engine.planning import estimate_job
 
-    choices = config.stash[CHOICES]
+    choices = choices_of(config)
     assert choices.slice is not None
     claimed = [(test, item) for test in tests if (item := _item_of(test)) is not None]
     costs = [
@@ -111,11 +161,13 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Measure what all items ask for in common rounds, before the first verdict; or print the plan."""
     config = session.config
-    choices = config.stash[CHOICES]
     items = [(item, _item_of(item)) for item in session.items]
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or session.testsfailed:
         return None
+    choices = choices_of(config)
+    with _usage_errors():
+        refuse_taken(config.invocation_params.args, config.stash.get(TAKEN, frozenset()))
     identify(choices.began)  # before hours of measuring in which somebody may edit the code
     if hasattr(config, "workerinput"):
         return None  # a worker is handed its items one by one, and measures them so
@@ -161,7 +213,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
     """
     item: Item = request.param
-    choices = request.config.stash[CHOICES]
+    choices = choices_of(request.config)
     node: pytest.Item = request.node
     write = partial(write_record, item, choices, request.path)
     registration = None
@@ -229,7 +281,7 @@ def pytest_runtest_makereport(
     if report.when == "call":
         mishap = _find_mishap(call, Outcome(record.outcome))
         if mishap is None:
-            _rewrite(report, record, strict=item.config.stash[CHOICES].strict)
+            _rewrite(report, record, strict=choices_of(item.config).strict)
         else:
             record = replace(record, outcome=Outcome.ERROR.value, sentence=mishap)
             _note(item, record)
@@ -272,7 +324,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Workers take --fresh to mean: not stored before this session began."""
-    node.workerinput["claims_began"] = node.config.stash[CHOICES].began
+    node.workerinput["claims_began"] = node.config.stash[BEGAN]
 
 
 class _Reports:
@@ -301,22 +353,53 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(_Reports(session.config), "claims-reports")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Keep the run, write the report, and exit with 3 when the suite itself failed rather than a claim."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None]:
+    """Keep the run, write the report, and exit with 3 when the suite itself failed rather than a claim.
+
+    Before any other plugin ends: one that fails then, as the cache does on a disk that takes no more, costs neither
+    report nor verdicts. In a session without claims its failure is none of ours.
+    """
     config = session.config
     records = config.stash[RECORDS]
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
     if records:
-        folder, lines = config.stash[CHOICES].report_dir, config.stash[REPORT_LINES]
+        folder, lines = choices_of(config).report_dir, config.stash[REPORT_LINES]
         failed |= not finish_report(sort_by_claim(records), folder, tell=lines.append)
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
         session.exitstatus = pytest.ExitCode.OK
-    if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    try:
+        yield
+    except Exception as error:
+        if not records:
+            raise
+        failed = True
+        _tell_at_last(config, error)
+    finally:
+        if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def _tell_at_last(config: pytest.Config, error: Exception) -> None:
+    """Show what the summary would have shown, had another plugin not failed before it."""
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    line = explain(
+        who="pytest",
+        got=f"a failure at its end, in no code of ours ({what})",
+        expected="every plugin to end",
+        remedy="what was measured is stored and reported; mend the cause, or leave the plugin out with -p no:NAME",
+    )
+    if terminal is None:
+        print(line, file=sys.stderr)
+        return
+    if not config.stash.get(SUMMARIZED, False):
+        pytest_terminal_summary(terminal, config)
+    terminal.write_line(line)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    config.stash[SUMMARIZED] = True
     if config.stash[RECORDS]:
         print_verdicts(config.stash[RECORDS], terminalreporter)
     for line in config.stash[REPORT_LINES]:
@@ -337,7 +420,7 @@ def _campaign(config: pytest.Config) -> Campaign:
     from engine.planning import foresee
 
     if CAMPAIGN not in config.stash:
-        choices = config.stash[CHOICES]
+        choices = choices_of(config)
         config.stash[CAMPAIGN] = Campaign(
             Ledger(choices.ledger, choices.other_ledgers),
             choices.make_executor,
@@ -349,25 +432,29 @@ def _campaign(config: pytest.Config) -> Campaign:
 
 
 def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
-    from engine.planning import Room, make_plan, print_items, print_plan
+    from engine.planning import Room, make_plan, print_arms, print_items, print_plan, print_skips
 
-    choices = config.stash[CHOICES]
+    choices = choices_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     terminal.write_line("")
     jobs: list[tuple[str, Job]] = []
-    skipped: list[str] = []
+    skipped: list[tuple[str, str]] = []
     for item in items:
         missing = explain_skip(item, choices)
         if missing is None:
             jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
         else:
-            skipped.append(item.name)
-            terminal.write_line(f"skipped  {item.name}: {missing}")
+            skipped.append((item.name, missing))
     with _usage_errors():
         plan = make_plan(jobs, campaign)
         room = Room(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
         print_plan(plan, terminal.write_line, room=room)
-        print_items([name for name, _ in jobs], skipped, plan, terminal.write_line)
+        print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, terminal.write_line)
+        print_skips(skipped, terminal.write_line, each=config.get_verbosity() > 0)
+        if config.get_verbosity() > 0:
+            print_arms(plan, terminal.write_line, room=room)
+        else:
+            terminal.write_line("-v lists every arm and every item that skips")
     for name, job in jobs:
         if job.error is not None:
             config.stash[FAILED] = True

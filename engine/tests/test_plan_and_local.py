@@ -49,18 +49,19 @@ def stored(pytester: pytest.Pytester) -> list[Path]:
 
 
 def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester: pytest.Pytester) -> None:
-    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c11", "--subject", tiny, "--plan")
+    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c11", "--subject", tiny, "--plan", "-v")
     assert result.ret == 0, result.outlines
     # Under each of two protocols: two stacks to tune, in two rounds; then three waves of the trained one, and of four
     # drawn ones. The scripts' protocol fixes the step size, so that its fifteen arms are there at once.
     result.stdout.fnmatch_lines(["round one: 19 arms; later rounds: 34; stored: 0"])
     result.stdout.re_match_lines(
         [
-            rf"[0-9a-f]{{10}}  to run        ≤ .* s +[0-9.]+ GB  tuning {tiny} 1b\+h page N=1000  \(1 items\)",
-            r"[0-9a-f]{10}  after tuning .* GB  inversion local-untrained:.*:3 1b\+h controlled N=1000 .*",
             r"estimated, one after the other: .* if every claim is decided at its first look, .* if none stops.*",
             r"memory: about [0-9.]+ GB for the largest arm, [0-9.]+ GB for all at once",
-            r"at once: up to [0-9]+ arms of 1 thread; nothing was run",
+            r"at once: up to [0-9]+ arms? of 1 thread; nothing was run",
+            r"C11  3 to measure",
+            rf"[0-9a-f]{{10}}  to run        ≤ .* s +[0-9.]+ GB  tuning {tiny} 1b\+h page N=1000  \(1 item\)",
+            r"[0-9a-f]{10}  after tuning .* GB  inversion local-untrained:.*:3 1b\+h controlled N=1000 .*",
         ],
     )
     assert not stored(pytester)
@@ -68,9 +69,13 @@ def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester:
 
 
 def test_a_plan_says_what_is_skipped(pytester: pytest.Pytester) -> None:
-    result = run_claims(pytester, str(ROOT / "claims"), "-m", "xl", "--plan")
+    asked = (str(ROOT / "claims"), "-m", "xl", "-k", "c01 or c02", "--plan")
+    result = run_claims(pytester, *asked)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["skipped  C01 gpt2-xl: *run on a machine with a GPU*", "round one: 0 arms*"])
+    result.stdout.fnmatch_lines(["round one: 0 arms*", "C02  1 skipped", "skipped  2 items: gpt2-xl is *with a GPU*"])
+    result.stdout.no_fnmatch_line("skipped  C0*")
+    each = run_claims(pytester, *asked, "-v")
+    each.stdout.fnmatch_lines(["skipped  C01 gpt2-xl: *with a GPU*", "skipped  C02 gpt2-xl: *with a GPU*"])
 
 
 def test_a_plan_is_printed_by_one_process_whatever_the_workers(pytester: pytest.Pytester) -> None:
@@ -104,7 +109,7 @@ def test_a_claim_is_measured_on_a_users_model_once_and_can_be_run_again(
         raise AssertionError("measured what was stored")
 
     monkeypatch.setattr(Inline, "run", refuse)
-    plan = run_claims(pytester, *asked, "--plan")
+    plan = run_claims(pytester, *asked, "--plan", "-v")
     assert sum("  stored  " in line for line in plan.outlines) >= 4  # each tuning's first round, at least
     assert run_claims(pytester, *asked).ret == 0
     assert unsign(read_session(pytester)) == unsign(records)
@@ -131,9 +136,7 @@ def test_what_another_ledger_stores_is_planned_and_judged_as_stored(
 
     monkeypatch.setattr(Inline, "run", refuse)
     both = ("--ledger", str(pytester.path / "other"))
-    run_claims(pytester, *asked, *both, "--plan").stdout.fnmatch_lines(
-        ["round one: 1 arms; later rounds: 0; stored: 1"]
-    )
+    run_claims(pytester, *asked, *both, "--plan").stdout.fnmatch_lines(["round one: 1 arm; later rounds: 0; stored: 1"])
     assert run_claims(pytester, *asked, *both).ret == 0
     assert unsign(read_session(pytester)) == records
     assert not stored(pytester)
