@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -66,9 +67,10 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
     """Read short spellings as the long ones, where nobody else has them: neither a plugin, nor now a conftest."""
-    spelled = spell_out(args, find_taken(parser))
-    # So that the value of an option is not searched for conftests.
-    early_config.known_args_namespace.file_or_dir = parser.parse_known_args(spelled).file_or_dir
+    # The value of an option is not to be searched for conftests; a line that cannot be read may be a conftest's own.
+    with suppress(pytest.UsageError, SystemExit):
+        spelled = spell_out(args, find_taken(parser))
+        early_config.known_args_namespace.file_or_dir = parser.parse_known_args(spelled).file_or_dir
     loaded = yield
     early_config.stash[TAKEN] = taken = find_taken(parser)
     args[:] = spell_out(args, taken)

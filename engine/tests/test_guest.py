@@ -1,0 +1,237 @@
+"""The plugin in other people's sessions of pytest, beside other plugins, and wherever an option's folder lies."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from engine.spelling import BY_SPELLING, OPTIONS, find_mistaken, spell_out
+from engine.tests.planted_claims import read_session, run_session, write_claim
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOORS = {"safetensors", "tokenizers"}
+"""Not imported by us: transformers reads with them, and we need versions that read what we hand it."""
+BROUGHT = {"markupsafe", "pydantic-core"}
+"""Imported by us, and always there with jinja2 and pydantic."""
+DECLARE_ALL = "\n".join(
+    f"    parser.addoption({option.short!r}, action='append', default=[], help='mine')" for option in OPTIONS
+)
+THEIRS = f"def pytest_addoption(parser):\n{DECLARE_ALL}\n"
+
+
+def find_commands() -> Iterator[str]:
+    """Every module of the engine that is run with python -m and reads a command line."""
+    for path in sorted((ROOT / "engine").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if (
+            '__name__ == "__main__"' in text
+            and "tests" not in path.parts
+            and "def main(words" in text.replace("arguments", "words")
+        ):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("module", [*find_commands()])
+def test_every_command_prints_its_help(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main: Callable[[list[str]], int | None] = importlib.import_module(module).main
+    try:
+        code = main(["--help"])
+    except SystemExit as end:
+        code = end.code
+    assert not code
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_pytests_own_help_lists_every_option_of_ours(pytester: pytest.Pytester) -> None:
+    result = run_session(pytester, "--help")
+    assert result.ret == 0, result.errlines
+    text = result.stdout.str()
+    assert all(f"  {option.long}" in text for option in OPTIONS)
+    assert "80 % of what is free" in " ".join(text.split())
+
+
+def test_the_help_of_verify_lists_every_short_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from engine.__main__ import main
+
+    assert main(["verify", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {option.short}" in text for option in OPTIONS)
+    assert "--claims-NAME" in text
+
+
+def test_a_command_that_is_none_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from engine.__main__ import main
+
+    assert main(["verfy"]) == 4
+    assert capsys.readouterr().err == (
+        "lm-claims: got 'verfy', expected verify; write lm-claims verify, or see lm-claims --help\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["conftest", "plugin"])
+def test_options_of_others_by_our_short_names_stay_theirs(place: str, pytester: pytest.Pytester) -> None:
+    """No clash, whichever is loaded first: a plugin named by -p is there before ours, a conftest after it."""
+    if place == "conftest":
+        pytester.makeconftest(THEIRS)
+        named = []
+    else:
+        pytester.makepyfile(theirs=THEIRS)
+        pytester.syspathinsert()
+        named = ["-p", "theirs"]
+    pytester.makepyfile(
+        "def test_theirs(request):\n"
+        "    assert request.config.getoption('--device') == ['webcam']\n"
+        "    assert request.config.getoption('--plan') == ['b']\n"
+        "    assert request.config.getoption('--claims-device') == 'auto'\n"
+    )
+    result = pytester.runpytest_inprocess(*named, "--device", "webcam", "--plan=b")
+    assert result.ret == 0, result.outlines
+
+
+def test_where_another_has_the_short_name_a_session_of_claims_asks_for_the_long_one(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_addoption(parser):\n    parser.addoption('--effort', default='')\n")
+    write_claim(pytester.path, "supported")
+    refused = run_session(pytester, "--effort", "smoke")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["ERROR: --effort: got a name that another *, expected --claims-effort; write*"])
+    assert run_session(pytester, "--claims-effort", "smoke").ret == 0
+    assert [record.effort for record in read_session(pytester)] == ["smoke"]
+
+
+def test_a_session_without_claims_leaves_nothing_and_reads_nothing(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("options were read")
+
+    monkeypatch.setattr("engine.session.read_choices", read)
+    pytester.makepyfile("def test_theirs():\n    assert True\n")
+    before = {path.name for path in pytester.path.iterdir()}
+    spared = ("-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")  # needs of tests alone
+    result = pytester.runpytest_inprocess(*spared)
+    assert result.ret == 0, result.outlines
+    assert {path.name for path in pytester.path.iterdir()} - before <= {"__pycache__"}
+
+
+def test_a_failing_ending_of_another_plugin_is_theirs_where_no_claim_was_run(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_sessionfinish():\n    raise RuntimeError('theirs')\n")
+    pytester.makepyfile("def test_theirs():\n    assert True\n")
+    result = pytester.runpytest_inprocess()
+    assert result.ret not in (0, 1)
+    result.stderr.fnmatch_lines(["RuntimeError: theirs"])
+    assert "in no code of ours" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("spelling", ["--ledger", "--claims-ledger"])
+@pytest.mark.parametrize("where", ["on the command line", "in the environment"])
+def test_the_folder_of_an_option_is_no_test_path(
+    spelling: str, where: str, pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command twice, below the root, with a file that only the root's settings make a test file."""
+    pytester.makeini("[pytest]\npython_files = planted_*.py\n")
+    below = pytester.mkdir("below")
+    write_claim(below, "supported").rename(below / "planted_claim.py")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "conftest.py").write_text("raise AssertionError('a ledger was searched for conftests')\n")
+    monkeypatch.chdir(below)
+    options = (spelling, str(folder))
+    if where == "in the environment":
+        monkeypatch.setenv("PYTEST_ADDOPTS", f"{spelling} {folder}")
+        options = ()
+    for _ in range(2):
+        result = run_session(pytester, *options)
+        assert result.ret == 0, result.outlines
+        assert len(read_session(pytester)) == 1  # in the root's reports
+    assert not (folder / "reports").exists()
+    assert not (folder / ".pytest_cache").exists()
+
+
+def test_a_file_called_as_an_options_value_is_no_test_path(pytester: pytest.Pytester) -> None:
+    (pytester.path / "smoke").mkdir()
+    write_claim(pytester.path, "supported")
+    assert run_session(pytester, "--effort", "smoke").ret == 0
+    assert [record.effort for record in read_session(pytester)] == ["smoke"]
+
+
+def test_verify_runs_the_claims_of_the_folder_it_is_started_in(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.__main__ import main
+
+    folder = pytester.mkdir("claims")
+    write_claim(folder, "supported").rename(folder / "c90_planted.py")
+    (pytester.path / "smoke").mkdir()
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    spared = [word for name in ("hypothesispytest", "benchmark", "xdist") for word in ("-p", f"no:{name}")]
+    assert main(["verify", *spared, "--device", "cpu", "--executor", "inline", "--effort", "smoke"]) == 0
+    (record,) = read_session(pytester)
+    assert (record.claim, record.effort, record.outcome) == ("C90", "smoke", "passed")
+
+
+@pytest.mark.parametrize(
+    ("words", "spelled"),
+    [
+        (["--ledger", "a", "claims"], ["--claims-ledger=a", "claims"]),
+        (["--claims-ledger", "a"], ["--claims-ledger=a"]),
+        (["--ledger=a b", "-k", "c01"], ["--claims-ledger=a b", "-k", "c01"]),
+        (["--fresh", "claims"], ["--claims-fresh", "claims"]),
+        (["--prompt", "=x"], ["--claims-prompt==x"]),
+        (["--prompt", "--plan"], ["--claims-prompt", "--claims-plan"]),
+        (["--threads", "-1"], ["--claims-threads", "-1"]),
+        (["--ledger"], ["--claims-ledger"]),
+        (["--", "--ledger", "a"], ["--", "--ledger", "a"]),
+        (["--device", "cpu", "--claims-device", "cpu"], ["--device", "cpu", "--claims-device=cpu"]),
+    ],
+    ids=lambda words: " ".join(words) or "none",
+)
+def test_options_are_spelled_out(words: list[str], spelled: list[str]) -> None:
+    assert spell_out(words, {"--device"}) == spelled
+
+
+def test_only_values_that_stand_alone_and_are_there_can_be_mistaken(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    words = ["--ledger", "there", "--ledger=there", "--ledger", "absent", "--fresh", "there", "--memory", "-1", "there"]
+    assert find_mistaken(words, tmp_path) == ["there"]
+
+
+def test_every_option_has_two_spellings_of_its_own() -> None:
+    assert len(BY_SPELLING) == 2 * len(OPTIONS) == 40
+
+
+def test_what_claims_need_is_declared_and_nothing_else() -> None:
+    """Third-party modules that engine and claims import, tests and benchmarks aside, beside pyproject's list."""
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    optional = {canonicalize_name(Requirement(line).name) for line in project["optional-dependencies"]["ray"]}
+    optional |= {canonicalize_name(Requirement(line).name) for line in project["optional-dependencies"]["parquet"]}
+    of_module = packages_distributions()
+    imported = {
+        canonicalize_name(of_module[module][0])
+        for path in (*(ROOT / "engine").rglob("*.py"), *(ROOT / "claims").rglob("*.py"))
+        if not {"tests", "benchmarks"} & set(path.parts)
+        for module in find_imports(path)
+        if module in of_module and module not in {"engine", "claims"}
+    }
+    assert imported - optional - BROUGHT == declared - FLOORS
+
+
+def find_imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            if name.split(".")[0] not in sys.stdlib_module_names:
+                yield name.split(".")[0]
