@@ -39,7 +39,7 @@ class Clock:
 @pytest.fixture(name="clock")
 def provide_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for place in ("options", "campaign", "provenance", "report.finish"):
+    for place in ("session", "campaign", "provenance", "report.finish"):
         monkeypatch.setattr(f"engine.{place}.datetime", clock)
     return clock
 

@@ -218,9 +218,9 @@ def test_of_several_runs_the_newest_measurement_of_an_item_counts(records: list[
 
 def run_days(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *rulings: str) -> None:
     """Sessions of successive days, each with its verdict."""
-    import engine.options
+    import engine.session
 
-    began = engine.options.datetime
+    began = engine.session.datetime
     for day, ruling in enumerate(rulings, 1):
 
         class Days(began):
@@ -228,7 +228,7 @@ def run_days(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *ruling
             def now(cls, tz: object = None) -> began:
                 return began.fromisoformat(f"2026-11-0{day}T10:00:00+00:00")  # noqa: B023 - asked in this round
 
-        monkeypatch.setattr(engine.options, "datetime", Days)
+        monkeypatch.setattr(engine.session, "datetime", Days)
         write_claim(pytester.path, ruling)
         assert run_session(pytester).ret == 0
 
