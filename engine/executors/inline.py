@@ -14,7 +14,8 @@ from engine.executors.running import run_arm
 from engine.experiments.watching import Watch, unwatched
 from engine.measurement import Measurement
 from engine.shelf import Shelf
-from engine.subjects.loading import FAMILIES, model_class
+from engine.subjects.families import FAMILIES
+from engine.subjects.loading import model_class
 
 
 class Inline(Sequential):

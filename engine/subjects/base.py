@@ -30,6 +30,10 @@ class Pattern(Protocol):
         """What has to be fetched first, and the command that does it; None when nothing has."""
         ...
 
+    def tokenizer_source(self) -> str:
+        """What identifies the tokenizer where its name does not; "" where it does."""
+        ...
+
     def config(self) -> PreTrainedConfig:
         """The configuration, each time a fresh one."""
         ...
@@ -73,6 +77,10 @@ class Subject(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """What identifies the weights, without loading them: hash, revision, or configuration and seed."""
+
+    def tokenizer_source(self) -> str:
+        """What identifies the tokenizer where the subject's name does not: a hash of what it is read from; else ""."""
+        return ""
 
     @abstractmethod
     def missing(self) -> str | None:

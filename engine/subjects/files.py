@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,14 @@ def hash_file(path: Path) -> str:
     status = path.stat()
     # Copies keep times of change, and the file system's own time is none that a copy can keep.
     return _hash(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def hash_files(folder: Path, names: Iterable[str]) -> str:
+    """SHA-256 of files of a folder, their names included, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name} {hash_file(folder / name)}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=256)

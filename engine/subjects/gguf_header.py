@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
 OLDEST_VERSION, NEWEST_VERSION = 2, 3
 LEAST_BYTES = 24
 MOST_DIMENSIONS = 8
-UINT32, STRING, ARRAY = 4, 8, 9
-SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of a value by its type's number; strings and arrays carry their own length."""
+STRING, ARRAY = 8, 9
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""How a value is stored, by its type's number; strings and arrays carry their own length."""
+
+Value = str | int | float | bool | None
+"""What a field says; None where it is a list."""
 
 
 class MalformedGguf(ValueError):
@@ -25,11 +29,36 @@ class MalformedGguf(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GgufTensor:
+    """shape: as GGUF orders it, columns first. kind: the number of its storage. start: where its bytes begin."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+    bytes: int
+
+    @property
+    def weights(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GgufHeader:
-    """architecture: general.architecture. weights: numbers in all tensors together."""
+    """architecture: general.architecture, "" in a later part of a split file. fields: by name.
+
+    end: where the header ends, in bytes.
+    """
 
     architecture: str
-    weights: int
+    fields: Mapping[str, Value]
+    tensors: tuple[GgufTensor, ...]
+    end: int
+
+    @property
+    def weights(self) -> int:
+        """Numbers in all tensors together."""
+        return sum(tensor.weights for tensor in self.tensors)
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -58,11 +87,14 @@ class _Cursor:
         start = self.skip(count)
         return self._data[start : self.at]
 
+    def unpack(self, layout: str) -> int | float | bool:
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
     def uint32(self) -> int:
-        return struct.unpack("<I", self.take(4))[0]
+        return int(self.unpack("<I"))
 
     def uint64(self) -> int:
-        return struct.unpack("<Q", self.take(8))[0]
+        return int(self.unpack("<Q"))
 
     def text(self) -> str:
         raw = self.take(self.uint64())
@@ -79,16 +111,22 @@ def _read(cursor: _Cursor) -> GgufHeader:
     if not OLDEST_VERSION <= version <= NEWEST_VERSION:
         raise MalformedGguf(f"GGUF version {version}")
     tensors, fields = cursor.uint64(), cursor.uint64()
-    values = dict(_field(cursor) for _ in range(_bounded(fields, cursor)))
-    architecture = values.get("general.architecture")
+    said = [_field(cursor) for _ in range(_bounded(fields, cursor))]
+    values = dict(said)
+    if len(values) < len(said):
+        raise MalformedGguf("a header that says something twice")
+    # Of a model that is split over several files, the first alone says what it is.
+    architecture = values.get("general.architecture", "" if "split.count" in values else None)
     if not isinstance(architecture, str):
         raise MalformedGguf("a header without general.architecture")
     alignment = values.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
         raise MalformedGguf(f"an alignment of {alignment!r}")
-    shapes = [_tensor(cursor) for _ in range(_bounded(tensors, cursor))]
-    _check_extent(shapes, start=-(-cursor.at // alignment) * alignment, size=cursor.size)
-    return GgufHeader(architecture=architecture, weights=sum(shape.weights for shape in shapes))
+    found = [_tensor(cursor) for _ in range(_bounded(tensors, cursor))]
+    end, start = cursor.at, -(-cursor.at // alignment) * alignment
+    placed = tuple(replace(tensor, start=start + tensor.start) for tensor in found)
+    _check_extent(placed, size=cursor.size)
+    return GgufHeader(architecture=architecture, fields=values, tensors=placed, end=end)
 
 
 def _bounded(count: int, cursor: _Cursor) -> int:
@@ -98,40 +136,29 @@ def _bounded(count: int, cursor: _Cursor) -> int:
     return count
 
 
-def _field(cursor: _Cursor) -> tuple[str, str | int | None]:
-    """Key and value; the value only where it is text or a uint32."""
+def _field(cursor: _Cursor) -> tuple[str, Value]:
     key, kind = cursor.text(), cursor.uint32()
     if kind == STRING:
         return key, cursor.text()
-    if kind == UINT32:
-        return key, cursor.uint32()
     if kind == ARRAY:
         inner, count = cursor.uint32(), cursor.uint64()
         if inner == STRING:
             for _ in range(_bounded(count, cursor)):
                 cursor.skip(cursor.uint64())
         else:
-            cursor.skip(count * _scalar_bytes(inner, key))
+            cursor.skip(count * struct.calcsize(_scalar(inner, key)))
         return key, None
-    cursor.skip(_scalar_bytes(kind, key))
-    return key, None
+    return key, cursor.unpack(_scalar(kind, key))
 
 
-def _scalar_bytes(kind: int, key: str) -> int:
-    if kind not in SCALAR_BYTES:
+def _scalar(kind: int, key: str) -> str:
+    if kind not in SCALARS:
         raise MalformedGguf(f"a value of unknown type {kind} at {key[:60]!r}")
-    return SCALAR_BYTES[kind]
+    return f"<{SCALARS[kind]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tensor:
-    name: str
-    weights: int
-    offset: int
-    bytes: int
-
-
-def _tensor(cursor: _Cursor) -> _Tensor:
+def _tensor(cursor: _Cursor) -> GgufTensor:
+    """A tensor whose start is counted from where the tensors begin."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     name, dimensions = cursor.text(), cursor.uint32()
@@ -145,14 +172,14 @@ def _tensor(cursor: _Cursor) -> _Tensor:
         raise MalformedGguf(f"unknown storage {kind} of tensor {name[:60]!r}") from None
     if shape[0] % block:
         raise MalformedGguf(f"rows of {shape[0]} weights in blocks of {block} in tensor {name[:60]!r}")
-    weights = prod(shape)
-    return _Tensor(name=name, weights=weights, offset=offset, bytes=weights // block * block_bytes)
+    size = prod(shape) // block * block_bytes
+    return GgufTensor(name=name, shape=tuple(shape), kind=kind, start=offset, bytes=size)
 
 
-def _check_extent(tensors: list[_Tensor], *, start: int, size: int) -> None:
+def _check_extent(tensors: Sequence[GgufTensor], *, size: int) -> None:
     if not tensors:
         raise MalformedGguf("a file without tensors")
     for tensor in tensors:
-        end = start + tensor.offset + tensor.bytes
+        end = tensor.start + tensor.bytes
         if end > size:
             raise MalformedGguf(f"{size} bytes where tensor {tensor.name[:60]!r} needs {end}")

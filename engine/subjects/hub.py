@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from engine.cache import expand_home
 from engine.subjects.base import Attention, Subject, Tier
-from engine.subjects.local import WEIGHT_FILES, load_folder, read_config
+from engine.subjects.local import load_folder, read_config
 from engine.subjects.tokenizers import has_tokenizer, read_tokenizer
 from engine.subjects.untrained import Gpt2Pattern, UntrainedSubject
+from engine.subjects.weight_files import WEIGHT_FILES
 
 if TYPE_CHECKING:
     import torch

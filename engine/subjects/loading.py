@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, SubjectError, explain
 from engine.subjects.base import Attention
+from engine.subjects.refusals import refusal
+from engine.subjects.staging import staged
+from engine.subjects.stored import FETCH_AGAIN, check_stored
+from engine.subjects.weight_files import find_weights
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
-
-FAMILIES = {"gpt2": "GPT-2", "llama": "Llama"}
-"""Supported families, by the `model_type` of transformers and the `general.architecture` of GGUF."""
 
 LONGEST_CAUSE = 240
 
@@ -60,21 +61,6 @@ def _quiet() -> Generator[None]:
             logging.enable_progress_bar()
 
 
-def check_family(who: str, model_type: object) -> str:
-    """The family's key. Raises SubjectError that names the supported families."""
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        families = " or ".join(f"{name} ({key})" for key, name in FAMILIES.items())
-        raise SubjectError(
-            explain(
-                who=who,
-                got=f"a model of family {model_type!r}",
-                expected=f"one of {families}",
-                remedy="choose a model of a supported family",
-            )
-        )
-    return model_type
-
-
 def config_class(family: str) -> type[PreTrainedConfig]:
     """transformers' configuration class of a family."""
     from transformers import GPT2Config, LlamaConfig
@@ -105,17 +91,26 @@ def load_weights(
     Raises SubjectError when a parameter is absent, left over or of another shape: transformers would go on with
     random numbers.
     """
+    from transformers import GenerationConfig
+
     options: dict[str, Any] = {"gguf_file": gguf_file, "quantization_config": _unpacking()} if gguf_file else {}
     if quantization is not None:
         # Without a place named, the library would choose an accelerator by itself.
         options = {"quantization_config": quantization, "device_map": {"": "cpu"}}
-    remedy = "fetch or save the model again"
-    with loading(who, expected="weights that can be loaded", remedy=remedy):
-        loaded: Any = model_class(config.model_type).from_pretrained(
-            folder,
+    files = [gguf_file] if gguf_file else find_weights(who, folder)
+    kind = model_class(config.model_type)
+    with (
+        staged(who, folder, files) as stage,
+        loading(who, expected="weights that can be loaded", remedy=FETCH_AGAIN),
+    ):
+        if gguf_file is None:
+            check_stored(who, stage, files, config, outline(config))
+        loaded: Any = kind.from_pretrained(
+            stage,
             config=config,
             dtype=dtype,
             attn_implementation=attention,
+            generation_config=GenerationConfig(),  # claims say themselves how text is generated
             local_files_only=True,
             trust_remote_code=False,
             weights_only=True,  # a pickle may hold numbers, and nothing that runs
@@ -126,9 +121,17 @@ def load_weights(
         model, report = loaded
         misfit = _find_misfit(report)
         if misfit is not None:
-            expected = "weights that fit the configuration, all of them"
-            raise SubjectError(explain(who=who, got=misfit, expected=expected, remedy=remedy))
+            raise refusal(who, misfit, "weights that fit the configuration, all of them", FETCH_AGAIN)
+        model.config.name_or_path = str(folder)
     return model
+
+
+def outline(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a configuration without numbers: its parameters have names and shapes, and take no memory."""
+    import torch
+
+    with torch.device("meta"):
+        return model_class(config.model_type)(config)
 
 
 def use_torch_parts(model: PreTrainedModel) -> PreTrainedModel:
@@ -159,9 +162,6 @@ def _find_misfit(report: Mapping[str, Iterable[Any]]) -> str | None:
         return f"no {key}"
     for key, stored, built in sorted(report["mismatched_keys"], key=str):
         return f"{key} of shape {tuple(stored)} where the configuration has {tuple(built)}"
-    # Buffers of older library versions are left over in sound files; parameters are not.
-    for key in sorted(key for key in report["unexpected_keys"] if key.endswith(".weight")):
-        return f"{key}, which the configuration has no place for"
     return None
 
 

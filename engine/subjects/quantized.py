@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import SubjectError, explain
 from engine.subjects.base import Attention, Subject, Tier
-from engine.subjects.loading import load_weights, loading, model_class
+from engine.subjects.loading import load_weights, loading, outline
 
 if TYPE_CHECKING:
     import torch
@@ -148,8 +148,7 @@ def estimate_int8_bytes(config: PreTrainedConfig, *, who: str = "configuration")
     from transformers.pytorch_utils import Conv1D
 
     with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
-        with torch.device("meta"):
-            model = model_class(config.model_type)(config)
+        model = outline(config)
         plain = 4 * sum(parameter.numel() for parameter in model.parameters())
         kept = model.get_output_embeddings()
         layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear | Conv1D) and m is not kept]

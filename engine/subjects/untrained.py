@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UsageError, explain
 from engine.subjects.base import Attention, Pattern, Subject, Tier
-from engine.subjects.loading import loading, model_class
+from engine.subjects.loading import loading, outline
 from engine.subjects.tokenizers import make_gpt2_tokenizer, missing_gpt2_vocabulary
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class UntrainedSubject(Subject):
     def fingerprint(self) -> str:
         settings = {name: value for name, value in self.config().to_dict().items() if name not in ABOUT_FILES}
         text = json.dumps(settings, sort_keys=True, default=str)
-        return f"config:{hashlib.sha256(text.encode()).hexdigest()}:seed={self.seed or 0}"
+        tokens = self.pattern.tokenizer_source()
+        drawn = f"config:{hashlib.sha256(text.encode()).hexdigest()}:seed={self.seed or 0}"
+        return f"{drawn}:tokenizer={tokens}" if tokens else drawn
 
     def missing(self) -> str | None:
         return self.pattern.missing()
@@ -86,6 +88,9 @@ class Gpt2Pattern:
     @property
     def family(self) -> str:
         return "gpt2"
+
+    def tokenizer_source(self) -> str:
+        return ""  # pinned with the package
 
     def missing(self) -> str | None:
         return missing_gpt2_vocabulary()
@@ -125,11 +130,8 @@ def draw_weights(
 
 def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4, *, who: str = "configuration") -> int:
     """Bytes of a configuration's parameters, tied ones counted once. Nothing is allocated."""
-    import torch
-
-    expected, remedy = "a configuration that can be built", "check the configuration"
-    with loading(who, expected=expected, remedy=remedy), torch.device("meta"):
-        model = model_class(config.model_type)(config)
+    with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
+        model = outline(config)
         return dtype_bytes * sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -13,8 +13,9 @@ import torch
 
 from engine.errors import SubjectError
 from engine.subjects import find_subject
+from engine.subjects.folders import MOST_BLOCKS
 from engine.subjects.hub import HUB_SUBJECTS, HubSubject
-from engine.subjects.local import MOST_BLOCKS, LocalFolder
+from engine.subjects.local import LocalFolder
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,18 @@ def save(folder: Path, model: PreTrainedModel, *, tokenizer: bool = True) -> Pat
     return folder
 
 
-def write_gguf(path: Path, model: Any, *, architecture: str | None = None) -> Path:
-    """A model of either family as an unquantized GGUF file with a tokenizer; `architecture` renames its family."""
+def write_gguf(
+    path: Path,
+    model: Any,
+    *,
+    architecture: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """A model of either family as an unquantized GGUF file with a tokenizer.
+
+    architecture: renames its family. fields, tensors: what else it says and holds; a field of None is left out.
+    """
     config: Any = model.config
     writer = gguf.GGUFWriter(path, architecture or config.model_type)
     llama = config.model_type == "llama"
@@ -71,7 +82,13 @@ def write_gguf(path: Path, model: Any, *, architecture: str | None = None) -> Pa
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(257)
     writer.add_eos_token_id(257)
-    for name, tensor in (_llama_tensors(model) if llama else _gpt2_tensors(model)).items():
+    said = writer.kv_data[0]
+    for name, value in (fields or {}).items():
+        said.pop(name, None)
+        if value is not None:
+            writer.add_key_value(name, value, gguf.GGUFValueType.get_type(value))
+    own = _llama_tensors(model) if llama else _gpt2_tensors(model)
+    for name, tensor in {**own, **(tensors or {})}.items():
         writer.add_tensor(name, np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -1,0 +1,170 @@
+"""What a folder's weight files hold, tensor by tensor, against what its configuration has a place for.
+
+The library passes over a tensor that it has no place for, and casts one of whole numbers to float: a bias, an adapter
+or a scale would be missing from what is computed. Here each stored tensor is used as it is, is shown to change
+nothing, or is a reason to refuse the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
+
+from engine.prompts import shorten
+from engine.subjects.refusals import SAVE_AGAIN, refusal
+from engine.subjects.weight_files import INDEX, read_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+FETCH_AGAIN = "fetch or save the model again"
+MERGE = "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
+PREFIXES = {"gpt2": "transformer.", "llama": "model."}
+"""What a model's names have before those of the same model without its head."""
+
+CAUSAL_MASK = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.bias")
+MASKED_BIAS = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.masked_bias")
+FREQUENCIES = re.compile(r"model\.(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+"""Buffers that older versions of the library stored, and that newer ones make for themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A tensor in a file. read: gives its numbers."""
+
+    file: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], Tensor]
+
+
+def check_stored(
+    who: str, folder: Path, files: Sequence[str], config: PreTrainedConfig, model: PreTrainedModel
+) -> None:
+    """Raises SubjectError for the first tensor of these files that would be passed over, cast or doubly there.
+
+    files: as `find_weights` gives them. model: of the configuration, without numbers.
+    """
+    found = _list_tensors(who, folder, files)
+    places: Mapping[str, Tensor] = model.state_dict()
+    prefix, taken = PREFIXES[config.model_type], dict[str, str]()
+    for name, tensor in sorted(found.items()):
+        place = name if name in places else prefix + name
+        if place not in places:
+            if not _changes_nothing(name, tensor, config):
+                remedy = MERGE if "lora_" in name else FETCH_AGAIN
+                raise refusal(who, f"{name}, which the configuration has no place for", _ALL, remedy)
+            continue
+        if place in taken:
+            raise refusal(who, f"{taken[place]} and {name}, which are one", "each tensor once", FETCH_AGAIN)
+        taken[place] = name
+        if tensor.shape != tuple(places[place].shape):
+            got = f"{place} of shape {tensor.shape} where the configuration has {tuple(places[place].shape)}"
+            raise refusal(who, got, _ALL, FETCH_AGAIN)
+        if tensor.dtype not in ("float64", "float32", "float16", "bfloat16"):
+            got, remedy = f"{name} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
+            raise refusal(who, got, "float64, float32, float16 or bfloat16", remedy)
+    _check_head(who, prefix, config, {place: found[name] for place, name in taken.items()})
+
+
+_ALL = "weights that fit the configuration, all of them"
+
+
+def _check_head(who: str, prefix: str, config: PreTrainedConfig, found: Mapping[str, Stored]) -> None:
+    """A head that is stored beside the embedding that it is tied to must be the same."""
+    embedding = found.get(prefix + {"gpt2": "wte.weight", "llama": "embed_tokens.weight"}[config.model_type])
+    head = found.get("lm_head.weight")
+    if embedding is None or head is None or not config.tie_word_embeddings:
+        return
+    import torch
+
+    if not torch.equal(head.read(), embedding.read()):
+        got, expected = (
+            "an lm_head.weight that differs from the embedding",
+            "the same where tie_word_embeddings is true",
+        )
+        raise refusal(who, got, expected, 'write "tie_word_embeddings": false into config.json, or delete the head')
+
+
+def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
+    """Whether a tensor without a place is a buffer of older versions, with the numbers that newer ones make."""
+    import torch
+
+    if config.model_type == "gpt2" and CAUSAL_MASK.fullmatch(name):
+        size = int(config.n_positions)
+        if tensor.shape != (1, 1, size, size):
+            return False
+        return torch.equal(tensor.read()[0, 0].bool(), torch.ones(size, size, dtype=torch.bool).tril())
+    if config.model_type == "gpt2" and MASKED_BIAS.fullmatch(name):
+        return tensor.shape in ((), (1,)) and float(tensor.read()) <= -1e4
+    if config.model_type == "llama" and FREQUENCIES.fullmatch(name):
+        width = int(config.head_dim)
+        if tensor.shape != (width // 2,) or not tensor.dtype.endswith(("float32", "float16", "bfloat16")):
+            return False
+        read = tensor.read()
+        powers = torch.arange(0, width, 2, dtype=torch.float64) / width
+        expected = float(config.rope_parameters["rope_theta"]) ** -powers
+        # Half a spacing of the precision that they were stored in, and float32's own roundings.
+        return torch.allclose(read.double(), expected, rtol=torch.finfo(read.dtype).eps + 1e-6, atol=1e-7)
+    return False
+
+
+def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, Stored]:
+    """Every tensor of the files by its name. Raises SubjectError for one that lies elsewhere than its index says."""
+    places = read_index(who, folder / files[0]) if files[0].endswith(INDEX) else {}
+    found: dict[str, Stored] = {}
+    for file in files[1:] if places else files:
+        list_file = _list_safetensors if file.endswith(".safetensors") else _list_pickle
+        for name, tensor in list_file(folder / file).items():
+            if name in found:
+                raise refusal(
+                    who, f"{shorten(name)} in {found[name].file} and in {file}", "each tensor once", FETCH_AGAIN
+                )
+            if places.get(name, file) != file:
+                got, expected = f"{shorten(name)} in {file}", f"it in {places[name]}, as the index says"
+                raise refusal(who, got, expected, FETCH_AGAIN)
+            found[name] = tensor
+    if lost := sorted(places.keys() - found.keys()):
+        raise refusal(who, f"no {shorten(lost[0])}", f"it in {places[lost[0]]}, as the index says", FETCH_AGAIN)
+    return found
+
+
+SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def _list_safetensors(path: Path) -> dict[str, Stored]:
+    from safetensors import safe_open
+
+    def read(name: str) -> Tensor:
+        with safe_open(path, framework="pt") as opened:
+            return opened.get_tensor(name)
+
+    found: dict[str, Stored] = {}
+    with safe_open(path, framework="pt") as opened:
+        for name in opened.keys():  # noqa: SIM118 (it is no dictionary)
+            part: Any = opened.get_slice(name)
+            dtype = str(part.get_dtype())
+            shape = tuple(int(n) for n in part.get_shape())
+            found[name] = Stored(
+                file=path.name, shape=shape, dtype=SAFETENSORS.get(dtype, dtype), read=lambda name=name: read(name)
+            )
+    return found
+
+
+def _list_pickle(path: Path) -> dict[str, Stored]:
+    import torch
+
+    # A pickle may hold numbers, and nothing that runs. The newer ones need not be read whole.
+    tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    found: dict[str, Stored] = {}
+    for name, tensor in tensors.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        found[str(name)] = Stored(
+            file=path.name, shape=tuple(tensor.shape), dtype=dtype, read=lambda tensor=tensor: tensor
+        )
+    return found
