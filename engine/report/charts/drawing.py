@@ -19,6 +19,8 @@ from engine.report.charts.reading import Panel, Panels, Row
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 """The Vega-Lite that Altair writes for, for the still drawing and for the page's script."""
 
+_TAG = re.compile(r"<[a-z][^<>]*>")
+_COORDINATES = re.compile(r'(?<=\s)(?:d|[xy][12]?|c[xy]|width|height|points)="[^"]*"|translate\([^()"]*\)')
 _DECIMALS = re.compile(r"-?\d+\.\d{2,}(?:e-?\d+)?")
 _ROOT = re.compile(r"<svg[^>]*?width=\"([\d.]+)\"[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
 _NEEDLESS = re.compile(
@@ -146,11 +148,19 @@ def finish_still(svg: str, *, name: str, words: str) -> Markup:
         f'<svg{wide} role="img" aria-label="{escape(words)}" viewBox="{box}" '
         f'style="width:100%;min-width:{0.7 * float(width):.0f}px;max-width:{float(width):.0f}px;height:auto">'
     )
-    body = _DECIMALS.sub(lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), svg[found.end() :])
+    body = _TAG.sub(lambda tag: _tidy(tag[0], name), svg[found.end() :])
     body = _NEEDLESS.sub("", body)
-    # Several drawings on one page must not share the names of their clips.
-    body = body.replace('id="clip', f'id="{name}-clip').replace("url(#clip", f"url(#{name}-clip")
     return Markup(root + body)  # noqa: S704 (Vega escapes what it writes)
+
+
+def _tidy(tag: str, name: str) -> str:
+    """A tag whose coordinates have one decimal, and whose clip is the drawing's own. What is told stays as it is."""
+    tag = _COORDINATES.sub(lambda told: _DECIMALS.sub(_round, told[0]), tag)
+    return tag.replace('id="clip', f'id="{name}-clip').replace("url(#clip", f"url(#{name}-clip")
+
+
+def _round(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")
 
 
 def show_still(drawing: Drawing, name: str) -> ChartView:
