@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from engine.errors import EngineError, UsageError, explain
 from engine.report.text import write_plain
@@ -14,6 +14,11 @@ from engine.report.text import write_plain
 EXIT_USAGE = 4
 
 Command = Callable[[argparse.Namespace], None]
+
+
+def say(line: str, limit: int = 2000, file: TextIO | None = None) -> None:
+    """Print a line in which nothing can act on a terminal: names in files are other people's text."""
+    print(write_plain(line, limit), file=file or sys.stdout, flush=True)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +46,7 @@ def run_command(
         chosen = build().parse_args(arguments)
         commands[chosen.command](chosen)
     except EngineError as error:
-        print(write_plain(str(error), 2000), file=sys.stderr)
+        say(str(error), file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

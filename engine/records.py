@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapt
 from pydantic_core import PydanticSerializationError
 
 from engine.errors import LedgerError, explain
+from engine.files import read_whole, write_whole
 
 SCHEMA = 1
 
@@ -153,13 +152,14 @@ class Session:
     """The session that judged: measurements may be older than it, and come from other code.
 
     began: ISO 8601. commit, dirty: of the code that judged. numerics: version of the numerics that its measurements
-    share, None where a record does not say.
+    share, None where a record does not say. part: whether it was asked for a part of the items, or ended early.
     """
 
     began: str
     commit: str
     dirty: bool
     numerics: int | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,22 +226,6 @@ def find_headline(record: Record) -> CriterionRecord | None:
     return next((c for c in (*estimated, *record.criteria) if c.ruling == ruling), next(iter(record.criteria), None))
 
 
-def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str = "choose another with --out") -> None:
-    """Write a file, whole or not at all; its folder is made. Raises LedgerError when it cannot be written."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")  # another session may write it, too
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-        with unfinished.open("xb") as file:  # made anew: a link that lies there would be written through
-            file.write(content)
-        unfinished.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        got, expected = f"{path}: {error.strerror}", "a folder that can be written"
-        raise LedgerError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
-
-
 def dump_record(record: Record) -> bytes:
     """One line of JSON."""
     try:
@@ -264,7 +248,7 @@ def read_records(path: Path) -> list[Record]:
     Raises LedgerError for a file that is missing or not ours.
     """
     try:
-        lines = dict.fromkeys(path.read_bytes().splitlines())
+        lines = dict.fromkeys(read_whole(path).splitlines())
         records = [RECORD.validate_json(line) for line in lines if line.strip()]
     except OSError as error:
         raise LedgerError(

@@ -16,8 +16,8 @@ from typing import NoReturn
 
 from engine.claim import Claim
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
+from engine.files import write_whole
 from engine.provenance import ask_git
-from engine.records import write_whole
 from engine.registration import LOCK, Entry, Lock, digest_claim, digest_fields, name_changes, read_lock, write_lock
 from engine.report.text import write_plain
 from engine.verdicts import find_nearest
@@ -96,7 +96,7 @@ def survey(place: Path) -> list[Survey]:
     return [
         Survey(
             path=path,
-            lock=read_lock(path) if path.exists() else {},
+            lock=read_lock(path) if os.path.lexists(path) else {},
             declared=dict(sorted(declared.items())),
             whole=place == path.parent,
         )
@@ -109,7 +109,7 @@ def find_claims(place: Path) -> list[Declared]:
 
     Raises UsageError where there are none, DeclarationError for a file that cannot be imported.
     """
-    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*.py") if path.is_file())
     hidden = [file for file in files if any(part.startswith(".") for part in file.relative_to(place).parts)]
     declared = [Declared(claim=c, file=f) for f in files if f not in hidden and (c := _load_claim(f)) is not None]
     if not declared:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapt
 
 from engine.claim import Claim, Criterion
 from engine.errors import DeclarationError, LedgerError, explain
+from engine.files import read_whole
 from engine.measurement import hash_plain
 from engine.procedures import Trial
 from engine.records import Registration
@@ -127,12 +128,12 @@ def _dump(value: object) -> str:
 def read_lock(path: Path) -> Lock:
     """Registrations by claim, the oldest first. Raises LedgerError with the entry that is wrong."""
     try:
-        found = _LOCK.validate_python(parse_toml(path.read_text(encoding="utf-8")))
+        found = _LOCK.validate_python(parse_toml(read_whole(path).decode()))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
     # A merge of two branches may have put them in another order.
     return {id: sorted(entries, key=lambda entry: entry.date) for id, entries in found.items() if entries}
 

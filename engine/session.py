@@ -29,6 +29,7 @@ from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
 from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
+from engine.selection import read_selection
 from engine.slices import deal
 from engine.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
 from engine.trials import Item, explain_skip, items_of
@@ -365,9 +366,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     config = session.config
     records = config.stash[RECORDS]
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
+    if CAMPAIGN in config.stash:
+        config.stash[REPORT_LINES].extend(config.stash[CAMPAIGN].ledger.list_untrusted())
     if records:
-        folder, lines = choices_of(config).report_dir, config.stash[REPORT_LINES]
-        failed |= not finish_report(sort_by_claim(records), folder, tell=lines.append)
+        choices, lines = choices_of(config), config.stash[REPORT_LINES]
+        asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash)
+        failed |= not finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
         session.exitstatus = pytest.ExitCode.OK
     try:

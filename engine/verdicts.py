@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 
 from engine.claim import Ruling, Verdict
 from engine.errors import LedgerError, explain
+from engine.files import read_whole
 from engine.records import OnRecord
 
 Key = tuple[str, str, str]
@@ -58,11 +60,12 @@ _FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
 def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
     """Verdicts on record by claim, subject and protocol. Raises LedgerError with the entry that is wrong."""
     try:
-        document = parse_toml(path.read_text(encoding="utf-8"))
+        document = parse_toml(read_whole(path).decode())
         rows = _ROWS.validate_python(document.get("verdict", []))
     except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+        got = getattr(error, "strerror", None) or str(error)
         raise LedgerError(
-            explain(who=str(path), got=str(error), expected="TOML with [[verdict]] tables", remedy="mend the file")
+            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="mend the file")
         ) from error
     found: dict[Key, OnRecord] = {}
     for number, row in enumerate(rows, 1):
@@ -87,9 +90,12 @@ def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, OnRecord]:
 
 
 def find_nearest(name: str, claim_file: Path, root: Path) -> Path | None:
-    """The nearest file of that name at or above a claim's folder, up to `root`."""
+    """The nearest of that name at or above a claim's folder, up to `root`.
+
+    It need not be a file: what lies there is refused when it is read, not taken for the rules of a folder above.
+    """
     for folder in claim_file.resolve().parents:
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name):
             return folder / name
         if folder == root.resolve():
             break

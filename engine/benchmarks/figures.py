@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import explain
-from engine.report.bench import read_bench, write_bench
+from engine.files import write_whole
+from engine.report.bench import read_bench, render_bench
+from engine.report.figures import write_page
+from engine.report.render import BENCH_PAGE
 
 STORAGE, KEPT = Path(".benchmarks"), Path("reports/reference/bench.json")
 KINDS = ("contest", "growth")
@@ -35,8 +38,8 @@ def main() -> int:
         saved = "no saved run of the inner loops"
         print(explain(who="figures", got=saved, expected=f"one in {STORAGE}", remedy="run make bench first"))
         return 4
-    KEPT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    page = write_bench(read_bench(KEPT), KEPT.parent)
+    write_whole(KEPT, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode(), who="figures")
+    page = write_page(render_bench(read_bench(KEPT)), KEPT.with_name(BENCH_PAGE))
     print(f"{KEPT}, {page}: {len(found['contest'])} contests, {len(found['growth'])} lines of growth")
     return 0
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from engine.calibration.figures import list_misses, summarize
 from engine.calibration.simulate import list_cells, simulate_all
 from engine.errors import EngineError, explain
+from engine.files import STANDARD_OUTPUT, read_target, write_whole
 from engine.options import count_cores
 from engine.provenance import identify
-from engine.records import write_whole
 
 KEPT = Path("reports/reference/calibration.json")
 
@@ -24,11 +24,12 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.calibration", description=__doc__)
     parser.add_argument("--claims", type=int, default=2000, help="at each edge, a quarter beside it (default: 2000)")
     parser.add_argument("--workers", type=int, default=count_cores(), help="processes (default: one for each core)")
-    parser.add_argument("--out", type=Path, default=KEPT, help=f"(default: {KEPT})")
+    parser.add_argument("--out", type=read_target, default=KEPT, help=f"a file, or - (default: {KEPT})")
     asked = parser.parse_args(words)
     if min(asked.claims, asked.workers) < 1:
         got = f"--claims {asked.claims}, --workers {asked.workers}"
-        print(explain(who="calibration", got=got, expected="whole numbers from 1", remedy="leave them out"))
+        remedy = "leave them out"
+        print(explain(who="calibration", got=got, expected="whole numbers from 1", remedy=remedy), file=sys.stderr)
         return 4
     began = datetime.now(UTC).isoformat(timespec="seconds")
     cells = [(cell, asked.claims if cell.position == 0 else max(1, asked.claims // 4)) for cell in list_cells()]
@@ -41,11 +42,12 @@ def main(words: list[str] | None = None) -> int:
     try:
         write_whole(asked.out, (json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode(), who="calibration")
     except EngineError as error:
-        print(error)
+        print(error, file=sys.stderr)
         return 4
     for row in rows:
         if misses := list_misses(row):
-            print(f"{row['estimand']} at {row['edge']}, n = {row['n']}: {', '.join(misses)}")
+            line = f"{row['estimand']} at {row['edge']}, n = {row['n']}: {', '.join(misses)}"
+            print(line, file=sys.stderr if asked.out == STANDARD_OUTPUT else sys.stdout)
     return 0
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.errors import LedgerError, explain
+from engine.files import STANDARD_OUTPUT
 from engine.invert.arms import Plan
 from engine.invert.film import Match, judge, show_token, write_bounds
 from engine.invert.found import Found
@@ -104,7 +103,7 @@ def _tell_kept(wish: Wish, found: Found) -> str:
     if found.measurement is None:
         return "Nothing, since the descent did not end."
     name = digest_of(found.arm)[:10]
-    also = f", and in {wish.json}" if wish.json else ""
+    also = f", and in {wish.json}" if wish.json and wish.json != STANDARD_OUTPUT else ""
     if found.stored:
         since = found.measurement.provenance.measured_at
         return f"In {wish.ledger} as {name} since {since}{also}; it was read from there, --fresh measures again."
@@ -143,12 +142,3 @@ def _quote_word(word: str) -> str:
 
 def _escape_byte(byte: int) -> str:
     return f"\\x{byte:02x}"
-
-
-def write_json(text: bytes, path: Path) -> None:
-    """Write a file. Raises LedgerError where it cannot be written."""
-    try:
-        path.write_bytes(text)
-    except OSError as error:
-        got, expected = f"{path}: {error.strerror}", "a file that can be written"
-        raise LedgerError(explain(who="--json", got=got, expected=expected, remedy="choose another file")) from error

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 from rich.console import Console
 
 from engine.arms import describe_stack
+from engine.files import STANDARD_OUTPUT, write_whole
 from engine.invert.arms import Plan, make_plan
-from engine.invert.ending import tell, write_json
+from engine.invert.ending import tell
 from engine.invert.found import Stopped
 from engine.invert.screen import Screen
 from engine.invert.view import Line, Lines, Stage, View
@@ -24,7 +26,8 @@ def show(wish: Wish, view: View | None = None) -> bool:
 
     Raises EngineError with one line where the wish or the machine is at fault.
     """
-    with view or choose_view(live=wish.live) as watching:
+    aside = wish.json == STANDARD_OUTPUT
+    with view or choose_view(live=wish.live, out=sys.stderr if aside else sys.stdout) as watching:
         watching.begin(Stage(label=f"getting {wish.subject} ready"))
         plan = make_plan(wish)
         watching.say(introduce(plan))
@@ -39,20 +42,22 @@ def show(wish: Wish, view: View | None = None) -> bool:
             return False
         if wish.json is not None:
             assert found.measurement is not None
-            write_json(MEASUREMENT.dump_json(found.measurement, indent=2) + b"\n", wish.json)
+            content = MEASUREMENT.dump_json(found.measurement, indent=2) + b"\n"
+            write_whole(wish.json, content, who="--json", remedy="choose another file")
         watching.tell(tell(plan, found))
     return True
 
 
-def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ) -> View:
+def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, out: TextIO | None = None) -> View:
     """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for."""
     for stream in (sys.stdout, sys.stderr):
         # Tokens are any text; a terminal's encoding need not hold it.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
-    console = Console(highlight=False, markup=False, emoji=False)
-    dull = environment.get("NO_COLOR") or environment.get("CI") or not sys.stdout.isatty() or console.is_dumb_terminal
-    return Screen(console) if live and not dull else Lines()
+    out = out or sys.stdout
+    console = Console(file=out, highlight=False, markup=False, emoji=False)
+    dull = environment.get("NO_COLOR") or environment.get("CI") or not out.isatty() or console.is_dumb_terminal
+    return Screen(console) if live and not dull else Lines(out)
 
 
 def introduce(plan: Plan) -> str:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from engine.arms import Depth, Metric
 from engine.cache import expand_home
 from engine.errors import LedgerError, PromptError, UsageError, explain
+from engine.files import STANDARD_OUTPUT, read_target
 from engine.prompts import is_text
 from engine.protocol import CONTROLLED, PAGE, SCRIPT
 
@@ -25,7 +26,7 @@ class Wish:
     """One inversion as it was asked for.
 
     iterations: None takes the number that claims take. step: None takes the protocol's, or tunes. json: where the
-    measurement is written too.
+    measurement is written too; on standard output it has that to itself.
     """
 
     prompt: str
@@ -59,7 +60,7 @@ class Wish:
         ):
             if not (math.isfinite(value) and value > 0):
                 raise _wrong(name, f"{value:g}", "a number above 0", remedy)
-        if self.json is not None:
+        if self.json is not None and self.json != STANDARD_OUTPUT:
             _check_file(self.json)
 
 
@@ -117,7 +118,7 @@ def _build_parser() -> _Parser:
     option("--ledger", type=Path, metavar="FOLDER", help="where measurements are stored (default: .ledger)")
     option("--fresh", action="store_true", help="measure again what is stored")
     option("--no-live", action="store_true", help="plain lines, as for a log")
-    option("--json", type=Path, metavar="FILE", help="write the measurement as JSON")
+    option("--json", type=read_target, metavar="FILE", help="write the measurement as JSON; - is standard output")
     option("--traceback", action="store_true", help="show where an unexpected error came from")
     return parser
 

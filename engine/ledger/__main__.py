@@ -11,12 +11,12 @@ from pathlib import Path
 
 from engine.arms import weights_of
 from engine.campaign import label
-from engine.command_line import Parser, parser_of, run_command
+from engine.command_line import Parser, parser_of, run_command, say
+from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.measurement import Measurement
 from engine.planning import duration
 from engine.report.export import write_export
-from engine.report.text import write_plain
 
 COMMANDS = ("list", "merge", "prune", "export")
 LEDGER = Path(".ledger")
@@ -41,7 +41,9 @@ def _build_parser() -> Parser:
     pruning.add_argument("--yes", action="store_true", help="remove it, for good")
     export = commands.add_parser("export", help="write the measurements as one flat table")
     export.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
-    export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
+    export.add_argument(
+        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, or - for CSV"
+    )
     return parser
 
 
@@ -64,46 +66,53 @@ def _list(chosen: argparse.Namespace) -> None:
     for stored in read_ledger(chosen.ledger):
         m = stored.measurement
         if m is None:
-            print(f"not to be trusted ({stored.reason}): {write_plain(str(stored.path))}")
+            say(f"not to be trusted ({stored.reason}): {stored.path}")
             continue
         held[weights_of(m.arm)[0], m.arm.kind, m.provenance.device].append(m)
         if chosen.arms:
             when, took = m.provenance.measured_at, duration(m.elapsed_s)
-            print(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {write_plain(label(m.arm))}")
+            say(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {label(m.arm)}")
     for (subject, kind, device), own in sorted(held.items()):
         took = duration(sum(m.elapsed_s for m in own))
-        print(f"{write_plain(subject):<28}  {kind:<16}  {device:<7}  {len(own):>5}  {took:>14}")
+        say(f"{subject:<28}  {kind:<16}  {device:<7}  {len(own):>5}  {took:>14}")
     every = [m for own in held.values() for m in own]
     when = sorted(m.provenance.measured_at for m in every)
-    print(f"measurements: {len(every)}, {duration(sum(m.elapsed_s for m in every))} of measuring", end="")
-    print(f", from {when[0]} to {when[-1]}" if when else "")
+    dates = f", from {when[0]} to {when[-1]}" if when else ""
+    say(f"measurements: {len(every)}, {duration(sum(m.elapsed_s for m in every))} of measuring{dates}")
 
 
 def _merge(chosen: argparse.Namespace) -> None:
     done = merge(chosen.into, chosen.sources)
     for stored in done.refused:
-        print(f"left out, not to be trusted ({stored.reason}): {write_plain(str(stored.path))}")
+        say(f"left out, not to be trusted ({stored.reason}): {stored.path}")
     for m in done.differing:
-        print(f"kept as it was, other numbers were measured at {m.provenance.measured_at}: {m.digest} {label(m.arm)}")
+        say(f"kept as it was, other numbers were measured at {m.provenance.measured_at}: {m.digest} {label(m.arm)}")
     words = f"taken {len(done.taken)}, known {len(done.known)}, differing {len(done.differing)}"
-    print(f"{words}, left out {len(done.refused)}: {write_plain(str(chosen.into))}")
+    say(f"{words}, left out {len(done.refused)}: {chosen.into}")
 
 
 def _prune(chosen: argparse.Namespace) -> None:
-    leftovers = find_leftovers(chosen.ledger, subjects=chosen.subject, before=chosen.before or "")
+    found = find_leftovers(chosen.ledger, subjects=chosen.subject, before=chosen.before or "")
+    leftovers = [leftover for leftover in found if not leftover.is_folder]
     if chosen.yes:
         remove(leftovers)
-    for leftover in leftovers:
-        if leftover.why != "lock that nobody holds":
-            print(f"{leftover.why}: {write_plain(str(leftover.path))}")
+    for leftover in found:
+        if leftover.is_folder:
+            say(f"left where it is, a folder: {leftover.path}")
+        elif leftover.why != "lock that nobody holds":
+            say(f"{leftover.why}: {leftover.path}")
     counts = Counter(leftover.why.split(":")[0].split(" at ")[0] for leftover in leftovers)
     words = ", ".join(f"{count} {why}" for why, count in sorted(counts.items())) or "nothing"
-    print(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
+    say(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
 
 
 def _export(chosen: argparse.Namespace) -> None:
+    for stored in read_ledger(chosen.ledger):
+        if stored.measurement is None:
+            say(f"left out, not to be trusted ({stored.reason}): {stored.path}", file=sys.stderr)
     write_export(tabulate_ledger(chosen.ledger), chosen.out)
-    print(chosen.out)
+    if chosen.out != STANDARD_OUTPUT:
+        say(str(chosen.out))
 
 
 if __name__ == "__main__":

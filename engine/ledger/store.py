@@ -6,8 +6,10 @@ read together. A file that cannot be trusted is set aside and measured again, ne
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,24 +20,30 @@ from pydantic import ValidationError
 
 from engine.arms import Arm
 from engine.errors import EngineError, LedgerError, explain
+from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole
 from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
+
+NAMED = 3
+"""Files that a line names."""
 
 
 class Ledger:
     """Measurements under `folder`, and those of `others`, which are read after it and never written.
 
-    Raises LedgerError when the folder cannot be made or written, or when another is not a ledger.
+    locks: whether arms will be claimed, which needs a file system that has locks. Raises LedgerError when the folder
+    cannot be made or written or has no locks, or when another is not a ledger.
     """
 
-    def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: Path, others: Sequence[Path] = (), *, locks: bool = True) -> None:
         self.folder = folder
         self._others = [find_measurements(other) for other in others]
         self._measurements = folder / "measurements"
         self._aside = folder / "aside"
         self._locks = folder / "locks"
+        self._untrusted: dict[Path, str] = {}
         try:
             for place in (self._measurements, self._locks):
-                place.mkdir(parents=True, exist_ok=True)
+                make_folder(place)
             with tempfile.TemporaryFile(dir=self._measurements):
                 pass
         except OSError as error:
@@ -47,6 +55,8 @@ class Ledger:
                     remedy="choose another folder or mend its permissions",
                 )
             ) from error
+        if locks:
+            self._try_locks()
 
     def get(self, arm: Arm) -> Measurement | None:
         """The stored measurement of `arm` in the first ledger that has one, None when there is none to be trusted."""
@@ -55,40 +65,34 @@ class Ledger:
             if found := _read(path, arm):
                 return found
         except UntrustedError as reason:
+            self._untrusted[path] = str(reason)
             self._set_aside(path, str(reason))
         for other in self._others:
-            with suppress(UntrustedError):  # not ours to move
-                if found := _read(other / path.parent.name / path.name, arm):
+            place = other / path.parent.name / path.name
+            try:
+                if found := _read(place, arm):
                     return found
+            except UntrustedError as reason:
+                self._untrusted[place] = str(reason)  # not ours to move
         return None
 
     def __contains__(self, arm: Arm) -> bool:
         return self.get(arm) is not None
 
     def put(self, measurement: Measurement) -> None:
-        """Store a measurement atomically. Raises LedgerError when the disk refuses; nothing stored is touched."""
+        """Store a measurement, whole and for good; nothing else is touched. Raises LedgerError if the disk refuses."""
         path = self._path(digest_of(measurement.arm))  # made of hexadecimal digits, whatever a measurement says it is
         envelope = {
             "schema": SCHEMA,
             "content": measurement.content(),
             "measurement": MEASUREMENT.dump_python(measurement, mode="json"),
         }
+        content = json.dumps(envelope, ensure_ascii=False).encode()
         try:
-            path.parent.mkdir(exist_ok=True)
-            for left in path.parent.glob(f"{path.stem}.*.unfinished"):  # by a session that was killed at this arm
-                left.unlink(missing_ok=True)
-            handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=".unfinished")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(envelope, file, ensure_ascii=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(unfinished, path)
-            except BaseException:
-                Path(unfinished).unlink(missing_ok=True)
-                raise
+            make_folder(path.parent)
+            put_in_place(path, content)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _unwritable(path, error, self.folder) from error
 
     @contextmanager
     def claim_arm(self, arm: Arm) -> Generator[None, None, None]:
@@ -104,26 +108,58 @@ class Ledger:
         """Hold `arm` until the lock is released; None while another session measures it."""
         return self._lock(arm, wait=False)
 
+    def list_untrusted(self) -> list[str]:
+        """A line on the stored files that were passed over, and what became of them; none where there was none."""
+        lines: list[str] = []
+        for own in (True, False):
+            found = {p: why for p, why in self._untrusted.items() if p.is_relative_to(self._measurements) is own}
+            if not found:
+                continue
+            named = ", ".join(f"{path.name} ({why})" for path, why in list(found.items())[:NAMED])
+            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            where = f"they are set aside in {self._aside}" if own else "they are left where they are"
+            got, expected = f"{named}{more}, not to be trusted", "measurements of this version"
+            lines.append(explain(who="ledger", got=got, expected=expected, remedy=f"{where}, and measured again"))
+        return lines
+
     def _lock(self, arm: Arm, *, wait: bool) -> FileLock | None:
         """A lock that is held, None where it would have to be waited for. Raises LedgerError when the disk refuses."""
-        path = self._locks / f"{digest_of(arm)}.lock"
-        lock = FileLock(path)
+        digest = digest_of(arm)
+        path = self._locks / f"{digest}.lock"
+        # Without the library's other kind of lock, which a session that is killed would leave behind for good.
+        lock = FileLock(path, fallback_to_soft=False)
         try:
             lock.acquire(blocking=wait)
         except Timeout:
             return None
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise explain_lock(path, error, self.folder) from error
+        for left in self._path(digest).parent.glob(f"{digest}.*{UNFINISHED}"):  # by a session that was killed at it
+            with suppress(OSError):
+                left.unlink()
         return lock
+
+    def _try_locks(self) -> None:
+        """Raise LedgerError where the file system has no locks: before anything is measured."""
+        probe = name_unfinished(self._locks / "probe")
+        try:
+            with FileLock(probe, fallback_to_soft=False, blocking=False):
+                pass
+        except OSError as error:  # any other is told by what it stops
+            if error.errno in _NO_LOCKS:
+                raise explain_lock(self._locks, error, self.folder) from error
+        finally:
+            with suppress(OSError):
+                probe.unlink()
 
     def _path(self, digest: str) -> Path:
         return self._measurements / digest[:2] / f"{digest}.json"
 
     def _set_aside(self, path: Path, reason: str) -> None:
         try:
-            self._aside.mkdir(exist_ok=True)
+            make_folder(self._aside)
             number = sum(1 for _ in self._aside.glob(f"{path.stem}.*"))
-            os.replace(path, self._aside / f"{path.stem}.{number}.{reason}.json")
+            os.replace(path, self._aside / f"{path.stem}.{number}.{reason.replace(' ', '-')}.json")
         except FileNotFoundError:
             return  # another worker has set it aside
         except OSError as error:
@@ -153,15 +189,37 @@ class UntrustedError(Exception):
     """Why a stored file is not what its name says."""
 
 
-def _read(path: Path, arm: Arm) -> Measurement | None:
-    """The measurement in a file, None without one. Raises UntrustedError, or LedgerError for the disk's errors."""
+_ODD = {
+    errno.EISDIR: "a folder",
+    errno.EINVAL: "no file",
+    errno.ELOOP: "a looped link",
+    errno.EACCES: "not readable",
+    errno.EPERM: "not readable",
+    errno.EFBIG: "too large",
+    errno.ENOTDIR: "in no folder",
+}
+"""What is wrong with the file itself, in words. Of anything else the disk or the machine is the cause."""
+
+
+def read_stored(path: Path) -> bytes | None:
+    """What lies under a measurement's name, None where nothing does.
+
+    Raises UntrustedError for what is no file that may be read, and LedgerError for the disk's errors.
+    """
     try:
-        content = path.read_bytes()
+        return read_whole(path)
     except FileNotFoundError:
         return None
     except OSError as error:
+        if why := _ODD.get(error.errno or 0):
+            raise UntrustedError(why) from error
         raise explain_unreadable(path, error) from error
-    return trust(content, arm)
+
+
+def _read(path: Path, arm: Arm) -> Measurement | None:
+    """The measurement in a file, None without one. Raises UntrustedError, or LedgerError for the disk's errors."""
+    content = read_stored(path)
+    return None if content is None else trust(content, arm)
 
 
 def trust(content: bytes, arm: Arm) -> Measurement:
@@ -194,24 +252,43 @@ def read_measurement(content: bytes) -> Measurement:
     return measurement
 
 
-def _unwritable(path: Path, error: OSError) -> LedgerError:
-    return LedgerError(
-        explain(
-            who="ledger",
-            got=f"{path}: {error.strerror}",
-            expected="room to write a measurement",
-            remedy="free some space or choose another folder with --ledger",
-        )
-    )
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+
+
+def _unwritable(path: Path, error: OSError, folder: Path) -> LedgerError:
+    expected, remedy = "room to write a measurement", "free some space or choose another folder with --ledger"
+    if error.errno in _DENIED:
+        expected = "a ledger that may be written"
+        remedy = f"let its owner run chmod -R g+rwX {shlex.quote(str(folder))}, or choose another folder with --ledger"
+    elif error.errno in {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}:
+        expected, remedy = "a folder of measurements", "move away what lies there, or choose another with --ledger"
+    return LedgerError(explain(who="ledger", got=f"{path}: {error.strerror}", expected=expected, remedy=remedy))
+
+
+def explain_lock(path: Path, error: OSError, folder: Path) -> LedgerError:
+    """What to raise for a lock that cannot be had, with what mends it."""
+    expected, remedy = "a lock", "move away what lies there, or choose another folder with --ledger"
+    if error.errno in _NO_LOCKS:
+        expected = "a file system that has locks"
+        merge = f"python -m engine.ledger merge {shlex.quote(str(folder))} FROM"
+        remedy = f"choose a folder on a local disk with --ledger, and bring it here with {merge}"
+    elif error.errno in _DENIED:
+        expected = "a lock that may be written"
+        prune = f"python -m engine.ledger prune {shlex.quote(str(folder))} --yes"
+        remedy = f"let its owner run {prune}, which removes locks that nobody holds, or choose another with --ledger"
+    elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        expected, remedy = "room to write a lock", "free some space or choose another folder with --ledger"
+    return LedgerError(explain(who="ledger", got=f"{path}: {error.strerror}", expected=expected, remedy=remedy))
 
 
 def explain_unreadable(path: Path, error: OSError) -> LedgerError:
-    """What to raise for a file that the disk does not give."""
+    """What to raise for a file that the disk does not give, or that cannot be moved out of the way."""
     return LedgerError(
         explain(
             who="ledger",
             got=f"{path}: {error.strerror}",
             expected="a readable file",
-            remedy="mend its permissions or choose another folder with --ledger",
+            remedy="mend its permissions, move it away or choose another folder with --ledger",
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from engine.arms import DescentSettings, StackSettings, describe_stack, weights_of
 from engine.errors import LedgerError, explain
-from engine.ledger.store import Ledger, UntrustedError, explain_unreadable, find_measurements, read_measurement
+from engine.files import UNFINISHED
+from engine.ledger.store import Ledger, UntrustedError, find_measurements, read_measurement, read_stored
 from engine.measurement import Measurement
 from engine.report.export import Cell, Sheet
 
@@ -70,18 +72,27 @@ class Leftover:
     path: Path
     why: str
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is more than a file, so that nobody knows what goes with it."""
+        return self.path.is_dir() and not self.path.is_symlink()
+
 
 def read_ledger(folder: Path) -> Iterator[Stored]:
-    """Every file of a ledger's measurements, by digest. Raises LedgerError when the folder is none or unreadable."""
+    """Everything under a measurement's name in a ledger, by digest; what is no measurement with the reason.
+
+    Raises LedgerError when the folder is none or the disk fails.
+    """
     for path in sorted(find_measurements(folder, complaint=_COMPLAINT).glob("??/*.json")):
         try:
-            measurement = read_measurement(path.read_bytes())
+            content = read_stored(path)
+            if content is None:
+                if os.path.lexists(path):
+                    yield Stored(path=path, reason="a link that leads nowhere")
+                continue  # else it was set aside by a session meanwhile
+            measurement = read_measurement(content)
         except UntrustedError as reason:
             yield Stored(path=path, reason=str(reason))
-        except FileNotFoundError:
-            continue  # set aside by a session meanwhile
-        except OSError as error:
-            raise explain_unreadable(path, error) from error
         else:
             named = measurement.digest == path.stem
             yield Stored(path=path, measurement=measurement) if named else Stored(path=path, reason="other-arm")
@@ -94,7 +105,8 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     """
     for source in sources:
         find_measurements(source, complaint=_COMPLAINT)
-    ledger, done = Ledger(into), Merged()
+    # Without locks: what sessions store meanwhile is whole, and a shared folder may have none.
+    ledger, done = Ledger(into, locks=False), Merged()
     for stored in (stored for source in sources for stored in read_ledger(source)):
         if stored.measurement is None:
             done.refused.append(stored)
@@ -124,7 +136,7 @@ def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = 
     for path in sorted(folder.glob("locks/*.lock")):
         if _is_free(path):
             leftovers.append(Leftover(path=path, why="lock that nobody holds"))
-    for path in sorted(measurements.glob("??/*.unfinished")):
+    for path in sorted([*measurements.glob(f"??/*{UNFINISHED}"), *folder.glob(f"locks/*{UNFINISHED}")]):
         if _is_free(folder / "locks" / f"{path.name.split('.')[0]}.lock"):
             leftovers.append(Leftover(path=path, why="never finished"))
     return leftovers
@@ -143,7 +155,7 @@ def _is_free(lock: Path) -> bool:
     """Whether no session holds a lock."""
     if not lock.exists():
         return True
-    held = FileLock(lock)
+    held = FileLock(lock, fallback_to_soft=False)
     try:
         held.acquire(blocking=False)
     except (Timeout, OSError):
@@ -153,8 +165,10 @@ def _is_free(lock: Path) -> bool:
 
 
 def remove(leftovers: Sequence[Leftover]) -> None:
-    """Remove files for good. Raises LedgerError for the first that the disk keeps."""
+    """Remove files for good, and no folder. Raises LedgerError for the first that the disk keeps."""
     for leftover in leftovers:
+        if leftover.is_folder:
+            continue
         try:
             leftover.path.unlink(missing_ok=True)
         except OSError as error:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.command_line import Parser, parser_of, run_command
+from engine.command_line import Parser, parser_of, run_command, say
 from engine.errors import UsageError, explain
+from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, read_records
-from engine.report.bench import read_bench, tabulate_bench, write_bench
-from engine.report.calibration import read_calibration, tabulate_calibration, write_calibration
+from engine.report.bench import read_bench, render_bench, tabulate_bench
+from engine.report.calibration import read_calibration, render_calibration, tabulate_calibration
 from engine.report.compare import compare_runs, read_side
-from engine.report.compare_page import write_comparison, write_lines
+from engine.report.compare_page import render_comparison, write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
+from engine.report.figures import write_page
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
-from engine.report.render import tabulate, write_report
+from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, TITLE, render, tabulate, write_report
 
 COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
@@ -28,17 +31,21 @@ def _build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")
     _add_records(render)
-    render.add_argument("--out", type=Path, help="folder of the report (default: where the one file of records is)")
+    render.add_argument("--out", type=read_target, help="folder of the report, - for its page (default: the records')")
     render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
-    _add_records(commands.add_parser("table", help="print the verdicts as a Markdown table"))
+    table = commands.add_parser("table", help="print the verdicts as a Markdown table")
+    _add_records(table)
+    table.add_argument("--most", type=int, metavar="BYTES", help="leave out rows beyond so many, and say how many")
     compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
     compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report's folder")
     compare.add_argument("after", type=Path, metavar="B", help="another")
-    compare.add_argument("--out", type=Path, help="folder of compare.html (default: where B's records are)")
+    compare.add_argument("--out", type=read_target, help="folder of compare.html, - for the page (default: B's)")
     export = commands.add_parser("export", help="write the records as one flat table")
     _add_records(export)
-    export.add_argument("--out", type=Path, required=True, help="a file that ends in .csv or .parquet")
+    export.add_argument(
+        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, - for CSV"
+    )
     export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
     bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
     _add_figures(bench, "bench")
@@ -54,7 +61,7 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
 
 def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("figures", type=Path, metavar="FILE", help=f"a {name}.json file")
-    parser.add_argument("--out", type=Path, help=f"folder of {name}.html (default: where the file is)")
+    parser.add_argument("--out", type=read_target, help=f"folder of {name}.html, - for the page (default: the file's)")
     parser.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
 
 
@@ -76,41 +83,58 @@ def _render(chosen: argparse.Namespace) -> None:
         got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
     folders = dict.fromkeys(find_file(path).parent / RUNS for path in chosen.records)
-    history = read_runs([path for path in folders if path.is_dir()])
+    history = read_runs([path for path in folders if os.path.isdir(path)])
     if chosen.previous is not None:
         previous = read_records(find_file(chosen.previous))
     else:
         found = find_previous(records, history)
         previous = found.records if found else ()
     rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    print(write_report(records, folder, rendered_at=rendered_at, previous=previous, history=history))
+    if folder == STANDARD_OUTPUT:
+        page = render(records, title=TITLE, rendered_at=rendered_at, previous=previous, history=history)
+        write_page(page, STANDARD_OUTPUT)
+    else:
+        say(str(write_report(records, folder, rendered_at=rendered_at, previous=previous, history=history)))
 
 
 def _table(chosen: argparse.Namespace) -> None:
-    print(tabulate(_read_all(chosen.records)), flush=True)
+    print(tabulate(_read_all(chosen.records), most=chosen.most), flush=True)
 
 
 def _compare(chosen: argparse.Namespace) -> None:
     comparison = compare_runs(read_side(chosen.before), read_side(chosen.after))
+    if chosen.out == STANDARD_OUTPUT:
+        write_page(render_comparison(comparison), STANDARD_OUTPUT)
+        return
     page = write_comparison(comparison, chosen.out or find_file(chosen.after).parent)
-    print("\n".join([*write_lines(comparison), "", str(page)]), flush=True)
+    for line in [*write_lines(comparison), "", str(page)]:
+        say(line)
 
 
 def _export(chosen: argparse.Namespace) -> None:
     write_export(SHEETS[chosen.what](_read_all(chosen.records)), chosen.out)
-    print(chosen.out)
+    if chosen.out != STANDARD_OUTPUT:
+        say(str(chosen.out))
 
 
 def _bench(chosen: argparse.Namespace) -> None:
     bench = read_bench(chosen.figures)
-    folder = chosen.out or chosen.figures.parent
-    print(tabulate_bench(bench) if chosen.table else write_bench(bench, folder), flush=True)
+    _give(chosen, tabulate_bench(bench), lambda: render_bench(bench), BENCH_PAGE)
 
 
 def _calibration(chosen: argparse.Namespace) -> None:
     calibration = read_calibration(chosen.figures)
-    folder = chosen.out or chosen.figures.parent
-    print(tabulate_calibration(calibration) if chosen.table else write_calibration(calibration, folder), flush=True)
+    _give(chosen, tabulate_calibration(calibration), lambda: render_calibration(calibration), CALIBRATION_PAGE)
+
+
+def _give(chosen: argparse.Namespace, table: str, render_figures: Callable[[], str], name: str) -> None:
+    """Print figures as a table, or write their page."""
+    if chosen.table:
+        print(table, flush=True)
+    elif chosen.out == STANDARD_OUTPUT:
+        write_page(render_figures(), STANDARD_OUTPUT)
+    else:
+        say(str(write_page(render_figures(), (chosen.out or chosen.figures.parent) / name)))
 
 
 if __name__ == "__main__":

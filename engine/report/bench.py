@@ -9,8 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from engine.report.figures import Figures, Share, Word, read_figures, render_page, write_page, write_rows
-from engine.report.render import BENCH_PAGE
+from engine.report.figures import Figures, Share, Word, read_figures, render_page, write_rows
 from engine.report.text import format_number, write_markdown_cell
 
 WAYS = ("literal", "engine", "floor")
@@ -181,11 +180,6 @@ def render_bench(bench: Bench) -> str:
         growth=[draw_growth(one, f"growth-{k}") for k, one in enumerate(bench.growth)],
         misses=[(one, one.misses) for one in bench.contest if one.misses],
     )
-
-
-def write_bench(bench: Bench, folder: Path) -> Path:
-    """Write bench.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
-    return write_page(render_bench(bench), folder / BENCH_PAGE)
 
 
 def tabulate_bench(bench: Bench) -> str:

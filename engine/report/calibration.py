@@ -10,8 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.calibration.figures import COVERED_FROM, LEAST_COVERED, MOST_FALSE, MOST_FALSE_SURELY, list_misses
-from engine.report.figures import Figures, Share, Word, read_figures, render_page, write_page, write_rows
-from engine.report.render import CALIBRATION_PAGE
+from engine.report.figures import Figures, Share, Word, read_figures, render_page, write_rows
 from engine.report.text import format_number, format_percent, write_markdown_cell
 
 EDGE, INSIDE, OUTSIDE = 0, 1, -1
@@ -195,11 +194,6 @@ def render_calibration(calibration: Calibration) -> str:
     )
 
 
-def write_calibration(calibration: Calibration, folder: Path) -> Path:
-    """Write calibration.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
-    return write_page(render_calibration(calibration), folder / CALIBRATION_PAGE)
-
-
 def tabulate_calibration(calibration: Calibration) -> str:
     """Markdown: a row for each kind of claim, the bars, and what misses them."""
     n = calibration.size
@@ -216,7 +210,9 @@ def tabulate_calibration(calibration: Calibration) -> str:
     commit = f", commit {calibration.commit[:12]}{changes}" if calibration.commit else ""
     about = f"{calibration.claims:,} claims, simulated {calibration.measured_on}{commit}."
     told = [calibration.sentence, f"{BARS} {calibration.standing} {' '.join(missed)}", about]
-    return "\n".join([*lines, *(line for words in told for line in ("", write_markdown_cell(words.strip(), 1200)))])
+    return "\n".join(
+        [*lines, *(line for words in told for line in ("", write_markdown_cell(words.strip(), 1200, commits=True)))]
+    )
 
 
 def _write_row(world: World, n: int) -> Iterator[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import LedgerError, MissingError, UsageError, explain
-from engine.records import CriterionRecord, Record, write_whole
+from engine.files import STANDARD_OUTPUT, write_whole
+from engine.records import CriterionRecord, Record
 from engine.report.text import write_plain
 from engine.report.views import sort_records
 
@@ -178,13 +179,13 @@ def _split(cell: Cell) -> tuple[Cell, Cell]:
 
 
 def write_export(sheet: Sheet, path: Path) -> None:
-    """Write the sheet in the format that the file's name asks for, whole or not at all.
+    """Write the sheet in the format that the file's name asks for, whole or not at all; CSV to standard output.
 
     Raises UsageError for another name than .csv or .parquet, MissingError without pyarrow, LedgerError for the disk's
     refusal.
     """
     formats = {".csv": write_csv, ".parquet": write_parquet}
-    write = formats.get(path.suffix.lower())
+    write = write_csv if path == STANDARD_OUTPUT else formats.get(path.suffix.lower())
     if write is None:
         got, expected = f"--out {path.name}", "a name that ends in .csv or .parquet"
         raise UsageError(explain(who="export", got=got, expected=expected, remedy="name the file so"))

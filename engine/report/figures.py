@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import UsageError, explain
-from engine.records import write_whole
+from engine.files import read_whole, write_whole
 from engine.report.render import load_template
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -33,7 +33,7 @@ def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
     """
     expected = f"a {who}.json file"
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_whole(path))
     except OSError as error:
         got = f"{path}: {error.strerror}"
         raise UsageError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.errors import LedgerError, explain
+from engine.files import make_folder
 from engine.records import Record, Table, dump_record, find_headline, is_measured, key_of, read_records, write_records
 from engine.report.text import write_plain
 
@@ -122,7 +123,7 @@ def _hold(folder: Path, name: str) -> Path:
     """
     number = 1
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         while True:
             held = folder / (f"{name}.jsonl.held" if number == 1 else f"{name}_{number}.jsonl.held")
             with suppress(FileExistsError):

@@ -13,7 +13,8 @@ from typing import Any, cast
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from engine.records import CriterionRecord, Record, Table, write_records, write_whole
+from engine.files import write_whole
+from engine.records import CriterionRecord, Record, Table, write_records
 from engine.report.charts import read_bundle
 from engine.report.charts.kiln import Kiln
 from engine.report.facts import gather_facts
@@ -46,6 +47,7 @@ from engine.report.views import (
 )
 
 TITLE = "LM Claims"
+PAGE = "index.html"
 BENCH_PAGE, CALIBRATION_PAGE = "bench.html", "calibration.html"
 BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", BENCH_PAGE: "What the engine costs"}
 """Pages that a report links to where they lie beside it, with the words of the link."""
@@ -53,6 +55,9 @@ BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", BENCH_PAGE: "What th
 ROWS = (1000, 300, 100, 40, 12, 4)
 MOST_CELLS = 25_000
 """Table cells that a page holds: of about 35 bytes each, they stay near a tenth of the 8 MB that it may have."""
+_REMARK = 150
+"""Bytes for the line on what was left out."""
+
 _MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 
@@ -132,13 +137,16 @@ def write_report(
     beside = [name for name in BESIDE if (folder / name).is_file()]
     page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside)
     write_records(sort_records(records), folder / "records.jsonl")
-    index = folder / "index.html"
+    index = folder / PAGE
     write_whole(index, page.encode(), remedy="choose another with --report-dir")
     return index
 
 
-def tabulate(records: Sequence[Record]) -> str:
-    """A GitHub-flavoured Markdown table: a row for each claim, with a line for each subject and protocol."""
+def tabulate(records: Sequence[Record], *, most: int | None = None) -> str:
+    """A GitHub-flavoured Markdown table: a row for each claim, with a line for each subject and protocol.
+
+    most: bytes that there is room for. Rows that do not fit are left out whole, and a line below says how many.
+    """
     claims: dict[str, list[Record]] = {}
     for record in sort_records(records):
         claims.setdefault(record.claim, []).append(record)
@@ -146,7 +154,26 @@ def tabulate(records: Sequence[Record]) -> str:
     for name, items in claims.items():
         statement, document = (write_markdown_cell(t) for t in (items[0].statement, items[0].document or "—"))
         rows.append((write_markdown_cell(name), statement, "<br>".join(_write_verdicts(items)), document))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines if most is None else _fit(lines, most))
+
+
+def _fit(lines: list[str], most: int) -> list[str]:
+    """A table's lines, of which those that do not fit into so many bytes are left out."""
+    sizes = [len(line.encode()) + 1 for line in lines]
+    if sum(sizes) <= most:
+        return lines
+    room = most - sum(sizes[:2]) - _REMARK
+    kept: list[str] = []
+    for line, size in zip(lines[2:], sizes[2:], strict=True):
+        if size <= room:
+            kept.append(line)
+            room -= size
+    claims = len(lines) - 2
+    remark = (
+        f"Left out for want of room: {claims - len(kept)} of {claims} claims. All are in the run's report, index.html."
+    )
+    return [*lines[:2], *kept, "", remark]
 
 
 def _write_verdicts(items: Sequence[Record]) -> list[str]:

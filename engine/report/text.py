@@ -13,7 +13,15 @@ CUT_AT = 400
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
-_MARKDOWN = re.compile(r"[\\|`*~]|\b_|_\b|](?=\()")
+_MARKDOWN = re.compile(r"[\\|`*~]|\b_|_\b|](?=\()|\[(?=\^)")
+_LIVE = re.compile(r"@|#(?=\w)|\bGH-(?=\d)|:(?=//|[\w+-]+:)|\bwww(?=\.)", re.IGNORECASE)
+"""Where GitHub finds a name to tell, an issue to name, an address or an emoji in text, escaped or not."""
+
+_COMMIT = re.compile(r"\b[0-9a-f]{7,}\b", re.IGNORECASE)
+_SHORT_OF_A_COMMIT = re.compile(r".{6}(?=.)")
+_APART = "&#8203;"
+"""A space of no width."""
+
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -119,7 +127,16 @@ def _write_character(character: str, *, lines: bool) -> Markup:
     return Markup('<span class="esc">{}</span>').format(name_escape(character))
 
 
-def write_markdown_cell(text: str, limit: int = 240) -> str:
-    """One cell of a GitHub table: no markup, no line break, no cell border of its own."""
+def write_markdown_cell(text: str, limit: int = 240, *, commits: bool = False) -> str:
+    """One cell of a GitHub table: no markup, no line break, no cell border of its own, and nothing that calls.
+
+    GitHub looks for mentions, issues, commits and addresses in the text that Markdown leaves: no backslash stops it,
+    but a space of no width within does, and a dollar sign in an element of its own begins no formula. commits: whether
+    their names stay whole, and so lead to them.
+    """
     escaped = _MARKDOWN.sub(r"\\\g<0>", write_plain(text, limit))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    apart = _LIVE.sub(rf"\g<0>{_APART}", escaped)
+    if not commits:
+        apart = _COMMIT.sub(lambda name: _SHORT_OF_A_COMMIT.sub(rf"\g<0>{_APART}", name[0]), apart)
+    return apart.replace("$", "<span>&#36;</span>")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
-import tempfile
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from engine.cache import cache_folder
 from engine.errors import SubjectError
+from engine.files import make_folder, name_unfinished, put_in_place, read_whole, sync
 from engine.subjects.files import hash_file
 
 MANIFEST = "manifest.json"
@@ -31,11 +33,9 @@ def keep(key: str, unpack: Callable[[Path], None]) -> Path | None:
     entry = root / key
     if is_whole(entry):
         return entry
-    from filelock import FileLock
-
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f"{key}.lock"):
+        make_folder(root)
+        with _take_turns(root / f"{key}.lock"):
             # Another process may have written it while this one waited.
             if not is_whole(entry):
                 _write(entry, unpack)
@@ -61,7 +61,7 @@ def is_whole(entry: Path) -> bool:
     A file of the same size and time of change is taken for the same; any other is hashed.
     """
     try:
-        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_whole(entry / MANIFEST))
         return bool(manifest) and all(_is_same(entry / name, facts) for name, facts in manifest.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
@@ -69,20 +69,41 @@ def is_whole(entry: Path) -> bool:
 
 def _is_same(path: Path, facts: dict[str, int | str]) -> bool:
     status = path.stat()
-    if status.st_size != facts["size"]:
+    if not stat.S_ISREG(status.st_mode) or status.st_size != facts["size"]:
         return False
     return status.st_mtime_ns == facts["changed_ns"] or hash_file(path) == facts["sha256"]
 
 
+@contextlib.contextmanager
+def _take_turns(path: Path) -> Generator[None]:
+    """Hold a lock, where there are any: it only spares the work, since entries are put in place whole."""
+    from filelock import FileLock
+
+    lock = FileLock(path, fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
+        # A file system without locks, or another user's lock.
+        with contextlib.suppress(OSError):
+            held.enter_context(lock)
+        yield
+
+
 def _write(entry: Path, unpack: Callable[[Path], None]) -> None:
-    beside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f"{entry.name}.writing-"))
+    beside = name_unfinished(entry)
     try:
+        beside.mkdir()  # with the mode that umask leaves: others on this cache read it, too
         unpack(beside)
-        manifest = {path.name: _facts(path) for path in sorted(beside.iterdir())}
-        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if entry.exists():
+        paths = sorted(beside.iterdir())
+        for path in paths:
+            sync(path)  # else a power cut could leave the size and time that the manifest names, and no content
+        put_in_place(beside / MANIFEST, json.dumps({path.name: _facts(path) for path in paths}, indent=1).encode())
+        if os.path.lexists(entry):
             set_aside(entry)
-        beside.replace(entry)
+        try:
+            beside.replace(entry)
+        except OSError:
+            if not is_whole(entry):  # else another process without a lock was faster
+                raise
+        sync(entry.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LedgerError
+from engine.files import write_whole
 from engine.ledger import Ledger
-from engine.records import Record, read_records, write_whole
+from engine.records import Record, read_records
 from engine.report import write_report
 from engine.report.compare import compare_runs
 from engine.report.compare_page import write_comparison
@@ -141,14 +142,14 @@ def test_a_link_in_a_reports_folder_is_replaced_and_not_followed(
 def test_a_link_where_a_file_is_begun_is_not_followed(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.getpid", lambda: 7)  # the name can be foretold, and a folder be shared
+    monkeypatch.setattr("secrets.token_hex", lambda _: "7")  # as if the name had been foretold
     victim = tmp_path / "victim"
     if there:
         victim.write_text("untouched")
     (tmp_path / "index.html.7.unfinished").symlink_to(victim)
-    write_whole(tmp_path / "index.html", b"a page")
-    assert (tmp_path / "index.html").read_bytes() == b"a page"
-    assert not (tmp_path / "index.html").is_symlink()
+    with pytest.raises(LedgerError, match=r"index\.html: File exists"):
+        write_whole(tmp_path / "index.html", b"a page")
+    assert not (tmp_path / "index.html").exists()
     assert (victim.read_text() if there else victim.exists()) == ("untouched" if there else False)
 
 

@@ -78,7 +78,7 @@ def test_a_run_that_cannot_be_kept_is_one_line_and_leaves_the_others(
         raise OSError(28, "No space left on device")
 
     message = r"^report: got .*No space left on device, expected a folder .*; choose"
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(LedgerError, match=message):
         keep_run(date(records, "2026-11-24T10:06:18+00:00"), tmp_path)
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -259,7 +260,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     assert [p.name for p in (tmp_path / "measurements").rglob("*.*")] == [find_file(ledger).name]
 
 
-def test_what_a_killed_session_left_of_an_arm_is_cleared_once_the_arm_is_stored(tmp_path: Path) -> None:
+def test_what_a_killed_session_left_of_an_arm_is_cleared_once_the_arm_is_held(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.put(SAMPLE)
     path = find_file(ledger)
@@ -267,6 +268,9 @@ def test_what_a_killed_session_left_of_an_arm_is_cleared_once_the_arm_is_stored(
     for unfinished in (left, others):
         unfinished.write_bytes(path.read_bytes()[:100])
     ledger.put(SAMPLE)
+    assert left.exists()  # it may be what another machine is just writing
+    with ledger.claim_arm(INVERSION):
+        pass
     assert sorted(path.parent.iterdir()) == sorted([path, others])
 
 
@@ -315,12 +319,14 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
         Ledger(tmp_path)
 
 
-def test_a_stored_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_a_stored_file_that_the_disk_does_not_give_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(tmp_path)
     ledger.put(SAMPLE)
-    path = find_file(ledger)
-    path.unlink()
-    path.mkdir()
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("engine.ledger.store.read_whole", fail)
     with pytest.raises(LedgerError, match=r"^ledger: got .*, expected a readable file; mend its permissions"):
         ledger.get(INVERSION)
 

@@ -257,10 +257,10 @@ def test_a_lock_that_cannot_be_written_stays_as_it_is(
     before = (tmp_path / LOCK).read_bytes()
     write_claim(tmp_path, "refuted")
 
-    def refuse(self: Path, target: Path) -> Path:
+    def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     assert main([str(tmp_path)]) == 4
     assert "registered.lock: No space left on device" in capsys.readouterr().err
     assert (tmp_path / LOCK).read_bytes() == before

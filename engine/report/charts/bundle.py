@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.cache import cache_folder
 from engine.errors import LedgerError
-from engine.records import write_whole
+from engine.files import write_whole
 from engine.report.charts.drawing import VERSION
 from engine.report.charts.kiln import Fire
 from engine.report.charts.look import CONFIG
