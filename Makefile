@@ -12,6 +12,9 @@ SHARES ?= reports/shares
 HISTORY ?= reports/history
 SITE ?= reports/site
 KEPT ?= 10
+# What GitHub takes in a comment and in a step's summary.
+COMMENT_BYTES := 65536
+SUMMARY_BYTES := 1048576
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -74,16 +77,20 @@ report: $(STAMP) ## render the latest records again, or the reference run's wher
 	$(BIN)/python -m engine.report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
 
 summary: $(STAMP) ## print the latest verdicts as a Markdown table, in a workflow into the run's summary
-	@$(BIN)/python -m engine.report table $(LATEST) >>$(or $(GITHUB_STEP_SUMMARY),/dev/stdout)
+	@$(BIN)/python -m engine.report table $(LATEST) $(if $(GITHUB_STEP_SUMMARY),--most $(SUMMARY_BYTES)) \
+		>>"$${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 
-# A stranger's report: it is read as records, and only the table that this checkout makes of them is sent.
+# A stranger's report: it is read as records, and only the table that this checkout makes of them is sent. Nothing is
+# written beside it, where a link may lie.
 comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNER:BRANCH) at COMMIT, once (needs gh)
-	@test -f "$$REPORT/records.jsonl" || { echo "comment: skipped: REPORT holds no records.jsonl"; exit 0; }; \
+	@test -f "$$REPORT/records.jsonl" && ! test -L "$$REPORT/records.jsonl" || \
+		{ echo "comment: skipped: REPORT holds no records.jsonl of its own"; exit 0; }; \
 	number=$$(gh api --method GET 'repos/{owner}/{repo}/pulls' -f state=open -f head="$$HEAD" \
 		--jq '[.[] | select(.head.sha == env.COMMIT)][0].number // empty') || exit 1; \
 	test -n "$$number" || { echo "comment: skipped: no open pull request from HEAD is at COMMIT"; exit 0; }; \
-	$(BIN)/python -m engine.report table "$$REPORT" >"$$REPORT/comment.md" && \
-	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$REPORT/comment.md"
+	own=$$(mktemp -d) && trap 'rm -rf "$$own"' EXIT && \
+	$(BIN)/python -m engine.report table "$$REPORT/records.jsonl" --most $(COMMENT_BYTES) >"$$own/comment.md" && \
+	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$own/comment.md"
 
 merge: $(STAMP) ## bring the ledgers and reports of several machines together (a folder for each in SHARES)
 	$(BIN)/python -m engine.ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))

@@ -28,7 +28,8 @@ from engine.provenance import identify
 from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
 from engine.report.finish import finish_report
-from engine.report.results import print_verdicts, sort_by_claim
+from engine.report.results import LONGEST, print_verdicts, sort_by_claim
+from engine.report.text import write_plain
 from engine.selection import read_selection
 from engine.slices import deal
 from engine.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
@@ -238,7 +239,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     if judged is None:
         assert missing is not None
         _note(node, write(outcome=Outcome.SKIPPED, sentence=missing, registration=registration))
-        pytest.skip(missing)
+        pytest.skip(write_plain(missing, LONGEST))
     outcome = settle(judged, on_record)
     _note(node, write(outcome, judged.sentence, judged, evidence, on_record, registration))
     return judged
@@ -269,7 +270,8 @@ def _note(node: pytest.Item, record: Record) -> None:
     node.stash[RECORD_OF_ITEM] = record
     facts = {"outcome": record.outcome, "verdict": record.ruling, "sentence": record.sentence}
     others = [(name, value) for name, value in node.user_properties if name not in facts]
-    node.user_properties[:] = others + [(name, value) for name, value in facts.items() if value is not None]
+    shown = [(name, write_plain(value, LONGEST)) for name, value in facts.items() if value is not None]
+    node.user_properties[:] = others + shown
 
 
 @pytest.hookimpl(wrapper=True)
@@ -302,17 +304,18 @@ def _find_mishap(call: pytest.CallInfo[None], outcome: Outcome) -> str | None:
 def _rewrite(report: pytest.TestReport, record: Record, *, strict: bool) -> None:
     outcome = Outcome(record.outcome)
     reason = f" (on record since {record.on_record.date}: {record.on_record.reason})" if record.on_record else ""
+    sentence, reason = write_plain(record.sentence, LONGEST), write_plain(reason, LONGEST)
     if outcome is Outcome.DRIFT:
         report.outcome = "failed"
         assert record.on_record is not None
-        report.longrepr = f"Drift: {record.sentence} On record: {record.on_record.ruling}{reason}"
+        report.longrepr = f"Drift: {sentence} On record: {record.on_record.ruling}{reason}"
     elif outcome is Outcome.XFAILED:
         report.outcome = "skipped"
-        report.wasxfail = f"{record.sentence}{reason}"
+        report.wasxfail = f"{sentence}{reason}"
         report.longrepr = None
     elif outcome in RED_WHEN_STRICT:
         report.outcome = "failed" if strict else "passed"
-        report.longrepr = f"{outcome.value}: {record.sentence}" if strict else None
+        report.longrepr = f"{outcome.value}: {sentence}" if strict else None
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -12,6 +12,8 @@ from engine.errors import EngineError
 from engine.records import Record, key_of, read_records
 from engine.report.history import LATEST, find_previous, keep_run, read_runs
 from engine.report.render import PAGE, write_report
+from engine.report.results import LONGEST
+from engine.report.text import write_plain
 from engine.selection import Selection
 
 PART = "part"
@@ -46,9 +48,12 @@ def finish_report(
     try:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         before = previous.records if previous else ()
-        tell(f"report: {write_report(records, place, rendered_at=when, previous=before, history=runs)}")
+        page = write_report(records, place, rendered_at=when, previous=before, history=runs)
+        tell(write_plain(f"report: {page}", LONGEST))
         if whole_stays:
-            tell(f"it leaves out {len(left_out)} items of the last whole run, whose report stays: {folder / PAGE}")
+            what = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
+            stays = f"it leaves out {what} of the last whole run, whose report stays: {folder / PAGE}"
+            tell(write_plain(stays, LONGEST))
     except EngineError as error:
         failures.append(str(error))
     for line in dict.fromkeys(failures):

@@ -69,7 +69,7 @@ def find_file(path: Path) -> Path:
 def merge_records(sources: Sequence[Sequence[Record]]) -> list[Record]:
     """Records of several runs as of one: of an item the newest measurement counts, and of equals the first.
 
-    What was not measured gives way to what was. A single run is left as it is.
+    What was not measured gives way to what was. A single run is left as it is; several with a part each are a whole.
     """
     if len(sources) == 1:
         return list(sources[0])
@@ -78,7 +78,11 @@ def merge_records(sources: Sequence[Sequence[Record]]) -> list[Record]:
         known = newest.setdefault(key_of(record), record)
         if _rank(record) > _rank(known):
             newest[key_of(record)] = record
-    return list(newest.values())
+    return [_mark_whole(record) for record in newest.values()]
+
+
+def _mark_whole(record: Record) -> Record:
+    return record if record.session is None else replace(record, session=replace(record.session, part=False))
 
 
 def _rank(record: Record) -> tuple[bool, datetime, datetime]:

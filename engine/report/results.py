@@ -7,9 +7,13 @@ from typing import Any
 
 from engine.records import Record
 from engine.report.standing import STATUSES, read_status
+from engine.report.text import write_plain
 from engine.report.views import write_headline
 
 TIERS = ("cpu", "gpu", "xl")
+LONGEST = 4000
+"""Characters of a line that are shown."""
+
 NAMED = 10
 """Claims that a line names."""
 COLOURS = {"passed": "green", "error": "red", "drift": "red", "skipped": "yellow"}
@@ -29,17 +33,18 @@ def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
     widths = [max((len(getattr(r, name)) for r in shown), default=0) for name in ("claim", "subject", "protocol")]
     for record in shown:
         names = (record.claim, record.subject, record.protocol)
-        place = "  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))
+        place = write_plain("  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)))
         word = record.ruling or record.outcome
         note = f" ({record.outcome})" if record.outcome in ("drift", "finding") else ""
         terminal.write(f"{place}  ")
         terminal.write(f"{word + note:<24}", **{COLOURS.get(record.outcome, "cyan"): True})
-        terminal.write_line(f"  {record.sentence if record.outcome == 'error' else write_headline(record)}")
+        told = record.sentence if record.outcome == "error" else write_headline(record)
+        terminal.write_line(f"  {write_plain(told, LONGEST)}")
     for status in ("amended", "exploratory"):
         claims = dict.fromkeys(record.claim for record in shown if read_status(record) == status)
         if claims:
             more = f" and {len(claims) - NAMED} more" if len(claims) > NAMED else ""
-            terminal.write_line(f"{STATUSES[status]}: {', '.join(list(claims)[:NAMED])}{more}")
+            terminal.write_line(write_plain(f"{STATUSES[status]}: {', '.join(list(claims)[:NAMED])}{more}", LONGEST))
     skipped = len(ordered) - len(shown)
     if skipped:
         terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")
