@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from markupsafe import Markup
 from engine.files import write_whole
 from engine.records import CriterionRecord, Record, Table, write_records
 from engine.report.charts import read_bundle
-from engine.report.charts.kiln import Kiln
+from engine.report.charts.kiln import DrawingError, Kiln
 from engine.report.facts import gather_facts
 from engine.report.history import Run
 from engine.report.overview import arrange_matrix, list_choices
@@ -80,12 +81,15 @@ def render(
         bundle = read_bundle(kiln.fire) if drawn or history else None
         claims = arrange_claims(records, previous, history, kiln.fire)
         charted = any(claim.charts for claim in claims)
-        scripts = (_read_data("page.js"), *([bundle()] if bundle and charted else []))
+        scripts = [_read_data("page.js")]
+        if bundle is not None and charted:
+            with suppress(DrawingError):  # the charts stay still
+                scripts.append(bundle())
         return load_template("report.html.j2").render(
             title=title,
             rendered_at=rendered_at,
             style=_read_data("style.css") + _read_data("film.css"),
-            scripts=scripts,
+            scripts=tuple(scripts),
             script_sources=" ".join(map(_name_source, scripts)),
             claims=claims,
             items=len(records),
@@ -135,8 +139,8 @@ def write_report(
     Raises LedgerError when the folder cannot be written.
     """
     beside = [name for name in BESIDE if (folder / name).is_file()]
+    write_records(sort_records(records), folder / "records.jsonl")  # first: no fault of the page may cost it
     page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside)
-    write_records(sort_records(records), folder / "records.jsonl")
     index = folder / PAGE
     write_whole(index, page.encode(), remedy="choose another with --report-dir")
     return index

@@ -1,7 +1,8 @@
-"""The kiln: drawings are the same wherever they are made, and none is lost with the process that made it."""
+"""The kiln: drawings are made in processes that may die, which costs a picture and never the page."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import CancelledError
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from engine.report.charts import kiln as kiln_module
 from engine.report.charts import read_bundle
-from engine.report.charts.kiln import WORTH_A_PROCESS, Job, Kiln, work
+from engine.report.charts.kiln import ATTEMPTS, LOST, WORTH_TWO, DrawingError, Job, Kiln, work
 
 STRAY = """import json
 while True: input(); print(json.dumps([0, "of another job"]), flush=True)"""
@@ -24,7 +26,7 @@ def make_job(height: int, **changes: Any) -> Job:
     return {"spec": spec, "config": {}, "version": "6.1"} | changes
 
 
-@pytest.mark.parametrize("jobs", [2, WORTH_A_PROCESS], ids=["done here", "in processes of their own"])
+@pytest.mark.parametrize("jobs", [2, WORTH_TWO], ids=["one process", "two processes"])
 def test_every_job_gives_what_it_gives_alone_and_to_the_one_that_asked(jobs: int) -> None:
     asked = [make_job(40 + k) for k in range(jobs)]
     with Kiln(jobs) as kiln:
@@ -34,40 +36,68 @@ def test_every_job_gives_what_it_gives_alone_and_to_the_one_that_asked(jobs: int
     assert len(set(drawn)) == jobs
 
 
-@pytest.mark.parametrize("jobs", [1, WORTH_A_PROCESS], ids=["done here", "in a process of its own"])
-def test_a_job_that_fails_raises_for_the_one_that_asked_and_stops_no_other(jobs: int) -> None:
-    with Kiln(jobs) as kiln:
+def test_a_job_that_fails_raises_for_the_one_that_asked_and_stops_no_other() -> None:
+    with Kiln(1) as kiln:
         bad, good = kiln.fire(make_job(40, spec="no JSON")), kiln.fire(make_job(41))
-        with pytest.raises(ValueError, match="JSON"):
+        with pytest.raises(DrawingError, match=r"^ValueError: .*JSON"):
             bad()
         assert good().startswith("<svg")
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        *("raise SystemExit(3)", "input()", "input(); print('no JSON')", "input(); print(7)"),
-        *("input(); print('[1, 9]')", STRAY),
-    ],
-    ids=["that ends", "that ends after a job", "that answers nonsense", "a number", "no drawing", "of another job"],
-)
-def test_a_job_is_done_here_after_a_process(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin() -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, encoding="utf-8")
+def stand_in(program: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, encoding="utf-8")
 
-    monkeypatch.setattr("engine.report.charts.kiln._begin", begin)
-    with Kiln(WORTH_A_PROCESS) as kiln:
+
+ABORTING = "import os; input(); os.abort()"
+PROGRAMS = {
+    "that ends": ("raise SystemExit(3)", "died (exit code 3)"),
+    "that ends after a job": ("input()", "died (exit code 0)"),
+    "that aborts, as V8 does": (ABORTING, "died (SIGABRT)"),
+    "that answers nonsense": ("input(); print('no JSON')", "died (exit code 0)"),
+    "that answers a number": ("input(); print(7)", "lost count"),
+    "that answers no drawing": ("input(); print('[1, 9]')", "lost count"),
+    "that answers of another job": (STRAY, "lost count"),
+}
+
+
+@pytest.mark.parametrize(("program", "why"), PROGRAMS.values(), ids=PROGRAMS)
+def test_a_process_costs_a_picture_and_says_why(program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.report.charts.kiln._begin", lambda: stand_in(program))
+    with Kiln(1) as kiln, pytest.raises(DrawingError, match=re.escape(f"the process that draws {why}")):
+        kiln.fire(make_job(40))()
+
+
+def test_a_job_whose_process_died_is_tried_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = [lambda: stand_in(ABORTING), kiln_module._begin]
+    monkeypatch.setattr(kiln_module, "_begin", lambda: begun.pop(0)())
+    with Kiln(1) as kiln:
         waiting = [kiln.fire(make_job(40 + k)) for k in range(4)]
         assert [wait() for wait in waiting] == [work(make_job(40 + k)) for k in range(4)]
+    assert not begun
 
 
-def test_a_job_is_done_here_where_no_process_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_two_jobs_that_nothing_could_draw_no_more_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
     def refuse(*_: Any, **__: Any) -> None:
+        tried.append(1)
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr("engine.report.charts.kiln.subprocess.Popen", refuse)
-    with Kiln(WORTH_A_PROCESS) as kiln:
+    with Kiln(1) as kiln:
+        for k in range(5):
+            with pytest.raises(DrawingError, match="cannot be begun: no more processes"):
+                kiln.fire(make_job(40 + k))()
+    assert len(tried) == LOST * ATTEMPTS
+
+
+def test_without_threads_jobs_are_done_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("engine.report.charts.kiln.Thread.start", refuse)
+    with Kiln(1) as kiln:
         assert kiln.fire(make_job(40))() == work(make_job(40))
 
 

@@ -12,7 +12,7 @@ import altair as alt
 from markupsafe import Markup, escape
 
 from engine.report.charts import ChartView
-from engine.report.charts.kiln import Job, fire_when_asked
+from engine.report.charts.kiln import DrawingError, Job, fire_when_asked
 from engine.report.charts.look import CONFIG
 from engine.report.charts.reading import Panel, Panels, Row
 
@@ -141,7 +141,8 @@ def finish_still(svg: str, *, name: str, words: str) -> Markup:
     svg: as Vega writes it. name: unique on the page. words: for its label.
     """
     found = _ROOT.match(svg)
-    assert found is not None, "Vega writes its drawing's width and viewBox"
+    if found is None:
+        raise DrawingError("the library drew nothing")
     width, box = found.groups()
     wide = ' class="wide"' if float(width) > HALF * 1.3 else ""
     root = (
