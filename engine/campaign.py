@@ -17,7 +17,7 @@ from filelock import FileLock
 from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet, TuningArm, weights_of
 from engine.claim import Claim
 from engine.costs import group_of
-from engine.errors import LedgerError, SubjectError, explain_replaced
+from engine.errors import LedgerError, SubjectError, explain_replaced, no_exits
 from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
@@ -78,12 +78,13 @@ class Job:
     def advance(self, given: Sequence[Measurement] | None) -> None:
         """Send the round's measurements (None at the start) and note what is asked next."""
         try:
-            if self._rounds is None:
-                self._rounds = run_whole(self.claim, self.trial)
-                self.asked = next(self._rounds)
-            else:
-                assert given is not None
-                self.asked = self._rounds.send(given)
+            with no_exits():
+                if self._rounds is None:
+                    self._rounds = run_whole(self.claim, self.trial)
+                    self.asked = next(self._rounds)
+                else:
+                    assert given is not None
+                    self.asked = self._rounds.send(given)
         except StopIteration as end:
             self.evidence = end.value
         except Exception as error:
@@ -201,9 +202,10 @@ class Campaign:
             if any(digest in place for place in seen):
                 continue
             try:
-                self._check_source(arm)
-                stored = self.look_up(arm)
-            except (LedgerError, SubjectError) as error:
+                with no_exits():
+                    self._check_source(arm)
+                    stored = self.look_up(arm)
+            except Exception as error:
                 self._failed[digest] = error
                 continue
             if stored is None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
+import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
+from engine.endings import Endings, explain_ending
 from engine.errors import EngineError, UsageError, explain
+from engine.output import forget, prepare_output
 from engine.report.text import write_plain
 
-EXIT_USAGE = 4
+EXIT_FAILED, EXIT_USAGE = 3, 4
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a disk says that takes no more output."""
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -48,6 +52,33 @@ def run_command(
     except EngineError as error:
         say(str(error), file=sys.stderr)
         return EXIT_USAGE
-    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def run_main(main: Callable[[], int], who: str) -> int:
+    """Run a command of the engine with output that holds any character. Returns its exit code.
+
+    Whoever reads along may stop, as `head` does. A disk that takes no output is told in one line, with exit code 3, and
+    so is what ends it early (Ctrl-C, a signal), with 128 and the signal's number.
+    """
+    prepare_output()
+    with Endings() as endings:
+        try:
+            code = main()
+            sys.stdout.flush()
+            # What has told by itself how far it had come still leaves with the number of what ended it.
+            return endings.exit_code if code and endings.name else code
+        except BrokenPipeError:
+            forget(sys.stdout)
+            return 0
+        except KeyboardInterrupt:
+            endings.hold()
+            print(f"{who}: {explain_ending(endings.name or 'SIGINT')} before it was done", file=sys.stderr)
+            return endings.exit_code
+        except OSError as error:
+            if error.errno not in REFUSED or error.filename is not None:
+                raise
+            forget(sys.stdout)
+            got, remedy = f"output that cannot be written ({error.strerror})", "free some space or write elsewhere"
+            print(explain(who=who, got=got, expected="a place for it", remedy=remedy), file=sys.stderr)
+            return EXIT_FAILED

@@ -1,5 +1,10 @@
 """Errors that name who complains, what it got, what it expected and the remedy, in one line."""
 
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class EngineError(Exception):
     """Anything the user can mend. Shown as one line without a traceback, with a non-zero exit."""
@@ -35,6 +40,24 @@ class LedgerError(EngineError):
 
 class DeclarationError(EngineError):
     """A claim, criterion, protocol or arm that contradicts itself."""
+
+
+class EscapedError(RuntimeError):
+    """What a library raised past every handler of errors: its own exit, or a panic of its compiled part."""
+
+
+@contextmanager
+def no_exits() -> Generator[None]:
+    """Let nothing but errors and interrupts out: an exit or a panic ends what it befell, never the session.
+
+    Raises EscapedError for what else leaves.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise EscapedError(f"{type(error).__name__}: {error}") from error
 
 
 def explain_replaced(subject: str, *, got: str, expected: str) -> str:

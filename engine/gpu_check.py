@@ -25,6 +25,7 @@ from engine.arms import (
     WalkChoice,
     describe_stack,
 )
+from engine.command_line import run_main
 from engine.costs import size_of
 from engine.devices import Devices, check_device, find_devices
 from engine.errors import EngineError, UsageError, explain
@@ -190,4 +191,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, WHO))

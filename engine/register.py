@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.claim import Claim
+from engine.command_line import run_main
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
 from engine.files import write_whole
 from engine.provenance import ask_git
@@ -121,7 +121,7 @@ def find_claims(place: Path) -> list[Declared]:
 def _load_claim(file: Path) -> Claim | None:
     try:
         content = file.read_bytes()
-        if b"CLAIM" not in content or not _sets_claim(ast.parse(content)):
+        if not _sets_claim(content):
             return None
         spec = spec_from_file_location(f"registered:{file}", file)
         assert spec is not None
@@ -137,9 +137,19 @@ def _load_claim(file: Path) -> Claim | None:
     return found if isinstance(found, Claim) else None
 
 
-def _sets_claim(tree: ast.Module) -> bool:
+def declares_claim(file: Path) -> bool:
+    """Whether a file sets CLAIM, told without importing it; not one that cannot be read."""
+    try:
+        return _sets_claim(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _sets_claim(content: bytes) -> bool:
+    if b"CLAIM" not in content:
+        return False
     targets: list[ast.expr] = []
-    for statement in tree.body:
+    for statement in ast.parse(content).body:
         if isinstance(statement, ast.Assign):
             targets += statement.targets
         elif isinstance(statement, ast.AnnAssign):
@@ -214,11 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EngineError as error:
         print(write_plain(str(error), 2000), file=sys.stderr)
         return EXIT_USAGE
-    try:
-        for line in lines:
-            print(write_plain(line, 2000), flush=True)
-    except BrokenPipeError:  # whoever reads along has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in lines:
+        print(write_plain(line, 2000), flush=True)
     return code
 
 
@@ -239,4 +246,4 @@ def _run(place: Path, *, check: bool) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, WHO))

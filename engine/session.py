@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Generator
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +20,11 @@ import pytest
 
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain
+from engine.endings import Endings, explain_ending
+from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain, no_exits
 from engine.ledger import Ledger
 from engine.options import Choices, are_asked, read_choices
+from engine.output import Unbroken, prepare_output
 from engine.procedures import Evidence
 from engine.progress import make_progress
 from engine.provenance import identify
@@ -49,6 +52,7 @@ FAILED = pytest.StashKey[bool]()
 SUMMARIZED = pytest.StashKey[bool]()
 SPARED = pytest.StashKey[bool]()
 """Of more slices than items: a machine without one has done its share."""
+ENDINGS = pytest.StashKey[Endings]()
 INTERRUPT = pytest.StashKey[KeyboardInterrupt]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
 JOB_OF_ITEM = pytest.StashKey[Job]()
@@ -61,6 +65,7 @@ MARKERS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
     add_options(parser.getgroup("claims", "LM Claims"))
 
 
@@ -99,6 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {meaning}")
     began = getattr(config, "workerinput", {}).get("claims_began")
     config.stash[BEGAN] = began or datetime.now(UTC).isoformat(timespec="seconds")
+    config.stash[ENDINGS] = Endings()
     config.stash[RECORDS] = []
     config.stash[REPORT_LINES] = []
     if are_asked(config):  # what is wrong with an option is better said before anything is collected
@@ -115,12 +121,21 @@ def choices_of(config: pytest.Config) -> Choices:
     return config.stash[CHOICES]
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if ENDINGS in config.stash:
+        config.stash[ENDINGS].close()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim = getattr(metafunc.module, "CLAIM", None)
     if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
         return
+    config = metafunc.config
+    if not hasattr(config, "workerinput"):  # a worker that is ended costs its item: the others go on
+        config.stash[ENDINGS].listen()
     try:
-        items = items_of(claim, choices_of(metafunc.config))
+        with no_exits():
+            items = items_of(claim, choices_of(config))
     except EngineError as error:
         raise pytest.Collector.CollectError(f"claim {claim.id}: {error}") from error
     metafunc.parametrize(
@@ -167,7 +182,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config = session.config
     items = [(item, _item_of(item)) for item in session.items]
     claimed = [(test, item) for test, item in items if item is not None]
-    if not claimed or config.option.collectonly or session.testsfailed:
+    if not claimed or config.option.collectonly or config.option.setuponly or session.testsfailed:
         return None
     choices = choices_of(config)
     with _usage_errors():
@@ -185,29 +200,44 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     for test, item in claimed:
         if explain_skip(item, choices) is None:
             jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
-    capture: Any = config.pluginmanager.getplugin("capturemanager")
-    with _usage_errors(), capture.global_and_fixture_disabled():
+    capture: Any = config.pluginmanager.getplugin("capturemanager")  # None under -p no:capture
+    with _usage_errors(), capture.global_and_fixture_disabled() if capture else nullcontext():
         try:
-            campaign.run(jobs)
+            with no_exits():
+                campaign.run(jobs)
         except (KeyboardInterrupt, LedgerError) as cut:
+            _cut_short(session, [test for test, _ in claimed], cut)
+        except EngineError:
+            raise
+        except Exception as cut:  # a fault of ours costs what was not measured yet, not what was
+            traceback.print_exception(cut)
             _cut_short(session, [test for test, _ in claimed], cut)
     return None
 
 
-def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | LedgerError) -> None:
+def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:
     """Leave the session the items that need no more measuring, for their verdicts and a report of them."""
     config = session.config
     lines = config.stash[REPORT_LINES]
     if isinstance(cut, KeyboardInterrupt):
+        config.stash[ENDINGS].hold()
         config.stash[INTERRUPT] = cut
     else:
         config.stash[FAILED] = True
-        lines.append(str(cut))
+        lines.append(_tell_fault(cut))
     jobs = {test: test.stash[JOB_OF_ITEM] for test in claimed if JOB_OF_ITEM in test.stash}
     missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
     # Of nothing but skipped items no report is made: it would replace one that says more.
     session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
     lines.append(f"not measured, and left out: {len(missing)} of {len(jobs)} items; the same command goes on with them")
+
+
+def _tell_fault(error: Exception) -> str:
+    """The line of an error that may be ours."""
+    if isinstance(error, EngineError):
+        return str(error)
+    got = f"{type(error).__name__}: {error}"
+    return explain(who="session", got=got, expected="to go on", remedy="see where on standard error")
 
 
 @pytest.fixture
@@ -217,14 +247,17 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
     """
     item: Item = request.param
+    if request.config.option.setuponly:
+        return None  # it is only shown what would be set up; nothing is judged
     choices = choices_of(request.config)
     node: pytest.Item = request.node
     write = partial(write_record, item, choices, request.path)
     registration = None
     try:
         registration = find_registration(item.claim, item.trial, request.path, request.config.rootpath)
-        missing = explain_skip(item, choices)
-        evidence = None if missing else _find_evidence(request, item)
+        with no_exits():
+            missing = explain_skip(item, choices)
+            evidence = None if missing else _find_evidence(request, item)
         judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
         on_record = _find_on_record(request, item)
     except (MissingError, TooShallowError) as error:
@@ -333,6 +366,16 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["claims_began"] = node.config.stash[BEGAN]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Listen where workers run claims; in other people's sessions signals do what they always did."""
+    from engine.register import declares_claim
+
+    files = dict.fromkeys(id.partition("::")[0] for id in ids)
+    if any(declares_claim(node.config.rootpath / file) for file in files):
+        node.config.stash[ENDINGS].listen()
+
+
 class _Reports:
     """Gathers the records of all items, whichever worker they come from."""
 
@@ -341,6 +384,8 @@ class _Reports:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         plain = getattr(report, "claim_record", None)
+        if report.when not in ("setup", "call", "teardown") and self._config.stash[ENDINGS].listening:
+            self._config.stash[FAILED] = True  # a worker of pytest-xdist died with the item, which has no verdict
         if plain is not None:
             self._config.stash[RECORDS].append(RECORD.validate_python(plain))
 
@@ -353,8 +398,11 @@ class _Reports:
         return done
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.pluginmanager.hasplugin("terminalreporter"):
+        writer: Any = session.config.get_terminal_writer()
+        writer._file = Unbroken(writer._file)  # else whoever stops reading, as `head` does, ends the measuring
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_Reports(session.config), "claims-reports")
 
@@ -367,16 +415,29 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     report nor verdicts. In a session without claims its failure is none of ours.
     """
     config = session.config
+    config.stash[ENDINGS].hold()  # what is sent from here on waits until the report is there
     records = config.stash[RECORDS]
+    lines, ended_by = config.stash[REPORT_LINES], config.stash[ENDINGS].name
+    if ended_by not in (None, "SIGINT"):  # of Ctrl-C pytest tells
+        lines.insert(0, explain_ending(ended_by))
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
     if CAMPAIGN in config.stash:
         config.stash[REPORT_LINES].extend(config.stash[CAMPAIGN].ledger.list_untrusted())
     if records:
-        choices, lines = choices_of(config), config.stash[REPORT_LINES]
-        asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash)
-        failed |= not finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
+        try:
+            with no_exits():
+                choices = choices_of(config)
+                asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash)
+                written = finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
+        except Exception as error:
+            traceback.print_exception(error)
+            lines.append(_tell_fault(error))
+            written = False
+        failed |= not written
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
         session.exitstatus = pytest.ExitCode.OK
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR or not config.pluginmanager.hasplugin("terminalreporter"):
+        print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)  # pytest comes to no summary
     try:
         yield
     except Exception as error:
@@ -445,7 +506,8 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
 
     choices = choices_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
-    terminal.write_line("")
+    write: Callable[[str], object] = terminal.write_line if terminal else print
+    write("")
     jobs: list[tuple[str, Job]] = []
     skipped: list[tuple[str, str]] = []
     for item in items:
@@ -457,17 +519,17 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
     with _usage_errors():
         plan = make_plan(jobs, campaign)
         room = Room(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
-        print_plan(plan, terminal.write_line, room=room)
-        print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, terminal.write_line)
-        print_skips(skipped, terminal.write_line, each=config.get_verbosity() > 0)
+        print_plan(plan, write, room=room)
+        print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, write)
+        print_skips(skipped, write, each=config.get_verbosity() > 0)
         if config.get_verbosity() > 0:
-            print_arms(plan, terminal.write_line, room=room)
+            print_arms(plan, write, room=room)
         else:
-            terminal.write_line("-v lists every arm and every item that skips")
+            write("-v lists every arm and every item that skips")
     for name, job in jobs:
         if job.error is not None:
             config.stash[FAILED] = True
-            terminal.write_line(f"cannot be planned  {name}: {job.error}")
+            write(f"cannot be planned  {name}: {job.error}")
 
 
 class _usage_errors:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from huggingface_hub import snapshot_download
 
+from engine.command_line import run_main
 from engine.errors import explain
 from engine.memory import LONGEST_CAUSE
 from engine.report.text import write_plain
@@ -42,4 +43,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "engine.weights"))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from engine.calibration.figures import list_misses, summarize
 from engine.calibration.simulate import list_cells, simulate_all
+from engine.command_line import run_main
 from engine.errors import EngineError, explain
 from engine.files import STANDARD_OUTPUT, read_target, write_whole
 from engine.options import count_cores
@@ -52,4 +53,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "engine.calibration"))

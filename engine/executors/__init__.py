@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Protocol as Interface
 
 from engine.arms import Arm, weights_of
-from engine.errors import MissingError, explain
+from engine.errors import MissingError, explain, no_exits
 from engine.measurement import Measurement
 
 
@@ -52,7 +52,8 @@ class Sequential(ABC):
     def submit(self, arm: Arm) -> Future[Measurement]:
         future: Future[Measurement] = Future()
         try:
-            future.set_result(self.run(arm))
+            with no_exits():
+                future.set_result(self.run(arm))
         except Exception as error:  # an interrupt is no outcome of an arm
             future.set_exception(error)
         return future

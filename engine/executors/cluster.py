@@ -154,6 +154,7 @@ class Cluster:
         quiet = {"logging_level": "error", "log_to_driver": False, "include_dashboard": False}
         if self._address is None:
             self._ray.init(
+                address="local",  # else it would join what RAY_ADDRESS names, and refuse the rest that is asked here
                 num_cpus=self._workers * self._threads,
                 num_gpus=self._gpus,
                 object_store_memory=int(STORE_BYTES),

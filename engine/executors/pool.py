@@ -25,12 +25,15 @@ from typing import Any, Literal
 from engine.arms import Arm
 from engine.costs import PROCESS_BYTES, estimate_cost, gpu_bytes, group_of, host_bytes
 from engine.devices import VISIBLE
-from engine.errors import EngineError, explain
+from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.executors import RefusedError
 from engine.measurement import Measurement
 
 ATTEMPTS = 2
 """Times that an arm is tried when the process under it dies."""
+
+LEAVING_S = 5.0
+"""For a process that has closed its pipe to be gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +69,21 @@ class Process:
             raise found
         return found
 
-    def end(self) -> None:
-        """End it now, whatever it is at."""
+    def end(self) -> int | None:
+        """End it now, whatever it is at. Returns the exit code that it had left with by itself; None where it had not.
+
+        A signal's number is negative.
+        """
+        self._process.join(timeout=0)
+        left = self._process.exitcode
         self._process.kill()
         self._process.join()
+        return left
+
+    def bury(self) -> int | None:
+        """The exit code of one whose pipe has closed: it is about to leave, if nothing keeps it."""
+        self._process.join(timeout=LEAVING_S)
+        return self.end()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -218,30 +232,66 @@ class Pool:
         taken = sum(gpu_bytes(held) for held in beside if held is not None)
         return "gpu" if worker.gpu is not None and gpu_bytes(arm) + taken > worker.gpu.bytes else None
 
+    def _begin(self, worker: _Worker, arm: Arm) -> Process:
+        """A process for a worker. Raises EngineError where the system gives none."""
+        try:
+            return Process(self._threads, worker.gpu and worker.gpu.name)
+        except OSError as error:
+            raise EngineError(
+                explain(
+                    who=f"{arm.kind} on {group_of(arm)[0]}",
+                    got=f"no process to measure it in ({error.strerror})",
+                    expected="one",
+                    remedy="raise the limits of open files and processes (ulimit -n, -u), or try --executor inline",
+                )
+            ) from error
+
     def _attend(self, worker: _Worker, arm: Arm) -> Measurement:
         """Have an arm measured, once more where the process under it dies."""
+        left: int | None = None
         try:
             for _ in range(ATTEMPTS):
-                worker.process = worker.process or Process(self._threads, worker.gpu and worker.gpu.name)
+                worker.process = worker.process or self._begin(worker, arm)
                 try:
                     if self._resting:
                         raise EOFError("started while all were sent home")
                     return worker.process.measure(arm)
                 except EOFError:
-                    worker.process.end()
+                    left = worker.process.bury() if not self._resting else worker.process.end()
                     worker.process = None
                     if self._resting:
                         raise
             raise EngineError(
                 explain(
                     who=f"{arm.kind} on {group_of(arm)[0]}",
-                    got=f"a process that died {ATTEMPTS} times while it was measured",
+                    got=f"a process that died {ATTEMPTS} times while it was measured ({name_death(left)})",
                     expected="a measurement",
-                    remedy="look for the system's out-of-memory killer, or try --executor inline",
+                    remedy=explain_death(left),
                 )
             )
         finally:
             worker.last, worker.arm = (arm if worker.process is not None else None), None
+
+
+def name_death(left: int | None) -> str:
+    """How a process left: 'SIGKILL', 'exit code 3'."""
+    if left is None or left >= 0:
+        return f"exit code {left}" if left is not None else "its pipe closed"
+    try:
+        return signal.Signals(-left).name
+    except ValueError:
+        return f"signal {-left}"
+
+
+def explain_death(left: int | None) -> str:
+    """What to do about it."""
+    match name_death(left):
+        case "SIGKILL":
+            return "look for the system's out-of-memory killer, or try --executor inline"
+        case "SIGXCPU":
+            return "raise the limit of processor time (ulimit -t)"
+        case _:
+            return "see what it wrote to standard error, or try --executor inline"
 
 
 @contextmanager
@@ -289,12 +339,13 @@ def _follow_parent() -> None:
 def attempt(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
     """In another process: a measurement, or the error as it can be sent, with where it was raised."""
     try:
-        return run(arm)
-    except Exception as error:
+        with no_exits():
+            return run(arm)
+    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C is the session's: this one is a library's
         error.add_note(traceback.format_exc())
         error.__cause__ = error.__context__ = None
         try:
             pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: some errors can't be made again)
         except Exception:
             return RuntimeError("".join(traceback.format_exception(error)))
-        return error
+        return error if isinstance(error, Exception) else EscapedError(f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ import torch
 from engine.arms import Arm, InversionArm, TuningArm, weights_of
 from engine.costs import device_of, gpu_bytes, host_bytes
 from engine.devices import GpuClock, allows_tf32, describe_gpu
-from engine.errors import EngineError, explain
+from engine.errors import EngineError, explain, no_exits
 from engine.experiments import measure
 from engine.experiments.watching import Watch, unwatched
 from engine.measurement import Measurement, digest_of
@@ -62,7 +62,8 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
 def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
     try:
         descends = isinstance(arm, InversionArm | TuningArm)
-        result = measure(arm, shelf, watch) if descends else measure(arm, shelf)
+        with no_exits():
+            result = measure(arm, shelf, watch) if descends else measure(arm, shelf)
         # Weights are read after the first check, and what is mapped from a file changes with it.
         check_source(arm)
     except Exception as error:

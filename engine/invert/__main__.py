@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
-from engine.errors import EngineError, explain
+from engine.command_line import run_main
+from engine.errors import EngineError, explain, no_exits
+from engine.output import forget
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 3, 4, 130
 
@@ -21,16 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wish = parse(given)
         from engine.invert.show import show
 
-        return 0 if show(wish) else EXIT_INTERRUPTED
+        with no_exits():
+            return 0 if show(wish) else EXIT_INTERRUPTED
     except EngineError as error:
         _complain(str(error))
         return EXIT_USAGE
     except KeyboardInterrupt:
         _complain("stopped before anything was found")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the output has gone
+        forget(sys.stdout)
         return EXIT_FAILED
     except Exception as error:
         if "--traceback" in given:
@@ -47,4 +48,4 @@ def _complain(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "engine.invert"))

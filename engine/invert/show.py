@@ -50,10 +50,6 @@ def show(wish: Wish, view: View | None = None) -> bool:
 
 def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, out: TextIO | None = None) -> View:
     """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for."""
-    for stream in (sys.stdout, sys.stderr):
-        # Tokens are any text; a terminal's encoding need not hold it.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     out = out or sys.stdout
     console = Console(file=out, highlight=False, markup=False, emoji=False)
     dull = environment.get("NO_COLOR") or environment.get("CI") or not out.isatty() or console.is_dumb_terminal

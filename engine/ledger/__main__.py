@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.arms import weights_of
 from engine.campaign import label
-from engine.command_line import Parser, parser_of, run_command, say
+from engine.command_line import Parser, parser_of, run_command, run_main, say
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.measurement import Measurement
@@ -116,4 +116,4 @@ def _export(chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "engine.ledger"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.command_line import Parser, parser_of, run_command, say
+from engine.command_line import Parser, parser_of, run_command, run_main, say
 from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, read_records
@@ -138,4 +138,4 @@ def _give(chosen: argparse.Namespace, table: str, render_figures: Callable[[], s
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "engine.report"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -67,15 +68,17 @@ def plant_folder(folder: Path, claims: dict[str, Inverses]) -> Path:
     return folder
 
 
-def start_session(folder: Path, ledger: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+def start_session(
+    folder: Path, ledger: Path, *options: str, limits: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
     """A session on a folder's claims, in a process and a process group of its own, with two workers.
 
-    environment: for engine.tests.dying, which notes what is stored.
+    limits: as prlimit has them. environment: for engine.tests.dying, which notes what is stored.
     """
     plugins = [word for name in ("no:cacheprovider", "engine.session", "engine.tests.dying") for word in ("-p", name)]
     asked = ["--effort", "smoke", "--ledger", str(ledger), "--device", "cpu", "--executor", "pool", "--workers", "2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", *plugins, *asked, *options],
+        [*(["prlimit", *limits] if limits else []), sys.executable, "-m", "pytest", *plugins, *asked, *options],
         cwd=folder,
         # Other plugins have no part in it, and each costs a start that is made dozens of times.
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
