@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from engine.allowance import find_memory
 from engine.subjects import Subject
 from engine.subjects.quantized import QuantizedSubject
 
@@ -69,11 +70,12 @@ def count_bytes(subject: Subject, dtype: str) -> int:
 
 @cache
 def free_bytes(device: str) -> int:
-    """Bytes that are free on a device, looked up once: what a session loads itself must not count against it."""
+    """Bytes that are free on a device and allowed, looked up once: what a session loads must not count against it."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
     import psutil
 
-    return psutil.virtual_memory().available
+    limit, free = find_memory(), psutil.virtual_memory().available
+    return free if limit is None else min(free, int(limit.amount))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from engine.allowance import count_cores
 from engine.cache import expand_home
 from engine.costs import PROCESS_BYTES
 from engine.devices import Devices, check_device, find_devices, name_for_children
@@ -228,13 +228,6 @@ def _check_ray(executor: str, address: str | None, device: str) -> None:
         raise _wrong("--device", f"{device!r} beside --executor ray", "auto, cpu or cuda", remedy)
     if executor != "ray" and address is not None:
         raise _wrong("--ray-address", repr(address), "it beside --executor ray", "add that or leave it out")
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read_memory(asked: str | None) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from engine.allowance import explain_allowance
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
 from engine.endings import Endings, explain_ending
@@ -193,6 +194,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     with _usage_errors():
         choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
+    _tell_allowance(config)
     if choices.plan:
         _print_plan(config, [item for _, item in claimed], campaign)
         return True
@@ -213,6 +215,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             traceback.print_exception(cut)
             _cut_short(session, [test for test, _ in claimed], cut)
     return None
+
+
+def _tell_allowance(config: pytest.Config) -> None:
+    """Say which limit holds, where the machine has more: it decides how many arms run at once."""
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    line = explain_allowance()
+    if terminal and line and not config.stash[CHOICES].elsewhere:
+        terminal.ensure_newline()
+        terminal.write_line(line)
 
 
 def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from engine.allowance import count_cores
 from engine.calibration.figures import list_misses, summarize
 from engine.calibration.simulate import list_cells, simulate_all
 from engine.command_line import run_main
 from engine.errors import EngineError, explain
 from engine.files import STANDARD_OUTPUT, read_target, write_whole
-from engine.options import count_cores
 from engine.provenance import identify
 
 KEPT = Path("reports/reference/calibration.json")
