@@ -111,7 +111,7 @@ def nominal(arm: TuningArm) -> Measurement:
     )
 
 
-def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room: Room) -> None:
+def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
     """The plan's sums as lines of text, and how many arms run at once."""
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
@@ -130,19 +130,19 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room
     write(f"at once: up to {count(room.workers, 'arm')} of {count(room.threads, 'thread')}; nothing was run")
 
 
-def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], None], *, room: Room) -> None:
+def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
     """Every arm of a plan as a line of text."""
     for planned in plan:
         state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
         needs = PROCESS_BYTES + planned.cost.memory_bytes
         state = state if needs <= room.arms_bytes else "too large"
         write(
-            f"{digest_of(planned.arm)[:10]}  {state:<12}  ≤ {duration(planned.cost.seconds):>8}  "
+            f"{digest_of(planned.arm)[:10]}  {state:<12}  about {duration(planned.cost.seconds):>8}  "
             f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({count(len(planned.items), 'item')})"
         )
 
 
-def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], None], *, each: bool) -> None:
+def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], object], *, each: bool) -> None:
     """Why items skip: a line for each reason, or for each item. skipped: an item's name, and the reason."""
     if each:
         for name, reason in skipped:
@@ -158,7 +158,7 @@ def count(number: int, what: str) -> str:
 
 
 def print_items(
-    names: Sequence[str], skipped: Sequence[str], plan: Sequence[PlannedArm], write: Callable[[str], None]
+    names: Sequence[str], skipped: Sequence[str], plan: Sequence[PlannedArm], write: Callable[[str], object]
 ) -> None:
     """Every claim with its items: how many would be measured, are stored, are left out at this effort, or skip."""
     arms = Counter(name for planned in plan for name in planned.items)

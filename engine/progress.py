@@ -1,4 +1,4 @@
-"""A progress bar over arms, weighted by what each is expected to cost, with the time left."""
+"""A progress bar over arms, weighted by what each is expected to cost, with about how long it will still take."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from engine.arms import Arm
 from engine.campaign import Progress, Silent, label
 from engine.costs import estimate_cost
+from engine.planning import duration
 
 INTERVAL_S, QUIET_INTERVAL_S = 0.2, 20.0
 """Least time between two states on a terminal, and between two lines where there is none, such as a CI log."""
@@ -23,6 +24,13 @@ BEAT_S, QUIET_BEAT_S = 1.0, 60.0
 
 LEAST_LEFT = 0.05
 """Share of its expected cost that an arm under way always counts as having before it."""
+
+
+STARTING_S = 10.0
+"""What the first arms take beyond their own time: processes begin, and models are read."""
+
+OVERRUN = 0.25
+"""Share of the time taken so far that an arm is thought to need yet, at least: the longer it has been, the longer."""
 
 
 class _Lines:
@@ -61,10 +69,11 @@ class Bar:
         self._bar: tqdm[Any] | None = None
         self._done, self._asked, self._foreseen = 0, 0, 0
         self._asked_s, self._done_s = 0.0, 0.0
+        self._foreseen_s, self._compared_s, self._took_s = 0.0, STARTING_S, STARTING_S
         self._running: dict[Arm, float] = {}
         terminal = sys.stderr.isatty()
         self._interval_s, self._beat_s = (INTERVAL_S, BEAT_S) if terminal else (QUIET_INTERVAL_S, QUIET_BEAT_S)
-        self._shown_at = -float("inf")
+        self._shown_at, self._label = -float("inf"), ""
         self._lock, self._closed = threading.RLock(), threading.Event()
 
     def expect(self, arms: Sequence[Arm]) -> None:
@@ -82,8 +91,7 @@ class Bar:
         bar = _Steady(
             total=0,
             file=sys.stderr if sys.stderr.isatty() else _Lines(),
-            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left {postfix}",
-            smoothing=0,  # the last arms' speed says little: some wait for memory, and several run at once
+            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone{postfix}",
         )
         self._closed = threading.Event()
         threading.Thread(target=self._beat, args=(self._closed,), name="progress", daemon=True).start()
@@ -95,8 +103,8 @@ class Bar:
 
     def foresee(self, arms: Sequence[Arm]) -> None:
         with self._lock:
-            self._foreseen = len(arms)
-            self._stretch(seconds_of(arms))
+            self._foreseen, self._foreseen_s = len(arms), seconds_of(arms)
+            self._stretch(self._foreseen_s)
 
     def _stretch(self, foreseen_s: float) -> None:
         if self._bar is not None:
@@ -107,6 +115,23 @@ class Bar:
     def share(self) -> float:
         """How much of what is expected is done."""
         return self._count_s() / self._bar.total if self._bar is not None else 0.0
+
+    @property
+    def left_s(self) -> float:
+        """About how long it will still take: what runs now needs at least that, whatever was expected of it.
+
+        What arms took that have finished, beside what was expected of them, corrects what is expected of the rest.
+        """
+        now, pace = time.monotonic(), self._took_s / self._compared_s
+        start_s = STARTING_S if self._took_s == STARTING_S else 0.0
+        running: list[float] = []
+        expected_s = 0.0
+        for arm, began in self._running.items():
+            gone, whole = now - began, estimate_cost(arm).seconds
+            expected_s += whole
+            running.append(max(start_s + pace * whole - gone, OVERRUN * gone))
+        waiting_s = max(0.0, self._asked_s - self._done_s - expected_s) + self._foreseen_s
+        return max(max(running, default=0.0), (sum(running) + pace * waiting_s) / max(1, len(running)))
 
     def _count_s(self) -> float:
         """Expected seconds of what was done, and of what was done of what is under way."""
@@ -119,15 +144,17 @@ class Bar:
     def begin(self, arm: Arm) -> None:
         with self._lock:
             self._running[arm] = time.monotonic()
-            if self._bar is not None:
-                self._bar.set_postfix_str(label(arm), refresh=False)
-                self._show()
+            self._label = label(arm)
+            self._show()
 
     def finish(self, arm: Arm, elapsed_s: float) -> None:
         with self._lock:
-            self._running.pop(arm, None)
+            began, expected_s = self._running.pop(arm, None), estimate_cost(arm).seconds
             self._done += 1
-            self._done_s += estimate_cost(arm).seconds
+            self._done_s += expected_s
+            if began is not None and elapsed_s:  # not where it was stored, or failed
+                self._took_s += time.monotonic() - began
+                self._compared_s += expected_s
             self._show()
 
     def close(self) -> None:
@@ -154,6 +181,9 @@ class Bar:
     def _set(self) -> None:
         if self._bar is not None:
             self._bar.set_description_str(f"measuring {self._done}/{self._asked + self._foreseen} arms", refresh=False)
+            over = self._done == self._asked + self._foreseen
+            words = ["done" if over else f"about {duration(self.left_s)} left", *([self._label] if self._label else [])]
+            self._bar.set_postfix_str(", ".join(words), refresh=False)
             self._bar.n = min(self._count_s(), self._bar.total)  # a sum of floats may pass the total by a rounding
 
 

@@ -80,7 +80,7 @@ class Looker:
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
             expected_s = estimate_cost(arm).seconds
-            self._view.begin(Stage(label=label, total=arm.horizon, expected_s=expected_s, early=True))
+            self._view.begin(Stage(label=label, total=arm.horizon, expected_s=expected_s))
             return _ProgressLook(observer, self._view)
         expected_s = estimate_cost(arm).seconds
         self._view.begin(Stage(label="descending", total=arm.settings.iterations, expected_s=expected_s))

@@ -11,6 +11,7 @@ from typing import Self, TextIO
 
 from engine.invert.film import LEGEND, Film, write_frame, write_target
 from engine.planning import duration
+from engine.progress import OVERRUN
 from engine.report.text import write_plain
 from engine.results import Snapshot
 
@@ -32,13 +33,12 @@ class Line:
 class Stage:
     """Something that takes time. total: its iterations, None where it has none.
 
-    expected_s: a guess at all of them, until the first look. early: it ends sooner once it has what it looks for.
+    expected_s: a guess at all of them, until the first look.
     """
 
     label: str
     total: int | None = None
     expected_s: float = 0.0
-    early: bool = False
     began: float = field(default_factory=time.monotonic)
     moved: float = 0.0
     done: int = 0
@@ -48,12 +48,16 @@ class Stage:
         self.done, self.moved = iteration, time.monotonic()
 
     def left(self) -> str:
-        """The time left in words, at the pace so far."""
+        """About how long it will still take, in words, at the pace so far; no bound, whatever it may end by."""
         now, total = time.monotonic(), self.total or 0
-        seconds = self.began + self.expected_s - now
-        if self.done:
-            seconds = (self.moved - self.began) * (total - self.done) / self.done - (now - self.moved)
-        return f"{duration(max(0.0, seconds))} left{' at most' if self.early else ''}"
+        if not self.done:
+            seconds = self.began + self.expected_s - now
+            return f"about {duration(seconds)} left" if seconds >= 1 else "longer than expected"
+        since = now - self.moved
+        seconds = (self.moved - self.began) * (total - self.done) / self.done - since
+        if self.done < total:  # a look that is overdue will not come at once
+            seconds = max(seconds, since * OVERRUN)
+        return f"about {duration(seconds)} left" if seconds >= 1 else "almost done"
 
 
 class View(Interface):
@@ -110,14 +114,14 @@ class Lines:
 
     def begin(self, stage: Stage) -> None:
         self._stage, self._said = stage, time.monotonic()
-        self.say(f"{stage.label}, about {stage.left()}" if stage.expected_s else stage.label)
+        self.say(f"{stage.label}, {stage.left()}" if stage.expected_s else stage.label)
 
     def advance(self, iteration: int) -> None:
         stage = self._stage
         stage.move(iteration)
         if stage.moved - self._said >= QUIET_S:
             self._said = stage.moved
-            self.say(f"{stage.label}: iteration {iteration} of {stage.total}, about {stage.left()}")
+            self.say(f"{stage.label}: iteration {iteration} of {stage.total}, {stage.left()}")
 
     def open(self, film: Film) -> None:
         self.say(LEGEND)

@@ -267,17 +267,19 @@ def test_a_shift_that_rounds_to_nothing_makes_a_bound_that_nothing_meets(gpt2: s
 @pytest.mark.parametrize(
     ("done", "now", "left"),
     [
-        (0, 10.0, "30 s left at most"),
-        (25, 10.0, "30 s left at most"),
-        (25, 20.0, "20 s left at most"),
-        (100, 90.0, "0 s left at most"),
+        (0, 10.0, "about 30 s left"),
+        (0, 72.0, "longer than expected"),
+        (25, 10.0, "about 30 s left"),
+        (25, 20.0, "about 20 s left"),
+        (25, 90.0, "about 20 s left"),
+        (100, 90.0, "almost done"),
     ],
-    ids=["as expected", "at the pace so far", "between two looks", "at the end"],
+    ids=["as expected", "past it", "at the pace so far", "between two looks", "a look that is overdue", "at the end"],
 )
 def test_the_time_left_is_the_expected_one_until_there_is_a_pace(
     done: int, now: float, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(label="tuning", total=100, expected_s=40.0, early=True, began=0.0)
+    stage = Stage(label="tuning", total=100, expected_s=40.0, began=0.0)
     monkeypatch.setattr("time.monotonic", lambda: 10.0)
     if done:
         stage.move(done)

@@ -33,7 +33,7 @@ COMMANDS = {
     "gpu_check": ("engine.gpu_check", "--device", "cpu–"),
     "weights": ("engine.weights", "σ"),
     "calibration": ("engine.calibration", "--claims", "0", "--out", "σ.json"),
-    "invert": ("engine.invert", "The “sky” is σ.", "--subject", "gpt2-untrained", *INVERT),
+    "invert": ("engine.invert", "The sky is blue.", "--subject", "gpt2-untrained", *INVERT),
 }
 
 
