@@ -82,9 +82,11 @@ def prepare_output() -> None:
             stream = _open_nothing(number)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-        reconfigure: Any = getattr(getattr(sys, name), "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors=READABLE)
+        # While output is captured, the terminal is where it was when Python began.
+        for stream in (getattr(sys, name), getattr(sys, f"__{name}__")):
+            reconfigure: Any = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:
+                reconfigure(errors=READABLE)
 
 
 def _open_nothing(number: int) -> TextIO:

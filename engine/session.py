@@ -66,7 +66,8 @@ MARKERS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
+    if None in (sys.stdout, sys.stderr):
+        prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
     add_options(parser.getgroup("claims", "LM Claims"))
 
 
@@ -122,6 +123,17 @@ def choices_of(config: pytest.Config) -> Choices:
     return config.stash[CHOICES]
 
 
+def _take_over(config: pytest.Config) -> None:
+    """Make signals and output a session of claims' own. In other people's sessions both do what they always did."""
+    if config.stash[ENDINGS].listening:
+        return
+    config.stash[ENDINGS].listen()
+    prepare_output()
+    if config.pluginmanager.hasplugin("terminalreporter"):
+        writer: Any = config.get_terminal_writer()
+        writer._file = Unbroken(writer._file)  # else whoever stops reading, as `head` does, ends the measuring
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if ENDINGS in config.stash:
         config.stash[ENDINGS].close()
@@ -133,7 +145,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     if not hasattr(config, "workerinput"):  # a worker that is ended costs its item: the others go on
-        config.stash[ENDINGS].listen()
+        _take_over(config)
     try:
         with no_exits():
             items = items_of(claim, choices_of(config))
@@ -379,12 +391,12 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """Listen where workers run claims; in other people's sessions signals do what they always did."""
+    """Take over where workers run claims."""
     from engine.register import declares_claim
 
     files = dict.fromkeys(id.partition("::")[0] for id in ids)
     if any(declares_claim(node.config.rootpath / file) for file in files):
-        node.config.stash[ENDINGS].listen()
+        _take_over(node.config)
 
 
 class _Reports:
@@ -411,9 +423,6 @@ class _Reports:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if session.config.pluginmanager.hasplugin("terminalreporter"):
-        writer: Any = session.config.get_terminal_writer()
-        writer._file = Unbroken(writer._file)  # else whoever stops reading, as `head` does, ends the measuring
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_Reports(session.config), "claims-reports")
 

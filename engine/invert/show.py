@@ -52,7 +52,7 @@ def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, out:
     """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for."""
     out = out or sys.stdout
     console = Console(file=out, highlight=False, markup=False, emoji=False)
-    dull = environment.get("NO_COLOR") or environment.get("CI") or not out.isatty() or console.is_dumb_terminal
+    dull = environment.get("NO_COLOR") or environment.get("CI") or not console.file.isatty() or console.is_dumb_terminal
     return Screen(console) if live and not dull else Lines(out)
 
 
