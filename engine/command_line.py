@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TextIO
@@ -28,18 +29,39 @@ def say(line: str, limit: int = 2000, file: TextIO | None = None) -> None:
 class Parser(argparse.ArgumentParser):
     """Complains in one line, as the rest of the engine does. prog: 'python -m MODULE', and a subcommand's name."""
 
-    commands: tuple[str, ...] = ()
-    """What may be asked for; a subcommand's parser takes its parent's."""
+    expected = "options that it has"
+    """What it may be given, where argparse's own complaint does not say; a subcommand's parser takes its parent's."""
 
     def error(self, message: str) -> NoReturn:
         who = self.prog.split()[2]
-        expected = f"{', '.join(self.commands[:-1])} or {self.commands[-1]}"
-        raise UsageError(explain(who=who, got=message, expected=expected, remedy=f"see {self.prog} --help"))
+        got, expected = _read_complaint(message)
+        remedy = f"see {self.prog} --help"
+        raise UsageError(explain(who=who, got=got, expected=expected or self.expected, remedy=remedy))
 
 
-def parser_of(commands: Sequence[str]) -> type[Parser]:
-    """A parser that names these commands when it complains."""
-    return type("Parser", (Parser,), {"commands": tuple(commands)})
+def parser_of(expected: str) -> type[Parser]:
+    """A parser that says this of what it may be given."""
+    return type("Parser", (Parser,), {"expected": expected})
+
+
+def list_words(words: Sequence[str]) -> str:
+    """'a, b or c'."""
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _read_complaint(message: str) -> tuple[str, str | None]:
+    """What argparse got, and what it expected where it says so. A complaint of another form is passed on."""
+    if found := re.fullmatch(r"the following arguments are required: (.+)", message):
+        return f"no {found[1]}", f"{found[1]} behind the command"
+    if found := re.fullmatch(r"unrecognized arguments: (.+)", message):
+        return found[1], None
+    if found := re.fullmatch(r"argument (.+?): expected (?:one|at least one) argument", message):
+        return f"{found[1]} without a value", "a value behind it"
+    if found := re.fullmatch(r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)", message):
+        return f"{found[2]} for {found[1]}", list_words([word.strip("'") for word in found[3].split(", ")])
+    if found := re.fullmatch(r"argument (.+?): invalid (int|float) value: (.+)", message):
+        return f"{found[3]} for {found[1]}", {"int": "a whole number", "float": "a number"}[found[2]]
+    return message, None
 
 
 def run_command(
@@ -58,8 +80,9 @@ def run_command(
 def run_main(main: Callable[[], int], who: str) -> int:
     """Run a command of the engine with output that holds any character. Returns its exit code.
 
-    Whoever reads along may stop, as `head` does. A disk that takes no output is told in one line, with exit code 3, and
-    so is what ends it early (Ctrl-C, a signal), with 128 and the signal's number.
+    What the user can mend is one line on stderr, with exit code 4. Whoever reads along may stop, as `head` does. A
+    disk that takes no output is told in one line, with exit code 3, and so is what ends it early (Ctrl-C, a signal),
+    with 128 and the signal's number.
     """
     prepare_output()
     with Endings() as endings:
@@ -68,6 +91,9 @@ def run_main(main: Callable[[], int], who: str) -> int:
             sys.stdout.flush()
             # What has told by itself how far it had come still leaves with the number of what ended it.
             return endings.exit_code if code and endings.name else code
+        except EngineError as error:
+            say(str(error), file=sys.stderr)
+            return EXIT_USAGE
         except BrokenPipeError:
             forget(sys.stdout)
             return 0

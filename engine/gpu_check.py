@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from engine.arms import (
     WalkChoice,
     describe_stack,
 )
-from engine.command_line import run_main
+from engine.command_line import Parser, run_main
 from engine.costs import size_of
 from engine.devices import Devices, check_device, find_devices
 from engine.errors import EngineError, UsageError, explain
@@ -172,7 +171,7 @@ def check(subject: str, devices: Devices) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 for a sound installation, 1 for another, 4 where there is nothing to check, with one line."""
-    parser = argparse.ArgumentParser(prog=f"python -m {WHO}", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog=f"python -m {WHO}", description=__doc__, allow_abbrev=False)
     parser.add_argument("--device", default="cuda", help="cuda, for every GPU, or cuda:N (default: cuda)")
     parser.add_argument("--subject", metavar="ID", help=f"(default: {' or '.join(SUBJECTS)}, what is installed)")
     chosen = parser.parse_args(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import os
 import subprocess
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import NoReturn
 
 from engine.claim import Claim
-from engine.command_line import run_main
+from engine.command_line import Parser, parser_of, run_main
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
 from engine.files import write_whole
 from engine.provenance import ask_git
@@ -201,16 +199,9 @@ def register(found: Survey, commit: str, now: datetime) -> None:
     write_whole(found.path, write_lock(lock).encode(), who=WHO, remedy="mend its permissions")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as the rest of the engine does."""
-
-    def error(self, message: str) -> NoReturn:
-        remedy = f"see {self.prog} --help"
-        raise UsageError(explain(who=WHO, got=message, expected="a folder, or --check", remedy=remedy))
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(prog=f"python -m {WHO}", description="Registers claims before they are measured.")
+def _build_parser() -> Parser:
+    of_ours = parser_of("a folder, or --check")
+    parser = of_ours(prog=f"python -m {WHO}", description="Registers claims before they are measured.")
     argument = parser.add_argument
     argument("place", nargs="?", type=Path, default=Path("claims"), metavar="FOLDER", help="(default: claims)")
     argument("--check", action="store_true", help="write nothing; exit 1 where a claim is not registered as declared")

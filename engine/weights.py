@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from huggingface_hub import snapshot_download
 
-from engine.command_line import run_main
+from engine.command_line import Parser, run_main
 from engine.errors import explain
 from engine.memory import LONGEST_CAUSE
 from engine.report.text import write_plain
@@ -17,9 +16,7 @@ from engine.subjects.hub import FORMATS, HUB_SUBJECTS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """One line for each model, as soon as it is there. Exit code 1 after one line where the hub gives none."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.weights", description="Weights from the hub, at their pins."
-    )
+    parser = Parser(prog="python -m engine.weights", description="Weights from the hub, at their pins.")
     parser.add_argument("marker", choices=("gpu", "xl"), help="the items' marker")
     marker = parser.parse_args(arguments).marker
     for subject in HUB_SUBJECTS:

@@ -6,7 +6,6 @@ with their own products and factorizations bare; what the kind took in the run, 
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from engine.arms import Arm, SentenceNet, StackSettings, describe_stack
 from engine.benchmarks.replay import Listener, Replay
+from engine.command_line import Parser, run_main
 from engine.costs import device_of, group_of
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.executors.running import run_arm
@@ -166,7 +166,7 @@ def write_table(kinds: Sequence[Kind]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr where a ledger holds nothing to measure again."""
-    parser = argparse.ArgumentParser(prog=f"python -m {WHO}", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog=f"python -m {WHO}", description=__doc__, allow_abbrev=False)
     parser.add_argument("ledger", type=Path)
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes at a time (default: %(default)s)")
     chosen = parser.parse_args(arguments)
@@ -188,4 +188,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, WHO))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from engine.allowance import count_cores
 from engine.calibration.figures import list_misses, summarize
 from engine.calibration.simulate import list_cells, simulate_all
-from engine.command_line import run_main
+from engine.command_line import Parser, run_main
 from engine.errors import EngineError, explain
 from engine.files import STANDARD_OUTPUT, read_target, write_whole
 from engine.provenance import identify
@@ -22,7 +21,7 @@ KEPT = Path("reports/reference/calibration.json")
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m engine.calibration", description=__doc__)
+    parser = Parser(prog="python -m engine.calibration", description=__doc__)
     parser.add_argument("--claims", type=int, default=2000, help="at each edge, a quarter beside it (default: 2000)")
     parser.add_argument("--workers", type=int, default=count_cores(), help="processes (default: one for each core)")
     parser.add_argument("--out", type=read_target, default=KEPT, help=f"a file, or - (default: {KEPT})")

@@ -8,10 +8,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from engine.arms import Depth, Metric
 from engine.cache import expand_home
+from engine.command_line import Parser, parser_of
 from engine.errors import LedgerError, PromptError, UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.prompts import is_text
@@ -87,16 +87,8 @@ def parse(arguments: Sequence[str]) -> Wish:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as the rest of the engine does."""
-
-    def error(self, message: str) -> NoReturn:
-        remedy = f"see {self.prog} --help"
-        raise UsageError(explain(who=WHO, got=message, expected="a prompt and known options", remedy=remedy))
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(
+def _build_parser() -> Parser:
+    parser = parser_of("a prompt and known options")(
         prog=f"python -m {WHO}",
         description="Finds an input whose output, through a model's first blocks, is that of the prompt, by gradient "
         "descent from noise; shows the tokens that the input decodes to on the way.",

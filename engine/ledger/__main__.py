@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.arms import weights_of
 from engine.campaign import label
-from engine.command_line import Parser, parser_of, run_command, run_main, say
+from engine.command_line import Parser, list_words, parser_of, run_command, run_main, say
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.measurement import Measurement
@@ -23,7 +23,7 @@ LEDGER = Path(".ledger")
 
 
 def _build_parser() -> Parser:
-    kind = parser_of(COMMANDS)
+    kind = parser_of(list_words([*COMMANDS]))
     parser = kind(prog="python -m engine.ledger", description="Ledgers: what was measured, wherever it was.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     listing = commands.add_parser("list", help="print what is stored")

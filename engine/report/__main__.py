@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.command_line import Parser, parser_of, run_command, run_main, say
+from engine.command_line import Parser, list_words, parser_of, run_command, run_main, say
 from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, read_records
@@ -26,7 +26,7 @@ COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
 
 def _build_parser() -> Parser:
-    kind = parser_of(COMMANDS)
+    kind = parser_of(list_words([*COMMANDS]))
     parser = kind(prog="python -m engine.report", description="Reports from the records of sessions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from engine.command_line import run_main
+from engine.command_line import Parser, run_main
 from engine.scale.tables import tabulate
 
 
 def main(words: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="python -m engine.scale", description=__doc__).parse_args(words)
+    Parser(prog="python -m engine.scale", description=__doc__).parse_args(words)
     print(tabulate())
     return 0
 
