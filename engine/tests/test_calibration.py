@@ -126,4 +126,4 @@ def test_the_command_keeps_figures(
     kept = json.loads(out.read_text(encoding="utf-8"))
     assert [(row["position"], row["claims"]) for row in kept["cells"]] == [(0, 8), (1, 2)]
     assert main(["--claims", "0"]) == 4
-    assert "calibration: got --claims 0" in capsys.readouterr().out
+    assert "calibration: got --claims 0" in capsys.readouterr().err

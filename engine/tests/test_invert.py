@@ -430,7 +430,7 @@ def mistakes(gpt2: str, llama: str) -> dict[str, tuple[list[str], str]]:
         "one token": (["a", "--subject", gpt2], "got 1 token(s) in 'a', expected at least 2"),
         "past the context": (["a" * 33, "--subject", gpt2], "expected at most 32"),
         "script on a llama": ([PROMPT, "--subject", llama, "--protocol", "script"], "take --protocol page or"),
-        "direct": ([*subject, "--protocol", "direct"], "invalid choice"),
+        "direct": ([*subject, "--protocol", "direct"], "'direct' for --protocol"),
         "no iterations": ([*subject, "--iterations", "0"], "--iterations: got 0"),
         "sigma": ([*subject, "--sigma", "0"], "--sigma: got 0"),
         "NaN": ([*subject, "--sigma", "nan"], "--sigma: got nan"),
@@ -442,7 +442,7 @@ def mistakes(gpt2: str, llama: str) -> dict[str, tuple[list[str], str]]:
         "no such device": ([*subject, "--device", "tpu"], "auto, cpu, cuda or cuda:N"),
         "json in no folder": ([*subject, "--json", "absent/found.json"], "--json"),
         "ledger in a file": ([*subject, "--ledger", "/dev/null/x"], "--ledger"),
-        "unknown option": ([*subject, "--colour\x1b[31m"], "unrecognized"),
+        "unknown option": ([*subject, "--colour\x1b[31m"], "got --colour"),
     }
 
 
