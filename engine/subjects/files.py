@@ -1,18 +1,27 @@
-"""Hashes of files, taken once for each state of a file within a process."""
+"""What is read of a file, once for each state of it within a process."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def read_once(read: Callable[[Path], T], path: Path) -> T:
+    """What `read` makes of a file; what it made before of one that was neither replaced nor written to since."""
+    status = path.stat()
+    # Copies keep times of change, and the file system's own time is none that a copy can keep.
+    found: T = _read(read, path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal. One that was neither replaced nor written to since is not read again."""
-    status = path.stat()
-    # Copies keep times of change, and the file system's own time is none that a copy can keep.
-    return _hash(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    """SHA-256 of a file in hexadecimal."""
+    return read_once(_hash, path)
 
 
 def hash_files(folder: Path, names: Iterable[str]) -> str:
@@ -24,6 +33,10 @@ def hash_files(folder: Path, names: Iterable[str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _hash(path: Path, *state: int) -> str:
+def _read(read: Callable[[Path], Any], path: Path, *state: int) -> Any:
+    return read(path)
+
+
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from engine.prompts import is_text
 from engine.subjects.base import Attention, Subject, Tier
 from engine.subjects.config_file import select_used
 from engine.subjects.families import check_family
-from engine.subjects.files import hash_file, hash_files
+from engine.subjects.files import hash_file, hash_files, read_once
 from engine.subjects.folders import CONFIG, check_depth, check_folder, read_settings
 from engine.subjects.gguf_checks import check_gguf, check_whole, check_words, complete_settings
 from engine.subjects.gguf_header import GgufHeader, MalformedGguf, read_gguf_header
@@ -193,7 +193,7 @@ def read_config(who: str, folder: Path) -> PreTrainedConfig:
 def _read_header(who: str, path: Path) -> GgufHeader:
     """The header of a file of a supported family that asks for nothing that is not computed."""
     try:
-        header = read_gguf_header(path)
+        header = read_once(read_gguf_header, path)
     except (MalformedGguf, OSError) as error:
         raise refusal(who, str(error), "a whole GGUF file", "fetch the file again") from error
     check_whole(who, header)

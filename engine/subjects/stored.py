@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 FETCH_AGAIN = "fetch or save the model again"
-MERGE = "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
 PREFIXES = {"gpt2": "transformer.", "llama": "model."}
 """What a model's names have before those of the same model without its head."""
 
@@ -57,8 +56,7 @@ def check_stored(
         place = name if name in places else prefix + name
         if place not in places:
             if not _changes_nothing(name, tensor, config):
-                remedy = MERGE if "lora_" in name else FETCH_AGAIN
-                raise refusal(who, f"{name}, which the configuration has no place for", _ALL, remedy)
+                raise refusal(who, f"{name[:120]}, which the configuration has no place for", _ALL, _advise(name))
             continue
         if place in taken:
             raise refusal(who, f"{taken[place]} and {name}, which are one", "each tensor once", FETCH_AGAIN)
@@ -67,12 +65,22 @@ def check_stored(
             got = f"{place} of shape {tensor.shape} where the configuration has {tuple(places[place].shape)}"
             raise refusal(who, got, _ALL, FETCH_AGAIN)
         if tensor.dtype not in ("float64", "float32", "float16", "bfloat16"):
-            got, remedy = f"{name} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
+            got, remedy = f"{name[:120]} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
             raise refusal(who, got, "float64, float32, float16 or bfloat16", remedy)
     _check_head(who, prefix, config, {place: found[name] for place, name in taken.items()})
 
 
 _ALL = "weights that fit the configuration, all of them"
+
+
+def _advise(name: str) -> str:
+    """What to do about a tensor that the configuration has no place for."""
+    if "lora_" in name:
+        return "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
+    for part, entry in (("self_attn", "attention_bias"), ("mlp", "mlp_bias")):
+        if re.fullmatch(rf"model\.layers\.\d+\.{part}\.\w+_proj\.bias", name):
+            return f'write "{entry}": true into config.json, if the model was trained with them'
+    return "name a model whose family has it, or load this one and save it again (save_pretrained) to do without"
 
 
 def _check_head(who: str, prefix: str, config: PreTrainedConfig, found: Mapping[str, Stored]) -> None:
@@ -84,11 +92,9 @@ def _check_head(who: str, prefix: str, config: PreTrainedConfig, found: Mapping[
     import torch
 
     if not torch.equal(head.read(), embedding.read()):
-        got, expected = (
-            "an lm_head.weight that differs from the embedding",
-            "the same where tie_word_embeddings is true",
-        )
-        raise refusal(who, got, expected, 'write "tie_word_embeddings": false into config.json, or delete the head')
+        got = "an lm_head.weight that differs from the embedding"
+        remedy = 'write "tie_word_embeddings": false into config.json, or save the model without the head'
+        raise refusal(who, got, "the same where tie_word_embeddings is true", remedy)
 
 
 def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
@@ -99,7 +105,7 @@ def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
         size = int(config.n_positions)
         if tensor.shape != (1, 1, size, size):
             return False
-        return torch.equal(tensor.read()[0, 0].bool(), torch.ones(size, size, dtype=torch.bool).tril())
+        return torch.equal(tensor.read()[0, 0].float(), torch.ones(size, size).tril())
     if config.model_type == "gpt2" and MASKED_BIAS.fullmatch(name):
         return tensor.shape in ((), (1,)) and float(tensor.read()) <= -1e4
     if config.model_type == "llama" and FREQUENCIES.fullmatch(name):
@@ -120,7 +126,7 @@ def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, Sto
     found: dict[str, Stored] = {}
     for file in files[1:] if places else files:
         list_file = _list_safetensors if file.endswith(".safetensors") else _list_pickle
-        for name, tensor in list_file(folder / file).items():
+        for name, tensor in list_file(who, folder / file).items():
             if name in found:
                 raise refusal(
                     who, f"{shorten(name)} in {found[name].file} and in {file}", "each tensor once", FETCH_AGAIN
@@ -137,7 +143,7 @@ def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, Sto
 SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def _list_safetensors(path: Path) -> dict[str, Stored]:
+def _list_safetensors(who: str, path: Path) -> dict[str, Stored]:
     from safetensors import safe_open
 
     def read(name: str) -> Tensor:
@@ -156,13 +162,16 @@ def _list_safetensors(path: Path) -> dict[str, Stored]:
     return found
 
 
-def _list_pickle(path: Path) -> dict[str, Stored]:
+def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
     import torch
 
     # A pickle may hold numbers, and nothing that runs. The newer ones need not be read whole.
     tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    if not isinstance(tensors, dict) or not all(isinstance(part, torch.Tensor) for part in tensors.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        got, remedy = f"{path.name} that holds more than tensors", f"take the model's own out of it, and {SAVE_AGAIN}"
+        raise refusal(who, got, "a tensor under each name", remedy)
     found: dict[str, Stored] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         dtype = str(tensor.dtype).removeprefix("torch.")
         found[str(name)] = Stored(
             file=path.name, shape=tuple(tensor.shape), dtype=dtype, read=lambda tensor=tensor: tensor

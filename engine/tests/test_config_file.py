@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
+from engine.experiments.language import continue_prompts
 from engine.subjects import estimate_bytes, find_subject
 from engine.subjects.config_file import DECODING
 from engine.tests.folders import change, load_logits, logits, refuse
@@ -236,6 +237,27 @@ def test_an_entry_that_is_a_callers_or_a_note_changes_nothing(family: str, key: 
 def test_every_setting_for_decoding_that_the_library_knows_is_known_here() -> None:
     named = set(GenerationConfig._get_default_generation_params())  # pyright: ignore[reportPrivateUsage]
     assert named - {"use_cache"} <= DECODING
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_a_models_own_settings_for_decoding_change_no_continuation(name: str, beams: int, llama: Path) -> None:
+    def decode() -> list[list[int]]:
+        model = find_subject(f"local:{llama}").model(torch.float32)
+        ids = torch.tensor([[1, 2, 3]])
+        return continue_prompts(model, ids, torch.ones_like(ids), new_tokens=6, beams=beams, ends=()).tolist()
+
+    plain = decode()
+    if beams == 1:
+        ids = torch.tensor([[1, 2, 3]])
+        model = find_subject(f"local:{llama}").model(torch.float32)
+        for _ in range(6):  # the likeliest token, one after the other
+            ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+        assert plain == ids[:, 3:].tolist()
+    first = plain[0][0]
+    asked = DECODED | {"suppress_tokens": [first], "bad_words_ids": [[first]], "eos_token_id": None, "max_length": 4}
+    change(llama / name, **asked)
+    assert decode() == plain
 
 
 @pytest.mark.parametrize("use", ["config", "weight_bytes", "untrained"])

@@ -16,6 +16,7 @@ from engine.subjects import find_subject
 from engine.subjects.folders import MOST_BLOCKS
 from engine.subjects.hub import HUB_SUBJECTS, HubSubject
 from engine.subjects.local import LocalFolder
+from engine.tests.folders import change, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 
 
@@ -32,18 +33,6 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return os.mkdir, (str(self.path),)
-
-
-def change(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | entries), encoding="utf-8")
-
-
-def refuse(folder: Path, *words: str) -> None:
-    """The folder's model is refused when it is named or when it is loaded, in one line with every one of `words`."""
-    with pytest.raises(SubjectError) as caught:
-        find_subject(f"local:{folder}").model(torch.float32)
-    assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in words), caught.value
 
 
 @pytest.mark.parametrize("subject", HUB_SUBJECTS, ids=lambda subject: subject.id)

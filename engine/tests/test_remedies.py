@@ -190,6 +190,29 @@ def test_a_folder_that_holds_a_gguf_file_is_read_by_the_files_name(tmp_path: Pat
     find_subject(find_named(line)).model(torch.float32)
 
 
+@pytest.mark.parametrize("entry", ["attention_bias", "mlp_bias"])
+def test_left_over_biases_are_computed_with_once_the_configuration_asks_for_them(entry: str, tmp_path: Path) -> None:
+    saved: Any = make_llama(**{entry: True})
+    with torch.no_grad():
+        for name, parameter in saved.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(0.3)
+    folder = save(tmp_path / "model", saved)
+    change(folder / "config.json", **{entry: False})
+    refuse(folder, ".bias, which the configuration has no place for", f'write "{entry}": true into config.json')
+    change(folder / "config.json", **{entry: True})
+    assert torch.equal(load_logits(folder), logits(saved))
+
+
+def test_a_model_is_accepted_once_it_is_saved_without_what_it_has_no_place_for(tmp_path: Path) -> None:
+    saved = make_llama()
+    folder = save(tmp_path / "model", saved)
+    change_weights(folder, lambda own: own | {"model.layers.0.self_attn.q_norm.weight": torch.ones(4)})
+    refuse(folder, "load this one and save it again (save_pretrained) to do without")
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)
+    assert torch.equal(load_logits(folder), logits(saved))
+
+
 def test_a_folder_saved_again_is_accepted(tmp_path: Path) -> None:
     saved = make_gpt2()
     folder = save(tmp_path / "model", saved)

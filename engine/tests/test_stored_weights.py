@@ -84,6 +84,16 @@ def test_biases_that_the_configuration_asks_for_are_computed_with(tmp_path: Path
     assert torch.equal(load_logits(save(tmp_path / "model", saved)), logits(saved))
 
 
+def test_a_checkpoint_of_a_training_is_refused_for_what_else_it_holds(llama: Path) -> None:
+    own = load_file(llama / "model.safetensors")
+    before = load_logits(llama)
+    (llama / "model.safetensors").unlink()
+    torch.save({"state_dict": own, "step": 5}, llama / "pytorch_model.bin")
+    refuse(llama, "pytorch_model.bin that holds more than tensors", "take the model's own out of it")
+    torch.save(torch.load(llama / "pytorch_model.bin")["state_dict"], llama / "pytorch_model.bin")  # the remedy
+    assert torch.equal(load_logits(llama), before)
+
+
 def causal_mask(dtype: torch.dtype, size: int = 16) -> torch.Tensor:
     return torch.ones(size, size).tril().to(dtype)[None, None]
 
