@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import SubjectError
-from engine.prompts import shorten
 from engine.subjects.refusals import refusal
 
 
@@ -183,7 +182,7 @@ def _select_sizes(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             continue
         said = sizes.setdefault(name, value if settings.get(name) is None else settings[name])
         if said != value:
-            got = f"config.json with {name} {said!r} and {alias} {value!r}"
+            got = f"config.json with {name} {_show(said)} and {alias} {_show(value)}"
             raise refusal(who, got, "the same number twice", "keep the one that fits the weights")
     return sizes
 
@@ -195,17 +194,16 @@ def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise refusal(who, "rope_parameters and rope_scaling that differ", "one of them", "keep the one that is meant")
     rope: Any = said[0] if said else {}
     if not isinstance(rope, dict):
-        raise refusal(who, f"rotary positions of {shorten(str(rope))}", "a JSON object")
+        raise refusal(who, f"rotary positions of {_show(rope)}", "a JSON object")
     found: dict[str, Any] = {str(key): value for key, value in rope.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     kinds = {str(found[key]) for key in ("rope_type", "type") if found.get(key) is not None} or {"default"}
     kind = next(iter(kinds))
     if len(kinds) > 1 or kind not in ROPE:
-        raise refusal(
-            who, f"rotary positions of kind {' and '.join(sorted(kinds))}", f"one of {', '.join(ROPE)}", REMEDY
-        )
+        got = f"rotary positions of kind {' and '.join(sorted(kinds))[:60]}"
+        raise refusal(who, got, f"one of {', '.join(ROPE)}", REMEDY)
     theta = settings.get("rope_theta")
     if theta is not None and found.setdefault("rope_theta", theta) != theta:
-        got = f"rope_theta {theta!r} and rotary positions with {found['rope_theta']!r}"
+        got = f"rope_theta {_show(theta)} and rotary positions with {_show(found['rope_theta'])}"
         raise refusal(who, got, "the same base twice", "keep the one that is meant")
     for key, value in found.items():
         if key in ("rope_type", "type", "rope_theta") or value is None or key in ROPE[kind]:
@@ -219,6 +217,15 @@ def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unused(who: str, key: str, value: object) -> SubjectError:
-    said = json.dumps(value)
-    got = f"config.json with {key[:60]}: {said if len(said) <= 60 else said[:59] + '…'}"
-    return refusal(who, got, "only what the family's own modules compute", REMEDY)
+    return refusal(
+        who, f"config.json with {key[:60]}: {_show(value)}", "only what the family's own modules compute", REMEDY
+    )
+
+
+def _show(value: object) -> str:
+    """A JSON value, cut so that a whole file does not land in an error message."""
+    try:
+        said = json.dumps(value)
+    except RecursionError:
+        said = "a nest of lists"
+    return said if len(said) <= 60 else said[:59] + "…"

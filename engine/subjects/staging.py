@@ -11,8 +11,12 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.cache import cache_folder
 from engine.errors import EngineError
 from engine.subjects.refusals import refusal
+
+MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a name of its own is made in it)
+"""Where links can be laid on many machines although every disk is full."""
 
 
 @contextmanager
@@ -21,12 +25,8 @@ def staged(who: str, folder: Path, names: Iterable[str]) -> Generator[Path]:
 
     names: relative to `folder`, possibly with a subfolder. Raises SubjectError where no folder can be made.
     """
-    try:
-        made = tempfile.TemporaryDirectory(prefix="lm-claims-")
-    except OSError as error:
-        raise _no_room(who, error) from error
-    with made:
-        stage = Path(made.name)
+    with _make_folder(who) as made:
+        stage = Path(made)
         try:
             for name in names:
                 (stage / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +34,18 @@ def staged(who: str, folder: Path, names: Iterable[str]) -> Generator[Path]:
         except OSError as error:
             raise _no_room(who, error) from error
         yield stage
+
+
+def _make_folder(who: str) -> tempfile.TemporaryDirectory[str]:
+    """An empty folder among the temporary ones, or where those cannot be written to, among what can be made again."""
+    problem: OSError | None = None
+    for place in (None, cache_folder(), MEMORY):
+        try:
+            return tempfile.TemporaryDirectory(prefix="lm-claims-", dir=place)
+        except OSError as error:
+            problem = problem or error
+    assert problem is not None
+    raise _no_room(who, problem) from problem
 
 
 def _no_room(who: str, error: OSError) -> EngineError:

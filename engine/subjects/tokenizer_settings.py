@@ -50,11 +50,13 @@ def check_settings(who: str, path: Path) -> None:
 
 def _texts(value: Any) -> Iterator[str]:
     """Every text in a JSON value, at any depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            yield from _texts(part)
+    left: list[Any] = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict | list):
+            left += part.values() if isinstance(part, dict) else part  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def _leads_out(text: str, folder: Path) -> bool:

@@ -145,7 +145,7 @@ def test_an_entry_that_the_modules_read_is_computed_with(family: str, name: str,
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "alpha": 3}}, "alpha of rotary positions (linear): 3"),
         ({"rope_theta": 5.0, "rope_parameters": {"rope_theta": 6.0}}, "rope_theta 5.0 and rotary positions with 6.0"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_parameters and rope_scaling that differ"),
-        ({"rope_scaling": [1]}, "rotary positions of '[1]'"),
+        ({"rope_scaling": [1]}, "rotary positions of [1]"),
     ],
     ids=["another kind", "two kinds", "a factor of nothing", "an unknown part", "two bases", "said twice", "a list"],
 )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2Tokenizer
 
 from engine.errors import SubjectError
-from engine.subjects import find_subject
+from engine.subjects import find_subject, staging
 from engine.subjects.local import LocalFolder
 from engine.tests.folders import change, load_logits, refuse
 from engine.tests.tiny_models import TOKENS, make_gpt2, make_llama, save, write_gguf
@@ -354,16 +354,31 @@ def test_a_folder_with_an_adapter_is_refused_with_the_remedy(name: str, whole: b
         subject.model(torch.float32)
 
 
-def test_no_place_for_links_is_one_line_with_its_remedy(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(name="nowhere")
+def provide_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is not there yet, as the one place for what is temporary."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(staging, "MEMORY", tmp_path / "memory")
+    return tmp_path / "nowhere"
+
+
+def test_no_place_for_links_is_one_line_with_its_remedy(folder: Path, nowhere: Path) -> None:
     subject = find_subject(f"local:{folder}")
     for use in (lambda: subject.model(torch.float32), subject.tokenizer):
         with pytest.raises(SubjectError, match=r"no folder for temporary files .*, expected .*; set TMPDIR to one"):
             use()
-    (tmp_path / "nowhere").mkdir()  # the remedy
+    nowhere.mkdir()  # the remedy
     subject.model(torch.float32)
+
+
+@pytest.mark.parametrize("place", ["cache", "memory"])
+def test_links_are_laid_elsewhere_where_nothing_temporary_can_be_written(
+    place: str, folder: Path, nowhere: Path
+) -> None:
+    nowhere.with_name(place).mkdir()
+    describe(folder)
+    assert list(nowhere.with_name(place).iterdir()) == []
 
 
 def test_no_link_is_left_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
