@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from engine.errors import UsageError, explain
+
 NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
 """Signals that end a process unless it listens: of queues (TERM, and USR1 or 2 some time before it), closed terminals,
 limits of processor time, Ctrl-\\ and Ctrl-Break."""
@@ -32,6 +34,13 @@ PATIENCE = 2
 
 EARLY_S = 10
 """Seconds of processor time before its end at which a limit is told: at the end itself the system kills."""
+
+
+def check_interpreter() -> None:
+    """Raises UsageError where Python drops docstrings, of which transformers makes parts of its models."""
+    if sys.flags.optimize > 1:
+        got, remedy = "a Python that drops docstrings", "leave -OO and PYTHONOPTIMIZE=2 out"
+        raise UsageError(explain(who="session", got=got, expected="one that keeps them", remedy=remedy))
 
 
 class Ended(KeyboardInterrupt):

@@ -54,7 +54,7 @@ def no_exits() -> Generator[None]:
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, GeneratorExit):
+    except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise EscapedError(f"{type(error).__name__}: {error}") from error

@@ -21,7 +21,7 @@ import pytest
 from engine.allowance import explain_allowance
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.endings import Endings, explain_ending
+from engine.endings import Endings, check_interpreter, explain_ending
 from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain, no_exits
 from engine.ledger import Ledger
 from engine.options import Choices, are_asked, read_choices
@@ -204,6 +204,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if hasattr(config, "workerinput"):
         return None  # a worker is handed its items one by one, and measures them so
     with _usage_errors():
+        check_interpreter()
         choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
     _tell_allowance(config)
