@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
 
 from rich.console import Console
 
@@ -26,8 +25,7 @@ def show(wish: Wish, view: View | None = None) -> bool:
 
     Raises EngineError with one line where the wish or the machine is at fault.
     """
-    aside = wish.json == STANDARD_OUTPUT
-    with view or choose_view(live=wish.live, out=sys.stderr if aside else sys.stdout) as watching:
+    with view or choose_view(live=wish.live, aside=wish.json == STANDARD_OUTPUT) as watching:
         watching.begin(Stage(label=f"getting {wish.subject} ready"))
         plan = make_plan(wish)
         watching.say(introduce(plan))
@@ -48,11 +46,14 @@ def show(wish: Wish, view: View | None = None) -> bool:
     return True
 
 
-def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, out: TextIO | None = None) -> View:
-    """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for."""
-    out = out or sys.stdout
+def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, aside: bool = False) -> View:
+    """A live view on a terminal with colours; plain lines in a pipe, under CI or NO_COLOR, or where asked for.
+
+    aside: on standard error, since the measurement has standard output.
+    """
+    out = sys.stderr if aside else sys.stdout
     console = Console(file=out, highlight=False, markup=False, emoji=False)
-    dull = environment.get("NO_COLOR") or environment.get("CI") or not console.file.isatty() or console.is_dumb_terminal
+    dull = environment.get("NO_COLOR") or environment.get("CI") or not out.isatty() or console.is_dumb_terminal
     return Screen(console) if live and not dull else Lines(out)
 
 
