@@ -103,8 +103,10 @@ def _choose_linear_ticks(scale: Scale, most: int) -> tuple[tuple[float, str], ..
     )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     values = [i * step for i in range(first, last + 1)]
-    plain = decimals <= 6 and max(abs(v) for v in (*values, 0.0)) < 1e6
-    return tuple((v, f"{v:.{decimals}f}" if plain else f"{v:.3g}") for v in values)
+    largest = max(abs(v) for v in (*values, step))
+    plain = decimals <= 6 and largest < 1e6
+    digits = 2 + math.floor(math.log10(largest) - math.log10(step) + 1e-9)  # as many as tell a step from the next
+    return tuple((v, f"{v:.{decimals}f}" if plain else f"{v:.{max(digits, 3)}g}") for v in values)
 
 
 def describe(criterion: CriterionRecord) -> str:
