@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import explain
-from engine.files import write_whole
+from engine.files import read_whole, write_whole
 from engine.report.bench import read_bench, render_bench
 from engine.report.figures import write_page
 from engine.report.render import BENCH_PAGE
@@ -19,8 +19,8 @@ KINDS = ("contest", "growth")
 
 def read_last_run(storage: Path) -> dict[str, Any] | None:
     """The newest run that the plugin saved, None where there is none."""
-    saved = sorted(storage.glob("*/*.json"), key=lambda path: path.stat().st_mtime)
-    return json.loads(saved[-1].read_text(encoding="utf-8")) if saved else None
+    saved = sorted((p for p in storage.glob("*/*.json") if p.is_file()), key=lambda path: path.stat().st_mtime)
+    return json.loads(read_whole(saved[-1])) if saved else None
 
 
 def gather(run: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from engine.arms import Arm
 from engine.errors import EngineError, LedgerError, explain
-from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole
+from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole, sync
 from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 NAMED = 3
@@ -160,6 +160,7 @@ class Ledger:
             make_folder(self._aside)
             number = sum(1 for _ in self._aside.glob(f"{path.stem}.*"))
             os.replace(path, self._aside / f"{path.stem}.{number}.{reason.replace(' ', '-')}.json")
+            sync(self._aside)
         except FileNotFoundError:
             return  # another worker has set it aside
         except OSError as error:

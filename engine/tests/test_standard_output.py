@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import LedgerError
+from engine.files import write_whole
 from engine.ledger import Ledger
 from engine.measurement import MEASUREMENT
 from engine.records import write_records
@@ -86,3 +89,22 @@ def test_an_inversions_measurement_can_be_piped_and_its_story_is_told_beside(fol
     assert "tokens came back" in told
     assert "and in" not in told.partition("kept")[2].partition("again")[0]
     assert os.listdir(folder / ".ledger")
+
+
+def test_a_device_stays_one_and_an_open_pipe_is_written_to() -> None:
+    write_whole(Path("/dev/null"), b"nothing of it stays")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        write_whole(Path(f"/dev/fd/{writing}"), b"as >(a command) is")
+        os.close(writing)
+        assert pipe.read() == b"as >(a command) is"
+    with pytest.raises(LedgerError, match=r"^report: got /dev/nul: No such file or directory, expected a folder"):
+        write_whole(Path("/dev/nul"), b"a slip of the pen")
+    assert not os.path.lexists("/dev/nul")
+
+
+def test_a_pipe_in_the_place_of_a_page_is_replaced_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "index.html")
+    write_whole(tmp_path / "index.html", b"a page")
+    assert (tmp_path / "index.html").read_bytes() == b"a page"
