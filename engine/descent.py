@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.arms import Metric, Optimizer, ReadAt
 from engine.blocks import Invertible
 from engine.errors import ShapeError
-from engine.metrics import OutputDistance
+from engine.metrics import OutputDistance, widen
 from engine.protocol import Schedule
 
 LOOK_EVERY = 20
@@ -238,7 +238,7 @@ class _Adam:
 
 def _open(problem: Problem, plan: Plan) -> Trace:
     runs = len(problem.start)
-    bound = torch.empty_like(problem.steps) if problem.bound is None else problem.bound
+    bound = torch.empty_like(widen(problem.steps)) if problem.bound is None else problem.bound
     return Trace(
         distances=torch.full((plan.iterations + 1, runs), math.inf, dtype=bound.dtype, device=problem.start.device),
         ended_at=torch.zeros(runs, dtype=torch.long, device=problem.start.device),

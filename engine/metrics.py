@@ -21,17 +21,30 @@ CACHED_BYTES, LEAST_CACHED, MOST_CACHED = 1.5 * 2**20, 64, 512
 """A slice's part of the head on a CPU, which then is in the cache for both passes; outputs of a slice, both ends."""
 
 
+def widen(numbers: Tensor) -> Tensor:
+    """Numbers as sums, statistics and factorizations take them: of two bytes in float32, others as they are."""
+    return numbers.to(wide(numbers.dtype))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type in which numbers of `dtype` are added up.
+
+    A distance over a vocabulary is more than float16 holds, and would hit any bound that is so, too.
+    """
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
 class _HeadL1(torch.autograd.Function):
     """‖W δ‖₁ for each row δ, with the gradient Wᵀ sign(W δ) made in the same pass over the vocabulary."""
 
     @staticmethod
     def forward(ctx: Any, delta: Tensor, weight: Tensor, room: Tensor) -> Tensor:
-        distance = delta.new_zeros(len(delta))
+        distance = delta.new_zeros(len(delta), dtype=wide(delta.dtype))
         gradient = torch.zeros_like(delta) if delta.requires_grad else None
         for part in weight.split(room.shape[1] // max(1, len(delta))):
             logits, sizes = room[:, : len(delta) * len(part)].unflatten(1, (len(delta), len(part)))
             torch.mm(delta, part.T, out=logits)  # [rows, slice]
-            distance += torch.abs(logits, out=sizes).sum(-1)
+            distance += torch.abs(logits, out=sizes).sum(-1, dtype=distance.dtype)
             if gradient is not None:
                 gradient.addmm_(logits.sign_(), part)
         if gradient is not None:
@@ -41,7 +54,7 @@ class _HeadL1(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return grad_outputs[0][:, None] * gradient, None, None
+        return (grad_outputs[0][:, None] * gradient).to(gradient.dtype), None, None
 
 
 class OutputDistance:
@@ -61,20 +74,21 @@ class OutputDistance:
         """Σ|O − O*| over every output of the run: [runs, rows, width] → [runs]."""
         delta = self._delta(outputs)
         if self._head is None:
-            return self._per_run(delta.abs().sum(-1))
+            return self._per_run(delta.abs().sum(-1, dtype=wide(delta.dtype)))
         if self._room is None:
             self._room = _make_room(delta, self._head)
         return self._per_run(_HeadL1.apply(delta, self._head, self._room))  # pyright: ignore[reportArgumentType]
 
     def l2(self, outputs: Tensor) -> Tensor:
         """√Σ(O − O*)² over every output of the run: [runs, rows, width] → [runs]."""
-        delta = self._delta(outputs)
+        delta = widen(self._delta(outputs))
         if self._head is not None:
             if len(self._head) <= self._head.shape[1]:
-                return self._per_run((delta @ self._head.T).square().sum(-1)).sqrt()
+                return self._per_run((delta @ widen(self._head).T).square().sum(-1)).sqrt()
             # ‖U δ‖² = δᵀ(UᵀU)δ: a width × width product at every step, and UᵀU once.
             if self._gram is None:
-                self._gram = self._head.T @ self._head
+                head = widen(self._head)
+                self._gram = head.T @ head
             return self._per_run(((delta @ self._gram) * delta).sum(-1)).clamp_min(0).sqrt()
         return self._per_run(delta.square().sum(-1)).sqrt()
 

@@ -15,9 +15,10 @@ from engine.codec import Codec
 from engine.devices import send
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.posing import Embedded, draw_rows, embed, shift_bounds
-from engine.metrics import OutputDistance
+from engine.metrics import OutputDistance, widen
 from engine.results import ClampedWalkResult, WalkRead, WalkRun
 from engine.shelf import Shelf
+from engine.token_text import read_tokens
 from engine.walks import (
     ClampedPlan,
     ClampedProblem,
@@ -58,8 +59,7 @@ def measure_clamped_walk(arm: ClampedWalkArm, shelf: Shelf) -> ClampedWalkResult
     for walkers in split_walks(arm, embedded):
         trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), observer)
         runs += read_walks(arm, embedded, walkers, trace, stack, codec, bounds)
-    tokenizer = shelf.tokenizer(arm.settings.subject)
-    texts = {i: str(tokenizer.decode([i])) for i in sorted({i for run in runs for i in _ids_of(run)})}
+    texts = read_tokens(shelf.tokenizer(arm.settings.subject), (i for run in runs for i in _ids_of(run)))
     return ClampedWalkResult(runs=tuple(runs), texts=texts)
 
 
@@ -163,7 +163,7 @@ def read_walks(
                 prompt=arm.units[place].prompt,
                 seed=arm.units[place].seed,
                 target=embedded.ids[place],
-                size=float(target.abs().sum()),
+                size=float(widen(target).abs().sum()),
                 bound=float(bounds[place]),
                 arrived=arrived[row],
                 diverged=not bool(torch.isfinite(trace.final[row]).all()),
@@ -185,7 +185,7 @@ def _read_walk(
     top = codec.top(e - positions, TOP) if finite else None
     return WalkRead(
         outer=outer,
-        input_distance=float((e - target).abs().sum()),
+        input_distance=float(widen(e - target).abs().sum()),
         output_distance=output_distance,
         recovery=float((top[:, 0] == ids).double().mean()) if top is not None else 0.0,
         top=tuple(map(tuple, top.tolist())) if top is not None else (),

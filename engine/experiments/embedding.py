@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -15,10 +13,8 @@ from engine.experiments.base import generator, measure
 from engine.pseudo_inverse import compare_with_ridge
 from engine.results import PseudoInverseResult, RoundTripResult, TokenFailure, VocabularyResult
 from engine.shelf import Shelf
+from engine.token_text import encodes_to_itself, read_token, read_tokens
 from engine.words import FLOOR, log_frequency
-
-TEXTS = 1024
-"""Texts that are encoded together."""
 
 
 @measure.register
@@ -28,18 +24,16 @@ def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
     tokenizer = shelf.tokenizer(arm.subject)
     vocab = min(codec.vocab, len(tokenizer))
     special = special_ids(tokenizer, vocab)
-    texts: list[str] = tokenizer.batch_decode([[i] for i in range(vocab)], clean_up_tokenization_spaces=False)
-    own = {i for i, ids in enumerate(_encode_each(tokenizer, texts)) if i not in special and ids == [i]}
+    own = {i for i, comes_back in enumerate(encodes_to_itself(tokenizer, range(vocab))) if comes_back} - special
     failures, apart = [], []
     for miss in find_round_trip_misses(codec):
         if miss.id in special or miss.id >= vocab:
             continue
-        winner_text = texts[miss.winner] if miss.winner < vocab else "(no token)"
         failure = TokenFailure(
             id=miss.id,
-            text=texts[miss.id],
+            text=read_token(tokenizer, miss.id),
             winner=miss.winner,
-            winner_text=winner_text,
+            winner_text=read_token(tokenizer, miss.winner),
             leverage=miss.leverage,
             winner_leverage=miss.winner_leverage,
         )
@@ -52,12 +46,6 @@ def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
         failures=tuple(failures),
         failures_apart=tuple(apart),
     )
-
-
-def _encode_each(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Iterator[list[int]]:
-    """The ids of each text, some texts at a time: all at once take a third of a gigabyte that is never given back."""
-    for first in range(0, len(texts), TEXTS):
-        yield from tokenizer(texts[first : first + TEXTS], add_special_tokens=False).input_ids
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> set[int]:
@@ -89,8 +77,8 @@ def measure_vocabulary(arm: VocabularyArm, shelf: Shelf) -> VocabularyResult:
     Raises SubjectError where there is none.
     """
     tokenizer = shelf.tokenizer(arm.subject)
-    texts: list[str] = tokenizer.batch_decode([[i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False)
-    known = [value for value in map(log_frequency, texts) if value is not None]
+    texts = read_tokens(tokenizer, range(len(tokenizer)))
+    known = [value for value in map(log_frequency, texts.values()) if value is not None]
     if not known:
         got, expected = f"{len(texts)} tokens, none of them a word", "a vocabulary with words in it"
         raise SubjectError(explain(who=arm.subject, got=got, expected=expected, remedy="choose another model"))

@@ -12,8 +12,10 @@ from engine.descent import Leaver, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.posing import Posed, draw_rows, pose, start_fraction
 from engine.experiments.watching import Watch, unwatched
+from engine.metrics import widen
 from engine.results import InversionResult, InversionRun, NextTokens, Snapshot, Stop
 from engine.shelf import Shelf
+from engine.token_text import read_tokens
 
 CURVE_POINTS = 48
 Top = tuple[tuple[int, ...], ...]
@@ -60,9 +62,7 @@ def measure_inversion(arm: InversionArm, shelf: Shelf, watch: Watch = unwatched)
         trace = descend(stack, make_problem(arm.settings, posed, steps, stack), plan, observer)
         said = read_next_tokens(arm, posed, trace, codec, shelf) if arm.probe else [None] * len(posed.units)
         runs += [read_run(arm, posed, trace, codec, at, row, said[row]) for row in range(len(posed.units))]
-    tokenizer = shelf.tokenizer(arm.settings.subject)
-    seen = {i for run in runs for i in _ids_of(run)}
-    texts = {i: str(tokenizer.decode([i])) for i in sorted(seen)}
+    texts = read_tokens(shelf.tokenizer(arm.settings.subject), (i for run in runs for i in _ids_of(run)))
     return InversionResult(runs=tuple(runs), curve_at=at, texts=texts)
 
 
@@ -110,7 +110,7 @@ def read_run(
         bound=float(trace.bound[row]),
         start_distance=distances[0],
         final_distance=distances[-1],
-        final_l2=float((final - target).norm()),
+        final_l2=float(widen(final - target).norm()),
         recovery=_recovery(final, final_top, ids),
         ceiling=_recovery(target, target_top, ids),
         snapshots=tuple(_read_state(posed, trace, row, n, top) for n, top in zip(kept, tops, strict=True)),
@@ -133,7 +133,7 @@ def _read_state(posed: Posed, trace: Trace, row: int, n: int, top: Top) -> Snaps
     return Snapshot(
         iteration=n,
         distance=float(trace.distances[n, row]),
-        l2=float((state - posed.target[row, : len(ids)]).norm()),
+        l2=float(widen(state - posed.target[row, : len(ids)]).norm()),
         recovery=_recovery(state, top, ids),
         top=top,
     )

@@ -18,6 +18,7 @@ from engine.prompts import check_prompt
 from engine.protocol import DIRECT
 from engine.results import Continuation, GenerationResult, NextTokenResult
 from engine.shelf import Shelf
+from engine.token_text import read_text, read_tokens
 
 
 @measure.register
@@ -40,9 +41,8 @@ def measure_next_tokens(arm: NextTokenArm, shelf: Shelf) -> NextTokenResult:
         )
         for unit, ids, chances, others in pairs
     )
-    tokenizer = shelf.tokenizer(arm.subject)
     named = {i for row in rows for i in (*row.top, *row.shifted)}
-    return NextTokenResult(rows=rows, texts={i: str(tokenizer.decode([i])) for i in sorted(named)})
+    return NextTokenResult(rows=rows, texts=read_tokens(shelf.tokenizer(arm.subject), named))
 
 
 def whole_settings(arm: NextTokenArm | GenerationArm) -> StackSettings:
@@ -94,7 +94,7 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
     return GenerationResult(
         prompts=tuple(unit.prompt for unit in arm.units),
         tokens=tuple(found),
-        text=tuple(str(tokenizer.decode(list(row))) for row in found),
+        text=tuple(read_text(tokenizer, row) for row in found),
     )
 
 

@@ -12,7 +12,7 @@ from engine.arms import DescentSettings, StackSettings, Unit
 from engine.blocks import Invertible
 from engine.devices import send
 from engine.experiments.base import generator
-from engine.metrics import OutputDistance
+from engine.metrics import OutputDistance, wide
 from engine.prompts import check_prompt
 from engine.shelf import Shelf
 
@@ -110,7 +110,7 @@ def shift_bounds(settings: StackSettings, embedded: Embedded, stack: Invertible)
     target = embedded.target
     distance = OutputDistance(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
     sources = [generator("shift", unit.prompt) for unit in embedded.units]
-    total = target.new_zeros(len(target))
+    total = target.new_zeros(len(target), dtype=wide(target.dtype))
     for _ in range(settings.protocol.shift_draws):
         total = total + distance.l1(stack(target + settings.sigma * draw_rows(embedded, sources)))
     return total / settings.protocol.shift_draws

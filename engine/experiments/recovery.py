@@ -21,6 +21,7 @@ from engine.prefix import Prefix, settle
 from engine.recovery import Found, Search, Seen, check, recover
 from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, TokenFound
 from engine.shelf import Shelf
+from engine.token_text import read_tokens
 
 NOISE_ROWS = 16
 """Random rows of tokens whose activations are made several times, in several batch layouts."""
@@ -56,6 +57,7 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
         )
         runs += read_runs(embedded, recover(stack, codec, seen, search), codec, name_equals(groups))
     named = {i for run in runs for i in (*run.target, *(i for f in run.found for i in (f.token, *f.named)))}
+    named |= {i for group in groups for i in group}
     return RecoveryResult(
         runs=tuple(runs),
         vocab=codec.vocab,
@@ -63,7 +65,10 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
         epsilon=max(epsilons),
         epsilons=apart(epsilons),
         equal_rows=groups,
-        texts=name_tokens(arm.settings, shelf, {*(i for i in named if i is not None), *(i for g in groups for i in g)}),
+        texts=read_tokens(
+            shelf.tokenizer(arm.settings.subject),
+            {*(i for i in named if i is not None), *(i for g in groups for i in g)},
+        ),
     )
 
 
@@ -75,11 +80,6 @@ def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
             "recovery: got a fully connected net, expected transformer blocks; positions are sought one by one"
         )
     return stack
-
-
-def name_tokens(settings: StackSettings, shelf: Shelf, ids: set[int]) -> dict[int, str]:
-    tokenizer = shelf.tokenizer(settings.subject)
-    return {i: str(tokenizer.decode([i])) for i in sorted(ids)}
 
 
 def draw_noise(stack: BlockStack, codec: Codec, likeness: Likeness, tokens: int, *, together: int) -> Tensor:
@@ -188,5 +188,5 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
         noise=tuple(noise.amax(0).tolist()),
         epsilon=max(epsilons),
         epsilons=apart(epsilons),
-        texts=name_tokens(arm.settings, shelf, named),
+        texts=read_tokens(shelf.tokenizer(arm.settings.subject), named),
     )

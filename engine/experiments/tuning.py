@@ -14,6 +14,7 @@ from engine.experiments.base import measure
 from engine.experiments.inversion import make_problem, plan_descent
 from engine.experiments.posing import Posed, pose, shift_bounds
 from engine.experiments.watching import Watch, unwatched
+from engine.metrics import widen
 from engine.prefix import NextPosition, Prefix, settle
 from engine.results import StepOutcome, TuningResult
 from engine.shelf import Shelf
@@ -81,7 +82,7 @@ def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Ten
 def _read_step(arm: TuningArm, trace: Trace, members: Tensor, k: int) -> StepOutcome:
     hits = trace.first_hits()[members].tolist()
     ended = trace.ended_at[members]
-    last = trace.distances[:, members].gather(0, ended[None])[0].nan_to_num(nan=torch.inf, posinf=torch.inf)
+    last = widen(trace.distances[:, members].gather(0, ended[None])[0]).nan_to_num(nan=torch.inf, posinf=torch.inf)
     return StepOutcome(
         step=arm.steps[k],
         hits=tuple(None if hit < 0 else hit for hit in hits),

@@ -13,6 +13,7 @@ from engine.experiments.base import generator, measure
 from engine.experiments.posing import embed, encode
 from engine.results import OrthogonalRun, OrthogonalWalkResult
 from engine.shelf import Shelf
+from engine.token_text import read_token
 from engine.walks import (
     OrthogonalTrace,
     walk_orthogonally,
@@ -118,5 +119,5 @@ def _decode_both(
     ):
         return ("", "")
     tokenizer = shelf.tokenizer(settings.subject)
-    before, after = (" ".join(f"[{tokenizer.decode([i])}]" for i in codec.decode(e).tolist()) for e in ends)
+    before, after = (" ".join(f"[{read_token(tokenizer, i)}]" for i in codec.decode(e).tolist()) for e in ends)
     return before, after

@@ -22,6 +22,7 @@ from engine.prompts import check_prompt
 from engine.protocol import SCRIPT, find_protocol
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import QuantizedSubject, explain_dtype
+from engine.token_text import read_text, read_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +47,7 @@ class Plan:
 
     def text(self, *ids: int) -> str:
         """What tokens say together."""
-        return str(self.tokenizer.decode(list(ids)))
+        return read_token(self.tokenizer, *ids) if len(ids) == 1 else read_text(self.tokenizer, ids)
 
     def rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[InversionArm, Tuned]]:
         """Tuning arms for as long as a step size is looked for; then the arm that is measured."""

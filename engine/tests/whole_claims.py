@@ -1,0 +1,101 @@
+"""Every claim of the suite, as declared but for its length, run whole on a tiny model as a session runs it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from math import log10
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import claims
+from engine.campaign import Campaign, Job, Silent
+from engine.claim import Claim
+from engine.effort import Units
+from engine.executors.inline import Inline
+from engine.ledger import Ledger
+from engine.procedures import Trial
+from engine.procedures.clamped import GAIN_CHOICES, TEXT_CHOICES
+from engine.protocol import Protocol
+from engine.subjects import Subject
+
+PROMPTS = ("The sky is blue.", "This is a prompt sentence.")
+FEW = Units(smoke=2, standard=2, full=2)
+SHORTER = {
+    "engine.procedures.samples.CPU_CAP": 30,
+    "engine.procedures.tuning.LARGEST_EXTENSIONS": 1,
+    "engine.procedures.clamped.PAGE_INNER": 2,
+    "engine.procedures.clamped.GAIN_CHOICES": GAIN_CHOICES[:2],
+    "engine.procedures.clamped.TEXT_CHOICES": TEXT_CHOICES[:2],
+    "engine.procedures.orthogonal.STEPS": 3,
+}
+"""Lengths that no claim declares."""
+
+
+@cache
+def find_claims() -> dict[str, Claim]:
+    """Every claim under `claims`, by id."""
+    names = (found.name for found in pkgutil.walk_packages(claims.__path__, "claims."))
+    modules = (importlib.import_module(name) for name in names)
+    found = [module.CLAIM for module in modules if hasattr(module, "CLAIM")]
+    return {claim.id: claim for claim in sorted(found, key=lambda claim: claim.id)}
+
+
+def shorten(value: Any) -> Any:
+    """A declaration with two units, descents of some 30 iterations, two blocks, and no subject but the trial's."""
+    if isinstance(value, Units):
+        return FEW
+    if isinstance(value, tuple):
+        return tuple(map(shorten, value))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changes = {field.name: shorten(getattr(value, field.name)) for field in fields(value) if field.init}
+    for name in ("iterations", "new_tokens"):
+        if isinstance(changes.get(name), int):
+            changes[name] = _fewer(changes[name])
+    if isinstance(changes.get("snapshots"), tuple):
+        changes["snapshots"] = tuple(map(_fewer, changes["snapshots"]))
+    if isinstance(changes.get("blocks"), int):
+        changes["blocks"] = min(2, changes["blocks"])
+    if "subject" in changes and "stack" in changes:
+        changes["subject"] = None
+    return replace(value, **changes)
+
+
+def _fewer(iterations: int) -> int:
+    """100 → 20, 1000 → 30: what is longer stays longer."""
+    return max(1, round(10 * log10(iterations)))
+
+
+@contextmanager
+def shortened() -> Iterator[None]:
+    """Lengths that no claim declares, cut as well."""
+    patches = [patch(name, value) for name, value in SHORTER.items()]
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in patches:
+            one.stop()
+
+
+def make_campaign(ledger: Path) -> Campaign:
+    """A session's, in this process, with a ledger of its own."""
+    return Campaign(Ledger(ledger), Inline, progress=Silent())
+
+
+def run_claim(campaign: Campaign, claim: Claim, subject: Subject, protocol: Protocol, **options: Any) -> Job:
+    """A claim brought to its evidence, tables and all, or to the error that stopped it."""
+    short = shorten(claim)
+    plain: dict[str, Any] = {"effort": "smoke", "units": FEW, "prompts": PROMPTS}
+    trial = Trial(subject=subject, protocol=protocol, **{**plain, **options})
+    job = Job(claim=short, trial=trial)
+    with shortened():
+        campaign.run([job])
+    return job

@@ -1,0 +1,154 @@
+"""What tokens say: each one as it stands inside a text, with the space that begins it, and bytes where it is no text.
+
+Every reading, table and film takes a single token's text from here. Decoded alone, a token of most tokenizers that
+are not byte-level has lost the space before it: their decoders take it off whatever begins a text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+UNKNOWN = "(no token)"
+"""What an id says that the tokenizer does not know: models often have more rows than tokens."""
+
+LOST = "\ufffd"
+"""What decoders put for bytes that are no whole character."""
+
+NAMED_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""A byte as SentencePiece names it in its vocabularies, and as it is shown here."""
+
+LEAD = "\n"
+"""Before LEAD and a token's text, no tokenizer puts a space of its own between the two."""
+
+
+def read_token(tokenizer: Any, token: int) -> str:
+    """The text of one token inside a text."""
+    return read_tokens(tokenizer, [token])[token]
+
+
+def read_tokens(tokenizer: Any, tokens: Iterable[int]) -> dict[int, str]:
+    """The text of each token inside a text, by id in rising order; UNKNOWN for ids that the tokenizer does not know.
+
+    A token that is a part of a character shows its bytes: '<0xE4><0xBD>'.
+    """
+    ids = sorted(set(tokens))
+    return dict(zip(ids, (_read(tokenizer, i) for i in ids), strict=True))
+
+
+def read_text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """What tokens say together, parts of characters as their bytes."""
+    text = _decode(tokenizer, tokens)
+    if LOST not in text:
+        return text
+    parts = [_find_bytes(tokenizer, i) or _read(tokenizer, i).encode() for i in tokens if _knows(tokenizer, i)]
+    together = _name_bytes(b"".join(parts))
+    # The decoder takes a space off the beginning that the first token has inside a text.
+    return together.removeprefix(" ") if not text.startswith(" ") else together
+
+
+def encodes_to_itself(tokenizer: Any, tokens: Sequence[int]) -> list[bool]:
+    """Whether a token's own text gives it and nothing else, at the beginning of a text or inside one, for each id.
+
+    Byte-level tokenizers tell no beginning from an inside, so that theirs are tried once.
+    """
+    alone = [_decode(tokenizer, [i]) for i in tokens]
+    found = [ids == [i] for i, ids in zip(tokens, _encode(tokenizer, alone), strict=True)]
+    if is_byte_level(tokenizer):
+        return found
+    (lead,) = _encode(tokenizer, [LEAD])
+    inside = _encode(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens])
+    return [at_beginning or ids == [*lead, i] for at_beginning, i, ids in zip(found, tokens, inside, strict=True)]
+
+
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether its tokens are strings of bytes, spaces among them, as those of GPT-2."""
+    return "ByteLevel" in _decoders(tokenizer)
+
+
+def _read(tokenizer: Any, token: int) -> str:
+    if not _knows(tokenizer, token):
+        return UNKNOWN
+    alone = _decode(tokenizer, [token])
+    if LOST in alone:
+        known = _find_bytes(tokenizer, token)
+        return alone if known is None else _name_bytes(known)
+    if is_byte_level(tokenizer) or token in getattr(tokenizer, "added_tokens_decoder", {}):
+        return alone
+    # Behind itself it is no longer at the beginning, and its first half is what it says there.
+    twice = _decode(tokenizer, [token, token])
+    return twice.removeprefix(alone) if twice != alone and twice.startswith(alone) else alone
+
+
+def _find_bytes(tokenizer: Any, token: int) -> bytes | None:
+    """The bytes of a token that the vocabulary writes as bytes; None where it writes text."""
+    written = str(tokenizer.convert_ids_to_tokens(token))
+    named = NAMED_BYTE.fullmatch(written)
+    if named is not None and not is_byte_level(tokenizer):
+        return bytes([int(named.group(1), 16)])
+    letters = _byte_letters()
+    if is_byte_level(tokenizer) and all(letter in letters for letter in written):
+        return bytes(letters[letter] for letter in written)
+    return None
+
+
+@cache
+def _byte_letters() -> dict[str, int]:
+    """The byte behind each of the 256 letters in which byte-level vocabularies are written."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {letter: byte for byte, letter in bytes_to_unicode().items()}
+
+
+def _name_bytes(content: bytes) -> str:
+    """Text, with the bytes by name that are part of no whole character."""
+    return content.decode("utf-8", errors="name-bytes")
+
+
+def _name_lost(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"<0x{byte:02X}>" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("name-bytes", _name_lost)
+
+
+def _knows(tokenizer: Any, token: int) -> bool:
+    named = getattr(tokenizer, "convert_ids_to_tokens", None)
+    return named is None or named(token) is not None
+
+
+def _decode(tokenizer: Any, tokens: Sequence[int]) -> str:
+    # The library may take spaces before full stops off, which the model's tokens have.
+    plain = {"clean_up_tokenization_spaces": False} if hasattr(tokenizer, "clean_up_tokenization_spaces") else {}
+    return str(tokenizer.decode(list(tokens), **plain))
+
+
+TEXTS = 1024
+"""Texts that are encoded together: all at once take a third of a gigabyte that is never given back."""
+
+
+def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    found: list[list[int]] = []
+    for first in range(0, len(texts), TEXTS):
+        found += tokenizer(list(texts[first : first + TEXTS]), add_special_tokens=False).input_ids
+    return found
+
+
+def _decoders(tokenizer: Any) -> frozenset[str]:
+    """Names of a tokenizer's decoders, those inside a sequence among them; none where it has no such parts."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    decoder = getattr(backend, "decoder", None)
+    if decoder is None:
+        return frozenset()
+    return _name_parts(bytes(decoder.__getstate__()))
+
+
+@cache
+def _name_parts(state: bytes) -> frozenset[str]:
+    plain = json.loads(state)
+    return frozenset(part["type"] for part in (plain, *plain.get("decoders", ())))
