@@ -11,13 +11,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol as Interface
+from typing import get_args
 
 from filelock import FileLock
 
 from engine.arms import Arm, DescentSettings, SentenceNet, StackSettings, TokenNet, TuningArm, weights_of
 from engine.claim import Claim
 from engine.costs import group_of
-from engine.errors import LedgerError, SubjectError, explain_replaced, no_exits
+from engine.errors import DeclarationError, LedgerError, SubjectError, explain, explain_replaced, no_exits
 from engine.executors import Executor, RefusedError
 from engine.ledger import Ledger
 from engine.measurement import Measurement, digest_of
@@ -85,6 +86,7 @@ class Job:
                 else:
                     assert given is not None
                     self.asked = self._rounds.send(given)
+                check_kinds(self.claim.id, self.asked)
         except StopIteration as end:
             self.evidence = end.value
         except Exception as error:
@@ -92,6 +94,17 @@ class Job:
 
     def fail(self, error: Exception) -> None:
         self.error = error
+
+
+def check_kinds(claim: str, arms: Sequence[object]) -> None:
+    """Raises DeclarationError for an arm of a kind that the engine does not declare: nothing could store it."""
+    known = get_args(Arm)
+    strange = next((arm for arm in arms if not isinstance(arm, known)), None)
+    if strange is not None:
+        kinds = ", ".join(kind.__name__ for kind in known)
+        remedy = "declare it in engine/arms.py, its result in engine/results.py, and measure it in engine/experiments"
+        got = f"an arm of a kind of its own, {type(strange).__name__}"
+        raise DeclarationError(explain(who=f"claim {claim}", got=got, expected=f"one of {kinds}", remedy=remedy))
 
 
 Foresee = Callable[[Job], Sequence[Arm]]

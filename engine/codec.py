@@ -162,8 +162,12 @@ class Codec:
         return self.top(embeddings, 1)[..., 0]
 
     def top(self, embeddings: Tensor, k: int) -> Tensor:
-        """The k tokens of largest coefficients, largest first: [..., d_model] → ids [..., k]."""
+        """The k tokens of largest coefficients, largest first: [..., d_model] → ids [..., k].
+
+        All tokens where the vocabulary has fewer.
+        """
         self._check(embeddings)
+        k = min(k, self.vocab)
         flat = embeddings.reshape(-1, self.d_model)
         rows = max(1, SCORES_BYTES // (self.vocab * flat.element_size()))
         found = [self.coefficients(part).topk(k, dim=-1).indices for part in flat.split(rows)]

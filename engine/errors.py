@@ -77,3 +77,9 @@ def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
     """
     line = " ".join(f"{who}: got {got}, expected {expected}; {remedy}".split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def say_count(count: int, noun: str) -> str:
+    """A number and what it counts: '1 item', '2 items', '20 locks that nobody holds'."""
+    first, space, rest = noun.partition(" ")
+    return f"{count:,} {first}{'' if count == 1 else 's'}{space}{rest}"

@@ -113,10 +113,11 @@ class Choices:
             return
         for subject in {subject.id: subject for subject in subjects}.values():
             if subject.missing() is None:
-                tokenizer, context = subject.tokenizer(), int(subject.config().max_position_embeddings)
+                tokenizer, config = subject.tokenizer(), subject.config()
+                context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
                 for text in self.prompts:
                     ids = tokenizer(text, add_special_tokens=False).input_ids
-                    check_prompt(text, ids, context=context, who=subject.id)
+                    check_prompt(text, ids, context=context, vocab=vocab, who=subject.id)
 
     def make_executor(self) -> Executor:
         """The executor that was asked for: by default a pool where several arms run at once, else inline."""

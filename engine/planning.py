@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from engine.arms import Arm, TuningArm
 from engine.campaign import Campaign, Job, label
 from engine.costs import PROCESS_BYTES, Cost, estimate_cost
+from engine.errors import say_count
 from engine.measurement import Measurement, digest_of
 from engine.procedures.tuning import LARGEST_EXTENSIONS
 from engine.provenance import observe
@@ -120,14 +121,16 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
     worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
     memory = PROCESS_BYTES + max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
-    write(f"round one: {count(first, 'arm')}; later rounds: {len(plan) - first}; stored: {sum(p.stored for p in plan)}")
+    stored = sum(p.stored for p in plan)
+    write(f"round one: {say_count(first, 'arm')}; later rounds: {len(plan) - first}; stored: {stored}")
     write(
         f"estimated, one after the other: {duration(least)} if every claim is decided at its first look, "
         f"{duration(seconds)} if none stops early, "
         f"{duration(worst)} if every grid is widened to its end"
     )
     write(f"memory: about {memory / 1e9:.1f} GB for the largest arm, {room.arms_bytes / 1e9:.1f} GB for all at once")
-    write(f"at once: up to {count(room.workers, 'arm')} of {count(room.threads, 'thread')}; nothing was run")
+    workers, threads = say_count(room.workers, "arm"), say_count(room.threads, "thread")
+    write(f"at once: up to {workers} of {threads}; nothing was run")
 
 
 def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
@@ -138,7 +141,7 @@ def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
         state = state if needs <= room.arms_bytes else "too large"
         write(
             f"{digest_of(planned.arm)[:10]}  {state:<12}  about {duration(planned.cost.seconds):>8}  "
-            f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({count(len(planned.items), 'item')})"
+            f"{needs / 1e9:5.1f} GB  {label(planned.arm)}  ({say_count(len(planned.items), 'item')})"
         )
 
 
@@ -149,12 +152,7 @@ def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], objec
             write(f"skipped  {name}: {reason}")
         return
     for reason, number in Counter(reason for _, reason in skipped).items():
-        write(f"skipped  {count(number, 'item')}: {reason}")
-
-
-def count(number: int, what: str) -> str:
-    """A number of things: '1 item', '2 items'."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        write(f"skipped  {say_count(number, 'item')}: {reason}")
 
 
 def print_items(

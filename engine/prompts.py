@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 
-from engine.errors import PromptError, explain
+from engine.errors import PromptError, explain, say_count
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
@@ -22,20 +22,27 @@ LONG = read_sentences("prompts_long.txt")
 """20 sentences of ours, 12 to 40 tokens each for GPT-2 and for SmolLM2."""
 
 
-def check_prompt(text: str, ids: Sequence[int], *, context: int, needs: int = 2, who: str) -> None:
+def check_prompt(
+    text: str, ids: Sequence[int], *, context: int, needs: int = 2, vocab: int | None = None, who: str
+) -> None:
     """Refuse a prompt that is blank, no text, shorter than `needs` tokens or longer than the model's context.
 
-    ids: the tokens of `text`. who: the subject or procedure that complains.
-    Raises PromptError.
+    Or that holds a token without a row in the model's embedding: tokens that were added to a tokenizer have none.
+    ids: the tokens of `text`. vocab: rows of the embedding; None does not look. who: the subject or procedure that
+    complains. Raises PromptError.
     """
+    strange = [] if vocab is None else [i for i in ids if i >= vocab]
     if not text.strip():
         problem = ("an empty prompt", "a sentence", "pass some text with --prompt")
     elif not is_text(text):
         problem = ("a prompt with bytes that are not UTF-8", "text", "check the terminal's encoding")
     elif len(ids) < needs:
-        problem = (f"{len(ids)} token(s) in {shorten(text)}", f"at least {needs}", "use a longer prompt")
+        problem = (f"{say_count(len(ids), 'token')} in {shorten(text)}", f"at least {needs}", "use a longer prompt")
     elif len(ids) > context:
         problem = (f"{len(ids)} tokens in {shorten(text)}", f"at most {context}", "use a shorter prompt")
+    elif strange:
+        got = f"token {strange[0]}, which the model has no embedding of, in {shorten(text)}"
+        problem = (got, f"tokens below {vocab}", "leave it out of the prompt")
     else:
         return
     got, expected, remedy = problem

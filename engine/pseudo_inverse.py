@@ -13,6 +13,9 @@ from engine.results import PseudoInverseResult
 LEVELS = 7
 """Ridge solutions behind the limit: α falls by half from one to the next."""
 
+EMPTY = 1e-6
+"""Share of random noise that lies in no null space: rounding leaves 1e-15 times W's condition number of it."""
+
 PROBES = 64
 """Right-hand sides for which the minimum norm is checked."""
 
@@ -86,7 +89,9 @@ def _largest_norm_ratio(weight: Tensor, orthonormal: Tensor, by_svd: Tensor, noi
     solutions = weight[rows] @ by_svd @ orthonormal.T  # [probes, rows of W]: the minimum-norm solutions of Wᵀa = e
     drawn = torch.randn(solutions.shape, generator=noise, dtype=torch.float64).to(weight.device)
     null = drawn - (drawn @ weight) @ by_svd @ orthonormal.T
-    norms = solutions.norm(dim=-1)
-    moved = (solutions + null * (norms / null.norm(dim=-1).clamp_min(1e-300))[:, None]).norm(dim=-1)
+    norms, lengths = solutions.norm(dim=-1), null.norm(dim=-1)
+    # Where W has no more rows than its rank, there is no null space, and what is left of the noise is its rounding.
+    lengths = torch.where(lengths > EMPTY * drawn.norm(dim=-1), lengths, torch.inf)
+    moved = (solutions + null * (norms / lengths)[:, None]).norm(dim=-1)
     # A zero row has the zero solution, which no other can undercut.
     return float(torch.maximum(norms, torch.where(moved > 0, norms / moved, 0.0)).max())

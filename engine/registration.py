@@ -112,7 +112,9 @@ def _to_plain(value: object, where: str) -> Any:
         return value
     expected = "texts, numbers, tuples and dataclasses of them"
     raise DeclarationError(
-        explain(who=where, got=f"a {type(value).__name__}", expected=expected, remedy="declare it as data")
+        explain(
+            who=where, got=f"a value of type {type(value).__name__}", expected=expected, remedy="declare it as data"
+        )
     )
 
 

@@ -22,7 +22,7 @@ from engine.allowance import explain_allowance
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
 from engine.endings import Endings, check_interpreter, explain_ending
-from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain, no_exits
+from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain, no_exits, say_count
 from engine.ledger import Ledger
 from engine.options import Choices, are_asked, read_choices
 from engine.output import Unbroken, prepare_output
@@ -37,7 +37,7 @@ from engine.report.text import write_plain
 from engine.selection import read_selection
 from engine.slices import deal
 from engine.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
-from engine.trials import Item, explain_skip, items_of
+from engine.trials import Item, explain_skip, items_of, name_left_out
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
 
@@ -185,7 +185,7 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
     config.hook.pytest_deselected(items=list(others))
     tests[:] = [test for test in tests if test not in others]
     kept = len(claimed) - len(others)
-    config.stash[REPORT_LINES].append(f"slice {choices.slice}: {kept} of {len(claimed)} items")
+    config.stash[REPORT_LINES].append(f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}")
     config.stash[SPARED] = bool(claimed) and not tests
 
 
@@ -208,6 +208,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
     _tell_allowance(config)
+    config.stash[REPORT_LINES] += name_left_out(item.trial.subject for _, item in claimed)
     if choices.plan:
         _print_plan(config, [item for _, item in claimed], campaign)
         return True
@@ -253,7 +254,8 @@ def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: Keyboar
     missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
     # Of nothing but skipped items no report is made: it would replace one that says more.
     session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
-    lines.append(f"not measured, and left out: {len(missing)} of {len(jobs)} items; the same command goes on with them")
+    left = f"{len(missing)} of {say_count(len(jobs), 'item')}"
+    lines.append(f"not measured, and left out: {left}; the same command goes on with them")
 
 
 def _tell_fault(error: Exception) -> str:

@@ -22,6 +22,9 @@ LOST = "\ufffd"
 NAMED_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """A byte as SentencePiece names it in its vocabularies, and as it is shown here."""
 
+SAMPLE = "a"
+"""A text that any tokenizer takes."""
+
 LEAD = "\n"
 """Before LEAD and a token's text, no tokenizer puts a space of its own between the two."""
 
@@ -63,6 +66,18 @@ def encodes_to_itself(tokenizer: Any, tokens: Sequence[int]) -> list[bool]:
     (lead,) = _encode(tokenizer, [LEAD])
     inside = _encode(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens])
     return [at_beginning or ids == [*lead, i] for at_beginning, i, ids in zip(found, tokens, inside, strict=True)]
+
+
+def name_added(tokenizer: Any) -> str | None:
+    """What a tokenizer puts around a text unless it is told not to: '<s> before a text'; None for nothing."""
+    (bare,), dressed = _encode(tokenizer, [SAMPLE]), list[int](tokenizer(SAMPLE).input_ids)
+    if bare == dressed:
+        return None
+    first = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
+    before = "".join(_read(tokenizer, i) for i in dressed[:first])
+    behind = "".join(_read(tokenizer, i) for i in dressed[first + len(bare) :])
+    parts = ((before, "before"), (behind, "behind"))
+    return " and ".join(f"{tokens} {where} a text" for tokens, where in parts if tokens) or None
 
 
 def is_byte_level(tokenizer: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from engine.claim import Claim
 from engine.effort import Units
@@ -13,6 +16,9 @@ from engine.procedures import Trial
 from engine.protocol import DIRECT, SCRIPT, Protocol
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
+
+LOCAL_ANY = "local"
+"""How the name of a user's own model begins, of its int8 version and of its untrained twin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +86,32 @@ def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
     return [p for p in claim.protocols if not choices.protocols or p in choices.protocols]
 
 
+def find_left_out(subject: Subject) -> str | None:
+    """What the tokenizer of a user's own model puts around a text and prompts are measured without; None for nothing.
+
+    Those of the catalogue put nothing.
+    """
+    own = subject.id.startswith(LOCAL_ANY) and subject.missing() is None
+    return _name_added(subject.id, subject.fingerprint()) if own else None
+
+
+@cache
+def _name_added(subject: str, source: str) -> str | None:
+    from engine.token_text import name_added
+
+    return name_added(find_subject(subject).tokenizer())
+
+
+def name_left_out(subjects: Iterable[Subject]) -> list[str]:
+    """A line for each subject whose prompts lack what its tokenizer puts around a text."""
+    lines: list[str] = []
+    for subject in {subject.id: subject for subject in subjects}.values():
+        with suppress(EngineError):  # a tokenizer that cannot be read is the experiment's to complain about
+            added = find_left_out(subject)
+            lines += [f"{subject.id}: its tokenizer puts {added}; prompts are measured without"] if added else []
+    return lines
+
+
 def explain_skip(item: Item, choices: Choices) -> str | None:
     """Why an item cannot run here and what to do about it; None when it can."""
     subject, device = item.trial.subject, item.trial.device
@@ -89,8 +121,11 @@ def explain_skip(item: Item, choices: Choices) -> str | None:
     if subject.tier != "cpu" and not item.asked and device == "cpu":
         hint = f"run on a machine with a GPU, or ask for it here with --subject {subject.id}"
         weights = f" {missing}" if missing else ""
-        return f"{subject.id} is a {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
-    return missing or _refuse_dtype(item) or _find_shortage(item, models, choices)
+        article = "an" if subject.tier == "xl" else "a"  # as it is said: an ex-ell
+        return f"{subject.id} is {article} {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
+    refuse = getattr(item.claim.procedure, "refuse", None)
+    unfit = refuse(item.trial) if refuse is not None else None
+    return missing or unfit or _refuse_dtype(item) or _find_shortage(item, models, choices)
 
 
 def _refuse_dtype(item: Item) -> str | None:

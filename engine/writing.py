@@ -15,7 +15,7 @@ from engine.protocol import DIRECT
 from engine.provenance import identify
 from engine.records import CriterionRecord, OnRecord, Record, Registration
 from engine.registration import compare_dates
-from engine.trials import Item
+from engine.trials import Item, find_left_out
 from engine.verdicts import Outcome
 
 
@@ -52,7 +52,7 @@ def write_record(
         sentence=sentence,
         criteria=tuple(_criterion(finding) for finding in verdict.findings) if verdict else (),
         on_record=on_record,
-        settings=evidence.settings if evidence else {},
+        settings=_settings(item, evidence) if evidence else {},
         sources=_sources(measurements),
         command=reproduce(item, choices, path, "full" if outcome is Outcome.NOT_RUN else trial.effort),
         tables=evidence.tables if evidence else (),
@@ -62,6 +62,11 @@ def write_record(
         session=identify(choices.began),
         registration=compare_dates(registration, [m.provenance.measured_at for m in measurements]),
     )
+
+
+def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
+    left_out = find_left_out(item.trial.subject) if evidence.measurements else None
+    return evidence.settings | ({"prompts": f"without what its tokenizer puts: {left_out}"} if left_out else {})
 
 
 def _criterion(finding: Finding) -> CriterionRecord:

@@ -60,7 +60,7 @@ def measure_pseudo_inverse(arm: PseudoInverseArm, shelf: Shelf) -> PseudoInverse
     if arm.matrix == "embedding":
         model = shelf.model(arm.subject, "float32", arm.device)
         weight = embedding_weight(model).double()
-        return compare_with_ridge(weight, expected_rank=weight.shape[1], noise=generator("norm", 0))
+        return compare_with_ridge(weight, expected_rank=min(weight.shape), noise=generator("norm", 0))
     shape, rank, seed = (part.split(":")[-1].split("=")[-1] for part in arm.matrix.removeprefix("random:").split(":"))
     rows, columns = map(int, shape.split("x"))
     source = generator("matrix", seed)

@@ -29,7 +29,7 @@ def measure_next_tokens(arm: NextTokenArm, shelf: Shelf) -> NextTokenResult:
     embedded = embed(settings, arm.units, shelf, stack)
     logits = read_last(stack, embedded, embedded.target)
     shifted = shift_and_read(stack, embedded, sigma=arm.sigma, draws=arm.draws).tolist()
-    best, top = logits.double().softmax(-1).topk(TOP)  # [units, TOP] both
+    best, top = logits.double().softmax(-1).topk(min(TOP, logits.shape[-1]))  # [units, TOP] both
     pairs = zip(arm.units, top.tolist(), best.tolist(), shifted, strict=True)
     rows = tuple(
         Continuation(
@@ -99,10 +99,13 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
 
 
 def find_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids that end a text: those of the configuration and of the tokenizer; none where neither names one."""
+    """Ids that end a text: those of the configuration and of the tokenizer; none where neither names one.
+
+    One without a row in the embedding, as of a configuration's default, no text ends with.
+    """
     named: Any = (model.config.eos_token_id, tokenizer.eos_token_id)
     each = [i for name in named for i in (name if isinstance(name, list) else [name])]
-    return tuple(sorted({int(i) for i in each if i is not None}))
+    return tuple(sorted({int(i) for i in each if i is not None and int(i) < int(model.config.vocab_size)}))
 
 
 def pad_left(prompts: Sequence[Sequence[int]], *, pad: int, device: str) -> tuple[Tensor, Tensor]:

@@ -83,8 +83,8 @@ def encode(settings: StackSettings, prompt: str, shelf: Shelf) -> tuple[int, ...
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     model = shelf.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
-    context = int(model.config.max_position_embeddings)
-    check_prompt(prompt, ids, context=context, needs=needs, who=settings.subject)
+    context, vocab = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    check_prompt(prompt, ids, context=context, needs=needs, vocab=vocab, who=settings.subject)
     return tuple(ids[: settings.first_tokens])
 
 

@@ -101,7 +101,9 @@ def make_plan(wish: Wish) -> Plan:
     iterations = count_iterations(trial, sample, {})
     tokenizer = subject.tokenizer()
     ids = tuple(tokenizer(wish.prompt, add_special_tokens=False).input_ids)
-    check_prompt(wish.prompt, ids, context=int(subject.config().max_position_embeddings), who=subject.id)
+    config = subject.config()
+    context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
+    check_prompt(wish.prompt, ids, context=context, vocab=vocab, who=subject.id)
     shortage = explain_shortage((subject,), dtype=wish.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)

@@ -18,6 +18,7 @@ from engine.invert.view import Line, Lines, Stage, View
 from engine.invert.wish import Wish
 from engine.ledger import Ledger
 from engine.measurement import MEASUREMENT
+from engine.token_text import name_added
 
 
 def show(wish: Wish, view: View | None = None) -> bool:
@@ -67,5 +68,6 @@ def introduce(plan: Plan) -> str:
         f"σ = {sample.sigma:g}",
         f"start seed {plan.wish.seed}",
         f"{trial.dtype} on {trial.device}",
+        *([f"without what its tokenizer puts, {added}"] if (added := name_added(plan.tokenizer)) else ()),
     )
     return f"{trial.subject.id}: {', '.join(parts)}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.arms import weights_of
 from engine.campaign import label
 from engine.command_line import Parser, list_words, parser_of, run_command, run_main, say
+from engine.errors import say_count
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.upkeep import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.measurement import Measurement
@@ -102,8 +103,12 @@ def _prune(chosen: argparse.Namespace) -> None:
         elif leftover.why != "lock that nobody holds":
             say(f"{leftover.why}: {leftover.path}")
     counts = Counter(leftover.why.split(":")[0].split(" at ")[0] for leftover in leftovers)
-    words = ", ".join(f"{count} {why}" for why, count in sorted(counts.items())) or "nothing"
+    words = ", ".join(_say_leftovers(why, count) for why, count in sorted(counts.items())) or "nothing"
     say(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
+
+
+def _say_leftovers(why: str, count: int) -> str:
+    return say_count(count, why) if why.startswith("lock ") else f"{count} {why}"
 
 
 def _export(chosen: argparse.Namespace) -> None:

@@ -107,8 +107,9 @@ def _failure_table(title: str, labels: list[int | None], failures: list[tuple[To
 class CompareInverses:
     """The two definitions of W⁺ on the subject's embeddings and on random matrices of known rank.
 
-    Gives 'difference / tolerance' (the worst), 'rank / d_model' of the embedding matrix (the least), and
-    'norm / other solutions' (the worst: at most 1 when W⁺e has the minimum norm).
+    Gives 'difference / tolerance' (the worst), 'rank / d_model' of the embedding matrix (the least; by the vocabulary
+    where that is smaller, which no rank exceeds), and 'norm / other solutions' (the worst: at most 1 when W⁺e has the
+    minimum norm).
     """
 
     def rounds(self, trial: Trial) -> Rounds:
@@ -126,7 +127,10 @@ class CompareInverses:
         named = list(zip((*embeddings, *RANDOM_MATRICES), measurements, strict=True))
         results = [_result(m) for m in measurements]
         worst = max(r.difference / r.tolerance for r in results)
-        ranks = min(r.rank / r.columns for r in results[: len(drawn)])
+        own = results[: len(drawn)]
+        ranks = min(r.rank / min(r.rows, r.columns) for r in own)
+        wide = own[0].rows < own[0].columns
+        wider = {"full rank": f"{own[0].rows}, the vocabulary, which is smaller than d_model"} if wide else {}
         agreeing = min(float(r.rank == r.expected_rank) for r in results)
         norm = max(r.excess_norm for r in results)
         return Evidence(
@@ -137,7 +141,7 @@ class CompareInverses:
                 _exact("norm / other solutions", norm, len(results)),
             ),
             draw=lambda: (_inverse_table([(name, _result(m)) for name, m in named]),),
-            settings={"dtype": "float64", "device": trial.device},
+            settings={**wider, "dtype": "float64", "device": trial.device},
             measurements=tuple(measurements),
         )
 

@@ -27,6 +27,7 @@ from engine.procedures.tables import (
     vocabulary_table,
 )
 from engine.records import Table
+from engine.subjects.quantized import explain_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,12 @@ class Inversions:
                     remedy="declare it among the samples",
                 )
             )
+
+    def refuse(self, trial: Trial) -> str | None:
+        """Why a trial's dtype takes no int8 sample; None where it does, or there is none."""
+        if trial.dtype == "float32" or all(sample.weights != "int8" for _, sample in self.samples):
+            return None
+        return explain_dtype(f"int8 weights of {trial.subject.id}", trial.dtype)
 
     def rounds(self, trial: Trial) -> Rounds:
         drawn = yield from self._draw(trial)

@@ -85,7 +85,7 @@ def _others(row: Continuation, result: NextTokenResult) -> str:
 class NextWord:
     """Whether the whole model's likeliest token after one prompt is this word. Gives 'next token is WORD': 1 or 0.
 
-    prompt: the claim's own; what a user asks for with --prompt is another claim. word: with its leading space.
+    prompt: the claim's own; after others it is another claim, and not judged. word: with its leading space.
     """
 
     prompt: str
@@ -94,6 +94,12 @@ class NextWord:
     @property
     def estimate(self) -> str:
         return f"next token is {self.word.strip()}"
+
+    def refuse(self, trial: Trial) -> str | None:
+        """Why a trial is not about this sentence; None where it is."""
+        if not trial.prompts or set(trial.prompts) == {self.prompt}:
+            return None
+        return f"This claim is about {self.prompt!r} alone, and --prompt asks for others; leave it out to judge it."
 
     def rounds(self, trial: Trial) -> Rounds:
         measurements = yield [
@@ -135,7 +141,7 @@ class NextWord:
             ),
             settings={
                 "stack": "the whole model, true positions",
-                "prompt": f"{self.prompt!r}, the claim's own: --prompt and --seeds do not apply",
+                "prompt": f"{self.prompt!r}, the claim's own: --seeds does not apply",
                 "dtype": trial.dtype,
                 "device": trial.device,
             },

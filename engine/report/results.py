@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from engine.errors import say_count
 from engine.records import Record
 from engine.report.standing import STATUSES, read_status
 from engine.report.text import write_plain
@@ -47,4 +48,4 @@ def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
             terminal.write_line(write_plain(f"{STATUSES[status]}: {', '.join(list(claims)[:NAMED])}{more}", LONGEST))
     skipped = len(ordered) - len(shown)
     if skipped:
-        terminal.write_line(f"{skipped} items skipped: their hardware or weights are missing (pytest -rs says which)")
+        terminal.write_line(f"{say_count(skipped, 'item')} skipped: pytest -rs says why")

@@ -427,7 +427,7 @@ def mistakes(gpt2: str, llama: str) -> dict[str, tuple[list[str], str]]:
         "no number of blocks": ([*subject, "--blocks", "one"], "no number of blocks"),
         "empty": (["  ", "--subject", gpt2], "an empty prompt"),
         "bytes": (["a\udcff b", "--subject", gpt2], "not UTF-8"),
-        "one token": (["a", "--subject", gpt2], "got 1 token(s) in 'a', expected at least 2"),
+        "one token": (["a", "--subject", gpt2], "got 1 token in 'a', expected at least 2"),
         "past the context": (["a" * 33, "--subject", gpt2], "expected at most 32"),
         "script on a llama": ([PROMPT, "--subject", llama, "--protocol", "script"], "take --protocol page or"),
         "direct": ([*subject, "--protocol", "direct"], "'direct' for --protocol"),

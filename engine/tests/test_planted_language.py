@@ -220,15 +220,23 @@ def test_every_arm_is_a_wave_and_a_prompt_is_continued_once() -> None:
     assert again == arms
 
 
-def test_a_users_prompts_are_shifted_and_continued_but_the_claims_word_follows_its_own() -> None:
+def test_a_users_prompts_are_shifted_and_continued() -> None:
     own = make_trial(prompts=("My own words", "Others of mine"), starts=2)
     shifted, _ = ask(SHIFT, own, kept(0.8))
     continued, _ = ask(DECODING, own, by_decoding(0.5, 0.5))
-    named, _ = ask(WORD, own, say(BLUE))
-    prompts = [[u.prompt for arm in arms for u in arm.units] for arms in (shifted, continued, named)]  # type: ignore[union-attr]
-    assert prompts == [list(own.prompts) * 2, list(own.prompts) * 2, ["The sky is"]]
-    evidence = drive(WORD.rounds(own), lambda arm: say(BLUE)(arm, np.random.default_rng(0)))
-    assert "--prompt and --seeds do not apply" in evidence.settings["prompt"]
+    prompts = [[u.prompt for arm in arms for u in arm.units] for arms in (shifted, continued)]  # type: ignore[union-attr]
+    assert prompts == [list(own.prompts) * 2, list(own.prompts) * 2]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "judged"),
+    [((), True), (("The sky is",), True), (("My own words",), False), (("The sky is", "My own words"), False)],
+    ids=["none", "its own", "another", "its own and another"],
+)
+def test_a_claim_about_one_sentence_is_judged_on_no_other(prompts: tuple[str, ...], judged: bool) -> None:
+    refusal = WORD.refuse(make_trial(prompts=prompts))
+    assert (refusal is None) == judged
+    assert refusal is None or "'The sky is' alone" in refusal
 
 
 def test_what_else_came_is_told_with_how_often() -> None:

@@ -106,12 +106,12 @@ def test_a_prompt_that_fits_is_accepted(count: int) -> None:
     [
         ("", 0, 2, "gpt2: got an empty prompt, expected a sentence; pass some text with --prompt"),
         (" \n\t", 3, 2, "gpt2: got an empty prompt, expected a sentence; pass some text with --prompt"),
-        ("Sky", 1, 2, "gpt2: got 1 token(s) in 'Sky', expected at least 2; use a longer prompt"),
+        ("Sky", 1, 2, "gpt2: got 1 token in 'Sky', expected at least 2; use a longer prompt"),
         (
             "The sky is",
             3,
             5,
-            "gpt2: got 3 token(s) in 'The sky is', expected at least 5; use a longer prompt",
+            "gpt2: got 3 tokens in 'The sky is', expected at least 5; use a longer prompt",
         ),
         ("so long", 9, 2, "gpt2: got 9 tokens in 'so long', expected at most 8; use a shorter prompt"),
     ],
