@@ -30,7 +30,7 @@ from engine.procedures import Evidence
 from engine.progress import make_progress
 from engine.provenance import identify
 from engine.records import RECORD, OnRecord, Record
-from engine.registration import find_registration
+from engine.registration import LOCK, find_registration
 from engine.report.finish import finish_report
 from engine.report.results import LONGEST, print_verdicts, sort_by_claim
 from engine.report.text import write_plain
@@ -123,10 +123,18 @@ def choices_of(config: pytest.Config) -> Choices:
     return config.stash[CHOICES]
 
 
+def _names_claims(config: pytest.Config) -> bool:
+    """Whether the command line names a file or folder of claims; of others it is told as they are collected."""
+    from engine.register import declares_claim
+
+    places = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
+    return any((place / LOCK).is_file() or (place.is_file() and declares_claim(place)) for place in places)
+
+
 def _take_over(config: pytest.Config) -> None:
     """Make signals and output a session of claims' own. In other people's sessions both do what they always did."""
-    if config.stash[ENDINGS].listening:
-        return
+    if config.stash[ENDINGS].listening or hasattr(config, "workerinput"):
+        return  # a worker that is ended costs its item: the others go on
     config.stash[ENDINGS].listen()
     prepare_output()
     if config.pluginmanager.hasplugin("terminalreporter"):
@@ -144,8 +152,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
         return
     config = metafunc.config
-    if not hasattr(config, "workerinput"):  # a worker that is ended costs its item: the others go on
-        _take_over(config)
+    _take_over(config)
     try:
         with no_exits():
             items = items_of(claim, choices_of(config))
@@ -426,6 +433,8 @@ class _Reports:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if are_asked(session.config) or _names_claims(session.config):
+        _take_over(session.config)
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_Reports(session.config), "claims-reports")
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import is_zipfile
 
 from engine.prompts import shorten
 from engine.subjects.refusals import SAVE_AGAIN, refusal
@@ -166,7 +165,7 @@ def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
     import torch
 
     # A pickle may hold numbers, and nothing that runs. The newer ones need not be read whole.
-    tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
     if not isinstance(tensors, dict) or not all(isinstance(part, torch.Tensor) for part in tensors.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         got, remedy = f"{path.name} that holds more than tensors", f"take the model's own out of it, and {SAVE_AGAIN}"
         raise refusal(who, got, "a tensor under each name", remedy)
@@ -177,3 +176,9 @@ def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
             file=path.name, shape=tuple(tensor.shape), dtype=dtype, read=lambda tensor=tensor: tensor
         )
     return found
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether torch stored a file as it does now, rather than as one pickle, which cannot be mapped."""
+    with path.open("rb") as opened:
+        return opened.read(4) == b"PK\x03\x04"

@@ -202,7 +202,8 @@ def test_what_needs_a_gpu_is_collected_and_skips_with_what_to_do(tier: str, pyte
     assert records
     for record in records:
         assert (record.tier, record.outcome, record.ruling) == (tier, "skipped", None)
-        assert f"{record.subject} is a {tier} subject and this session runs on cpu" in record.sentence
+        article = {"gpu": "a", "xl": "an"}[tier]
+        assert f"{record.subject} is {article} {tier} subject and this session runs on cpu" in record.sentence
         assert f"--subject {record.subject}" in record.sentence
     assert not stored(pytester)
 
