@@ -78,10 +78,10 @@ DECODING = _names(
 ABOUT = _names(
     """
     model_type transformers_version architectures auto_map _name_or_path name_or_path _model_name_or_path
-    base_model_name_or_path _commit_hash id2label label2id num_labels problem_type finetuning_task task_specific_params
-    license model_name unsloth_version unsloth_fixed is_llama_config is_decoder predict_special_tokens
-    summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout pretraining_tp
-    max_window_layers
+    base_model_name_or_path _commit_hash id2label label2id num_labels _num_labels problem_type finetuning_task
+    task_specific_params license model_name unsloth_version unsloth_fixed transformers.js_config trust_remote_code
+    neftune_noise_alpha is_llama_config is_decoder predict_special_tokens summary_type summary_use_proj
+    summary_activation summary_proj_to_labels summary_first_dropout pretraining_tp max_window_layers
     """
 )
 """Where the model comes from, what else its kind can do, and how its training was spread. The files and hub names

@@ -94,7 +94,10 @@ def quantize(base: Subject) -> QuantizedSubject:
                 who=base.id,
                 got="a request for int8 weights",
                 expected="a trained model in transformers' format (a folder, the hub's cache or the packaged one)",
-                remedy="save the model with save_pretrained and name the folder",
+                remedy=(
+                    "save the model with save_pretrained and name the folder (a GGUF file's is read by "
+                    "from_pretrained(FOLDER, gguf_file=NAME, quantization_config=GgufConfig(dequantize=True)))"
+                ),
             )
         )
     name = f"{LOCAL_INT8}{base.id.removeprefix(LOCAL)}" if base.id.startswith(LOCAL) else f"{base.id}{SUFFIX}"

@@ -163,9 +163,10 @@ def _list_safetensors(who: str, path: Path) -> dict[str, Stored]:
 
 def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
     import torch
+    from transformers.modeling_utils import load_state_dict
 
-    # A pickle may hold numbers, and nothing that runs. The newer ones need not be read whole.
-    tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+    # A pickle may hold numbers, and nothing that runs.
+    tensors: Any = load_state_dict(path, map_location="cpu", weights_only=True)
     if not isinstance(tensors, dict) or not all(isinstance(part, torch.Tensor) for part in tensors.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         got, remedy = f"{path.name} that holds more than tensors", f"take the model's own out of it, and {SAVE_AGAIN}"
         raise refusal(who, got, "a tensor under each name", remedy)
@@ -176,9 +177,3 @@ def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
             file=path.name, shape=tuple(tensor.shape), dtype=dtype, read=lambda tensor=tensor: tensor
         )
     return found
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether torch stored a file as it does now, rather than as one pickle, which cannot be mapped."""
-    with path.open("rb") as opened:
-        return opened.read(4) == b"PK\x03\x04"

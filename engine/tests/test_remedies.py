@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from engine.errors import SubjectError
 from engine.subjects import find_subject
 from engine.tests.folders import change, change_weights, load_logits, logits, refuse
 from engine.tests.test_hub_cache import GPT2, lay
@@ -181,6 +182,20 @@ def test_quantized_weights_are_accepted_once_they_are_de_quantized(tmp_path: Pat
     name = "model.layers.0.mlp.up_proj.weight"
     bound = own[name].abs().amax(1, keepdim=True) / 127
     assert bool(((found.get_parameter(name) - own[name]).abs() <= bound).all())
+
+
+def test_a_gguf_file_that_was_saved_as_a_folder_is_computed_the_same_and_can_be_quantized(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", make_llama())
+    with pytest.raises(SubjectError, match="save the model with save_pretrained and name the folder"):
+        find_subject(f"local-int8:{path}")
+    folder = tmp_path / "model"
+    plan = GgufConfig(dequantize=True)
+    AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, quantization_config=plan).save_pretrained(
+        folder
+    )
+    AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name).save_pretrained(folder)
+    assert torch.equal(load_logits(folder), load_logits(path))
+    assert find_subject(f"local-int8:{folder}").id == f"local-int8:{folder}"
 
 
 def test_a_folder_that_holds_a_gguf_file_is_read_by_the_files_name(tmp_path: Path) -> None:
