@@ -42,8 +42,13 @@ class DeclarationError(EngineError):
     """A claim, criterion, protocol or arm that contradicts itself."""
 
 
-class EscapedError(RuntimeError):
+class EscapedError(EngineError):
     """What a library raised past every handler of errors: its own exit, or a panic of its compiled part."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> EscapedError:
+        got, expected = f"{type(error).__name__}: {error}", "a result or an error"
+        return cls(explain(who="a library", got=got, expected=expected, remedy="try another model, prompt or option"))
 
 
 @contextmanager
@@ -57,7 +62,7 @@ def no_exits() -> Generator[None]:
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise EscapedError(f"{type(error).__name__}: {error}") from error
+        raise EscapedError.of(error) from error
 
 
 def explain_replaced(subject: str, *, got: str, expected: str) -> str:

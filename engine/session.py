@@ -22,7 +22,16 @@ from engine.allowance import explain_allowance
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
 from engine.endings import Endings, check_interpreter, explain_ending
-from engine.errors import EngineError, LedgerError, MissingError, TooShallowError, explain, no_exits, say_count
+from engine.errors import (
+    EngineError,
+    EscapedError,
+    LedgerError,
+    MissingError,
+    TooShallowError,
+    explain,
+    no_exits,
+    say_count,
+)
 from engine.ledger import Ledger
 from engine.options import Choices, are_asked, read_choices
 from engine.output import Unbroken, prepare_output
@@ -212,7 +221,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None  # a worker is handed its items one by one, and measures them so
     with _usage_errors():
         check_interpreter()
-        choices.check_prompts(item.trial.subject for _, item in claimed)
+        with no_exits():
+            choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
     _tell_allowance(config)
     config.stash[REPORT_LINES] += name_left_out(item.trial.subject for _, item in claimed)
@@ -228,7 +238,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         try:
             with no_exits():
                 campaign.run(jobs)
-        except (KeyboardInterrupt, LedgerError) as cut:
+        except (KeyboardInterrupt, LedgerError, EscapedError) as cut:
             _cut_short(session, [test for test, _ in claimed], cut)
         except EngineError:
             raise

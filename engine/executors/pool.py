@@ -348,4 +348,4 @@ def attempt(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Except
             pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: some errors can't be made again)
         except Exception:
             return RuntimeError("".join(traceback.format_exception(error)))
-        return error if isinstance(error, Exception) else EscapedError(f"{type(error).__name__}: {error}")
+        return error if isinstance(error, Exception) else EscapedError.of(error)
