@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from engine.errors import UsageError, explain
+from engine.errors import EngineError, UsageError, explain
 
 NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
 """Signals that end a process unless it listens: of queues (TERM, and USR1 or 2 some time before it), closed terminals,
@@ -34,6 +34,14 @@ PATIENCE = 2
 
 EARLY_S = 10
 """Seconds of processor time before its end at which a limit is told: at the end itself the system kills."""
+
+
+def explain_fault(error: Exception) -> str:
+    """The line of an error that ends a session, and may be ours."""
+    if isinstance(error, EngineError):
+        return str(error)
+    got = f"{type(error).__name__}: {error}"
+    return explain(who="session", got=got, expected="to go on", remedy="see where on standard error")
 
 
 def check_interpreter() -> None:

@@ -21,7 +21,7 @@ import pytest
 from engine.allowance import explain_allowance
 from engine.campaign import Campaign, Job
 from engine.claim import Claim
-from engine.endings import Endings, check_interpreter, explain_ending
+from engine.endings import Endings, check_interpreter, explain_ending, explain_fault
 from engine.errors import (
     EngineError,
     EscapedError,
@@ -224,7 +224,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         with no_exits():
             choices.check_prompts(item.trial.subject for _, item in claimed)
         campaign = _campaign(config)
-    _tell_allowance(config)
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    if terminal and not choices.elsewhere and (limited := explain_allowance()):
+        terminal.ensure_newline()
+        terminal.write_line(limited)
     config.stash[REPORT_LINES] += name_left_out(item.trial.subject for _, item in claimed)
     if choices.plan:
         _print_plan(config, [item for _, item in claimed], campaign)
@@ -248,15 +251,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return None
 
 
-def _tell_allowance(config: pytest.Config) -> None:
-    """Say which limit holds, where the machine has more: it decides how many arms run at once."""
-    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
-    line = explain_allowance()
-    if terminal and line and not config.stash[CHOICES].elsewhere:
-        terminal.ensure_newline()
-        terminal.write_line(line)
-
-
 def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:
     """Leave the session the items that need no more measuring, for their verdicts and a report of them."""
     config = session.config
@@ -266,21 +260,13 @@ def _cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: Keyboar
         config.stash[INTERRUPT] = cut
     else:
         config.stash[FAILED] = True
-        lines.append(_tell_fault(cut))
+        lines.append(explain_fault(cut))
     jobs = {test: test.stash[JOB_OF_ITEM] for test in claimed if JOB_OF_ITEM in test.stash}
     missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
     # Of nothing but skipped items no report is made: it would replace one that says more.
     session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
     left = f"{len(missing)} of {say_count(len(jobs), 'item')}"
     lines.append(f"not measured, and left out: {left}; the same command goes on with them")
-
-
-def _tell_fault(error: Exception) -> str:
-    """The line of an error that may be ours."""
-    if isinstance(error, EngineError):
-        return str(error)
-    got = f"{type(error).__name__}: {error}"
-    return explain(who="session", got=got, expected="to go on", remedy="see where on standard error")
 
 
 @pytest.fixture
@@ -473,7 +459,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
                 written = finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
         except Exception as error:
             traceback.print_exception(error)
-            lines.append(_tell_fault(error))
+            lines.append(explain_fault(error))
             written = False
         failed |= not written
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
@@ -548,7 +534,7 @@ def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) ->
 
     choices = choices_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
-    write: Callable[[str], object] = terminal.write_line if terminal else print
+    write: Callable[[str], None] = terminal.write_line if terminal else print
     write("")
     jobs: list[tuple[str, Job]] = []
     skipped: list[tuple[str, str]] = []

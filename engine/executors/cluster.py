@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import socket
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -150,7 +152,7 @@ class Cluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
-        self._ray = ray
+        self._ray, heard = ray, signal.getsignal(signal.SIGTERM)
         quiet = {"logging_level": "error", "log_to_driver": False, "include_dashboard": False}
         if self._address is None:
             self._ray.init(
@@ -177,6 +179,8 @@ class Cluster:
                         remedy="start one with `ray start --head`, or leave the address out",
                     )
                 ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, heard)  # Ray would exit at once, and what was measured would go unreported
         # A process that has used one GPU would keep its memory, and stay on it whichever it is dealt next.
         fresh = self._ray.remote(max_calls=1)
         self._remote = {"cpu": self._ray.remote(self._task), "cuda": fresh(self._task)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -89,6 +90,15 @@ def test_a_signal_to_all_processes_of_a_session_ends_it_once(two: Path, name: st
     check_reported(two, *end(process), word=WORDS[name])
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'lm-claims[ray]'")
+def test_a_signal_ends_a_session_on_a_cluster_as_any_other(two: Path) -> None:
+    process = start_session(two, two / "ledger", "--executor", "ray")
+    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    process.send_signal(signal.SIGTERM)
+    check_reported(two, *end(process), word=WORDS["SIGTERM"])
 
 
 @pytest.mark.slow

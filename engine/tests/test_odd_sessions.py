@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.executors.inline import Inline
 from engine.records import read_records
+from engine.report.finish import finish_report
 from engine.tests.measured import Inverses, plant_folder, stored_in
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.test_usage_errors import check_line
@@ -138,6 +141,22 @@ def test_a_page_that_fails_leaves_the_verdicts_and_the_records(
     result.stdout.re_match_lines(
         [r"C90 +gpt2-untrained +direct +supported", r"a library: got SystemExit: no page, expected .*"]
     )
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_while_the_report_is_written_waits_until_it_is_there(
+    name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish_disturbed(*given: Any, **options: Any) -> bool:
+        os.kill(os.getpid(), getattr(signal, name))
+        return finish_report(*given, **options)
+
+    monkeypatch.setattr("engine.session.finish_report", finish_disturbed)
+    write_claim(pytester.path, "supported")
+    result = run_session(pytester)
+    assert result.ret == 0
+    assert (pytester.path / "reports" / "latest" / "index.html").is_file()
+    result.stdout.re_match_lines([r"C90 +gpt2-untrained +direct +supported", "report: .*"])
 
 
 def test_an_interpreter_that_drops_docstrings_is_refused_in_one_line(pytester: pytest.Pytester) -> None:
