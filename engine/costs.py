@@ -163,6 +163,8 @@ def estimate_cost(arm: Arm, machine: Machine | None = None, size: Size | None = 
             return Cost(seconds=2.0, memory_bytes=2e8)
         case PseudoInverseArm() if arm.matrix != "embedding":
             return Cost(seconds=0.2, memory_bytes=3e8)
+        case _ if weights_of(arm)[0] == "none":
+            return Cost(seconds=1.0, memory_bytes=3e8)  # of a kind that came later, without a model
         case _:
             return _Bill(machine=machine, size=size or size_of(weights_of(arm)[0])).add_up(arm)
 
