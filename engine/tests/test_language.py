@@ -258,13 +258,13 @@ def test_a_text_ends_where_the_model_ends_it() -> None:
 
 @pytest.mark.parametrize(
     ("own", "tokenizers", "expected"),
-    [(2, 2, (2,)), ([2, 5], 0, (0, 2, 5)), (None, 3, (3,)), (None, None, ())],
-    ids=["the same", "several", "the tokenizer's", "none"],
+    [(2, 2, (2,)), ([2, 5], 0, (0, 2, 5)), (None, 3, (3,)), (None, None, ()), (8, 3, (3,))],
+    ids=["the same", "several", "the tokenizer's", "none", "one without a row"],
 )
 def test_ids_that_end_a_text_are_the_models_and_the_tokenizers(
     own: Any, tokenizers: int | None, expected: tuple[int, ...]
 ) -> None:
-    model: Any = SimpleNamespace(config=SimpleNamespace(eos_token_id=own))
+    model: Any = SimpleNamespace(config=SimpleNamespace(eos_token_id=own, vocab_size=8))
     tokenizer: Any = SimpleNamespace(eos_token_id=tokenizers)
     assert find_ends(model, tokenizer) == expected
 

@@ -120,7 +120,9 @@ def hold(*values: object) -> Claim:
     "value", [print, {1, 2}, {"a": 1}, b"x", int, object()], ids=lambda value: type(value).__name__
 )
 def test_what_is_no_data_cannot_be_registered(value: object) -> None:
-    with pytest.raises(DeclarationError, match=r"^claim C90, procedure\.parts: got a \w+, expected texts, numbers, "):
+    with pytest.raises(
+        DeclarationError, match=r"^claim C90, procedure\.parts: got a value of type \w+, expected texts, numbers, "
+    ):
         digest_claim(hold(value))
 
 
