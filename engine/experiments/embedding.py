@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.arms import PseudoInverseArm, RoundTripArm, VocabularyArm
 from engine.blocks import embedding_weight
 from engine.codec import find_round_trip_misses
-from engine.errors import SubjectError, explain
+from engine.errors import SubjectError, explain, say_count
 from engine.experiments.base import generator, measure
 from engine.pseudo_inverse import compare_with_ridge
 from engine.results import PseudoInverseResult, RoundTripResult, TokenFailure, VocabularyResult
@@ -80,7 +80,7 @@ def measure_vocabulary(arm: VocabularyArm, shelf: Shelf) -> VocabularyResult:
     texts = read_tokens(tokenizer, range(len(tokenizer)))
     known = [value for value in map(log_frequency, texts.values()) if value is not None]
     if not known:
-        got, expected = f"{len(texts)} tokens, none of them a word", "a vocabulary with words in it"
+        got, expected = f"{say_count(len(texts), 'token')}, none of them a word", "a vocabulary with words in it"
         raise SubjectError(explain(who=arm.subject, got=got, expected=expected, remedy="choose another model"))
     values = torch.tensor(known, dtype=torch.float64)
     quartiles = values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()

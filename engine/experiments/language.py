@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from engine.arms import WHOLE, GenerationArm, NextTokenArm, StackSettings
 from engine.blocks import Invertible
+from engine.errors import SubjectError, explain
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.posing import Embedded, draw_rows, embed, encode
 from engine.prompts import check_prompt
@@ -86,6 +87,7 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
     for unit, ids in zip(arm.units, prompts, strict=True):
         check_prompt(unit.prompt, ids, context=room, who=f"{arm.subject}, {arm.new_tokens} tokens to follow")
     ends = find_ends(model, tokenizer)
+    _check_beams(arm, vocab=int(model.config.vocab_size), ends=len(ends))
     found: list[tuple[int, ...]] = []
     for first in range(0, len(prompts), arm.batch):
         ids, mask = pad_left(prompts[first : first + arm.batch], pad=ends[0] if ends else 0, device=arm.device)
@@ -96,6 +98,15 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
         tokens=tuple(found),
         text=tuple(read_text(tokenizer, row) for row in found),
     )
+
+
+def _check_beams(arm: GenerationArm, *, vocab: int, ends: int) -> None:
+    """Raises SubjectError for a vocabulary in which beam search has no second choice that does not end the text."""
+    least = max(2, 1 + ends)
+    if arm.beams > 1 and vocab < least:
+        got, expected = f"a vocabulary of {vocab}", f"at least {least} tokens for beam search"
+        remedy = "take a model with a larger vocabulary"
+        raise SubjectError(explain(who=arm.subject, got=got, expected=expected, remedy=remedy))
 
 
 def find_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

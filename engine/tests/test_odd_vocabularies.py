@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.arms import PseudoInverseArm
-from engine.errors import PromptError
+from engine.errors import PromptError, SubjectError
 from engine.executors.inline import Inline
 from engine.experiments import generator
 from engine.invert.__main__ import main
@@ -58,6 +58,15 @@ def test_a_reading_of_five_tokens_takes_what_a_vocabulary_of_three_has(name: str
     subject = save_subject(tmp_path / "m", make_words(3), **SMALL)
     job = run_claim(make_campaign(tmp_path / "l"), claim, subject, claim.protocols[0])
     assert job.evidence is not None, job.error
+
+
+def test_beam_search_among_one_token_is_refused_in_one_line(tmp_path: Path) -> None:
+    claim = find_claims()["C31"]
+    job = run_claim(
+        make_campaign(tmp_path / "l"), claim, save_subject(tmp_path / "m", make_words(1), **SMALL), claim.protocols[0]
+    )
+    assert isinstance(job.error, SubjectError)
+    assert "got a vocabulary of 1, expected at least 2 tokens for beam search" in str(job.error)
 
 
 @pytest.mark.parametrize("shape", [(10, 32), (32, 32), (1, 8)], ids=["wide", "square", "one row"])
