@@ -97,7 +97,8 @@ class LocalGguf(Subject):
         return self._header().architecture
 
     def fingerprint(self) -> str:
-        return f"sha256:{hash_file(self.path)}"
+        # Not the bare hash: before ends of texts and spaces before words were read as the file says, that was the name.
+        return f"gguf:sha256:{hash_file(self.path)}"
 
     def missing(self) -> str | None:
         return None
