@@ -9,7 +9,7 @@ from functools import cache
 
 from engine.claim import Claim
 from engine.effort import Units
-from engine.errors import EngineError
+from engine.errors import EngineError, no_exits
 from engine.memory import explain_shortage
 from engine.options import Choices
 from engine.procedures import Trial
@@ -89,10 +89,12 @@ def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
 def find_left_out(subject: Subject) -> str | None:
     """What the tokenizer of a user's own model puts around a text and prompts are measured without; None for nothing.
 
-    Those of the catalogue put nothing.
+    Those of the catalogue put nothing. Of a tokenizer that fails nothing is said: that is the experiment's to tell.
     """
-    own = subject.id.startswith(LOCAL_ANY) and subject.missing() is None
-    return _name_added(subject.id, subject.fingerprint()) if own else None
+    with suppress(Exception), no_exits():
+        if subject.id.startswith(LOCAL_ANY) and subject.missing() is None:
+            return _name_added(subject.id, subject.fingerprint())
+    return None
 
 
 @cache
@@ -106,9 +108,8 @@ def name_left_out(subjects: Iterable[Subject]) -> list[str]:
     """A line for each subject whose prompts lack what its tokenizer puts around a text."""
     lines: list[str] = []
     for subject in {subject.id: subject for subject in subjects}.values():
-        with suppress(EngineError):  # a tokenizer that cannot be read is the experiment's to complain about
-            added = find_left_out(subject)
-            lines += [f"{subject.id}: its tokenizer puts {added}; prompts are measured without"] if added else []
+        added = find_left_out(subject)
+        lines += [f"{subject.id}: its tokenizer puts {added}; prompts are measured without"] if added else []
     return lines
 
 
