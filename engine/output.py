@@ -77,28 +77,33 @@ def prepare_output() -> None:
 
     Everything that is written through them is covered, whichever library writes it.
     """
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         if cast("TextIO | None", getattr(sys, name)) is None:
             stream = _open_nothing(number)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-        # While output is captured, the terminal is where it was when Python began.
-        for stream in (getattr(sys, name), getattr(sys, f"__{name}__")):
-            reconfigure: Any = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:
-                reconfigure(errors=READABLE)
+    # While output is captured, the terminal is where it was when Python began.
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors=READABLE)
 
 
 def _open_nothing(number: int) -> TextIO:
     """The null device in a closed stream's place, so that no file opened later takes the number and what is said."""
-    null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.fstat(number)
+        taken = True
     except OSError:
-        os.dup2(null, number)
-    if null != number:
-        os.set_inheritable(null, False)
-    return open(null, "w", encoding="utf-8", errors=READABLE, closefd=False)
+        taken = False
+    null = os.open(os.devnull, os.O_RDWR)
+    if not taken:
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        os.set_inheritable(number, True)  # as the others are
+        null = number
+    return open(null, "w" if number else "r", encoding="utf-8", errors=READABLE, closefd=False)
 
 
 class Unbroken:

@@ -75,7 +75,7 @@ MARKERS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    if None in (sys.stdout, sys.stderr):
+    if None in (sys.stdin, sys.stdout, sys.stderr):
         prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
     add_options(parser.getgroup("claims", "LM Claims"))
 

@@ -22,7 +22,7 @@ Inline()  # what it loads can be loaded only once in a process: sessions in this
 
 LOOKING = (
     *("--setup-plan", "--setup-only", "--fixtures", "--fixtures-per-test", "--markers", "--collect-only"),
-    *("--version", "--cache-show", "--plan", "--co -q", "--setup-plan --setup-show", "--collect-only -p no:terminal"),
+    *("--help", "--version", "--cache-show", "--plan", "--co -q", "--setup-plan --setup-show", "--collect-only -p no:terminal"),
     *("--plan -p no:terminal", "--plan -p no:capture"),
 )
 

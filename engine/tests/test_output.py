@@ -103,7 +103,7 @@ def test_a_table_of_verdicts_is_readable_in_ascii(tmp_path: Path) -> None:
 
 def run_claims(folder: Path, *options: str, redirect: str = "", **environment: str) -> tuple[int, str]:
     """A session on planted claims by way of a shell, which redirects; its exit code and what it said."""
-    asked = ("--device", "cpu", "--effort", "smoke", "--executor", "inline", *options)
+    asked = ("--device", "cpu", "--effort", "smoke", *(options or ("--executor", "inline")))
     plugins = ("-p", "no:cacheprovider", "-p", "engine.session")
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "$@" {redirect}', "bash", sys.executable, "-m", "pytest", *plugins, *asked],
@@ -120,18 +120,20 @@ REDIRECTED = {
     "closed standard error": "2>&-",
     "closed standard output": ">&-",
     "both closed": ">&- 2>&-",
+    "all closed": "<&- >&- 2>&-",
     "a full disk": ">/dev/full 2>/dev/full",
 }
 
 
+@pytest.mark.parametrize("executor", ["inline", pytest.param("pool", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "redirect", [r if "head" in r else pytest.param(r, marks=pytest.mark.slow) for r in REDIRECTED.values()]
 )
 def test_a_session_that_nobody_hears_measures_reports_and_says_so_by_its_exit_code(
-    tmp_path: Path, redirect: str
+    tmp_path: Path, redirect: str, executor: str
 ) -> None:
     plant_folder(tmp_path, {"C91": Inverses()})
-    code, said = run_claims(tmp_path, redirect=redirect)
+    code, said = run_claims(tmp_path, "--executor", executor, "--workers", "2", redirect=redirect)
     assert code == 0, said
     assert "Traceback" not in said
     assert (tmp_path / "reports" / "latest" / "index.html").is_file()
