@@ -21,8 +21,8 @@ from engine.tests.test_usage_errors import check_line
 Inline()  # what it loads can be loaded only once in a process: sessions in this one must find it there
 
 LOOKING = (
-    *("--setup-plan", "--setup-only", "--fixtures", "--fixtures-per-test", "--markers", "--collect-only"),
-    *("--help", "--version", "--cache-show", "--plan", "--co -q", "--setup-plan --setup-show", "--collect-only -p no:terminal"),
+    *("--setup-plan", "--setup-only", "--fixtures", "--fixtures-per-test", "--markers", "--collect-only", "--help"),
+    *("--version", "--cache-show", "--plan", "--co -q", "--setup-plan --setup-show", "--collect-only -p no:terminal"),
     *("--plan -p no:terminal", "--plan -p no:capture"),
 )
 
@@ -151,7 +151,7 @@ def test_a_signal_while_the_report_is_written_waits_until_it_is_there(
         os.kill(os.getpid(), getattr(signal, name))
         return finish_report(*given, **options)
 
-    monkeypatch.setattr("engine.session.finish_report", finish_disturbed)
+    monkeypatch.setattr("engine.session_ending.finish_report", finish_disturbed)
     write_claim(pytester.path, "supported")
     result = run_session(pytester)
     assert result.ret == 0
