@@ -21,7 +21,7 @@ from engine.claim import AtLeast, Claim
 from engine.costs import Cost
 from engine.errors import LedgerError, SubjectError
 from engine.executors import Sequential
-from engine.ledger import Ledger
+from engine.ledger import Ledger, store
 from engine.measurement import Measurement, digest_of
 from engine.planning import foresee
 from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
@@ -317,7 +317,7 @@ def test_an_arm_whose_lock_cannot_be_written_ends_the_measuring_in_one_line(tmp_
     ledger = Ledger(tmp_path)
     (tmp_path / "locks").rmdir()
     (tmp_path / "locks").touch()
-    with pytest.raises(LedgerError, match=r"^ledger: got .*locks.*, expected room to write a measurement; free"):
+    with pytest.raises(LedgerError, match=r"^ledger: got .*locks.*File exists, expected a lock; move away"):
         Campaign(ledger, Recorder().make, progress=Silent()).run([asking((A,))])
     with pytest.raises(LedgerError, match="locks"), ledger.claim_arm(A):
         pytest.fail("measured without a lock")
@@ -336,9 +336,28 @@ def test_weights_that_change_between_two_rounds_fail_their_job_and_no_other(tmp_
     assert [job.evidence is not None for job in jobs] == [False, True, True]
 
 
-def test_a_stored_file_that_cannot_be_read_fails_its_job_only(tmp_path: Path) -> None:
+def test_a_folder_under_a_measurements_name_is_set_aside_and_its_arm_measured(tmp_path: Path) -> None:
     digest = digest_of(A)
-    (tmp_path / "measurements" / digest[:2] / f"{digest}.json").mkdir(parents=True)
+    place = tmp_path / "measurements" / digest[:2] / f"{digest}.json"
+    place.mkdir(parents=True)
+    jobs = [asking((A,)), asking((B,))]
+    run(tmp_path, jobs, Recorder())
+    assert [job.evidence is not None for job in jobs] == [True, True]
+    assert place.is_file()
+
+
+def test_a_stored_file_that_the_disk_does_not_give_fails_its_job_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger(tmp_path).put(make_measurement(A, make_inverse()))
+    read = store.read_whole
+
+    def refuse(path: Path) -> bytes:
+        if digest_of(A) in path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(store, "read_whole", refuse)
     jobs = [asking((A,)), asking((B,))]
     run(tmp_path, jobs, Recorder())
     assert isinstance(jobs[0].error, LedgerError)

@@ -99,10 +99,10 @@ def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
 def test_a_slice_that_no_item_falls_to_is_no_failure(pytester: pytest.Pytester) -> None:
     write_claim(pytester.path, "supported")
     first = run_session(pytester, "--slice", "1/2")
-    first.stdout.fnmatch_lines(["slice 1/2: 1 of 1 items"])
+    first.stdout.fnmatch_lines(["slice 1/2: 1 of 1 item"])
     assert first.ret == 0
     second = run_session(pytester, "--slice", "2/2")
-    second.stdout.fnmatch_lines(["slice 2/2: 0 of 1 items"])
+    second.stdout.fnmatch_lines(["slice 2/2: 0 of 1 item"])
     assert second.ret == 0
 
 
