@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -87,6 +88,23 @@ def start_session(
         text=True,
         start_new_session=True,
     )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code and what it said, once it has ended and its workers with it."""
+    try:
+        said, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()  # if it has not ended, nobody else will end it
+    return process.returncode, said
 
 
 def stored_in(ledger: Path) -> dict[str, Path]:

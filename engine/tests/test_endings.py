@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,16 @@ import pytest
 
 from engine.endings import NAMES, Endings
 from engine.records import read_records
-from engine.tests.measured import Inverses, date_files, plant_folder, read_contents, start_session, stored_in
+from engine.tests.measured import (
+    Inverses,
+    date_files,
+    end,
+    plant_folder,
+    read_contents,
+    start_session,
+    stored_in,
+    wait_for,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a system with signals: run on Linux or macOS")
 
@@ -39,23 +47,6 @@ LEFT_OUT = "not measured, and left out: 1 of 2 items; the same command goes on w
 def provide_two(tmp_path: Path) -> Path:
     """A claim that is measured in no time, and one that is not."""
     return plant_folder(tmp_path / "two", {"C91": Inverses(), "C92": MANY})
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its exit code and what it said, once it has ended and its workers with it."""
-    try:
-        said, _ = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    return process.returncode, said
 
 
 def check_reported(two: Path, code: int, said: str, *, word: str) -> None:

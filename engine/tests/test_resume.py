@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,12 @@ from engine.subjects.tokenizers import missing_gpt2_vocabulary
 from engine.tests.measured import (
     Inverses,
     date_files,
+    end,
     plant_folder,
     read_contents,
     start_session,
     stored_in,
+    wait_for,
 )
 
 CLAIM = """
@@ -70,23 +71,6 @@ KILLS = 15
 WRITES = ("half written", "not yet in place", "in place")
 MOMENTS = ("at any time", *3 * ("while it measures",), *WRITES)
 """What a kill is drawn from. A session starts for longer than it measures here, so that most are drawn for later."""
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 600
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its exit code and what it said, once it has ended and its workers with it."""
-    try:
-        said, _ = process.communicate(timeout=600)
-    finally:
-        process.kill()  # if it has not ended, nobody else will end it
-    return process.returncode, said
 
 
 # Killed.
