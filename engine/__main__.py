@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from engine.errors import explain
+from engine.errors import EngineError, explain
 
 COMMANDS = {"verify": "test claims: measure what is not stored, judge, write the report"}
 EXIT_USAGE = 4
@@ -26,7 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     from engine.verify import main as verify  # pytest is not loaded for a mistake
 
-    return verify(words[1:])
+    try:
+        return verify(words[1:])
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     """What it may be given, where argparse's own complaint does not say; a subcommand's parser takes its parent's."""
 
     def error(self, message: str) -> NoReturn:
-        who = self.prog.split()[2]
+        who = self.prog.removeprefix("python -m ").split()[0]
         got, expected = _read_complaint(message)
         remedy = f"see {self.prog} --help"
         raise UsageError(explain(who=who, got=got, expected=expected or self.expected, remedy=remedy))
@@ -52,7 +52,7 @@ def list_words(words: Sequence[str]) -> str:
 def _read_complaint(message: str) -> tuple[str, str | None]:
     """What argparse got, and what it expected where it says so. A complaint of another form is passed on."""
     if found := re.fullmatch(r"the following arguments are required: (.+)", message):
-        return f"no {found[1]}", f"{found[1]} behind the command"
+        return f"no {found[1]}", None if found[1] == "command" else f"{found[1]} on the command line"
     if found := re.fullmatch(r"unrecognized arguments: (.+)", message):
         return found[1], None
     if found := re.fullmatch(r"argument (.+?): expected (?:one|at least one) argument", message):

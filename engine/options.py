@@ -185,7 +185,9 @@ def read_choices(config: pytest.Config, *, began: str) -> Choices:
         if isinstance(subject, QuantizedSubject) and option.claims_dtype != "float32":
             raise UsageError(explain_dtype(subject.id, option.claims_dtype))
     here = config.invocation_params.dir
-    ledgers: list[Path] = option.claims_ledger
+    ledgers: list[str] = option.claims_ledger
+    if "" in ledgers:
+        raise _wrong("--ledger", "an empty name", "a folder", "check the variable that it came from")
     other_ledgers = tuple(here / expand_home(other) for other in ledgers[1:])
     for other in other_ledgers:
         find_measurements(other)
@@ -252,10 +254,12 @@ def _subject(name: str) -> Subject:
     return subject
 
 
-def _folder(who: str, asked: Path | None, here: Path) -> Path | None:
+def _folder(who: str, asked: str | None, here: Path) -> Path | None:
     """A folder that was asked for, made and known to be writable; None when none was. Raises LedgerError."""
     if asked is None:
         return None
+    if not asked:
+        raise _wrong(who, "an empty name", "a folder", "check the variable that it came from")
     folder = here / expand_home(asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)

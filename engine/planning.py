@@ -128,7 +128,9 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
         f"{duration(seconds)} if none stops early, "
         f"{duration(worst)} if every grid is widened to its end"
     )
-    write(f"memory: about {memory / 1e9:.1f} GB for the largest arm, {room.arms_bytes / 1e9:.1f} GB for all at once")
+    write(
+        f"memory: about {memory / 1e9:.1f} GB for the largest arm; all at once may take {room.arms_bytes / 1e9:.1f} GB"
+    )
     workers, threads = say_count(room.workers, "arm"), say_count(room.threads, "thread")
     write(f"at once: up to {workers} of {threads}; nothing was run")
 

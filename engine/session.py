@@ -43,6 +43,8 @@ from engine.session_state import (
     TAKEN,
     campaign_of,
     choices_of,
+    item_of,
+    parameters_of,
     usage_errors,
 )
 from engine.slices import deal
@@ -82,9 +84,10 @@ def pytest_load_initial_conftests(
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Begin anew where pytest took an option's value for a test path when it looked for its root and its settings."""
     given = [*shlex.split(os.environ.get(ADDED, "")), *config.invocation_params.args]
-    if not find_mistaken(given, config.invocation_params.dir):
+    taken = config.stash.get(TAKEN, frozenset[str]())
+    if not find_mistaken(given, config.invocation_params.dir, taken):
         return None
-    spelled = spell_out(given, config.stash.get(TAKEN, frozenset()))
+    spelled = spell_out(given, taken)
     added = os.environ.pop(ADDED, None)
     try:
         return pytest.main([*LOADED_BEFORE, *spelled], config.invocation_params.plugins)
@@ -131,7 +134,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)  # after pytest's own -k and -m: dealt is what they leave
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out claims without an item under these options, which pytest would show as skipped."""
-    empty = [test for test in items if "verdict" in _parameters(test) and _item_of(test) is None]
+    empty = [test for test in items if "verdict" in parameters_of(test) and item_of(test) is None]
     if empty:
         config.hook.pytest_deselected(items=empty)
         items[:] = [test for test in items if test not in empty]
@@ -145,7 +148,7 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
 
     choices = choices_of(config)
     assert choices.slice is not None
-    claimed = [(test, item) for test in tests if (item := _item_of(test)) is not None]
+    claimed = [(test, item) for test in tests if (item := item_of(test)) is not None]
     costs = [
         estimate_job(Job(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
         for _, item in claimed
@@ -163,7 +166,7 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Measure what all items ask for in common rounds, before the first verdict; or print the plan."""
     config = session.config
-    items = [(item, _item_of(item)) for item in session.items]
+    items = [(item, item_of(item)) for item in session.items]
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or config.option.setuponly or session.testsfailed:
         return None
@@ -209,16 +212,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_configure_node(node: Any) -> None:
     """Workers take --fresh to mean: not stored before this session began."""
     node.workerinput["claims_began"] = node.config.stash[BEGAN]
-
-
-def _parameters(test: pytest.Item) -> dict[str, object]:
-    callspec = getattr(test, "callspec", None)
-    return callspec.params if callspec is not None else {}
-
-
-def _item_of(test: pytest.Item) -> Item | None:
-    found = _parameters(test).get("verdict")
-    return found if isinstance(found, Item) else None
 
 
 def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:

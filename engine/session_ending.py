@@ -13,7 +13,7 @@ from engine.endings import explain_ending, explain_fault
 from engine.errors import explain, no_exits, say_count
 from engine.options import are_asked
 from engine.output import Unbroken, prepare_output
-from engine.records import RECORD
+from engine.records import RECORD, Record, key_of
 from engine.registration import LOCK
 from engine.report.finish import finish_report
 from engine.report.results import print_verdicts, sort_by_claim
@@ -24,6 +24,7 @@ from engine.session_state import (
     FAILED,
     INTERRUPT,
     JOB_OF_ITEM,
+    LOST,
     RECORDS,
     REPORT_LINES,
     SPARED,
@@ -96,7 +97,19 @@ class _Reports:
         if report.when not in ("setup", "call", "teardown") and self._config.stash[ENDINGS].listening:
             self._config.stash[FAILED] = True  # a worker of pytest-xdist died with the item, which has no verdict
         if plain is not None:
-            self._config.stash[RECORDS].append(RECORD.validate_python(plain))
+            self._keep(RECORD.validate_python(plain))
+
+    def _keep(self, record: Record) -> None:
+        """One record an item, however often its test is run; what failed once has failed."""
+        records = self._config.stash[RECORDS]
+        before = next((old for old in records if key_of(old) == key_of(record)), None)
+        if before is None:
+            records.append(record)
+        elif before.outcome != Outcome.ERROR:
+            records[records.index(before)] = record
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._config.stash[LOST] = self._config.stash.get(LOST, False) or report.failed
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -129,13 +142,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if ended_by not in (None, "SIGINT"):  # of Ctrl-C pytest tells
         lines.insert(0, explain_ending(ended_by))
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
+    lost = bool(records) and config.stash.get(LOST, False)
+    failed |= lost
     if CAMPAIGN in config.stash:
         config.stash[REPORT_LINES].extend(config.stash[CAMPAIGN].ledger.list_untrusted())
     if records:
         try:
             with no_exits():
                 choices = choices_of(config)
-                asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash)
+                asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash or lost)
                 written = finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
         except Exception as error:
             traceback.print_exception(error)

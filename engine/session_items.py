@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from engine.campaign import Job
-from engine.errors import EngineError, MissingError, TooShallowError, no_exits
+from engine.errors import EngineError, MissingError, TooShallowError, explain, no_exits
 from engine.procedures import Evidence
 from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
 from engine.report.results import LONGEST
 from engine.report.text import write_plain
-from engine.session_state import JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of
+from engine.session_state import JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of, item_of
 from engine.trials import Item, explain_skip
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
@@ -28,7 +28,11 @@ def verdict(request: pytest.FixtureRequest) -> Any:
 
     Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
     """
-    item: Item = request.param
+    item = getattr(request, "param", None)
+    if not isinstance(item, Item):
+        got, remedy = f"no claim in {request.path.name}", "write CLAIM = Claim(…) there, as CONTRIBUTING.md shows"
+        line = explain(who="verdict", got=got, expected="a module that declares one", remedy=remedy)
+        raise pytest.fail.Exception(line, pytrace=False)
     if request.config.option.setuponly:
         return None  # it is only shown what would be set up; nothing is judged
     choices = choices_of(request.config)
@@ -96,6 +100,11 @@ def pytest_runtest_makereport(
     """Turn a claim's assertion into its outcome: a refuted claim is a finding, not a failure."""
     report: Any = yield
     record = item.stash.get(RECORD_OF_ITEM, None)
+    if record is None and report.failed and (asked := item_of(item)) is not None:
+        # Another fixture failed before the verdict's: the item is lost, and a report shall say so.
+        words = " ".join(f"The claim's test raised {call.excinfo.exconly() if call.excinfo else ''}".split())
+        record = write_record(asked, choices_of(item.config), item.path, outcome=Outcome.ERROR, sentence=words)
+        _note(item, record)
     if record is None or report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
     if report.when == "call":

@@ -11,6 +11,7 @@ from engine.ledger import Ledger
 from engine.options import Choices, read_choices
 from engine.progress import make_progress
 from engine.records import Record
+from engine.trials import Item
 
 BEGAN = pytest.StashKey[str]()
 TAKEN = pytest.StashKey[frozenset[str]]()
@@ -21,6 +22,8 @@ CAMPAIGN = pytest.StashKey[Campaign]()
 RECORDS = pytest.StashKey[list[Record]]()
 REPORT_LINES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
+LOST = pytest.StashKey[bool]()
+"""Whether a file could not be collected, so that the session does not have all that it was asked for."""
 SUMMARIZED = pytest.StashKey[bool]()
 SPARED = pytest.StashKey[bool]()
 """Of more slices than items: a machine without one has done its share."""
@@ -51,6 +54,18 @@ def campaign_of(config: pytest.Config) -> Campaign:
             foresee=foresee,
         )
     return config.stash[CAMPAIGN]
+
+
+def parameters_of(test: pytest.Item) -> dict[str, object]:
+    """What a test is called with by its parametrization."""
+    callspec = getattr(test, "callspec", None)
+    return callspec.params if callspec is not None else {}
+
+
+def item_of(test: pytest.Item) -> Item | None:
+    """The claim's item that a test is for."""
+    found = parameters_of(test).get("verdict")
+    return found if isinstance(found, Item) else None
 
 
 class usage_errors:

@@ -108,12 +108,12 @@ OPTIONS = (
     Option(
         name="report-dir",
         help="where the report goes (default: reports/latest)",
-        details={"type": Path, "default": None, "metavar": "DIR"},
+        details={"default": None, "metavar": "DIR"},
     ),
     Option(
         name="ledger",
         help="where measurements are stored (default: .ledger); repeatable, the others are only read",
-        details={**_REPEATABLE, "type": Path, "metavar": "DIR"},
+        details={**_REPEATABLE, "metavar": "DIR"},
     ),
     Option(name="strict-verdicts", help="findings and undecided claims fail", details=_FLAG),
     Option(name="fresh", help="ignore stored measurements", details=_FLAG),
@@ -145,8 +145,9 @@ def find_taken(parser: pytest.Parser) -> frozenset[str]:
 def _recognize(parser: pytest.Parser, spellings: list[str]) -> bool:
     try:
         _, unknown = parser.parse_known_and_unknown_args(spellings)
-    except (pytest.UsageError, SystemExit):
-        return True  # it wants a value
+    except (pytest.UsageError, SystemExit) as error:
+        # It wants a value; a complaint that names none of them is about another option, which must be given.
+        return len(spellings) > 1 or spellings[0] in str(error)
     return unknown != spellings
 
 
@@ -173,14 +174,15 @@ def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     return spelled
 
 
-def find_mistaken(words: Sequence[str], here: Path) -> list[str]:
+def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = ()) -> list[str]:
     """Values of our options that pytest takes for test paths when it looks for its root and its settings.
 
-    They stand by themselves, and there is a file or folder of that name.
+    They stand by themselves, and there is a file or folder of that name. taken: as `spell_out` has it.
     """
-    spelled = [word in BY_SPELLING and BY_SPELLING[word].takes_value for word in words]
-    values = [word for word, is_value in zip(words[1:], spelled, strict=False) if is_value]
-    return [value for value in values if not value.startswith("-") and os.path.exists(here / value)]
+    ours = [w in BY_SPELLING and w not in taken and BY_SPELLING[w].takes_value for w in words]
+    values = [word for word, is_value in zip(words[1:], ours, strict=False) if is_value]
+    # What pytest makes of a path ends before '::'.
+    return [v for v in values if not v.startswith("-") and os.path.exists(here / v.partition("::")[0])]
 
 
 def refuse_taken(words: Iterable[str], taken: Collection[str]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import shlex
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from engine.command_line import Parser, parser_of
+from engine.register import declares_claim
+from engine.registration import LOCK
 from engine.spelling import LOADED_BEFORE, OPTIONS, spell_out
 
 FILES = ("test_*.py", "c[0-9][0-9]_*.py", "a[0-9][0-9]_*.py")
@@ -19,32 +21,54 @@ FILES = ("test_*.py", "c[0-9][0-9]_*.py", "a[0-9][0-9]_*.py")
 def main(words: Sequence[str]) -> int:
     """Run the claims in a session of pytest; its exit code.
 
-    words: paths of claims, options of ours and pytest's. Without a path: the folder `claims` here, else the package's.
+    words: paths of claims, options of ours and pytest's. Raises UsageError for an option of ours that is wrong.
     """
+    parser = build_parser()
     if {"-h", "--help"} & set(words):
-        build_help().print_help()
+        parser.print_help()
         return 0
-    # Both hold where no settings of pytest are found, as beside an installed package; what the caller gives comes last.
-    folder = shlex.quote(str(find_claims(Path.cwd())))
-    settings = [f"--override-ini=python_files={' '.join(FILES)}", f"--override-ini=testpaths={folder}"]
+    parser.parse_known_args(words)
+    # Holds where no settings of pytest are found, as beside an installed package; what the caller gives comes last.
+    files = f"--override-ini=python_files={' '.join(FILES)}"
     # Not loaded twice where the entry point, or a conftest, names it as well.
-    return pytest.main([*LOADED_BEFORE, "-p", "engine.session", *settings, *spell_out(words)])
+    return pytest.main([*LOADED_BEFORE, "-p", "engine.session", files, *spell_out(words)], plugins=[WithoutPath()])
+
+
+class WithoutPath:
+    """Names the folder of claims where the command line names no path."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(
+        self, early_config: pytest.Config, args: list[str]
+    ) -> Generator[None, object, object]:
+        # By now every plugin has said which words are values of its options.
+        if not early_config.known_args_namespace.file_or_dir:
+            folder = find_claims(early_config.invocation_params.dir)
+            args.append(os.path.relpath(folder, early_config.invocation_params.dir))
+            early_config.known_args_namespace.file_or_dir = [args[-1]]
+        return (yield)
 
 
 def find_claims(here: Path) -> Path:
-    """The folder of claims that a bare `lm-claims verify` runs."""
-    if (here / "claims").is_dir():
-        return here / "claims"
+    """The claims that a bare `lm-claims verify` runs: those in this folder, in `claims` in it or above, else ours."""
+    if any(declares_claim(path) for path in here.glob("*.py")):
+        return here
+    for folder in (here, *here.parents):
+        if (folder / "claims" / LOCK).is_file() or (folder == here and (folder / "claims").is_dir()):
+            return folder / "claims"
+        if (folder / LOCK).is_file():
+            return here  # among the folders of registered claims
     spec = find_spec("claims")
     return Path(next(iter(spec.submodule_search_locations or ()))) if spec is not None else here
 
 
-def build_help() -> argparse.ArgumentParser:
-    """A parser that knows our options alone, for its help; pytest reads them."""
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    """A parser that knows our options alone, for its help and for what is wrong with them; pytest reads them."""
+    parser = parser_of("options that it has")(
         prog="lm-claims verify",
         usage="lm-claims verify [OPTIONS] [PATH …]",
-        description="Test claims: measure what is not stored, judge, write the report.",
+        description="Test claims: measure what is not stored, judge, write the report. Without a path: the claims in "
+        "this folder, in claims/ here or above, or else those of the package.",
         epilog="Any option of pytest works beside these, such as -k c11, -x or -n 4. In a session that pytest itself "
         "starts, each is also there as --claims-NAME, whatever other plugins have.",
         allow_abbrev=False,

@@ -36,6 +36,8 @@ def finish_report(
     if left_out or (asked and asked.part and not whole):
         records = [_mark_part(record) for record in records]
     place = folder / PART if whole_stays else folder
+    if whole_stays and place.is_symlink():
+        place.unlink()  # what a link leads to is none of ours to write to
     runs = read_runs([folder], tell=tell) if os.path.exists(folder) else ()
     previous = find_previous(records, runs)
     failures: list[str] = []

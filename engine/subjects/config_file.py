@@ -58,7 +58,7 @@ CALLS = _names(
     use_cache output_past return_dict use_return_dict output_hidden_states output_attentions torchscript dtype
     torch_dtype attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset
     _experts_implementation experts_implementation _flash_attn_2_enabled _use_flash_attention_2 gradient_checkpointing
-    chunk_size_feed_forward use_bfloat16 tf_legacy_loss
+    chunk_size_feed_forward use_bfloat16 tf_legacy_loss use_flash_attn use_flash_attention flash_attention torch_compile
     """
 )
 """What a caller decides, and this suite is the caller."""
@@ -82,10 +82,29 @@ ABOUT = _names(
     task_specific_params license model_name unsloth_version unsloth_fixed transformers.js_config trust_remote_code
     neftune_noise_alpha is_llama_config is_decoder predict_special_tokens summary_type summary_use_proj
     summary_activation summary_proj_to_labels summary_first_dropout pretraining_tp max_window_layers
+    author created_date _comment comment description language dataset datasets version vocab_size_or_config_json_file
+    multiple_of initializer_factor max_sequence_length model_max_length seq_len max_seq_len max_seq_length
     """
 )
-"""Where the model comes from, what else its kind can do, and how its training was spread. The files and hub names
-among these are never opened."""
+"""Where the model comes from, what else its kind can do, how its training was spread and how long its texts were. The
+files and hub names among these are never opened."""
+
+SAID_AGAIN = {
+    "gpt2": {"layer_norm_eps": "layer_norm_epsilon"},
+    "llama": {
+        "layer_norm_eps": "rms_norm_eps",
+        "n_kv_heads": "num_key_value_heads",
+        "n_heads": "num_attention_heads",
+        "n_head": "num_attention_heads",
+        "n_layers": "num_hidden_layers",
+        "n_layer": "num_hidden_layers",
+        "dim": "hidden_size",
+        "n_embd": "hidden_size",
+        "n_ctx": "max_position_embeddings",
+        "n_positions": "max_position_embeddings",
+    },
+}
+"""Other libraries' names for what an entry says already: nothing is lost where both say the same."""
 
 UNREAD = re.compile(r"\w*(?:dropout|pdrop|layerdrop)\w*|\w+_token_ids?")
 """Names of what only training reads, and of tokens that no module knows."""
@@ -115,6 +134,11 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "pruned_heads": ({}, []),
     "per_layer_config": ({},),
     "n_special": (0,),
+    "bias": (False,),
+    "qkv_bias": (False,),
+    "use_qkv_bias": (False,),
+    "multi_query": (False,),
+    "quantization_config": ({},),
 }
 """Values of entries that ask for nothing. With any other, the model would compute what these classes do not."""
 
@@ -134,7 +158,14 @@ ROPE: Mapping[str, frozenset[str]] = {
 }
 """Kinds of rotary positions, with what each reads beside its base."""
 
-REMEDY = "name a model without it, or one whose family has it"
+ROPE_NOTES: Mapping[str, frozenset[str]] = {
+    "default": frozenset({"original_max_position_embeddings"}),
+    "linear": frozenset({"original_max_position_embeddings"}),
+    "dynamic": frozenset({"original_max_position_embeddings"}),
+}
+"""What these kinds carry along and do not read."""
+
+REMEDY = "delete the entry if it is only a note; else name a model without it, or one whose family has it"
 
 
 def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,12 +193,14 @@ def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], famil
     if key in (ALIASES if family == "gpt2" else ("rope_theta", "rope_scaling")):
         return True  # held against its other names already
     context = settings.get("n_positions" if family == "gpt2" else "max_position_embeddings")
-    if key == "max_sequence_length":
-        return value == context
+    if key in SAID_AGAIN[family]:
+        return value == settings.get(SAID_AGAIN[family][key])
+    if key == "original_max_position_embeddings" and family == "llama":
+        return _rope_reads_it_not(value, settings)
     if key in ("sliding_window", "attention_window"):
         # A window that no prompt outgrows hides nothing.
         wide = isinstance(value, int) and isinstance(context, int) and value >= context
-        return wide or settings.get("use_sliding_window") is False
+        return wide or value == 0 or settings.get("use_sliding_window") is False
     if key == "layer_types":
         return isinstance(value, list) and set(map(str, value)) == {"full_attention"}  # pyright: ignore[reportUnknownArgumentType]
     return False
@@ -189,8 +222,8 @@ def _select_sizes(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Llama's rotary positions in the library's one entry for them, whatever the two older ones were called."""
-    said = [settings[key] for key in ("rope_parameters", "rope_scaling") if settings.get(key)]
-    if len(said) == 2 and said[0] != said[1]:
+    said = _list_ropes(settings)
+    if len(said) == 2 and _normalize(said[0], settings) != _normalize(said[1], settings):
         raise refusal(who, "rope_parameters and rope_scaling that differ", "one of them", "keep the one that is meant")
     rope: Any = said[0] if said else {}
     if not isinstance(rope, dict):
@@ -208,12 +241,35 @@ def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in found.items():
         if key in ("rope_type", "type", "rope_theta") or value is None or key in ROPE[kind]:
             continue
-        if key == "partial_rotary_factor" and value == 1:
+        if key in ROPE_NOTES.get(kind, ()) or key == "finetuned":
+            continue
+        if value == 1 and (key == "partial_rotary_factor" or (key == "factor" and kind == "default")):
             continue
         raise _unused(who, f"{key} of rotary positions ({kind})", value)
     # Only what this kind reads is handed on: the library would take the rest without a word.
     kept = {key: found[key] for key in ("rope_theta", *ROPE[kind]) if found.get(key) is not None}
     return {"rope_parameters": {"rope_type": kind, **kept}} if said or theta is not None else {}
+
+
+def _list_ropes(settings: Mapping[str, Any]) -> list[Any]:
+    return [settings[key] for key in ("rope_parameters", "rope_scaling") if settings.get(key)]
+
+
+def _normalize(rope: Any, settings: Mapping[str, Any]) -> Any:
+    """Rotary positions with their kind and base said, however they are written."""
+    if not isinstance(rope, dict):
+        return rope
+    held: dict[str, Any] = {str(key): value for key, value in rope.items() if value is not None}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    kind = held.pop("type", "default")
+    return {"rope_theta": settings.get("rope_theta"), "rope_type": kind} | held
+
+
+def _rope_reads_it_not(length: object, settings: Mapping[str, Any]) -> bool:
+    """Whether the length before positions were stretched, said beside them, is read by none or said among them, too."""
+    ropes = [rope for rope in _list_ropes(settings) if isinstance(rope, dict)]
+    kinds = {str(rope.get("rope_type") or rope.get("type") or "default") for rope in ropes}
+    within = [rope.get("original_max_position_embeddings") for rope in ropes]
+    return kinds <= set(ROPE_NOTES) or length in within
 
 
 def _unused(who: str, key: str, value: object) -> SubjectError:

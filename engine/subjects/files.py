@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,8 @@ def hash_files(folder: Path, names: Iterable[str]) -> str:
     """SHA-256 of files of a folder, their names included, whatever their order."""
     digest = hashlib.sha256()
     for name in sorted(names):
-        digest.update(f"{name} {hash_file(folder / name)}\n".encode())
+        # As JSON: a name may hold line breaks, or bytes that are no text.
+        digest.update(f"{json.dumps(name)} {hash_file(folder / name)}\n".encode())
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
+TIED = frozenset({"lm_head.weight"})
+"""What need not be stored, since it may be the embedding."""
 FETCH_AGAIN = "fetch or save the model again"
 PREFIXES = {"gpt2": "transformer.", "llama": "model."}
 """What a model's names have before those of the same model without its head."""
 
 CAUSAL_MASK = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.bias")
 MASKED_BIAS = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.masked_bias")
-FREQUENCIES = re.compile(r"model\.(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+FREQUENCIES = re.compile(r"(?:model\.)?(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
 """Buffers that older versions of the library stored, and that newer ones make for themselves."""
 
 
@@ -51,11 +54,13 @@ def check_stored(
     found = _list_tensors(who, folder, files)
     places: Mapping[str, Tensor] = model.state_dict()
     prefix, taken = PREFIXES[config.model_type], dict[str, str]()
+    lost = set(places) - {name if name in places else prefix + name for name in found}
     for name, tensor in sorted(found.items()):
         place = name if name in places else prefix + name
         if place not in places:
             if not _changes_nothing(name, tensor, config):
-                raise refusal(who, f"{name[:120]}, which the configuration has no place for", _ALL, _advise(name))
+                got = f"{name[:120]}, which the configuration has no place for"
+                raise refusal(who, got, _ALL, _advise(name, lost - TIED))
             continue
         if place in taken:
             raise refusal(who, f"{taken[place]} and {name}, which are one", "each tensor once", FETCH_AGAIN)
@@ -72,13 +77,18 @@ def check_stored(
 _ALL = "weights that fit the configuration, all of them"
 
 
-def _advise(name: str) -> str:
-    """What to do about a tensor that the configuration has no place for."""
+def _advise(name: str, lost: AbstractSet[str]) -> str:
+    """What to do about a tensor that the configuration has no place for. lost: places that no tensor is there for."""
     if "lora_" in name:
         return "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
     for part, entry in (("self_attn", "attention_bias"), ("mlp", "mlp_bias")):
         if re.fullmatch(rf"model\.layers\.\d+\.{part}\.\w+_proj\.bias", name):
             return f'write "{entry}": true into config.json, if the model was trained with them'
+    for place in sorted(lost, key=len, reverse=True):
+        if name.endswith(place):
+            return f"rename the tensors: take {name.removesuffix(place)!r} from the beginning of each name"
+    if lost:
+        return f"name a whole model: {min(lost)} is not there"
     return "name a model whose family has it, or load this one and save it again (save_pretrained) to do without"
 
 
@@ -106,7 +116,7 @@ def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
             return False
         return torch.equal(tensor.read()[0, 0].float(), torch.ones(size, size).tril())
     if config.model_type == "gpt2" and MASKED_BIAS.fullmatch(name):
-        return tensor.shape in ((), (1,)) and float(tensor.read()) <= -1e4
+        return tensor.shape in ((), (1,)) and float(tensor.read()) <= -9000  # -1e4 in bfloat16 is -9984
     if config.model_type == "llama" and FREQUENCIES.fullmatch(name):
         width = int(config.head_dim)
         if tensor.shape != (width // 2,) or not tensor.dtype.endswith(("float32", "float16", "bfloat16")):

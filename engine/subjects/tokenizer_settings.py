@@ -64,7 +64,8 @@ def _leads_out(text: str, folder: Path) -> bool:
     if ".." in Path(text).parts:
         return True  # from a folder that only the library knows
     written = text.startswith(("~", ".")) or "/" in text or os.sep in text
-    return written and (_exists(text) or os.path.exists(folder / text))
+    # A sign, such as a stroke, is no file's name.
+    return written and bool(text.strip("./~")) and (_exists(text) or os.path.exists(folder / text))
 
 
 def _exists(text: str) -> bool:

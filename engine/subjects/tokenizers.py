@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,12 @@ TOKENIZER_FILES = (
 
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 """Tokenizer files whose entries the library hands to the tokenizer's class, whatever they are called."""
+
+PROBES = (
+    *("The sky is blue.", "this", " lead", "  two  spaces ", "UPPER Ünïcödé ﬁ ①", "don't 12345 x=y;"),
+    *("line\nbreak\n\ttab", "日本語 😀", "ⅣÅ", "e\u0301", "a"),
+)
+"""Texts that tell tokenizers apart: beginnings, spaces, case, forms of letters, numbers, signs, other scripts."""
 
 SAVE_TOKENIZER = "save the tokenizer beside the model (tokenizer.save_pretrained)"
 
@@ -100,10 +107,11 @@ def read_tokenizer(
     the vocabulary.
     """
     vocab = int(config.vocab_size)
+    remedy = "name the model's folder in transformers' format instead" if gguf_file else SAVE_TOKENIZER
     if gguf_file is None and not has_tokenizer(folder):
         if config.model_type == "gpt2" and vocab == GPT2_VOCAB:
             return make_gpt2_tokenizer()
-        raise refusal(who, "no tokenizer files", "tokenizer.json", SAVE_TOKENIZER)
+        raise refusal(who, "no whole tokenizer", "tokenizer.json, or vocab.json and merges.txt", SAVE_TOKENIZER)
     files = [gguf_file] if gguf_file else find_tokenizer_files(folder)
     for name in SETTINGS:
         if name in files:
@@ -113,7 +121,7 @@ def read_tokenizer(
     options = {"gguf_file": gguf_file} if gguf_file else {}
     with (
         staged(who, folder, files) as stage,
-        loading(who, expected="a tokenizer that can be loaded", remedy=SAVE_TOKENIZER),
+        loading(who, expected="a tokenizer that can be loaded", remedy=remedy),
     ):
         # With the configuration given, the library looks for none, and does not go by the folder's name.
         tokenizer = AutoTokenizer.from_pretrained(
@@ -122,9 +130,30 @@ def read_tokenizer(
         # Added tokens (for padding, say) often have no row in the embedding; the vocabulary's own must.
         if tokenizer.vocab_size > vocab:
             got = f"a tokenizer of {tokenizer.vocab_size} ids"
-            raise refusal(who, got, f"at most the model's vocabulary of {vocab}", SAVE_TOKENIZER)
+            raise refusal(who, got, f"at most the model's vocabulary of {vocab}", remedy)
+        if "tokenizer.json" in files:
+            tokenizer = _as_stored(stage, tokenizer)
         tokenizer.name_or_path = str(folder)
     return tokenizer
+
+
+def _as_stored(stage: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer that cuts texts as its tokenizer.json does.
+
+    A class of the library's takes the file's vocabulary and puts a normalizer and a pre-tokenizer of its own around it.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    plain = PreTrainedTokenizerFast.from_pretrained(stage, local_files_only=True)  # the file as it is
+    same = all(_cut(tokenizer, text) == _cut(plain, text) for text in PROBES)
+    return tokenizer if same else plain
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int] | None:
+    """The ids of a text; None where a tokenizer has none for it."""
+    with suppress(Exception):
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
+    return None
 
 
 def has_tokenizer(folder: Path) -> bool:

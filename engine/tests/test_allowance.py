@@ -256,7 +256,7 @@ def test_a_session_in_a_control_group_plans_with_what_it_is_given(tmp_path: Path
         r"^allowance: [12]\.\d GB of memory by memory\.\S+ of the control group /lm-claims", done.stdout, re.M
     )
     assert "at once: up to 1 arm of 1 thread" in done.stdout
-    room = float(done.stdout.split("largest arm, ")[1].split(" GB for all at once")[0])
+    room = float(done.stdout.split("all at once may take ")[1].split(" GB")[0])
     assert room <= FREE_SHARE * 2 * GIB / 1e9
 
 

@@ -10,21 +10,21 @@ import pytest
 from engine.command_line import run_main
 
 MISTAKES = [
-    ("ledger.__main__", "merge", "got no into, from, expected into, from behind the command"),
+    ("ledger.__main__", "merge", "got no into, from, expected into, from on the command line"),
     ("ledger.__main__", "lst", "got 'lst' for command, expected list, merge, prune or export"),
     ("ledger.__main__", "list --nope", "got --nope, expected list, merge, prune or export"),
-    ("report.__main__", "render", "got no records, expected records behind the command"),
+    ("report.__main__", "render", "got no records, expected records on the command line"),
     ("report.__main__", "export a --what", "got --what without a value, expected a value behind it"),
-    ("invert.__main__", "", "got no prompt, --subject, expected prompt, --subject behind the command"),
+    ("invert.__main__", "", "got no prompt, --subject, expected prompt, --subject on the command line"),
     ("invert.__main__", "hi --subject x --seed y", "got 'y' for --seed, expected a whole number"),
     ("invert.__main__", "hi --subject x --sigma y", "got 'y' for --sigma, expected a number"),
     ("gpu_check", "--foo", "got --foo, expected "),
-    ("weights", "", "got no marker, expected marker behind the command"),
+    ("weights", "", "got no marker, expected marker on the command line"),
     ("weights", "cpu", "got 'cpu' for marker, expected gpu or xl"),
     ("calibration.__main__", "--claims x", "got 'x' for --claims, expected a whole number"),
     ("scale.__main__", "now", "got now, expected "),
     ("register", "a b", "got b, expected a folder, or --check"),
-    ("benchmarks.whole_run", "", "got no ledger, expected ledger behind the command"),
+    ("benchmarks.whole_run", "", "got no ledger, expected ledger on the command line"),
 ]
 
 

@@ -194,7 +194,17 @@ HARMLESS: dict[str, Any] = {
     "trust_remote_code": True,
     "neftune_noise_alpha": 5,
     "rope_interleaved": False,
-    "max_sequence_length": 16,
+    "max_sequence_length": 64,
+    "model_max_length": 2048,
+    "author": "Somebody",
+    "_comment": "a note",
+    "vocab_size_or_config_json_file": 50257,
+    "initializer_factor": 1.0,
+    "quantization_config": {},
+    "bias": False,
+    "qkv_bias": False,
+    "multi_query": False,
+    "use_flash_attn": True,
 }
 CALLS: dict[str, Any] = {
     "return_dict": False,
@@ -224,6 +234,37 @@ DECODED: dict[str, Any] = {
     "temperature": 9.0,
 }
 ACCEPTED = HARMLESS | CALLS | DECODED
+
+
+ROPES: dict[str, dict[str, Any]] = {
+    "said in both ways": {
+        "rope_scaling": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_parameters": {"rope_theta": 10000.0},
+    },
+    "a length before, unread": {"rope_scaling": {"type": "linear", "factor": 2, "original_max_position_embeddings": 8}},
+    "a length before, beside": {"original_max_position_embeddings": 8},
+    "a factor of one": {"rope_scaling": {"rope_type": "default", "factor": 1.0}},
+    "stretched and finetuned": {"rope_scaling": {"type": "linear", "factor": 2, "finetuned": True}},
+    "other libraries' names": {"n_layers": 2, "dim": 8, "layer_norm_eps": 1e-6},
+}
+
+
+@pytest.mark.parametrize("name", ROPES)
+def test_notes_of_real_llamas_are_passed_over(name: str, llama: Path) -> None:
+    change(llama / "config.json", **({"rope_parameters": None} | ROPES[name]))
+    assert find_subject(f"local:{llama}").config().model_type == "llama"
+
+
+def test_what_other_libraries_say_otherwise_is_refused(llama: Path) -> None:
+    change(llama / "config.json", n_layers=3)
+    refuse(llama, "n_layers: 3", "delete the entry if it is only a note")
+
+
+def test_a_length_before_that_longrope_would_read_is_refused(llama: Path) -> None:
+    factors = {"short_factor": [1.0, 1.0], "long_factor": [2.0, 2.0], "original_max_position_embeddings": 8}
+    entries = {"rope_scaling": {"type": "longrope", **factors}, "original_max_position_embeddings": 4}
+    change(llama / "config.json", rope_parameters=None, **entries)
+    refuse(llama, "original_max_position_embeddings: 4")
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from engine.subjects import find_subject, staging
 from engine.subjects.local import LocalFolder
 from engine.tests.folders import change, load_logits, refuse
 from engine.tests.tiny_models import TOKENS, make_gpt2, make_llama, save, write_gguf
+from engine.tests.tiny_tokenizers import KINDS, make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = "ab cab<|endoftext|>[X]"
@@ -390,3 +392,41 @@ def test_no_link_is_left_behind(folder: Path, tmp_path: Path, monkeypatch: pytes
     save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
     refuse(folder, "extra.bias")
     assert list(place.iterdir()) == []
+
+
+def test_names_that_hold_line_breaks_are_told_apart(folder: Path) -> None:
+    """One file's name and hash, written as a line, would pass for two files."""
+    shown = folder / "tokenizer.json"
+    lines = f"tokenizer.json {hashlib.sha256(shown.read_bytes()).hexdigest()}\ntokenizer_config.json"
+    before = LocalFolder(id="x", note="", path=folder).fingerprint()
+    other_tokenizer(folder)
+    shown.unlink()
+    (folder / "tokenizer_config.json").rename(folder / lines)
+    assert LocalFolder(id="x", note="", path=folder).fingerprint() != before
+
+
+def test_a_name_that_is_no_text_is_covered_like_any_other(folder: Path) -> None:
+    before = LocalFolder(id="x", note="", path=folder).fingerprint()
+    Path(os.fsdecode(os.fsencode(folder) + b"/tokenizer_\xff.json")).write_text("{}")
+    assert LocalFolder(id="x", note="", path=folder).fingerprint() != before
+
+
+@pytest.mark.parametrize("text", ["/", "./", "~"])
+def test_a_sign_in_a_tokenizers_settings_is_no_file(text: str, folder: Path) -> None:
+    change(folder / "tokenizer_config.json", stop_tokens_list=[text])
+    assert find_subject(f"local:{folder}").tokenizer().vocab_size == 258
+
+
+@pytest.mark.parametrize("named", [None, "GPT2Tokenizer", "LlamaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tokenizer_that_is_stored_is_the_one_that_cuts(kind: str, named: str | None, tmp_path: Path) -> None:
+    """A class of the library's puts a normalizer and a pre-tokenizer of its own around the file's vocabulary."""
+    stored = make_tokenizer(kind).backend_tokenizer
+    folder = save(tmp_path / "model", make_gpt2(vocab_size=stored.get_vocab_size()))
+    stored.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").unlink()
+    if named is not None:
+        change(folder / "tokenizer_config.json", tokenizer_class=named)
+    tokenizer = find_subject(f"local:{folder}").tokenizer()
+    for text in ("The sky is blue.", " lead", "  two  spaces", "UPPER ﬁ"):
+        assert tokenizer(text, add_special_tokens=False).input_ids == stored.encode(text, add_special_tokens=False).ids

@@ -15,8 +15,6 @@ from engine.spelling import BY_SPELLING, OPTIONS, find_mistaken, spell_out
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = {"tokenizers"}
-"""Not imported by us: transformers reads with them, and we need a version that reads what we hand it."""
 BROUGHT = {"markupsafe", "pydantic-core"}
 """Imported by us, and always there with jinja2 and pydantic."""
 DECLARE_ALL = "\n".join(
@@ -153,6 +151,36 @@ def test_the_folder_of_an_option_is_no_test_path(
     assert not (folder / ".pytest_cache").exists()
 
 
+@pytest.mark.parametrize("place", ["conftest", "plugin"])
+def test_the_value_of_anothers_option_by_our_name_begins_nothing_anew(place: str, pytester: pytest.Pytester) -> None:
+    declaration = "def pytest_addoption(parser):\n    parser.addoption('--report-dir', default='')\n"
+    named = () if place == "conftest" else ("-p", "theirs")
+    pytester.makepyfile(**{"conftest" if place == "conftest" else "theirs": declaration})
+    pytester.syspathinsert()
+    pytester.mkdir("there")
+    test = pytester.makepyfile(
+        "def test_theirs(request):\n    assert request.config.getoption('--report-dir') == 'there'\n"
+    )
+    result = pytester.runpytest_inprocess(*named, "--report-dir", "there", str(test))
+    assert result.ret == 0, result.errlines
+
+
+def test_a_conftest_that_requires_an_option_leaves_the_short_names_ours(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_addoption(parser):\n    parser.addoption('--env', required=True)\n")
+    write_claim(pytester.path, "supported")
+    assert run_session(pytester, "--env", "x", "--effort", "smoke").ret == 0
+    assert [record.effort for record in read_session(pytester)] == ["smoke"]
+
+
+@pytest.mark.parametrize("option", ["--ledger", "--report-dir"])
+def test_a_folder_without_a_name_is_refused(option: str, pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    result = run_session(pytester, option, "")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: {option}: got an empty name, expected a folder; check the variable *"])
+    assert not (pytester.path / "measurements").exists()
+
+
 def test_a_file_called_as_an_options_value_is_no_test_path(pytester: pytest.Pytester) -> None:
     (pytester.path / "smoke").mkdir()
     write_claim(pytester.path, "supported")
@@ -173,6 +201,48 @@ def test_verify_runs_the_claims_of_the_folder_it_is_started_in(
     assert main(["verify", *spared, "--device", "cpu", "--executor", "inline", "--effort", "smoke"]) == 0
     (record,) = read_session(pytester)
     assert (record.claim, record.effort, record.outcome) == ("C90", "smoke", "passed")
+
+
+@pytest.mark.parametrize(
+    ("start", "claims"),
+    [
+        pytest.param("docs/deep", "claims", id="below a project"),
+        pytest.param("vb [1] x", "vb [1] x/claims", id="a name with brackets"),
+        pytest.param("own", "own", id="among its own claims"),
+    ],
+)
+def test_verify_finds_the_claims(
+    start: str, claims: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.__main__ import main
+
+    pytester.makeini("[pytest]\n")
+    folder, here = pytester.path / claims, pytester.path / start
+    for place in (folder, here):
+        place.mkdir(parents=True, exist_ok=True)
+    write_claim(folder, "supported")
+    if claims != start:
+        (folder / "registered.lock").write_text("")
+        (here / "test_theirs.py").write_text("def test_theirs():\n    assert False\n")
+    monkeypatch.chdir(here)
+    spared = [word for name in ("hypothesispytest", "benchmark", "xdist") for word in ("-p", f"no:{name}")]
+    assert main(["verify", *spared, "--device", "cpu", "--executor", "inline"]) == 0
+    assert [record.claim for record in read_session(pytester)] == ["C90"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "x"], "lm-claims: got 'x' for --workers, expected a whole number"),
+        (["--ledger"], "lm-claims: got --ledger without a value, expected a value behind it"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_of_verify_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from engine.__main__ import main
+
+    assert main(["verify", *words]) == 4
+    assert capsys.readouterr().err == f"{said}; see lm-claims verify --help\n"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +294,7 @@ def test_what_claims_need_is_declared_and_nothing_else() -> None:
         for module in find_imports(path)
         if module in of_module and module not in {"engine", "claims"}
     }
-    assert imported - optional - BROUGHT == declared - FLOORS
+    assert imported - optional - BROUGHT == declared
 
 
 def find_imports(path: Path) -> Iterator[str]:

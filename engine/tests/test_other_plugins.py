@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.records import read_records
 from engine.tests.disks import read_only
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
@@ -77,6 +78,47 @@ def test_a_plugin_that_fails_at_the_end_costs_no_report(when: str, pytester: pyt
     assert len(verdicts) == 1
     result.stdout.fnmatch_lines(["report: *index.html", "pytest: got a failure at its end*No space left*-p no:NAME"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_an_item_that_another_fixture_loses_is_an_error_in_the_report(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "import pytest\n\n\n@pytest.fixture(autouse=True)\ndef theirs():\n    raise OSError('lost')\n"
+    )
+    write_claim(pytester.path, "supported")
+    result = run_session(pytester)
+    assert result.ret == 3
+    (record,) = read_session(pytester)
+    assert record.outcome == "error"
+    assert "OSError: lost" in record.sentence
+
+
+def test_a_file_that_cannot_be_collected_makes_the_run_one_of_a_part(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    write_claim(pytester.path, "supported", name="other", id="C91")
+    assert run_session(pytester).ret == 0
+    whole = (pytester.path / "reports" / "latest" / "index.html").read_bytes()
+    (pytester.path / "test_other.py").write_text("import nothing_of_this_name\n")
+    assert run_session(pytester, "--continue-on-collection-errors").ret == 3
+    assert (pytester.path / "reports" / "latest" / "index.html").read_bytes() == whole
+    part = read_records(pytester.path / "reports" / "latest" / "part" / "records.jsonl")
+    assert [(record.claim, record.session is not None and record.session.part) for record in part] == [("C90", True)]
+
+
+def test_an_item_that_is_run_several_times_is_one_record(pytester: pytest.Pytester) -> None:
+    body = "def test_claim(verdict, again):\n    assert verdict.supported\n"
+    test = f"import pytest\n\n\n@pytest.mark.parametrize('again', range(3))\n{body}"
+    write_claim(pytester.path, "supported", test=test)
+    result = run_session(pytester)
+    assert result.ret == 0
+    assert len(read_session(pytester)) == 1
+    assert sum(line.startswith("C90  gpt2-untrained") for line in result.outlines) == 1
+
+
+def test_a_verdict_without_a_claim_is_one_line(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("CLAIMS = None\n\n\ndef test_claim(verdict):\n    assert verdict\n")
+    result = run_session(pytester)
+    result.stdout.fnmatch_lines(["verdict: got no claim in *.py, expected a module that declares one; write CLAIM = *"])
+    assert "AttributeError" not in result.stdout.str()
 
 
 def test_a_plugin_that_fails_at_the_end_leaves_a_drift_red(pytester: pytest.Pytester) -> None:

@@ -57,7 +57,7 @@ def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester:
     result.stdout.re_match_lines(
         [
             r"estimated, one after the other: .* if every claim is decided at its first look, .* if none stops.*",
-            r"memory: about [0-9.]+ GB for the largest arm, [0-9.]+ GB for all at once",
+            r"memory: about [0-9.]+ GB for the largest arm; all at once may take [0-9.]+ GB",
             r"at once: up to [0-9]+ arms? of 1 thread; nothing was run",
             r"C11  3 to measure",
             rf"[0-9a-f]{{10}}  to run        about .* s +[0-9.]+ GB  tuning {tiny} 1b\+h page N=1000  \(1 item\)",

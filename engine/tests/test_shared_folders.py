@@ -240,7 +240,8 @@ os.setgroups([]); os.setgid(group); os.setuid(user); os.umask(0o022)
 def act_as(folder: Path, code: str, *, user: int = OTHER_USER, group: int = OTHER_USER, cache: str = "") -> str:
     """What code prints that another user runs."""
     command = [sys.executable, "-c", CHANGE_USER + code, str(folder), str(user), str(group)]
-    environment = os.environ | {"LM_CLAIMS_CACHE": cache}
+    # Coverage would write beside this user's files, which the other one may not.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")} | {"LM_CLAIMS_CACHE": cache}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -98,10 +98,25 @@ def causal_mask(dtype: torch.dtype, size: int = 16) -> torch.Tensor:
     return torch.ones(size, size).tril().to(dtype)[None, None]
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model.", "model."])
+def test_a_prefix_of_all_names_is_refused_with_the_remedy_that_works(prefix: str, gpt2: Path) -> None:
+    before = load_logits(gpt2)
+    change_weights(gpt2, lambda own: {f"{prefix}{name}": tensor for name, tensor in own.items()})
+    refuse(gpt2, f"rename the tensors: take {prefix!r} from the beginning of each name")
+    change_weights(gpt2, lambda own: {name.removeprefix(prefix): tensor for name, tensor in own.items()})
+    assert torch.equal(load_logits(gpt2), before)
+
+
+def test_doing_without_a_tensor_is_no_remedy_where_others_are_lost(gpt2: Path) -> None:
+    change_weights(gpt2, lambda own: {k: v for k, v in own.items() if "ln_f" not in k} | {"extra": torch.ones(2)})
+    assert "save it again" not in refuse(gpt2, "extra, which", "name a whole model: transformer.ln_f.bias is not there")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bool], ids=str)
 def test_the_mask_and_its_number_that_older_versions_stored_change_nothing(dtype: torch.dtype, gpt2: Path) -> None:
     before = load_logits(gpt2)
-    buffers = {"attn.bias": causal_mask(dtype), "attn.masked_bias": torch.tensor(-1e4)}
+    number = torch.tensor(-1e4).to(torch.bfloat16 if dtype == torch.bool else torch.float32)
+    buffers = {"attn.bias": causal_mask(dtype), "attn.masked_bias": number}
     # The hub's own GPT-2 is stored without its prefix, and with these.
     change_weights(
         gpt2,
@@ -123,7 +138,7 @@ def test_another_mask_under_that_name_is_refused(mask: torch.Tensor, gpt2: Path)
     refuse(gpt2, "transformer.h.0.attn.bias, which the configuration has no place for")
 
 
-@pytest.mark.parametrize("name", ["model.rotary_emb.inv_freq", f"{HEADS}.rotary_emb.inv_freq"])
+@pytest.mark.parametrize("name", ["model.rotary_emb.inv_freq", "rotary_emb.inv_freq", f"{HEADS}.rotary_emb.inv_freq"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_the_frequencies_that_older_versions_stored_change_nothing(name: str, dtype: torch.dtype, llama: Path) -> None:
     before = load_logits(llama)
