@@ -68,6 +68,8 @@ def kill_worker(after_s: float = 1.0) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in psutil.Process().children(recursive=True):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                continue  # killed before, and not yet buried
             # Loading takes less processor time than this; what comes after is measuring.
             if "spawn_main" in " ".join(child.cmdline()) and sum(child.cpu_times()[:2]) > 2 + after_s:
                 child.kill()
