@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.arms import GradientArm, Unit
 from engine.experiments.base import measure
+from engine.experiments.finite import GRADIENTS, check_numbers
 from engine.experiments.posing import embed
 from engine.results import GradientResult, GradientRun
 from engine.shelf import Shelf
@@ -17,7 +18,10 @@ def measure_gradients(arm: GradientArm, shelf: Shelf) -> GradientResult:
     runs: list[GradientRun] = []
     for unit in arm.units:
         embedded = embed(arm.settings, (unit,), shelf, stack)
-        runs.append(read_gradients(unit, take_gradients(stack, embedded.target[0])))
+        found = take_gradients(stack, embedded.target[0])
+        for one in (found.summed, found.ones, found.individual):
+            check_numbers(one, arm.settings, GRADIENTS)
+        runs.append(read_gradients(unit, found))
     return GradientResult(runs=tuple(runs))
 
 

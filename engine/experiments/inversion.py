@@ -10,6 +10,7 @@ from engine.blocks import BlockStack, Invertible
 from engine.codec import Codec
 from engine.descent import Leaver, Plan, Problem, Trace, descend
 from engine.experiments.base import TOP, generator, measure
+from engine.experiments.finite import LOGITS, OUTPUTS, check_numbers
 from engine.experiments.posing import Posed, draw_rows, pose, start_fraction
 from engine.experiments.watching import Watch, unwatched
 from engine.metrics import widen
@@ -36,9 +37,11 @@ def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> 
 
 @torch.no_grad()
 def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor, stack: Invertible) -> Problem:
-    """Posed units with their step sizes [units], ready to descend."""
+    """Posed units with their step sizes [units], ready to descend. Raises SubjectError for outputs not finite."""
+    output = stack(posed.target)
+    check_numbers(output, settings, OUTPUTS)
     return Problem(
-        output=stack(posed.target),
+        output=output,
         start=posed.start,
         lengths=posed.lengths,
         steps=steps,
@@ -180,12 +183,14 @@ def say_next_tokens(arm: InversionArm, posed: Posed, trace: Trace, codec: Codec,
     random = posed.target + noise * (away.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None]
     decoded = codec.embed(codec.decode(trace.final - posed.positions)) + posed.positions
     inputs = (posed.target, posed.start, trace.final, decoded, random)
-    return torch.stack([_say(probe, e + shift, posed.lengths) for e in inputs], dim=1)
+    logits = [_read_last(probe, e + shift, posed.lengths) for e in inputs]
+    check_numbers(logits[0], arm.settings, LOGITS)  # a descent may diverge, the model itself may not
+    return torch.stack([each.argmax(-1) for each in logits], dim=1)
 
 
-def _say(probe: BlockStack, embeddings: Tensor, lengths: Tensor) -> Tensor:
-    """The token of the largest logit at each prompt's last position: [runs, tokens, d_model] → [runs]."""
+def _read_last(probe: BlockStack, embeddings: Tensor, lengths: Tensor) -> Tensor:
+    """Logits at each prompt's last position: [runs, tokens, d_model] → [runs, vocab]."""
     hidden = probe(embeddings)
     last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]  # [runs, d_model]
     assert probe.head is not None
-    return (last @ probe.head.T).argmax(-1)
+    return last @ probe.head.T

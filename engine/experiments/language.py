@@ -8,12 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from engine.arms import WHOLE, GenerationArm, NextTokenArm, StackSettings
 from engine.blocks import Invertible
 from engine.errors import SubjectError, explain
 from engine.experiments.base import TOP, generator, measure
+from engine.experiments.finite import LOGITS, check_numbers
 from engine.experiments.posing import Embedded, draw_rows, embed, encode
 from engine.prompts import check_prompt
 from engine.protocol import DIRECT
@@ -70,11 +77,16 @@ def shift_and_read(stack: Invertible, embedded: Embedded, *, sigma: float, draws
 
 @torch.no_grad()
 def read_last(stack: Invertible, embedded: Embedded, embeddings: Tensor) -> Tensor:
-    """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab]."""
+    """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab].
+
+    Raises SubjectError where one is not finite: the largest of them would be any.
+    """
     hidden = stack(embeddings)
     last = hidden[torch.arange(len(hidden), device=hidden.device), embedded.lengths - 1]  # [units, d_model]
     assert stack.head is not None
-    return last @ stack.head.T
+    logits = last @ stack.head.T
+    check_numbers(logits, embedded.settings, LOGITS)
+    return logits
 
 
 @measure.register
@@ -91,7 +103,8 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
     found: list[tuple[int, ...]] = []
     for first in range(0, len(prompts), arm.batch):
         ids, mask = pad_left(prompts[first : first + arm.batch], pad=ends[0] if ends else 0, device=arm.device)
-        new = continue_prompts(model, ids, mask, new_tokens=arm.new_tokens, beams=arm.beams, ends=ends)
+        checked = CheckScores(settings)
+        new = continue_prompts(model, ids, mask, new_tokens=arm.new_tokens, beams=arm.beams, ends=ends, look=checked)
         found += [cut_at_end(row, ends) for row in new.tolist()]
     return GenerationResult(
         prompts=tuple(unit.prompt for unit in arm.units),
@@ -133,11 +146,19 @@ def pad_left(prompts: Sequence[Sequence[int]], *, pad: int, device: str) -> tupl
 
 @torch.no_grad()
 def continue_prompts(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor, *, new_tokens: int, beams: int, ends: tuple[int, ...]
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor,
+    *,
+    new_tokens: int,
+    beams: int,
+    ends: tuple[int, ...],
+    look: LogitsProcessor | None = None,
 ) -> Tensor:
     """The library's decoding without sampling: the likeliest token at each step, or beam search.
 
-    ids, mask: [prompts, tokens], padded on the left. Returns the new ids, [prompts, up to new_tokens].
+    ids, mask: [prompts, tokens], padded on the left. look: sees the scores of every step.
+    Returns the new ids, [prompts, up to new_tokens].
     """
     plain: Any = copy.copy(model)
     # What a model's own file asks for (a penalty on repetition, say) would change what is measured.
@@ -149,7 +170,19 @@ def continue_prompts(
         eos_token_id=list(ends) or None,
         pad_token_id=ends[0] if ends else 0,
     )
-    return plain.generate(ids, attention_mask=mask, generation_config=how)[:, ids.shape[1] :]
+    looks = LogitsProcessorList([] if look is None else [look])
+    return plain.generate(ids, attention_mask=mask, generation_config=how, logits_processor=looks)[:, ids.shape[1] :]
+
+
+class CheckScores(LogitsProcessor):
+    """Leaves the scores of a step as they are. Raises SubjectError where one is not finite."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        check_numbers(scores, self._settings, LOGITS)
+        return scores
 
 
 def cut_at_end(ids: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from engine.arms import DescentSettings, StackSettings, Unit
 from engine.blocks import Invertible
 from engine.devices import send
 from engine.experiments.base import generator
+from engine.experiments.finite import OUTPUTS, check_numbers
 from engine.metrics import OutputDistance, wide
 from engine.prompts import check_prompt
 from engine.shelf import Shelf
@@ -21,10 +22,12 @@ from engine.shelf import Shelf
 class Embedded:
     """Units as embeddings.
 
-    target: [units, tokens, d_model], positions included, padded on the right with zeros. sizes: tokens of each.
+    settings: what they were embedded for. target: [units, tokens, d_model], positions included, padded on the right
+    with zeros. sizes: tokens of each.
     lengths: the same on the device [units]. positions: what was added, [tokens, d_model].
     """
 
+    settings: StackSettings
     units: tuple[Unit, ...]
     ids: tuple[tuple[int, ...], ...]
     target: Tensor
@@ -52,6 +55,7 @@ def embed(settings: StackSettings, units: tuple[Unit, ...], shelf: Shelf, stack:
     positions = stack.positions(max(sizes))
     rows = [codec.embed(torch.tensor(row, device=settings.device)) + positions[: len(row)] for row in ids]
     return Embedded(
+        settings=settings,
         units=units,
         ids=ids,
         target=pad_sequence(rows, batch_first=True),
@@ -67,6 +71,7 @@ def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack
     starts = [_draw_start(settings, unit, row[:size]) for unit, row, size in pairs]
     bound = shift_bounds(settings, embedded, stack) if settings.protocol.bound == "shift" else None
     return Posed(
+        settings=settings,
         units=units,
         ids=embedded.ids,
         target=embedded.target,
@@ -106,13 +111,17 @@ def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor
 
 @torch.no_grad()
 def shift_bounds(settings: StackSettings, embedded: Embedded, stack: Invertible) -> Tensor:
-    """m(σ): mean over draws of ‖O(e + N(0, σ²)) − O(e)‖₁ for each unit: [units]. Source: the document's m."""
+    """m(σ): mean over draws of ‖O(e + N(0, σ²)) − O(e)‖₁ for each unit: [units]. Source: the document's m.
+
+    Raises SubjectError where an output is not finite.
+    """
     target = embedded.target
     distance = OutputDistance(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
-    sources = [generator("shift", unit.prompt) for unit in embedded.units]
     total = target.new_zeros(len(target), dtype=wide(target.dtype))
+    sources = [generator("shift", unit.prompt) for unit in embedded.units]
     for _ in range(settings.protocol.shift_draws):
         total = total + distance.l1(stack(target + settings.sigma * draw_rows(embedded, sources)))
+    check_numbers(total, settings, OUTPUTS)
     return total / settings.protocol.shift_draws
 
 

@@ -14,6 +14,7 @@ from engine.codec import Codec
 from engine.equal_rows import find_equal_rows, name_equals
 from engine.errors import DeclarationError
 from engine.experiments.base import generator, measure
+from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
 from engine.experiments.inversion import plan_descent
 from engine.experiments.posing import Embedded, embed
 from engine.likeness import Likeness, liken, measure_noise, observe
@@ -41,6 +42,7 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
     together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
     likeness = liken(stack.head, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, tokens, together=together)
+    check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
     epsilons, runs = likeness.limits(noise), list[RecoveryRun]()
     for embedded in every:
         seen = look(stack, embedded, int8=arm.observed != "float")
@@ -95,8 +97,10 @@ def apart(epsilons: list[float]) -> tuple[float, ...]:
 
 @torch.no_grad()
 def look(stack: BlockStack, embedded: Embedded, *, int8: bool) -> Seen:
-    """What a method is shown of units."""
-    return Seen(hidden=observe(stack, embedded.target, int8=int8), lengths=embedded.lengths)
+    """What a method is shown of units. Raises SubjectError where a number of it is not finite."""
+    hidden = observe(stack, embedded.target, int8=int8)
+    check_numbers(hidden, embedded.settings, OUTPUTS)
+    return Seen(hidden=hidden, lengths=embedded.lengths)
 
 
 def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
@@ -159,6 +163,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
     embedded = embed(arm.settings, arm.units, shelf, stack)
     seen = look(stack, embedded, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, max(embedded.sizes), together=len(arm.units))
+    check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
     epsilons, equals = likeness.limits(noise), name_equals(find_equal_rows(codec.weight))
     runs = list[MarginRun]()
     every = torch.arange(codec.vocab, device=codec.weight.device)[None]
@@ -167,6 +172,7 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
         at = int(torch.randint(len(ids), (), generator=source))
         prefix = settle(stack, Prefix(), embedded.target[row : row + 1, :at]) if at else Prefix()
         away = check(stack, codec, likeness, prefix, every, seen.hidden[row : row + 1, at])[0]  # [vocab]
+        check_numbers(away, arm.settings, RANDOM_OUTPUTS)
         others = away.clone()
         others[[ids[at], *equals.get(ids[at], ())]] = torch.inf
         runs.append(

@@ -68,6 +68,7 @@ def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Ten
     every = torch.arange(units, device=target.device).repeat(len(steps))
     groups = torch.arange(len(steps), device=target.device).repeat_interleave(units)
     repeated = Posed(
+        settings=posed.settings,
         units=posed.units * len(steps),
         ids=posed.ids * len(steps),
         target=target[every],

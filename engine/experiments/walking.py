@@ -9,7 +9,9 @@ from torch import Tensor
 
 from engine.arms import OrthogonalWalkArm, StackSettings, TokenNet, Unit
 from engine.blocks import Invertible, whole_output
+from engine.errors import SubjectError
 from engine.experiments.base import generator, measure
+from engine.experiments.finite import GRADIENTS, OUTPUTS, check_numbers, explain_overflow
 from engine.experiments.posing import embed, encode
 from engine.results import OrthogonalRun, OrthogonalWalkResult
 from engine.shelf import Shelf
@@ -35,9 +37,17 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, shelf: Shelf) -> OrthogonalW
     stack = shelf.stack(arm.settings)
     runs: dict[int, OrthogonalRun] = {}
     for group in group_units(arm.settings, arm.units, shelf, stack):
-        trace = walk_group(arm, stack, group)
         with torch.no_grad():
-            moved = whole_output(stack, trace.final) - whole_output(stack, group.inputs)  # [runs, rows, outputs]
+            before = whole_output(stack, group.inputs)
+        check_numbers(before, arm.settings, OUTPUTS)
+        try:
+            trace = walk_group(arm, stack, group)
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+            # A gradient that is not finite has no singular values.
+            raise SubjectError(explain_overflow(arm.settings, GRADIENTS)) from error
+        check_numbers(trace.singular, arm.settings, GRADIENTS)
+        with torch.no_grad():
+            moved = whole_output(stack, trace.final) - before  # [runs, rows, outputs]
         for row, place in enumerate(group.places):
             decoded = _decode_both(arm.settings, shelf, group, trace, row)
             runs[place] = read_orthogonal(arm, arm.units[place], group, trace, moved, row, decoded)
