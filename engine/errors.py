@@ -30,6 +30,10 @@ class PromptError(EngineError):
     """A prompt that an experiment cannot use: empty, too short, past the context."""
 
 
+class TooLongError(PromptError):
+    """A prompt past a model's context. An item whose prompt is the suite's own skips and says so."""
+
+
 class ShapeError(EngineError):
     """A tensor whose shape or content does not fit what was asked of it."""
 

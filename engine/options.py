@@ -18,6 +18,7 @@ from engine.cache import expand_home
 from engine.costs import PROCESS_BYTES
 from engine.devices import Devices, check_device, find_devices, name_for_children
 from engine.effort import Effort, find_effort
+from engine.encoding import encode_own
 from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.ledger import find_measurements
 from engine.memory import free_bytes, most_room_first
@@ -114,10 +115,8 @@ class Choices:
         for subject in {subject.id: subject for subject in subjects}.values():
             if subject.missing() is None:
                 tokenizer, config = subject.tokenizer(), subject.config()
-                context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
                 for text in self.prompts:
-                    ids = tokenizer(text, add_special_tokens=False).input_ids
-                    check_prompt(text, ids, context=context, vocab=vocab, who=subject.id)
+                    encode_own(tokenizer, config, text, who=subject.id)
 
     def make_executor(self) -> Executor:
         """The executor that was asked for: by default a pool where several arms run at once, else inline."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 
-from engine.errors import PromptError, explain, say_count
+from engine.errors import PromptError, TooLongError, explain, say_count
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
@@ -23,19 +23,30 @@ LONG = read_sentences("prompts_long.txt")
 
 
 def check_prompt(
-    text: str, ids: Sequence[int], *, context: int, needs: int = 2, vocab: int | None = None, who: str
+    text: str,
+    ids: Sequence[int],
+    *,
+    context: int,
+    needs: int = 2,
+    vocab: int | None = None,
+    dropped: str | None = None,
+    who: str,
 ) -> None:
     """Refuse a prompt that is blank, no text, shorter than `needs` tokens or longer than the model's context.
 
     Or that holds a token without a row in the model's embedding: tokens that were added to a tokenizer have none.
-    ids: the tokens of `text`. vocab: rows of the embedding; None does not look. who: the subject or procedure that
-    complains. Raises PromptError.
+    Or that lost characters. ids: the tokens of `text`. vocab: rows of the embedding; None does not look.
+    dropped: characters that came to no token, in words. who: the subject or procedure that complains.
+    Raises PromptError, TooLongError past the context.
     """
     strange = [] if vocab is None else [i for i in ids if i >= vocab]
     if not text.strip():
         problem = ("an empty prompt", "a sentence", "pass some text with --prompt")
     elif not is_text(text):
         problem = ("a prompt with bytes that are not UTF-8", "text", "check the terminal's encoding")
+    elif dropped is not None:
+        got = f"{dropped}, which its tokenizer drops, in {shorten(text)}"
+        problem = (got, "characters that it has tokens for", "leave them out of the prompt")
     elif len(ids) < needs:
         problem = (f"{say_count(len(ids), 'token')} in {shorten(text)}", f"at least {needs}", "use a longer prompt")
     elif len(ids) > context:
@@ -46,7 +57,8 @@ def check_prompt(
     else:
         return
     got, expected, remedy = problem
-    raise PromptError(explain(who=who, got=got, expected=expected, remedy=remedy))
+    kind = TooLongError if len(ids) > context else PromptError
+    raise kind(explain(who=who, got=got, expected=expected, remedy=remedy))
 
 
 def shorten(text: str, limit: int = 40) -> str:

@@ -185,7 +185,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if terminal and not choices.elsewhere and (limited := explain_allowance()):
         terminal.ensure_newline()
         terminal.write_line(limited)
-    config.stash[REPORT_LINES] += name_left_out(item.trial.subject for _, item in claimed)
+    config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), choices.prompts)
     if choices.plan:
         _print_plan(config, [item for _, item in claimed], campaign)
         return True

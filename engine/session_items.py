@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.campaign import Job
-from engine.errors import EngineError, MissingError, TooShallowError, explain, no_exits
+from engine.errors import EngineError, MissingError, TooLongError, TooShallowError, explain, no_exits
 from engine.procedures import Evidence
 from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
@@ -46,11 +46,12 @@ def verdict(request: pytest.FixtureRequest) -> Any:
             evidence = None if missing else _find_evidence(request, item)
         judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
         on_record = _find_on_record(request, item)
-    except (MissingError, TooShallowError) as error:
-        missing, evidence, judged, on_record = str(error), None, None, None
     except EngineError as error:
-        _note(node, write(outcome=Outcome.ERROR, sentence=str(error), registration=registration))
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        if _does_not_apply(item, error):
+            missing, evidence, judged, on_record = str(error), None, None, None
+        else:
+            _note(node, write(outcome=Outcome.ERROR, sentence=str(error), registration=registration))
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
     except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         _note(node, write(outcome=Outcome.ERROR, sentence=words, registration=registration))
@@ -62,6 +63,12 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     outcome = settle(judged, on_record)
     _note(node, write(outcome, judged.sentence, judged, evidence, on_record, registration))
     return judged
+
+
+def _does_not_apply(item: Item, error: EngineError) -> bool:
+    """Whether what is lacking is no fault: hardware, depth, or room for a prompt that is the suite's own."""
+    own = isinstance(error, TooLongError) and not item.trial.prompts
+    return own or isinstance(error, (MissingError, TooShallowError))
 
 
 def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:

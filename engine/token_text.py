@@ -10,8 +10,13 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import chain
 from typing import Any
+
+from engine.errors import PromptError, explain, no_exits
+from engine.prompts import shorten
 
 UNKNOWN = "(no token)"
 """What an id says that the tokenizer does not know: models often have more rows than tokens."""
@@ -23,10 +28,25 @@ NAMED_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """A byte as SentencePiece names it in its vocabularies, and as it is shown here."""
 
 SAMPLE = "a"
-"""A text that any tokenizer takes."""
+"""A text that nearly any tokenizer takes."""
 
 LEAD = "\n"
 """Before LEAD and a token's text, no tokenizer puts a space of its own between the two."""
+
+
+def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
+    """Tokens of a text, without what the tokenizer would put around it. who: the subject.
+
+    Raises PromptError with one line for whatever a tokenizer fails with: some have no token for unknown text, and
+    some show what is wrong with their files no earlier.
+    """
+    try:
+        with no_exits():
+            return list[int](tokenizer(text, add_special_tokens=False).input_ids)
+    except Exception as error:
+        got = f"{type(error).__name__} from its tokenizer at {shorten(text)}: {error}"
+        remedy = "mend the tokenizer's files or pass another text with --prompt"
+        raise PromptError(explain(who=who, got=got, expected="tokens", remedy=remedy)) from error
 
 
 def read_token(tokenizer: Any, token: int) -> str:
@@ -54,23 +74,29 @@ def read_text(tokenizer: Any, tokens: Sequence[int]) -> str:
     return together.removeprefix(" ") if not text.startswith(" ") else together
 
 
-def encodes_to_itself(tokenizer: Any, tokens: Sequence[int]) -> list[bool]:
+def encodes_to_itself(tokenizer: Any, tokens: Sequence[int], *, who: str = "tokenizer") -> list[bool]:
     """Whether a token's own text gives it and nothing else, at the beginning of a text or inside one, for each id.
 
-    Byte-level tokenizers tell no beginning from an inside, so that theirs are tried once.
+    Byte-level tokenizers tell no beginning from an inside unless they put a space before a text, so that theirs are
+    tried once. A text that the tokenizer fails at gives nothing. Raises PromptError where it fails at every one.
     """
     alone = [_decode(tokenizer, [i]) for i in tokens]
-    found = [ids == [i] for i, ids in zip(tokens, _encode(tokenizer, alone), strict=True)]
+    found = [ids == [i] for i, ids in zip(tokens, _encode(tokenizer, alone, who=who), strict=True)]
     if is_byte_level(tokenizer):
-        return found
-    (lead,) = _encode(tokenizer, [LEAD])
-    inside = _encode(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens])
+        bare, spaced, behind = _encode(tokenizer, [SAMPLE, f" {SAMPLE}", LEAD + SAMPLE], who=who)
+        if bare != spaced:
+            return found
+        lead = behind[:-1]  # the space and LEAD are one token or two, as the vocabulary has it
+    else:
+        (lead,) = _encode(tokenizer, [LEAD], who=who)
+    inside = _encode(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens], who=who)
     return [at_beginning or ids == [*lead, i] for at_beginning, i, ids in zip(found, tokens, inside, strict=True)]
 
 
 def name_added(tokenizer: Any) -> str | None:
     """What a tokenizer puts around a text unless it is told not to: '<s> before a text'; None for nothing."""
-    (bare,), dressed = _encode(tokenizer, [SAMPLE]), list[int](tokenizer(SAMPLE).input_ids)
+    sample, bare = _find_sample(tokenizer)
+    dressed = list[int](tokenizer(sample).input_ids)
     if bare == dressed:
         return None
     first = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
@@ -78,6 +104,15 @@ def name_added(tokenizer: Any) -> str | None:
     behind = "".join(_read(tokenizer, i) for i in dressed[first + len(bare) :])
     parts = ((before, "before"), (behind, "behind"))
     return " and ".join(f"{tokens} {where} a text" for tokens, where in parts if tokens) or None
+
+
+def _find_sample(tokenizer: Any) -> tuple[str, list[int]]:
+    """A text that the tokenizer knows, and its tokens: SAMPLE, or a token's text where it makes nothing of that."""
+    for text in chain([SAMPLE], (_read(tokenizer, i) for i in range(len(tokenizer)))):
+        with suppress(PromptError):
+            if ids := encode(tokenizer, text, who="tokenizer"):
+                return text, ids
+    return SAMPLE, encode(tokenizer, SAMPLE, who="tokenizer")
 
 
 def is_byte_level(tokenizer: Any) -> bool:
@@ -147,10 +182,29 @@ TEXTS = 1024
 """Texts that are encoded together: all at once take a third of a gigabyte that is never given back."""
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def _encode(tokenizer: Any, texts: Sequence[str], *, who: str) -> list[list[int]]:
+    """Tokens of each text, none for one that the tokenizer fails at. Raises PromptError where it fails at every one."""
     found: list[list[int]] = []
     for first in range(0, len(texts), TEXTS):
-        found += tokenizer(list(texts[first : first + TEXTS]), add_special_tokens=False).input_ids
+        part = list(texts[first : first + TEXTS])
+        try:
+            found += tokenizer(part, add_special_tokens=False).input_ids
+        except Exception:  # one by one: a single text ends all that are encoded with it
+            found += _encode_each(tokenizer, part, who)
+    return found
+
+
+def _encode_each(tokenizer: Any, texts: Sequence[str], who: str) -> list[list[int]]:
+    found: list[list[int]] = []
+    failures: list[PromptError] = []
+    for text in texts:
+        try:
+            found.append(encode(tokenizer, text, who=who))
+        except PromptError as error:
+            found.append([])
+            failures.append(error)
+    if len(failures) == len(texts):
+        raise failures[0]
     return found
 
 

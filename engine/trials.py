@@ -13,6 +13,7 @@ from engine.errors import EngineError, no_exits
 from engine.memory import explain_shortage
 from engine.options import Choices
 from engine.procedures import Trial
+from engine.prompts import DOCUMENT, LONG, SHORT
 from engine.protocol import DIRECT, SCRIPT, Protocol
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
@@ -86,31 +87,39 @@ def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
     return [p for p in claim.protocols if not choices.protocols or p in choices.protocols]
 
 
-def find_left_out(subject: Subject) -> str | None:
-    """What the tokenizer of a user's own model puts around a text and prompts are measured without; None for nothing.
+def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
+    """What the prompts of a user's own model are measured without: 'puts: <s> before a text', "drops: 'é'".
 
-    Those of the catalogue put nothing. Of a tokenizer that fails nothing is said: that is the experiment's to tell.
+    prompts: the user's; none for the suite's own. Those of the catalogue leave nothing out. Of a tokenizer that fails
+    nothing is said: that is the experiment's to tell.
     """
     with suppress(Exception), no_exits():
         if subject.id.startswith(LOCAL_ANY) and subject.missing() is None:
-            return _name_added(subject.id, subject.fingerprint())
-    return None
+            added, dropped = _find_left_out(subject.id, subject.fingerprint(), prompts or OWN)
+            return [*([f"puts: {added}"] if added else []), *([f"drops: {dropped}"] if dropped else [])]
+    return []
+
+
+OWN = (*DOCUMENT, *SHORT, *LONG)
+"""The suite's own prompts."""
 
 
 @cache
-def _name_added(subject: str, source: str) -> str | None:
+def _find_left_out(subject: str, source: str, prompts: tuple[str, ...]) -> tuple[str | None, str | None]:
+    from engine.encoding import find_dropped, name_dropped
     from engine.token_text import name_added
 
-    return name_added(find_subject(subject).tokenizer())
+    tokenizer = find_subject(subject).tokenizer()
+    return name_added(tokenizer), name_dropped(find_dropped(tokenizer, prompts))
 
 
-def name_left_out(subjects: Iterable[Subject]) -> list[str]:
-    """A line for each subject whose prompts lack what its tokenizer puts around a text."""
-    lines: list[str] = []
-    for subject in {subject.id: subject for subject in subjects}.values():
-        added = find_left_out(subject)
-        lines += [f"{subject.id}: its tokenizer puts {added}; prompts are measured without"] if added else []
-    return lines
+def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list[str]:
+    """A line for each thing that a subject's prompts lack: what its tokenizer puts around a text, or drops."""
+    return [
+        f"{subject.id}: its tokenizer {left_out.replace(':', '', 1)}; prompts are measured without"
+        for subject in {subject.id: subject for subject in subjects}.values()
+        for left_out in find_left_out(subject, prompts)
+    ]
 
 
 def explain_skip(item: Item, choices: Choices) -> str | None:

@@ -65,8 +65,9 @@ def write_record(
 
 
 def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
-    left_out = find_left_out(item.trial.subject) if evidence.measurements else None
-    return evidence.settings | ({"prompts": f"without what its tokenizer puts: {left_out}"} if left_out else {})
+    left_out = find_left_out(item.trial.subject, item.trial.prompts) if evidence.measurements else []
+    said = "; ".join(f"without what its tokenizer {each}" for each in left_out)
+    return evidence.settings | ({"prompts": said} if said else {})
 
 
 def _criterion(finding: Finding) -> CriterionRecord:

@@ -24,7 +24,9 @@ def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
     tokenizer = shelf.tokenizer(arm.subject)
     vocab = min(codec.vocab, len(tokenizer))
     special = special_ids(tokenizer, vocab)
-    own = {i for i, comes_back in enumerate(encodes_to_itself(tokenizer, range(vocab))) if comes_back} - special
+    own = {
+        i for i, comes_back in enumerate(encodes_to_itself(tokenizer, range(vocab), who=arm.subject)) if comes_back
+    } - special
     failures, apart = [], []
     for miss in find_round_trip_misses(codec):
         if miss.id in special or miss.id >= vocab:

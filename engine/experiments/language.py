@@ -18,7 +18,7 @@ from transformers import (
 
 from engine.arms import WHOLE, GenerationArm, NextTokenArm, StackSettings
 from engine.blocks import Invertible
-from engine.errors import SubjectError, explain
+from engine.errors import SubjectError, TooShallowError, explain
 from engine.experiments.base import TOP, generator, measure
 from engine.experiments.finite import LOGITS, check_numbers
 from engine.experiments.posing import Embedded, draw_rows, embed, encode
@@ -27,6 +27,9 @@ from engine.protocol import DIRECT
 from engine.results import Continuation, GenerationResult, NextTokenResult
 from engine.shelf import Shelf
 from engine.token_text import read_text, read_tokens
+
+LEAST_PROMPT = 2
+"""Tokens that a prompt has at least."""
 
 
 @measure.register
@@ -95,7 +98,7 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
     settings = whole_settings(arm)
     model, tokenizer = shelf.model(arm.subject, arm.dtype, arm.device), shelf.tokenizer(arm.subject)
     prompts = [encode(settings, unit.prompt, shelf) for unit in arm.units]
-    room = int(model.config.max_position_embeddings) - arm.new_tokens
+    room = _find_room(arm, context=int(model.config.max_position_embeddings))
     for unit, ids in zip(arm.units, prompts, strict=True):
         check_prompt(unit.prompt, ids, context=room, who=f"{arm.subject}, {arm.new_tokens} tokens to follow")
     ends = find_ends(model, tokenizer)
@@ -111,6 +114,18 @@ def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
         tokens=tuple(found),
         text=tuple(read_text(tokenizer, row) for row in found),
     )
+
+
+def _find_room(arm: GenerationArm, *, context: int) -> int:
+    """Tokens that a prompt may have. Raises TooShallowError for a context in which no prompt leaves room to go on."""
+    least = LEAST_PROMPT + arm.new_tokens
+    if context < least:
+        got, expected = (
+            f"a context of {context} tokens",
+            f"at least {least}, for a prompt and {arm.new_tokens} to follow",
+        )
+        raise TooShallowError(explain(who=arm.subject, got=got, expected=expected, remedy="take a longer model"))
+    return context - arm.new_tokens
 
 
 def _check_beams(arm: GenerationArm, *, vocab: int, ends: int) -> None:

@@ -16,6 +16,7 @@ from engine.experiments.finite import OUTPUTS, check_numbers
 from engine.metrics import OutputDistance, wide
 from engine.prompts import check_prompt
 from engine.shelf import Shelf
+from engine.token_text import encode as encode_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack
 def encode(settings: StackSettings, prompt: str, shelf: Shelf) -> tuple[int, ...]:
     """Ids of a prompt, cut to the settings' first tokens. Raises PromptError when it cannot be used."""
     tokenizer = shelf.tokenizer(settings.subject)
-    ids = tokenizer(prompt, add_special_tokens=False).input_ids
+    ids = encode_text(tokenizer, prompt, who=settings.subject)
     model = shelf.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
     context, vocab = int(model.config.max_position_embeddings), int(model.config.vocab_size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.arms import Arm, InversionArm, Stack, Unit
 from engine.devices import Devices, check_device, find_devices
 from engine.effort import Units
+from engine.encoding import encode_own
 from engine.errors import MissingError, UsageError, explain
 from engine.invert.wish import Wish
 from engine.measurement import Measurement
@@ -18,7 +19,6 @@ from engine.procedures import Sample, Trial
 from engine.procedures.base import MODEL_SEEDS
 from engine.procedures.samples import count_iterations, fix_step, inversion_arm, is_random, settings_of, tuning_arm
 from engine.procedures.tuning import Tuned, tune
-from engine.prompts import check_prompt
 from engine.protocol import SCRIPT, find_protocol
 from engine.subjects import Subject, find_subject
 from engine.subjects.quantized import QuantizedSubject, explain_dtype
@@ -100,10 +100,7 @@ def make_plan(wish: Wish) -> Plan:
     )
     iterations = count_iterations(trial, sample, {})
     tokenizer = subject.tokenizer()
-    ids = tuple(tokenizer(wish.prompt, add_special_tokens=False).input_ids)
-    config = subject.config()
-    context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
-    check_prompt(wish.prompt, ids, context=context, vocab=vocab, who=subject.id)
+    ids = encode_own(tokenizer, subject.config(), wish.prompt, who=subject.id)
     shortage = explain_shortage((subject,), dtype=wish.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)
