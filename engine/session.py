@@ -84,8 +84,11 @@ def pytest_load_initial_conftests(
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Begin anew where pytest took an option's value for a test path when it looked for its root and its settings."""
     given = [*shlex.split(os.environ.get(ADDED, "")), *config.invocation_params.args]
+    if hasattr(config, "workerinput"):
+        return None  # its root and settings are those that the session hands it
     taken = config.stash.get(TAKEN, frozenset[str]())
-    if not find_mistaken(given, config.invocation_params.dir, taken):
+    workers = bool(getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None))
+    if not find_mistaken(given, config.invocation_params.dir, taken, workers=workers):
         return None
     spelled = spell_out(given, taken)
     added = os.environ.pop(ADDED, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ OPTIONS = (
     ),
     Option(name="plan", help="print what would be run, and run nothing", details=_FLAG),
 )
+MADE = ("ledger", "report-dir")
+"""Options whose folders are made where they are not there."""
 BY_SPELLING = {spelling: option for option in OPTIONS for spelling in (option.short, option.long)}
 
 
@@ -174,15 +177,21 @@ def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     return spelled
 
 
-def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = ()) -> list[str]:
+def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = (), *, workers: bool = False) -> list[str]:
     """Values of our options that pytest takes for test paths when it looks for its root and its settings.
 
-    They stand by themselves, and there is a file or folder of that name. taken: as `spell_out` has it.
+    They stand by themselves, and there is a file or folder of that name. taken: as `spell_out` has it. workers: whether
+    others will read the same words, once the folders are there that we make.
     """
-    ours = [w in BY_SPELLING and w not in taken and BY_SPELLING[w].takes_value for w in words]
-    values = [word for word, is_value in zip(words[1:], ours, strict=False) if is_value]
-    # What pytest makes of a path ends before '::'.
-    return [v for v in values if not v.startswith("-") and os.path.exists(here / v.partition("::")[0])]
+    found: list[str] = []
+    for word, value in pairwise(words):
+        option = BY_SPELLING.get(word) if word not in taken else None
+        if option is None or not option.takes_value or value.startswith("-"):
+            continue
+        # What pytest makes of a path ends before '::'.
+        if os.path.exists(here / value.partition("::")[0]) or (workers and option.name in MADE):
+            found.append(value)
+    return found
 
 
 def refuse_taken(words: Iterable[str], taken: Collection[str]) -> None:

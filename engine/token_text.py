@@ -15,7 +15,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from engine.errors import PromptError, explain, no_exits
+from engine.errors import EscapedError, PromptError, explain, no_exits
 from engine.prompts import shorten
 
 UNKNOWN = "(no token)"
@@ -38,11 +38,13 @@ def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
     """Tokens of a text, without what the tokenizer would put around it. who: the subject.
 
     Raises PromptError with one line for whatever a tokenizer fails with: some have no token for unknown text, and
-    some show what is wrong with their files no earlier.
+    some show what is wrong with their files no earlier. Raises EscapedError for what gets past every handler.
     """
     try:
         with no_exits():
             return list[int](tokenizer(text, add_special_tokens=False).input_ids)
+    except EscapedError:
+        raise
     except Exception as error:
         got = f"{type(error).__name__} from its tokenizer at {shorten(text)}: {error}"
         remedy = "mend the tokenizer's files or pass another text"

@@ -271,6 +271,8 @@ def test_only_values_that_stand_alone_and_are_there_can_be_mistaken(tmp_path: Pa
     (tmp_path / "there").mkdir()
     words = ["--ledger", "there", "--ledger=there", "--ledger", "absent", "--fresh", "there", "--memory", "-1", "there"]
     assert find_mistaken(words, tmp_path) == ["there"]
+    assert find_mistaken(words, tmp_path, workers=True) == ["there", "absent"]
+    assert find_mistaken(words, tmp_path, {"--ledger"}) == []
 
 
 def test_every_option_has_two_spellings_of_its_own() -> None:
