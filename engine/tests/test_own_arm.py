@@ -118,7 +118,7 @@ def test_a_kind_that_the_engine_declares_as_the_remedy_says_is_planned_and_measu
     package.write_text(package.read_text(encoding="utf-8") + "\nimport engine.experiments.counting\n", encoding="utf-8")
     (tmp_path / "test_own.py").write_text(HEAD + "from engine.arms import CountArm\n" + PROCEDURE, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for options, expected in ((["--plan"], "count none"), (["--executor", "inline"], "1 passed")):
+    for options, expected in ((["--plan", "-v"], "count none"), (["--executor", "inline"], "1 passed")):
         words = [sys.executable, "-m", "pytest", "test_own.py", "--effort", "smoke", "--device", "cpu", *options]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
