@@ -261,6 +261,7 @@ def _folder(who: str, asked: str | None, here: Path) -> Path | None:
         raise _wrong(who, "an empty name", "a folder", "check the variable that it came from")
     folder = here / expand_home(asked)
     try:
+        folder = folder.resolve() if ".." in folder.parts else folder
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

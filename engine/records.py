@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,7 +153,8 @@ class Session:
     """The session that judged: measurements may be older than it, and come from other code.
 
     began: ISO 8601. commit, dirty: of the code that judged. numerics: version of the numerics that its measurements
-    share, None where a record does not say. part: whether it was asked for a part of the items, or ended early.
+    share, None where a record does not say. part: whether it was asked for a part of the items, or ended early. dealt:
+    how many items the shares of a run have together, of which it had one share; 0 where it had them all.
     """
 
     began: str
@@ -160,6 +162,7 @@ class Session:
     dirty: bool
     numerics: int | None = None
     part: bool = False
+    dealt: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +215,21 @@ RECORD = TypeAdapter(Record)
 def key_of(record: Record) -> tuple[str, str, str]:
     """What makes an item the same item in another run."""
     return record.claim, record.subject, record.protocol
+
+
+def explain_part(records: Sequence[Record]) -> str:
+    """What the records leave out of the run that they come from, in a sentence; '' where they are all of it."""
+    sessions = [(key_of(record), record.session) for record in records]
+    shares: dict[int, set[tuple[str, str, str]]] = {}
+    for key, session in sessions:
+        if session is not None and session.dealt:
+            shares.setdefault(session.dealt, set()).add(key)
+    for dealt, keys in shares.items():
+        if len(keys) < dealt:
+            return f"{len(keys)} of the {dealt} items that the shares of this run have together are here."
+    if records and all(session is not None and session.part for _, session in sessions):
+        return "The session was asked for a part of the items, or ended early."
+    return ""
 
 
 def is_measured(record: Record) -> bool:

@@ -21,12 +21,13 @@ _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a session was asked for. part: whether of something only a part.
+    """What a session was asked for. part: whether of something only a part, its share of several machines' aside.
 
-    leads_to: whether a record's claim lies where the session looked for claims.
+    shared: whether it had such a share. leads_to: whether a record's claim lies where the session looked for claims.
     """
 
     part: bool
+    shared: bool
     leads_to: Callable[[Record], bool]
 
 
@@ -38,8 +39,12 @@ def read_selection(session: pytest.Session, exitstatus: int, choices: Choices, *
     places = [(here / argument.partition("::")[0]).resolve() for argument in config.args]
     narrowed = any(getattr(config.option, name, None) for name in _SELECTING)
     narrowed |= any("::" in argument for argument in config.args) or any(place.is_file() for place in places)
-    narrowed |= bool(choices.subjects or choices.protocols or choices.slice)
-    return Selection(part=narrowed or ended_early, leads_to=lambda record: _lies_in(record, choices.root, places))
+    narrowed |= bool(choices.subjects or choices.protocols)
+    return Selection(
+        part=narrowed or ended_early,
+        shared=choices.slice is not None,
+        leads_to=lambda record: _lies_in(record, choices.root, places),
+    )
 
 
 def _lies_in(record: Record, root: Path, places: list[Path]) -> bool:

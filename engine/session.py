@@ -25,6 +25,7 @@ from engine.errors import (
     EngineError,
     EscapedError,
     LedgerError,
+    explain,
     no_exits,
     say_count,
 )
@@ -34,6 +35,7 @@ from engine.provenance import identify
 from engine.session_ending import cut_short, take_over
 from engine.session_state import (
     BEGAN,
+    DEALT,
     ENDINGS,
     FAILED,
     JOB_OF_ITEM,
@@ -121,6 +123,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
         return
     config = metafunc.config
+    if (other := session_items.find_other_verdict(metafunc.definition)) is not None:
+        got, expected = f"a fixture verdict in {other}", "the plugin's, or one that is given it"
+        remedy = "give the other one another name, or have it ask for verdict itself"
+        raise pytest.Collector.CollectError(explain(who=f"claim {claim.id}", got=got, expected=expected, remedy=remedy))
     take_over(config)
     try:
         with no_exits():
@@ -161,8 +167,13 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
     config.hook.pytest_deselected(items=list(others))
     tests[:] = [test for test in tests if test not in others]
     kept = len(claimed) - len(others)
-    config.stash[REPORT_LINES].append(f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}")
-    config.stash[SPARED] = bool(claimed) and not tests
+    line = f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}"
+    spared = bool(claimed) and not tests
+    config.stash[REPORT_LINES].append(line)
+    config.stash[SPARED] = spared
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["claims_slice"] = (line, spared)  # pyright: ignore[reportAttributeAccessIssue]
+    config.stash[DEALT] = len(claimed) if choices.slice.of > 1 else 0
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from engine.options import are_asked
 from engine.output import Unbroken, prepare_output
 from engine.records import RECORD, Record, key_of
 from engine.registration import LOCK
-from engine.report.finish import finish_report
+from engine.report.finish import finish_empty, finish_report
 from engine.report.results import print_verdicts, sort_by_claim
 from engine.selection import read_selection
 from engine.session_state import (
@@ -66,6 +66,16 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     files = dict.fromkeys(id.partition("::")[0] for id in ids)
     if any(declares_claim(node.config.rootpath / file) for file in files):
         take_over(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker says of the session's share: all workers say the same."""
+    config: pytest.Config = node.config
+    line, spared = getattr(node, "workeroutput", {}).get("claims_slice", ("", False))
+    if line and line not in config.stash[REPORT_LINES]:
+        config.stash[REPORT_LINES].append(line)
+        config.stash[SPARED] = spared
 
 
 def cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:
@@ -159,6 +169,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         failed |= not written
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
         session.exitstatus = pytest.ExitCode.OK
+        if not hasattr(config, "workerinput"):
+            failed |= not finish_empty(choices_of(config).report_dir, tell=lines.append)
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR or not config.pluginmanager.hasplugin("terminalreporter"):
         print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)  # pytest comes to no summary
     try:

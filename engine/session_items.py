@@ -16,7 +16,7 @@ from engine.records import RECORD, OnRecord, Record
 from engine.registration import find_registration
 from engine.report.results import LONGEST
 from engine.report.text import write_plain
-from engine.session_state import JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of, item_of
+from engine.session_state import DEALT, JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of, item_of
 from engine.trials import Item, explain_skip
 from engine.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
 from engine.writing import write_record
@@ -65,6 +65,17 @@ def verdict(request: pytest.FixtureRequest) -> Any:
     return judged
 
 
+def find_other_verdict(test: pytest.Item) -> str | None:
+    """The module whose fixture `verdict` takes the place of the one above for a test, and never asks for it."""
+    info: Any = getattr(test, "_fixtureinfo", None)
+    for definition in reversed(info.name2fixturedefs.get("verdict", ()) if info else ()):
+        if definition.func.__module__ == __name__:
+            return None
+        if "verdict" not in definition.argnames:
+            return str(definition.func.__module__)
+    return None
+
+
 def _does_not_apply(item: Item, error: EngineError) -> bool:
     """Whether what is lacking is no fault: hardware, depth, or room for a prompt that is the suite's own."""
     own = isinstance(error, TooLongError) and not item.trial.prompts
@@ -93,6 +104,8 @@ def _find_on_record(request: pytest.FixtureRequest, item: Item) -> OnRecord | No
 
 def _note(node: pytest.Item, record: Record) -> None:
     """Leave the record on the item for the report, and the verdict in JUnit."""
+    if record.session is not None and (dealt := node.config.stash.get(DEALT, 0)):
+        record = replace(record, session=replace(record.session, dealt=dealt))
     node.stash[RECORD_OF_ITEM] = record
     facts = {"outcome": record.outcome, "verdict": record.ruling, "sentence": record.sentence}
     others = [(name, value) for name, value in node.user_properties if name not in facts]

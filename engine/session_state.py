@@ -25,6 +25,8 @@ FAILED = pytest.StashKey[bool]()
 LOST = pytest.StashKey[bool]()
 """Whether a file could not be collected, so that the session does not have all that it was asked for."""
 SUMMARIZED = pytest.StashKey[bool]()
+DEALT = pytest.StashKey[int]()
+"""How many items the shares of a run have together, where the session has one of several."""
 SPARED = pytest.StashKey[bool]()
 """Of more slices than items: a machine without one has done its share."""
 ENDINGS = pytest.StashKey[Endings]()

@@ -7,7 +7,9 @@ whichever is loaded first. The short one is made the long one before the command
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -154,13 +156,26 @@ def _recognize(parser: pytest.Parser, spellings: list[str]) -> bool:
     return unknown != spellings
 
 
+def expand_files(words: Iterable[str]) -> list[str]:
+    """A command line with the lines of FILE in the place of `@FILE`, as pytest reads it. What cannot be read stays."""
+    expanded: list[str] = []
+    for word in words:
+        if word.startswith("@") and len(word) > 1:
+            with suppress(OSError, ValueError, RecursionError):
+                text = Path(word[1:]).read_text(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+                expanded += expand_files(text.splitlines())
+                continue
+        expanded.append(word)
+    return expanded
+
+
 def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     """A command line with every option of ours spelled `--claims-NAME`, its value joined to it by '='.
 
     Joined, since pytest looks for its root and its settings before it knows our options, and takes a folder that
     stands by itself for a test path. taken: short spellings that are somebody else's here.
     """
-    spelled, left = list[str](), list(words)
+    spelled, left = list[str](), expand_files(words)
     while left:
         word = left.pop(0)
         if word == "--":
@@ -184,7 +199,7 @@ def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = (),
     others will read the same words, once the folders are there that we make.
     """
     found: list[str] = []
-    for word, value in pairwise(words):
+    for word, value in pairwise(expand_files(words)):
         option = BY_SPELLING.get(word) if word not in taken else None
         if option is None or not option.takes_value or value.startswith("-"):
             continue
@@ -196,7 +211,7 @@ def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = (),
 
 def refuse_taken(words: Iterable[str], taken: Collection[str]) -> None:
     """Raises UsageError for an option of ours by a name that another plugin has here and would answer to."""
-    for word in words:
+    for word in expand_files(words):
         spelling = word.partition("=")[0]
         if spelling in taken:
             option = BY_SPELLING[spelling]

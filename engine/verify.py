@@ -12,7 +12,7 @@ import pytest
 from engine.command_line import Parser, parser_of
 from engine.register import declares_claim
 from engine.registration import LOCK
-from engine.spelling import LOADED_BEFORE, OPTIONS, spell_out
+from engine.spelling import LOADED_BEFORE, OPTIONS, expand_files, spell_out
 
 FILES = ("test_*.py", "c[0-9][0-9]_*.py", "a[0-9][0-9]_*.py")
 """How files of claims are named."""
@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
 
     words: paths of claims, options of ours and pytest's. Raises UsageError for an option of ours that is wrong.
     """
-    parser = build_parser()
+    parser, words = build_parser(), expand_files(words)
     if {"-h", "--help"} & set(words):
         parser.print_help()
         return 0

@@ -18,6 +18,7 @@ from engine.invert.view import Line, Lines, Stage, View
 from engine.invert.wish import Wish
 from engine.ledger import Ledger
 from engine.measurement import MEASUREMENT
+from engine.subjects import find_subject
 from engine.token_text import name_added
 
 
@@ -26,6 +27,7 @@ def show(wish: Wish, view: View | None = None) -> bool:
 
     Raises EngineError with one line where the wish or the machine is at fault.
     """
+    find_subject(wish.subject)  # a name that is none is refused before anything is shown
     with view or choose_view(live=wish.live, aside=wish.json == STANDARD_OUTPUT) as watching:
         watching.begin(Stage(label=f"getting {wish.subject} ready"))
         plan = make_plan(wish)

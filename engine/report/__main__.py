@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,15 +13,16 @@ from pathlib import Path
 from engine.command_line import Parser, list_words, parser_of, run_command, run_main, say
 from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target
-from engine.records import Record, read_records
+from engine.records import Record, explain_part, read_records
 from engine.report.bench import read_bench, render_bench, tabulate_bench
 from engine.report.calibration import read_calibration, render_calibration, tabulate_calibration
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
 from engine.report.figures import write_page
+from engine.report.finish import check_replaced
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
-from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, TITLE, render, tabulate, write_report
+from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 
 COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
@@ -36,7 +38,9 @@ def _build_parser() -> Parser:
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
     table = commands.add_parser("table", help="print the verdicts as a Markdown table")
     _add_records(table)
-    table.add_argument("--most", type=int, metavar="BYTES", help="leave out rows beyond so many, and say how many")
+    table.add_argument(
+        "--most", type=_read_room, metavar="BYTES", help="leave out rows beyond so many, and say how many"
+    )
     compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
     compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report's folder")
     compare.add_argument("after", type=Path, metavar="B", help="another")
@@ -65,6 +69,14 @@ def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
 
 
+def _read_room(text: str) -> int:
+    room = int(text) if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) else 0
+    if room < LEAST_ROOM:
+        got, expected = f"{text!r} for --most", f"bytes from {LEAST_ROOM}, for a table's head and a line below it"
+        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave it out for all rows"))
+    return room
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
     commands = (_render, _table, _compare, _export, _bench, _calibration)
@@ -82,6 +94,9 @@ def _render(chosen: argparse.Namespace) -> None:
         # Written beside the first, the report of all would replace the records of one.
         got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
+    check_replaced(records, folder)
+    if part := explain_part(records):
+        say(f"render: {part}", file=sys.stderr)
     folders = dict.fromkeys(find_file(path).parent / RUNS for path in chosen.records)
     history = read_runs([path for path in folders if os.path.isdir(path)])
     if chosen.previous is not None:

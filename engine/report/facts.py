@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.records import Provenance, Record
+from engine.records import Provenance, Record, explain_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,8 @@ class Facts:
     """The distinct machines, commits, dates and packages behind the records, sorted.
 
     subjects: with what is to be known of each. measured_subjects: those with a verdict, however it fell.
-    cost_s: of all measurements that the records name, one that two items share counted with both.
+    cost_s: of all measurements that the records name, one that two items share counted with both. part: what they
+    leave out of their run, '' for a whole one.
     """
 
     machines: tuple[str, ...]
@@ -26,6 +27,7 @@ class Facts:
     measured_subjects: tuple[str, ...]
     protocols: tuple[str, ...]
     cost_s: float
+    part: str
 
 
 def gather_facts(records: Sequence[Record]) -> Facts:
@@ -44,6 +46,7 @@ def gather_facts(records: Sequence[Record]) -> Facts:
         measured_subjects=_once(r.subject for r in records if r.arms),
         protocols=_once(r.protocol for r in records),
         cost_s=sum(r.cost_s for r in records),
+        part=explain_part(records),
     )
 
 

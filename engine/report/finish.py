@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.errors import EngineError
-from engine.records import Record, key_of, read_records
-from engine.report.history import LATEST, find_previous, keep_run, read_runs
+from engine.errors import EngineError, UsageError, explain, say_count
+from engine.records import Record, explain_part, key_of, read_records, write_records
+from engine.report.history import LATEST, RUNS, find_previous, keep_run, read_runs
 from engine.report.render import PAGE, write_report
 from engine.report.results import LONGEST
 from engine.report.text import write_plain
@@ -30,10 +30,11 @@ def finish_report(
     goes to a folder of its own.
     """
     standing = _read_standing(folder)
-    left_out = _find_left_out(records, standing, asked) if asked else []
-    whole = any(not (r.session and r.session.part) for r in standing)
+    whole = bool(standing) and not explain_part(standing)
+    gone = _find_gone(records, standing)
+    left_out = [r for r in gone if asked.part or asked.shared or not asked.leads_to(r)] if asked else []
     whole_stays = bool(left_out) and whole
-    if left_out or (asked and asked.part and not whole):
+    if asked and ((asked.part and (left_out or not whole)) or any(not asked.leads_to(r) for r in left_out)):
         records = [_mark_part(record) for record in records]
     place = folder / PART if whole_stays else folder
     if whole_stays and place.is_symlink():
@@ -53,14 +54,33 @@ def finish_report(
         page = write_report(records, place, rendered_at=when, previous=before, history=runs)
         tell(write_plain(f"report: {page}", LONGEST))
         if whole_stays:
-            what = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
+            what = say_count(len(left_out), "item")
             stays = f"it leaves out {what} of the last whole run, whose report stays: {folder / PAGE}"
             tell(write_plain(stays, LONGEST))
+        elif gone and whole and asked:
+            names = ", ".join(dict.fromkeys(record.claim for record in gone))
+            what = say_count(len(gone), "item")
+            told = f"it replaces a report with {what} that this session did not find ({names}); {RUNS}/ keeps that run"
+            tell(write_plain(told, LONGEST))
     except EngineError as error:
         failures.append(str(error))
     for line in dict.fromkeys(failures):
         tell(line)
     return not failures
+
+
+def finish_empty(folder: Path, *, tell: Callable[[str], None]) -> bool:
+    """Write the records of a share without items, so that all shares are brought together by one command.
+
+    A report that is there stays. Returns whether it could be written.
+    """
+    try:
+        if not os.path.lexists(folder / LATEST):
+            write_records([], folder / LATEST)
+    except EngineError as error:
+        tell(str(error))
+        return False
+    return True
 
 
 def _read_standing(folder: Path) -> list[Record]:
@@ -71,10 +91,20 @@ def _read_standing(folder: Path) -> list[Record]:
         return []
 
 
-def _find_left_out(records: Sequence[Record], standing: Sequence[Record], asked: Selection) -> list[Record]:
-    """What the report there holds and a part does not. Of a whole run nothing: what it lacks was withdrawn."""
+def _find_gone(records: Sequence[Record], standing: Sequence[Record]) -> list[Record]:
+    """What the report there holds and these records do not."""
     here = {key_of(record) for record in records}
-    return [r for r in standing if key_of(r) not in here and (asked.part or not asked.leads_to(r))]
+    return [record for record in standing if key_of(record) not in here]
+
+
+def check_replaced(records: Sequence[Record], folder: Path) -> None:
+    """Raises UsageError where the report of a part would take the place of a whole run's that holds more."""
+    standing = _read_standing(folder)
+    part = explain_part(records)
+    if part and standing and not explain_part(standing) and (gone := _find_gone(records, standing)):
+        got = f"the report of a part for {folder}, where that of a whole run has {say_count(len(gone), 'item')} more"
+        remedy = f"name another with --out, or name {folder} among the records to bring both together"
+        raise UsageError(explain(who="render", got=got, expected="a folder of its own", remedy=remedy))
 
 
 def _mark_part(record: Record) -> Record:

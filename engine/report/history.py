@@ -13,7 +13,17 @@ from pathlib import Path
 
 from engine.errors import LedgerError, explain
 from engine.files import make_folder
-from engine.records import Record, Table, dump_record, find_headline, is_measured, key_of, read_records, write_records
+from engine.records import (
+    Record,
+    Table,
+    dump_record,
+    explain_part,
+    find_headline,
+    is_measured,
+    key_of,
+    read_records,
+    write_records,
+)
 from engine.report.text import write_plain
 
 RUNS = "runs"
@@ -69,7 +79,7 @@ def find_file(path: Path) -> Path:
 def merge_records(sources: Sequence[Sequence[Record]]) -> list[Record]:
     """Records of several runs as of one: of an item the newest measurement counts, and of equals the first.
 
-    What was not measured gives way to what was. A single run is left as it is; several with a part each are a whole.
+    What was not measured gives way to what was. A single run is left as it is; a whole one and parts are a whole.
     """
     if len(sources) == 1:
         return list(sources[0])
@@ -78,11 +88,12 @@ def merge_records(sources: Sequence[Sequence[Record]]) -> list[Record]:
         known = newest.setdefault(key_of(record), record)
         if _rank(record) > _rank(known):
             newest[key_of(record)] = record
-    return [_mark_whole(record) for record in newest.values()]
+    whole = any(source and not explain_part(source) for source in sources)
+    return [_mark_whole(record) if whole else record for record in newest.values()]
 
 
 def _mark_whole(record: Record) -> Record:
-    return record if record.session is None else replace(record, session=replace(record.session, part=False))
+    return record if record.session is None else replace(record, session=replace(record.session, part=False, dealt=0))
 
 
 def _rank(record: Record) -> tuple[bool, datetime, datetime]:

@@ -59,6 +59,9 @@ MOST_CELLS = 25_000
 _REMARK = 150
 """Bytes for the line on what was left out."""
 
+LEAST_ROOM = 400
+"""Bytes of a Markdown table of which something may be left out: its head and the line that says so."""
+
 _MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 

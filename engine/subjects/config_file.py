@@ -77,7 +77,7 @@ DECODING = _names(
 
 ABOUT = _names(
     """
-    model_type transformers_version architectures auto_map _name_or_path name_or_path _model_name_or_path
+    model_type transformers_version architectures _name_or_path name_or_path _model_name_or_path
     base_model_name_or_path _commit_hash id2label label2id num_labels _num_labels problem_type finetuning_task
     task_specific_params license model_name unsloth_version unsloth_fixed transformers.js_config trust_remote_code
     neftune_noise_alpha is_llama_config is_decoder predict_special_tokens summary_type summary_use_proj
@@ -182,7 +182,20 @@ def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str,
         if key in chosen or _changes_nothing(key, value, settings, family):
             continue
         raise _unused(who, key, value)
+    _check_activation(who, chosen)
     return chosen
+
+
+def _check_activation(who: str, chosen: Mapping[str, Any]) -> None:
+    for key in ("activation_function", "hidden_act"):
+        if (name := chosen.get(key)) is not None:
+            from transformers.activations import ACT2FN  # late: it brings torch
+
+            if not isinstance(name, str) or name not in ACT2FN:
+                expected = "an activation that the library has, such as gelu_new or silu"
+                raise refusal(
+                    who, f"config.json with {key}: {_show(name)}", expected, "name the one it was trained with"
+                )
 
 
 def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], family: str) -> bool:
@@ -201,6 +214,10 @@ def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], famil
         # A window that no prompt outgrows hides nothing.
         wide = isinstance(value, int) and isinstance(context, int) and value >= context
         return wide or value == 0 or settings.get("use_sliding_window") is False
+    if key == "auto_map":
+        # Code of the model's own computes what the family's need not. Other code, which is not run, is none of it.
+        named = {str(name) for name in value} if isinstance(value, dict) else {"AutoModel"}  # pyright: ignore[reportUnknownVariableType]
+        return not any(name.startswith("AutoModel") for name in named)
     if key == "layer_types":
         return isinstance(value, list) and set(map(str, value)) == {"full_attention"}  # pyright: ignore[reportUnknownArgumentType]
     return False

@@ -65,6 +65,7 @@ EITHER: dict[str, Any] = {
     "per_layer_config": {"0": {"layer_norm_epsilon": 0.1}},
     "use_qk_norm": True,
     "fusion_config": {"patch_embeddings": True},
+    "auto_map": {"AutoModelForCausalLM": "someone/repo--code.Model"},
     "an_entry_of_tomorrow": 1,
 }
 CASES = [(family, key, value) for family in MODELS for key, value in (OTHER_MODELS[family] | EITHER).items()]
@@ -77,6 +78,14 @@ def test_an_entry_that_the_familys_modules_do_not_compute_is_refused_by_name(
     folder = save(tmp_path / "model", MODELS[family]())
     change(folder / "config.json", **{key: value})
     refuse(folder, f"config.json with {key}: {json.dumps(value)}", "name a model without it")
+
+
+@pytest.mark.parametrize("value", ["foo", 7, ["relu"]])
+@pytest.mark.parametrize(("family", "key"), [("gpt2", "activation_function"), ("llama", "hidden_act")])
+def test_an_activation_that_nobody_has_is_refused_by_name(family: str, key: str, value: Any, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", MODELS[family]())
+    change(folder / "config.json", **{key: value})
+    refuse(folder, f"config.json with {key}: {json.dumps(value)}", "name the one it was trained with")
 
 
 HONOURED: dict[str, dict[str, dict[str, Any]]] = {

@@ -267,6 +267,38 @@ def test_options_are_spelled_out(words: list[str], spelled: list[str]) -> None:
     assert spell_out(words, {"--device"}) == spelled
 
 
+def test_words_in_a_file_are_spelled_out_where_it_stands(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.write_text("--ledger\na b\n")
+    outer.write_text(f"--fresh\n@{inner}\n-k\n")
+    assert spell_out([f"@{outer}", "c01", "@absent", "@"]) == [
+        *("--claims-fresh", "--claims-ledger=a b", "-k", "c01", "@absent", "@")
+    ]
+    (tmp_path / "there").mkdir()
+    inner.write_text("--ledger\nthere\n")
+    assert find_mistaken([f"@{inner}"], tmp_path) == ["there"]
+
+
+def test_a_session_takes_short_names_from_a_file(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    words = pytester.path / "words"
+    words.write_text("--effort\nsmoke\n--seeds=1\n")
+    assert run_session(pytester, f"@{words}").ret == 0
+    assert [record.effort for record in read_session(pytester)] == ["smoke"]
+
+
+def test_another_fixture_called_verdict_switches_no_claim_off(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "refuted")
+    wrapped = "import pytest\n\n\n@pytest.fixture\ndef verdict({given}):\n    return {returned}\n"
+    pytester.makeconftest(wrapped.format(given="", returned="type('V', (), {'supported': True, 'sentence': ''})"))
+    result = run_session(pytester)
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["claim C90: got a fixture verdict in conftest*, expected the plugin's, or one *"])
+    pytester.makeconftest(wrapped.format(given="verdict", returned="verdict"))
+    assert run_session(pytester).ret == 0
+    assert [record.outcome for record in read_session(pytester)] == ["finding"]
+
+
 def test_only_values_that_stand_alone_and_are_there_can_be_mistaken(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     words = ["--ledger", "there", "--ledger=there", "--ledger", "absent", "--fresh", "there", "--memory", "-1", "there"]

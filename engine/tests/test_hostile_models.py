@@ -74,7 +74,9 @@ def test_code_in_a_folder_is_never_run(place: str, folder: Path, monkeypatch: py
 
     monkeypatch.setattr("builtins.input", refuse_to_ask)
     code = f"open({str(folder / 'sprung')!r}, 'w')"
-    remote = {"AutoConfig": "trap.TrapConfig", "AutoModelForCausalLM": "trap.TrapModel", "AutoTokenizer": "trap.Trap"}
+    remote = {"AutoConfig": "trap.TrapConfig", "AutoTokenizer": "trap.Trap"}
+    if place == "tokenizer":  # in config.json that one refuses the model
+        remote["AutoModelForCausalLM"] = "trap.TrapModel"
     if place == "custom_generate":
         (folder / "custom_generate").mkdir()
         (folder / "custom_generate" / "generate.py").write_text(code)

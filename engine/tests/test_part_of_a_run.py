@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import read_records, write_records
+from engine.records import explain_part, read_records, write_records
 from engine.report.__main__ import main as report_main
 from engine.report.finish import PART
 from engine.report.history import read_runs
@@ -123,18 +123,88 @@ def test_a_damaged_report_is_replaced(folder: Path, pytester: pytest.Pytester) -
     assert claims_in(latest(folder)) == ["C91"]
 
 
-def test_slices_that_were_brought_together_are_a_whole_run(pytester: pytest.Pytester) -> None:
-    for name in CLAIMS:
-        write_claim(pytester.path, "supported", name=name, id=name.upper())
+def run_shares(pytester: pytest.Pytester, *options: str) -> list[str]:
+    """The reports of three shares of a run."""
     shares: list[str] = []
     for number in (1, 2, 3):
         folder = pytester.path / f"share-{number}"
-        assert run_session(pytester, "--slice", f"{number}/3", "--report-dir", str(folder)).ret == 0
+        assert run_session(pytester, "--slice", f"{number}/3", "--report-dir", str(folder), *options).ret == 0
         shares.append(str(folder))
+    return shares
+
+
+def test_slices_that_were_brought_together_are_a_whole_run(pytester: pytest.Pytester) -> None:
+    for name in CLAIMS:
+        write_claim(pytester.path, "supported", name=name, id=name.upper())
+    shares = run_shares(pytester)
     assert report_main(["render", *shares, "--out", str(latest(pytester.path))]) == 0
+    assert explain_part(read_records(latest(pytester.path) / "records.jsonl")) == ""
     assert run_session(pytester, "-k", "c92").ret == 0
     assert claims_in(latest(pytester.path)) == ["C91", "C92", "C93"]
     assert claims_in(latest(pytester.path) / PART) == ["C92"]
+
+
+def test_some_of_the_slices_are_shown_as_a_part_and_replace_no_whole_run(
+    folder: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares, words = run_shares(pytester), "2 of the 3 items that the shares of this run have together are here."
+    before = read_report(latest(folder))
+    capsys.readouterr()
+    assert report_main(["render", *shares[:2], "--out", str(latest(folder))]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"render: got the report of a part for {latest(folder)}, where that of a whole run has 1 item"
+    )
+    assert read_report(latest(folder)) == before
+    some = folder / "some"
+    assert report_main(["render", *shares[:2], "--out", str(some)]) == 0
+    assert capsys.readouterr().err == f"render: {words}\n"
+    assert f"<b>A part of a run.</b> {words}" in (some / "index.html").read_text(encoding="utf-8")
+    # What the remedy says, and the share that was left: both are whole.
+    for sources in ([*shares[:2], str(latest(folder))], [str(some), shares[2]]):
+        assert report_main(["render", *sources, "--out", str(folder / "all")]) == 0
+        assert capsys.readouterr().err == ""
+        assert claims_in(folder / "all") == ["C91", "C92", "C93"]
+        assert "A part of a run" not in (folder / "all" / "index.html").read_text(encoding="utf-8")
+
+
+def test_slices_of_a_part_are_a_part(pytester: pytest.Pytester) -> None:
+    for name in CLAIMS:
+        write_claim(pytester.path, "supported", name=name, id=name.upper())
+    shares = run_shares(pytester, "-k", "c91 or c92")
+    assert report_main(["render", *shares, "--out", str(pytester.path / "all")]) == 0
+    records = read_records(pytester.path / "all" / "records.jsonl")
+    assert [record.claim for record in records] == ["C91", "C92"]
+    assert explain_part(records) == "The session was asked for a part of the items, or ended early."
+
+
+def test_the_report_of_a_part_is_rendered_over_no_whole_one(folder: Path, pytester: pytest.Pytester) -> None:
+    assert run_session(pytester, "-k", "c91").ret == 0
+    before = read_report(latest(folder))
+    assert report_main(["render", str(latest(folder) / PART), "--out", str(latest(folder))]) == 4
+    assert read_report(latest(folder)) == before
+    assert report_main(["render", str(latest(folder) / PART)]) == 0
+
+
+def test_a_report_that_other_claims_take_the_place_of_is_told_of(folder: Path, pytester: pytest.Pytester) -> None:
+    """Two projects with one folder of reports: each is the whole of its own."""
+    other = pytester.mkdir("other")
+    (other / "pytest.ini").write_text("[pytest]\n")
+    mine = other / "c91"
+    mine.mkdir()
+    write_claim(mine, "supported", name="c91", id="C99")
+    result = run_session(pytester, "--rootdir", str(other), "-c", str(other / "pytest.ini"), str(other))
+    assert result.ret == 0
+    result = run_session(
+        pytester,
+        *("--rootdir", str(other), "-c", str(other / "pytest.ini"), str(other)),
+        *("--report-dir", str(latest(folder))),
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["it replaces a report with 3 items that this session did not find (C91, C92, C93); runs/ keeps that run"]
+    )
+    assert sorted(len(run.records) for run in read_runs([latest(folder)])) == [1, 3]
 
 
 def test_records_from_before_there_were_parts_are_of_a_whole_run(folder: Path, pytester: pytest.Pytester) -> None:

@@ -83,6 +83,7 @@ def test_the_command_writes_where_it_is_told(
         ["table", "cut.jsonl"],
         ["render", "cut.jsonl", "--out", "out"],
         ["table", "."],
+        *([["table", "ok.jsonl", f"--most={room}"] for room in ("-5", "0", "10", "399", "1e9", "a")]),
         ["draw"],
         [],
         ["render", "ok.jsonl", "--out", "ok.jsonl"],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engine.errors import UsageError
 from engine.ledger.upkeep import merge, read_ledger
 from engine.records import Record, read_records
+from engine.report.__main__ import main as report_main
 from engine.report.history import merge_records
 from engine.slices import Slice, deal, read_slice
 from engine.tests.planted_claims import run_session, write_claim
@@ -104,6 +105,26 @@ def test_a_slice_that_no_item_falls_to_is_no_failure(pytester: pytest.Pytester) 
     second = run_session(pytester, "--slice", "2/2")
     second.stdout.fnmatch_lines(["slice 2/2: 0 of 1 item"])
     assert second.ret == 0
+
+
+def test_a_share_without_items_is_brought_together_with_the_others(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    shares = [str(pytester.path / f"share-{number}") for number in (1, 2)]
+    for number, share in enumerate(shares, 1):
+        assert run_session(pytester, "--slice", f"{number}/2", "--report-dir", share).ret == 0
+    assert read_records(Path(shares[1]) / "records.jsonl") == []
+    assert report_main(["render", *reversed(shares), "--out", str(pytester.path / "all")]) == 0
+    assert [record.claim for record in read_records(pytester.path / "all" / "records.jsonl")] == ["C90"]
+    before = (Path(shares[0]) / "records.jsonl").read_bytes()
+    assert run_session(pytester, "--slice", "2/2", "--report-dir", shares[0]).ret == 0
+    assert (Path(shares[0]) / "records.jsonl").read_bytes() == before  # of nothing no report is made
+
+
+def test_a_share_without_items_is_no_failure_among_workers_either(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported")
+    result = pytester.runpytest_subprocess("-n", "1", "--device", "cpu", "--slice", "2/2")
+    result.stdout.fnmatch_lines(["slice 2/2: 0 of 1 item"])
+    assert result.ret == 0
 
 
 def test_dealt_is_what_other_options_leave(pytester: pytest.Pytester) -> None:
