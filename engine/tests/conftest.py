@@ -11,9 +11,14 @@ import pytest
 # One thread each: those of products as small as theirs only wait for each other, for long where the machine is busy.
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, which no plugin does
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell leaves it so to what it starts in the background, and sessions that tests interrupt would never hear.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ignored by what a shell starts in the background, or nohup: sessions that tests end would never hear of them.
+for number, usual in {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
