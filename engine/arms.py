@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from engine.protocol import LINEAR_TO_TENTH, Protocol, Schedule
 
@@ -25,6 +25,7 @@ Depth = int | Literal["all", "half"]
 class Stack:
     """The first `blocks` transformer blocks, with or without the final norm and the language-model head."""
 
+    tag: ClassVar[str] = "Stack"
     blocks: Depth
     head: bool = False
     final_norm: bool = False
@@ -47,6 +48,7 @@ class SentenceNet:
     Source: the document's fully connected net (section 'Sentence Representation with Language Models').
     """
 
+    tag: ClassVar[str] = "SentenceNet"
     tokens: int = 5
     narrow: bool = False
     seed: int = 0
@@ -60,6 +62,7 @@ class TokenNet:
     Source: the document's three-layer net that mimics a transformer's MLP.
     """
 
+    tag: ClassVar[str] = "TokenNet"
     d_model: int | None = None
     seed: int = 0
 
@@ -72,6 +75,7 @@ AnyStack = Stack | SentenceNet | TokenNet
 class Unit:
     """One prompt with one start seed: what statistics count."""
 
+    tag: ClassVar[str] = "Unit"
     prompt: str
     seed: int
 
@@ -84,6 +88,7 @@ class StackSettings:
     sigma: shift behind the bound. first_tokens: cut each prompt to this many tokens (None keeps all).
     """
 
+    tag: ClassVar[str] = "StackSettings"
     subject: str
     source: str
     stack: AnyStack
@@ -103,6 +108,7 @@ class DescentSettings(StackSettings):
     optimizer: plain gradient descent, as the document's, or Adam with its usual moments.
     """
 
+    tag: ClassVar[str] = "DescentSettings"
     iterations: int
     metric: Metric = "l1"
     schedule: Schedule = LINEAR_TO_TENTH
@@ -119,6 +125,7 @@ class InversionArm:
     e shifted at random as far as e_N lies from it.
     """
 
+    tag: ClassVar[str] = "InversionArm"
     settings: DescentSettings
     step: float
     units: tuple[Unit, ...]
@@ -137,6 +144,7 @@ class TuningArm:
     alone: each prompt's last token moves alone, behind the others as they are; prompts are of one length.
     """
 
+    tag: ClassVar[str] = "TuningArm"
     settings: DescentSettings
     steps: tuple[float, ...]
     units: tuple[Unit, ...]
@@ -155,6 +163,7 @@ class Method:
     verify: tokens are taken once a forward pass gives the activations again, and looked for until one does.
     """
 
+    tag: ClassVar[str] = "Method"
     decoder: Decoder = "nearest"
     token_by_token: bool = True
     verify: bool = True
@@ -172,6 +181,7 @@ class RecoveryArm:
     Source: Nikolaou et al. 2025 (arXiv 2510.15511) for the order of positions and the check of candidates.
     """
 
+    tag: ClassVar[str] = "RecoveryArm"
     settings: DescentSettings
     method: Method
     step: float
@@ -188,6 +198,7 @@ class MarginArm:
     How far the activations of every other token lie from those of the prompt's, beside the noise of equal inputs.
     """
 
+    tag: ClassVar[str] = "MarginArm"
     settings: StackSettings
     units: tuple[Unit, ...]
     observed: Observed = "float"
@@ -198,6 +209,7 @@ class MarginArm:
 class RoundTripArm:
     """The pseudo-inverse decoding of every row of the token-embedding matrix."""
 
+    tag: ClassVar[str] = "RoundTripArm"
     subject: str
     source: str
     dtype: str = "float32"
@@ -212,6 +224,7 @@ class PseudoInverseArm:
     matrix: 'embedding', or a random one given as 'random:ROWSxCOLUMNS:rank=R:seed=K'.
     """
 
+    tag: ClassVar[str] = "PseudoInverseArm"
     subject: str
     source: str
     matrix: str
@@ -223,6 +236,7 @@ class PseudoInverseArm:
 class VocabularyArm:
     """How frequent, as English words, the tokens of a vocabulary are: what a random decoding would look like."""
 
+    tag: ClassVar[str] = "VocabularyArm"
     subject: str
     source: str
     device: str = "cpu"
@@ -236,6 +250,7 @@ class NextTokenArm:
     draws: shifts of each unit; 0 reads the prompt alone.
     """
 
+    tag: ClassVar[str] = "NextTokenArm"
     subject: str
     source: str
     units: tuple[Unit, ...]
@@ -253,6 +268,7 @@ class GenerationArm:
     batch: prompts that are continued together, padded on the left.
     """
 
+    tag: ClassVar[str] = "GenerationArm"
     subject: str
     source: str
     units: tuple[Unit, ...]
@@ -271,6 +287,7 @@ class GradientArm:
     Source: the document's summed, layer and individual gradients (section 'Orthogonal Walk Representations').
     """
 
+    tag: ClassVar[str] = "GradientArm"
     settings: StackSettings
     units: tuple[Unit, ...]
     kind: Literal["gradient"] = "gradient"
@@ -284,6 +301,7 @@ class OrthogonalWalkArm:
     or one of the last ones for each token. Source: the document's orthogonal walk.
     """
 
+    tag: ClassVar[str] = "OrthogonalWalkArm"
     settings: StackSettings
     units: tuple[Unit, ...]
     steps: int
@@ -296,6 +314,7 @@ class OrthogonalWalkArm:
 class WalkChoice:
     """One setting of a clamped walk: noise of a shift, step size of the descent, and outer steps at most."""
 
+    tag: ClassVar[str] = "WalkChoice"
     noise: float
     step: float
     outer: int
@@ -313,6 +332,7 @@ class ClampedWalkArm:
     Source: the document's clamped walk (section 'Clamped Gradient Walk Representations').
     """
 
+    tag: ClassVar[str] = "ClampedWalkArm"
     settings: StackSettings
     choices: tuple[WalkChoice, ...]
     units: tuple[Unit, ...]

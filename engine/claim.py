@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engine.effort import Units
 from engine.errors import DeclarationError
@@ -87,6 +87,7 @@ class Criterion:
 class Above(Criterion):
     """Strictly greater than the bound."""
 
+    tag: ClassVar[str] = "Above"
     bound: float = math.nan
 
     @property
@@ -102,6 +103,7 @@ class Above(Criterion):
 class AtLeast(Criterion):
     """Greater than or equal to the bound."""
 
+    tag: ClassVar[str] = "AtLeast"
     bound: float = math.nan
 
     @property
@@ -117,6 +119,7 @@ class AtLeast(Criterion):
 class Below(Criterion):
     """Strictly less than the bound."""
 
+    tag: ClassVar[str] = "Below"
     bound: float = math.nan
 
     @property
@@ -132,6 +135,7 @@ class Below(Criterion):
 class AtMost(Criterion):
     """Less than or equal to the bound."""
 
+    tag: ClassVar[str] = "AtMost"
     bound: float = math.nan
 
     @property
@@ -147,6 +151,7 @@ class AtMost(Criterion):
 class Within(Criterion):
     """Between two bounds, ends included."""
 
+    tag: ClassVar[str] = "Within"
     low: float = math.nan
     high: float = math.nan
 

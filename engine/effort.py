@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.errors import UsageError, explain
 
@@ -29,6 +29,7 @@ class Units:
     as much for three runs as for nine: its claims take all units at once.
     """
 
+    tag: ClassVar[str] = "Units"
     smoke: int = 2
     standard: int = 36
     full: int = 36

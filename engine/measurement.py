@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from engine.arms import Arm
 from engine.records import Provenance
 from engine.results import Result
+from engine.tags import real_fields, tag_of
 
 NUMERICS = 4
 """Version of the numerics: raised whenever the same arm would give other numbers (a golden test watches)."""
@@ -63,8 +64,9 @@ def digest_of(arm: Arm) -> str:
 
 def _plain(value: Any, *, real: bool = False) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        held = {f.name: (getattr(value, f.name), "float" in str(f.type)) for f in fields(value) if _counts(value, f)}
-        return {"type": type(value).__name__, **{name: _plain(v, real=real) for name, (v, real) in held.items()}}
+        reals = real_fields(type(value))
+        held = {f.name: getattr(value, f.name) for f in fields(value) if _counts(value, f)}
+        return {"type": tag_of(value), **{name: _plain(v, real=name in reals) for name, v in held.items()}}
     if isinstance(value, tuple):
         return [_plain(v, real=real) for v in value]  # pyright: ignore[reportUnknownVariableType]
     # 1 equals 1.0 and -0.0 equals 0.0, so their digests must be equal too.

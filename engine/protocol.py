@@ -6,7 +6,7 @@ Source: the catalogue's protocol table; the document's section 'Sentence Represe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.errors import DeclarationError, UsageError, explain
 
@@ -21,6 +21,7 @@ class FixedSteps:
     Source: the author's scripts.
     """
 
+    tag: ClassVar[str] = "FixedSteps"
     open: float
     head_trained: float
     head_untrained: float
@@ -38,6 +39,7 @@ class Protocol:
     steps: None tunes the step size of each arm.
     """
 
+    tag: ClassVar[str] = "Protocol"
     name: str
     start_mean: float = 0.0
     start_std: float | None = None
@@ -96,6 +98,7 @@ class Schedule:
     Source: equation 1's text (linearly from η to η/10).
     """
 
+    tag: ClassVar[str] = "Schedule"
     shape: Literal["linear", "cosine", "constant"] = "linear"
     end: float = 0.1
 

@@ -22,6 +22,7 @@ from engine.measurement import hash_plain
 from engine.procedures import Trial
 from engine.records import Registration
 from engine.subjects.quantized import LOCAL, LOCAL_INT8
+from engine.tags import tag_of
 from engine.verdicts import find_nearest, parse_toml
 
 LOCK = "registered.lock"
@@ -103,7 +104,7 @@ def _to_plain(value: object, where: str) -> Any:
         prose = {"because"} if isinstance(value, Criterion) else set[str]()
         names = [field.name for field in fields(value) if field.name not in prose]
         held = {name: _to_plain(getattr(value, name), f"{where}.{name}") for name in names}
-        return [type(value).__name__, _without_absent(held)]
+        return [tag_of(value), _without_absent(held)]
     if isinstance(value, tuple | list):
         return [_to_plain(part, where) for part in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, float):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median as middle
+from typing import ClassVar
 
 from engine.arms import AnyStack, Arm, ClampedWalkArm, Stack, StackSettings, Unit, WalkChoice
 from engine.effort import Units
@@ -67,6 +68,7 @@ TEXT_CHOICES = tuple(
 class ClampedWalk:
     """Walks on one stack. many: descend many times after each shift, else once. units: None takes the claim's."""
 
+    tag: ClassVar[str] = "ClampedWalk"
     stack: AnyStack
     many: bool = False
     first_tokens: int | None = None
@@ -81,6 +83,7 @@ class ClampedGain:
     median gain at a fixed relative distance; the scripts' protocol has its own and walks them to the end.
     """
 
+    tag: ClassVar[str] = "ClampedGain"
     walks: tuple[tuple[str, ClampedWalk], ...]
 
     def rounds(self, trial: Trial) -> Rounds:
@@ -216,6 +219,7 @@ class ClampedText:
     ‖ΔO‖₁ / m', the median over walks of their largest output distance at a reading over m(σ).
     """
 
+    tag: ClassVar[str] = "ClampedText"
     stack: AnyStack = Stack(blocks=DEEP)
 
     def rounds(self, trial: Trial) -> Rounds:

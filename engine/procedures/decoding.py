@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.arms import GenerationArm, Unit
 from engine.measurement import Measurement
@@ -31,6 +32,7 @@ class CompareDecoding:
     batch: prompts that are continued together.
     """
 
+    tag: ClassVar[str] = "CompareDecoding"
     new_tokens: int = 64
     beams: int = 5
     batch: int = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.arms import PseudoInverseArm, RoundTripArm
 from engine.measurement import Measurement
@@ -35,6 +36,8 @@ class RoundTrip:
 
     Counted over the non-special ids whose own text the tokenizer encodes back to that id; the others are listed apart.
     """
+
+    tag: ClassVar[str] = "RoundTrip"
 
     def rounds(self, trial: Trial) -> Rounds:
         drawn = versions(trial)
@@ -111,6 +114,8 @@ class CompareInverses:
     where that is smaller, which no rank exceeds), and 'norm / other solutions' (the worst: at most 1 when W⁺e has the
     minimum norm).
     """
+
+    tag: ClassVar[str] = "CompareInverses"
 
     def rounds(self, trial: Trial) -> Rounds:
         drawn = versions(trial)

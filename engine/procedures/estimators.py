@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 from typing import Protocol as Interface
 
 from engine.procedures.readings import Reading
@@ -40,6 +41,7 @@ class Estimator(Interface):
 class HitRatio:
     """Median hit of `slow` over that of `fast` (Kaplan–Meier), paired by prompt and start, to one cap."""
 
+    tag: ClassVar[str] = "HitRatio"
     name: str
     slow: str
     fast: str
@@ -65,6 +67,7 @@ class HitRatio:
 class HitRate:
     """Share of units that come within the bound by their cap."""
 
+    tag: ClassVar[str] = "HitRate"
     name: str
     of: str
 
@@ -81,6 +84,7 @@ class HitRate:
 class Rate:
     """Share of units for which a reading is 1, among those for which every reading of `among` is."""
 
+    tag: ClassVar[str] = "Rate"
     name: str
     of: str
     reading: Reading
@@ -101,6 +105,7 @@ class Rate:
 class Mean:
     """Mean of a reading over units, among those for which every reading of `among` is 1."""
 
+    tag: ClassVar[str] = "Mean"
     name: str
     of: str
     reading: Reading
@@ -124,6 +129,7 @@ class Mean:
 class Difference:
     """A reading of one sample minus a reading of another (or of the same), paired by prompt and start."""
 
+    tag: ClassVar[str] = "Difference"
     name: str
     more: tuple[str, Reading]
     less: tuple[str, Reading]
@@ -144,6 +150,7 @@ class Difference:
 class Quotient:
     """Geometric mean of a reading of one sample over a reading of another, paired by prompt and start."""
 
+    tag: ClassVar[str] = "Quotient"
     name: str
     over: tuple[str, Reading]
     under: tuple[str, Reading]
@@ -163,6 +170,7 @@ class Quotient:
 class GeometricMean:
     """Geometric mean of a reading that is above 0."""
 
+    tag: ClassVar[str] = "GeometricMean"
     name: str
     of: str
     reading: Reading
@@ -185,6 +193,7 @@ class GeometricMean:
 class Trend:
     """Whether a reading rises over samples in their order, unit by unit. It stands beside contrasts of neighbours."""
 
+    tag: ClassVar[str] = "Trend"
     name: str
     over: tuple[str, ...]
     reading: Reading

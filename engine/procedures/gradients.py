@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.arms import AnyStack, GradientArm, StackSettings, Unit
 from engine.procedures.base import Evidence, Rounds, Trial
@@ -23,6 +24,7 @@ class CompareGradients:
     an element from the gradient of the sum over its largest |g|, the worst of all prompts and stacks.
     """
 
+    tag: ClassVar[str] = "CompareGradients"
     stacks: tuple[tuple[str, AnyStack], ...]
 
     def rounds(self, trial: Trial) -> Rounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.arms import Arm, VocabularyArm, describe
 from engine.errors import DeclarationError, explain
@@ -38,6 +39,7 @@ class Inversions:
     of the subject's whole vocabulary are. Raises DeclarationError for an estimate of a sample that is not declared.
     """
 
+    tag: ClassVar[str] = "Inversions"
     samples: tuple[tuple[str, Sample], ...]
     estimates: tuple[Estimator, ...]
     vocabulary: bool = False

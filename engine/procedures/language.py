@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.arms import NextTokenArm, Unit
 from engine.procedures.base import Evidence, Rounds, Trial
@@ -19,6 +20,7 @@ class ShiftAgreement:
     Gives 'agreement', the share of shifts that leave it; the shifts of one prompt are a cluster.
     """
 
+    tag: ClassVar[str] = "ShiftAgreement"
     sigma: float = 0.05
     draws: int = 8
 
@@ -88,6 +90,7 @@ class NextWord:
     prompt: the claim's own; after others it is another claim, and not judged. word: with its leading space.
     """
 
+    tag: ClassVar[str] = "NextWord"
     prompt: str
     word: str
 

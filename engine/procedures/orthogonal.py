@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.arms import AnyStack, Arm, OrthogonalWalkArm, Stack, StackSettings, TokenNet, Unit
 from engine.measurement import Measurement
@@ -37,6 +37,7 @@ SMALLEST = 2.0**-126
 class OrthogonalWalk:
     """Walks on one stack in one precision."""
 
+    tag: ClassVar[str] = "OrthogonalWalk"
     stack: AnyStack
     dtype: Precision = "float32"
     vectors: Literal["broadcast", "per token"] = "broadcast"
@@ -78,6 +79,8 @@ class Orthogonality:
     'product, …' are medians of the largest |g·v| of a prompt's tokens: of each stack, and of the deep one in float64.
     """
 
+    tag: ClassVar[str] = "Orthogonality"
+
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
@@ -110,6 +113,7 @@ class OrthogonalDrift:
     token, 'broadcast / per token, …', of the net and of 12 blocks.
     """
 
+    tag: ClassVar[str] = "OrthogonalDrift"
     sizes: tuple[int, ...] = (10, 50, 200)
 
     def rounds(self, trial: Trial) -> Rounds:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 from typing import Protocol as Interface
 
 from engine.results import InversionRun, Snapshot
@@ -72,6 +72,8 @@ class _Free:
 class Recovery(_Recovery):
     """Share of positions decoded to the target at the end."""
 
+    tag: ClassVar[str] = "Recovery"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return run.recovery
 
@@ -80,6 +82,8 @@ class Recovery(_Recovery):
 class Exact(_Recovery):
     """Whether every position is decoded to the target at the end."""
 
+    tag: ClassVar[str] = "Exact"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return float(run.exact)
 
@@ -87,6 +91,8 @@ class Exact(_Recovery):
 @dataclass(frozen=True)
 class InTopFive(_Recovery):
     """Share of positions whose target is among the five most activated tokens at the end."""
+
+    tag: ClassVar[str] = "InTopFive"
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         last = last_snapshot(run)
@@ -99,6 +105,8 @@ class InTopFive(_Recovery):
 class LastRecovered(_Share):
     """Whether the last position is decoded to the target at the end."""
 
+    tag: ClassVar[str] = "LastRecovered"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         last = last_snapshot(run)
         return float(last is not None and last.top[-1][0] == run.target[-1])
@@ -107,6 +115,8 @@ class LastRecovered(_Share):
 @dataclass(frozen=True)
 class TopFiveOverlap(_Share):
     """Share of what e itself decodes to, five tokens at each position, that the result's five hold too."""
+
+    tag: ClassVar[str] = "TopFiveOverlap"
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         last = last_snapshot(run)
@@ -121,6 +131,8 @@ class TopFiveOverlap(_Share):
 class InsideBound(_Share):
     """Whether the output at the end is within the bound."""
 
+    tag: ClassVar[str] = "InsideBound"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return float(run.final_distance < run.bound)
 
@@ -132,6 +144,7 @@ class SameNextToken(_Share):
     after: the start e₀, the end e_N, the tokens that e_N decodes to, or e shifted at random as far as e_N lies.
     """
 
+    tag: ClassVar[str] = "SameNextToken"
     after: Literal["start", "final", "decoded", "shifted"] = "final"
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
@@ -144,6 +157,7 @@ class SameNextToken(_Share):
 class Not(_Share):
     """One minus another reading."""
 
+    tag: ClassVar[str] = "Not"
     of: Reading
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
@@ -159,6 +173,7 @@ class Repetition(_Free):
     at: the end or the start. beyond_start: minus the same at the run's own start.
     """
 
+    tag: ClassVar[str] = "Repetition"
     at: Stage = "end"
     beyond_start: bool = False
 
@@ -179,6 +194,8 @@ class Repetition(_Free):
 class LogFrequency(_Free):
     """Mean log₁₀ frequency, as English words, of the decoded tokens that begin a word; recovered ones left out."""
 
+    tag: ClassVar[str] = "LogFrequency"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         last = last_snapshot(run)
         if last is None:
@@ -192,6 +209,8 @@ class LogFrequency(_Free):
 class InputDistance(_Free):
     """‖e − e_N‖₂."""
 
+    tag: ClassVar[str] = "InputDistance"
+
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return run.final_l2 if math.isfinite(run.final_l2) else None
 
@@ -200,6 +219,7 @@ class InputDistance(_Free):
 class OutputDistance(_Free):
     """The output's distance at the end; in_bounds: as a multiple of the run's bound."""
 
+    tag: ClassVar[str] = "OutputDistance"
     in_bounds: bool = False
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:

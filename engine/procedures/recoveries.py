@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 from typing import Protocol as Interface
 
 from engine.arms import describe
@@ -50,6 +51,8 @@ class _OfOne:
 class Recovered(_OfOne):
     """Share of the prompts tried that were recovered token for token: a count, with no word on others."""
 
+    tag: ClassVar[str] = "Recovered"
+
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         runs = found[self.of].found.runs
         return exact_share(self.name, sum(run.exact for run in runs), len(runs), counts="prompts")
@@ -58,6 +61,8 @@ class Recovered(_OfOne):
 @dataclass(frozen=True, kw_only=True)
 class RecoveryRate(_OfOne):
     """The same as a rate of all prompts: with an interval, clustered by model seed."""
+
+    tag: ClassVar[str] = "RecoveryRate"
 
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         sought = found[self.of].found
@@ -71,6 +76,7 @@ class Gain:
     Over units whose own embeddings the pseudo-inverse decodes, so that no decoder has an advantage.
     """
 
+    tag: ClassVar[str] = "Gain"
     name: str
     more: str
     less: str
@@ -94,6 +100,8 @@ class Gain:
 class ToldApart(_OfOne):
     """Share of the positions held against the whole vocabulary at which no other token lies within ε: a count."""
 
+    tag: ClassVar[str] = "ToldApart"
+
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         runs = found[self.of].margins.runs
         return exact_share(self.name, sum(run.same == 0 for run in runs), len(runs), counts="positions")
@@ -103,6 +111,8 @@ class ToldApart(_OfOne):
 class MarginOverNoise(_OfOne):
     """Geometric mean, over the positions held against the whole vocabulary, of the nearest other token's distance
     over the one up to which activations count as equal."""
+
+    tag: ClassVar[str] = "MarginOverNoise"
 
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         sought = found[self.of]
@@ -121,6 +131,8 @@ class FewerChecks(_OfOne):
 
     Blind: in random order until the token is met, half of the vocabulary on average.
     """
+
+    tag: ClassVar[str] = "FewerChecks"
 
     def estimate(self, found: Found, look: Look = ONLY) -> Estimate:
         sought = found[self.of]
@@ -142,6 +154,7 @@ class Recover:
     Raises DeclarationError for an estimate of a search that is not declared.
     """
 
+    tag: ClassVar[str] = "Recover"
     samples: tuple[tuple[str, Search], ...]
     estimates: tuple[SearchEstimator, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.arms import AnyStack, Arm, DescentSettings, InversionArm, Metric, ReadAt, Stack, TuningArm, Unit
 from engine.effort import Units
@@ -48,6 +48,7 @@ class Sample:
     units: of its own, None takes the claim's. snapshots: iterations that are kept beside the start and the end.
     """
 
+    tag: ClassVar[str] = "Sample"
     stack: AnyStack
     iterations: int | None = None
     weights: Literal["own", "random", "int8"] = "own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from engine.arms import (
     Arm,
@@ -54,6 +54,7 @@ class Rung:
     The default is the full method.
     """
 
+    tag: ClassVar[str] = "Rung"
     protocol: Protocol = CONTROLLED
     optimizer: Optimizer = "adam"
     method: Method = CHECKED
@@ -96,6 +97,7 @@ class Search:
     claim's.
     """
 
+    tag: ClassVar[str] = "Search"
     stack: Stack
     rung: Rung = FULL_RUNG
     iterations: int = ITERATIONS

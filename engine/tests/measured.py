@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from engine.arms import PseudoInverseArm
 from engine.measurement import MEASUREMENT, Measurement
@@ -27,6 +28,7 @@ class Inverses:
     bulk: characters by which names are longer, and with them the stored files.
     """
 
+    tag: ClassVar[str] = "Inverses"
     size: str = "40x8"
     arms: tuple[int, ...] = (2,)
     first: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch as torch
@@ -31,6 +32,7 @@ INTERVALS: dict[str, tuple[float, float] | None] = {
 class Planted:
     """Measures nothing. Gives x in the interval, or raises `error`."""
 
+    tag: ClassVar[str] = "Planted"
     interval: tuple[float, float] | None
     error: BaseException | None = None
 

@@ -18,6 +18,7 @@ ARM = '''
 class CountArm:
     """How many numbers a matrix holds."""
 
+    tag: ClassVar[str] = "CountArm"
     subject: str
     source: str
     rows: int
@@ -47,7 +48,7 @@ def test_claim(verdict):
 
 HEAD = """
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine import *
 from engine.procedures import Evidence

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, make_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,6 +25,7 @@ from engine.tests.test_digest import vary
 class Bundle:
     """A procedure of any parts, which checks none of them."""
 
+    tag: ClassVar[str] = "Bundle"
     parts: tuple[object, ...]
 
     def rounds(self, trial: Trial) -> Rounds:
@@ -94,7 +95,13 @@ def test_a_bound_of_another_kind_is_another_claim() -> None:
 
 @dataclass(frozen=True)
 class Holding:
+    tag: ClassVar[str] = "Holding"
     value: object
+
+
+GAINED = make_dataclass(
+    "Another", ["value", ("later", bool, False), ("more", tuple[int, ...], ())], namespace={"tag": "Holding"}
+)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ class Holding:
         (0.0, -0.0),
         (1e21, 10**21),
         (Sample(stack=Stack(blocks=1)), Sample(stack=Stack(blocks=1), sigma=0.05, weights="own")),
-        (Holding(7), make_dataclass("Holding", ["value", ("later", bool, False), ("more", tuple[int, ...], ())])(7)),
+        (Holding(7), GAINED(7)),
     ],
     ids=["1 and 1.0", "0 and -0", "large", "defaults spelled out", "a setting that the engine gains, off by default"],
 )
