@@ -44,7 +44,7 @@ smoke: EFFORT = smoke
 smoke: verify ## test the claims in minutes, on two prompts each
 
 weights: $(STAMP) ## fetch the pinned weights of the items marked MARKER=gpu|xl
-	$(BIN)/python -m engine.weights $(MARKER)
+	$(BIN)/python -m engine weights $(MARKER)
 
 # coverage starts pytest, not the other way round: the plugin is imported before a coverage plugin could watch it.
 test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
@@ -61,23 +61,23 @@ test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults,
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout $(PATIENCE) $(ARGS)
 
 gpu-check: $(STAMP) ## compare what a GPU measures with what the CPU beside it does
-	$(BIN)/python -m engine.gpu_check $(ARGS)
+	$(BIN)/python -m engine gpu-check $(ARGS)
 
 calibrate: $(STAMP) ## simulate claims of known truth, and keep how often verdicts are false
-	$(BIN)/python -m engine.calibration $(ARGS)
+	$(BIN)/python -m engine calibrate $(ARGS)
 
 bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
-	$(BIN)/python -m pytest engine/benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+	$(BIN)/python -m pytest engine/studies/bench --benchmark-only --benchmark-autosave $(ARGS)
 
 figures: $(STAMP) ## keep the last bench run's figures and page in reports/reference
-	$(BIN)/python -m engine.benchmarks.figures
+	$(BIN)/python -m engine bench figures
 
 report: $(STAMP) ## render the latest records again, or the reference run's where there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }
-	$(BIN)/python -m engine.report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
+	$(BIN)/python -m engine report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
 
 summary: $(STAMP) ## print the latest verdicts as a Markdown table, in a workflow into the run's summary
-	@$(BIN)/python -m engine.report table $(LATEST) $(if $(GITHUB_STEP_SUMMARY),--most $(SUMMARY_BYTES)) \
+	@$(BIN)/python -m engine report table $(LATEST) $(if $(GITHUB_STEP_SUMMARY),--most $(SUMMARY_BYTES)) \
 		>>"$${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 
 # A stranger's report: it is read as records, and only the table that this checkout makes of them is sent. Nothing is
@@ -89,12 +89,12 @@ comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNE
 		--jq '[.[] | select(.head.sha == env.COMMIT)][0].number // empty') || exit 1; \
 	test -n "$$number" || { echo "comment: skipped: no open pull request from HEAD is at COMMIT"; exit 0; }; \
 	own=$$(mktemp -d) && trap 'rm -rf "$$own"' EXIT && \
-	$(BIN)/python -m engine.report table "$$REPORT/records.jsonl" --most $(COMMENT_BYTES) >"$$own/comment.md" && \
+	$(BIN)/python -m engine report table "$$REPORT/records.jsonl" --most $(COMMENT_BYTES) >"$$own/comment.md" && \
 	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$own/comment.md"
 
 merge: $(STAMP) ## bring the ledgers and reports of several machines together (a folder for each in SHARES)
-	$(BIN)/python -m engine.ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))
-	$(BIN)/python -m engine.report render $(wildcard $(SHARES)/*/$(LATEST)/records.jsonl) --out $(LATEST) $(ARGS)
+	$(BIN)/python -m engine ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))
+	$(BIN)/python -m engine report render $(wildcard $(SHARES)/*/$(LATEST)/records.jsonl) --out $(LATEST) $(ARGS)
 
 history: ## fetch the last KEPT reports of the scheduled workflows into HISTORY (needs gh)
 	@for name in $(PUBLISHED); do \
@@ -113,7 +113,7 @@ site: $(STAMP) ## write SITE: a report of the reference run and the newest in HI
 	@for file in $(wildcard $(HISTORY)/*/records.jsonl); do \
 		cp $$file $(SITE)/runs/$$(basename $$(dirname $$file)).jsonl; \
 	done
-	$(BIN)/python -m engine.report render $(SITE) $(NEWEST) --out $(SITE) $(ARGS)
+	$(BIN)/python -m engine report render $(SITE) $(NEWEST) --out $(SITE) $(ARGS)
 
 # Its tool is in no extra: with what it brings it would be pinned for everybody, and only this target needs it. What it
 # looks up are the pinned versions, so that the answer does not depend on what else lies in .venv.

@@ -4,56 +4,53 @@ A claim is a frozen declaration and one test that asserts its verdict; see CONTR
 Importing this package imports neither torch nor transformers.
 """
 
-from engine.arms import WHOLE, SentenceNet, Stack, TokenNet
-from engine.claim import Above, AtLeast, AtMost, Below, Claim, Criterion, Verdict, Within
-from engine.effort import Units
-from engine.procedures import (
-    LADDER,
-    LEFT_OUT,
-    ClampedGain,
-    ClampedText,
-    ClampedWalk,
-    CompareDecoding,
-    CompareGradients,
-    CompareInverses,
+from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
+from engine.arms.stacks import WHOLE, SentenceNet, Stack, TokenNet
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Verdict, Within
+from engine.claim.units import Units
+from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
+from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
+from engine.experiments.gradients.procedure import CompareGradients
+from engine.experiments.inversion.estimators import (
     Difference,
-    Exact,
-    FewerChecks,
-    Gain,
     GeometricMean,
     HitRate,
     HitRatio,
+    Mean,
+    Quotient,
+    Rate,
+    Trend,
+)
+from engine.experiments.inversion.procedure import Inversions
+from engine.experiments.inversion.readings import (
+    Exact,
     InputDistance,
     InsideBound,
     InTopFive,
-    Inversions,
     LastRecovered,
     LogFrequency,
-    MarginOverNoise,
-    Mean,
-    NextWord,
     Not,
-    OrthogonalDrift,
-    Orthogonality,
     OutputDistance,
-    Quotient,
-    Rate,
+    Recovery,
+    Repetition,
+    SameNextToken,
+    TopFiveOverlap,
+)
+from engine.experiments.inversion.samples import Sample
+from engine.experiments.language.decoding import CompareDecoding
+from engine.experiments.language.procedure import NextWord, ShiftAgreement
+from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
+from engine.experiments.recovery.procedure import (
+    FewerChecks,
+    Gain,
+    MarginOverNoise,
     Recover,
     Recovered,
-    Recovery,
     RecoveryRate,
-    Repetition,
-    RoundTrip,
-    Rung,
-    SameNextToken,
-    Sample,
-    Search,
-    ShiftAgreement,
     ToldApart,
-    TopFiveOverlap,
-    Trend,
 )
-from engine.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
+from engine.experiments.recovery.searches import LADDER, LEFT_OUT, Rung, Search
 from engine.records import Beyond
 
 SMOLLM2 = "smollm2-135m"

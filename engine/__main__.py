@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
+from engine.commands.command_line import EXIT_USAGE, list_words, run_main
 from engine.errors import EngineError, explain
 
-COMMANDS = {"verify": "test claims: measure what is not stored, judge, write the report"}
-EXIT_USAGE = 4
+COMMANDS = {
+    "verify": ("verify", "test claims: measure what is not stored, judge, write the report"),
+    "report": ("report", "render, compare, export or tabulate the records of sessions"),
+    "ledger": ("ledger", "list, merge, prune or export measurements"),
+    "invert": ("invert.command", "one inversion at the terminal"),
+    "register": ("register", "keep what decides each claim, before it is measured"),
+    "weights": ("weights", "fetch the pinned weights of the GPU's items"),
+    "gpu-check": ("gpu_check", "compare what a GPU measures with what the CPU does"),
+    "calibrate": ("calibrate", "simulate claims of known truth, and count false verdicts"),
+    "bench": ("bench", "keep a bench run's figures, or time the products of a whole run"),
+}
+"""The module in engine.commands whose `main` runs each command, and what the command does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,18 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-h"], ["--help"]):
         print("usage: lm-claims COMMAND …\n")
-        print("\n".join(f"  {name:<8} {what}" for name, what in COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        print("\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()))
         print("\nlm-claims COMMAND --help lists a command's options")
         return 0
     if not words or words[0] not in COMMANDS:
         got = repr(words[0]) if words else "no command"
-        expected, remedy = " or ".join(COMMANDS), "write lm-claims verify, or see lm-claims --help"
-        print(explain(who="lm-claims", got=got, expected=expected, remedy=remedy), file=sys.stderr)
+        remedy = "write lm-claims verify to test claims, or see lm-claims --help"
+        print(explain(who="lm-claims", got=got, expected=list_words([*COMMANDS]), remedy=remedy), file=sys.stderr)
         return EXIT_USAGE
-    from engine.verify import main as verify  # pytest is not loaded for a mistake
-
+    name, rest = words[0], words[1:]
+    # Imported now: no command waits for what only another one needs.
+    command: Callable[[Sequence[str]], int] = import_module(f"engine.commands.{COMMANDS[name][0]}").main
+    if name != "verify":
+        return run_main(lambda: command(rest), name)
     try:
-        return verify(words[1:])
+        return command(rest)  # a session of pytest ends by itself
     except EngineError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

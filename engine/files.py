@@ -6,13 +6,21 @@ user's umask or the folder's own rules give. What is read is a file: nothing is 
 
 from __future__ import annotations
 
+import atexit
 import errno
+import hashlib
+import json
 import os
 import secrets
 import stat
 import sys
-from contextlib import suppress
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from engine.errors import LedgerError, explain
 
@@ -151,3 +159,90 @@ def _check(status: os.stat_result, path: Path, most: int) -> None:
 
 def _too_large(path: Path, most: int) -> OSError:
     return OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
+
+
+T = TypeVar("T")
+
+
+def read_once(read: Callable[[Path], T], path: Path) -> T:
+    """What `read` makes of a file; what it made before of one that was neither replaced nor written to since."""
+    status = path.stat()
+    # Copies keep times of change, and the file system's own time is none that a copy can keep.
+    found: T = _read(read, path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    return read_once(_hash, path)
+
+
+def hash_files(folder: Path, names: Iterable[str]) -> str:
+    """SHA-256 of files of a folder, their names included, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        # As JSON: a name may hold line breaks, or bytes that are no text.
+        digest.update(f"{json.dumps(name)} {hash_file(folder / name)}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _read(read: Callable[[Path], Any], path: Path, *state: int) -> Any:
+    return read(path)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_KEPT = ExitStack()
+atexit.register(_KEPT.close)
+
+
+def cache_folder() -> Path:
+    """LM_CLAIMS_CACHE, or the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("LM_CLAIMS_CACHE")
+    if chosen:
+        return expand_home(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir("lm-claims"))
+    except RuntimeError:  # older ones give a folder named ~
+        return _find_place_for_now()
+    return folder if folder.is_absolute() else _find_place_for_now()
+
+
+@cache
+def _find_place_for_now() -> Path:
+    """For a user without a home, as in some containers: a folder of this process alone, as nobody else's is trusted."""
+    try:
+        return Path(_KEPT.enter_context(tempfile.TemporaryDirectory(prefix="lm-claims-")))
+    except OSError:  # nothing can be kept anywhere, which costs time
+        return Path(os.devnull) / "lm-claims"
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading ~ made a home folder; as it is where there is no such user."""
+    try:
+        return Path(os.path.expanduser(path))
+    except ValueError:  # no user has a zero byte in the name
+        return Path(path)
+
+
+parse_toml = lru_cache(maxsize=8)(tomllib.loads)
+"""A text as TOML; every item of a session asks for the same few files. Raises as tomllib does."""
+
+
+def find_nearest(name: str, claim_file: Path, root: Path) -> Path | None:
+    """The nearest of that name at or above a claim's folder, up to `root`.
+
+    It need not be a file: what lies there is refused when it is read, not taken for the rules of a folder above.
+    """
+    for folder in claim_file.resolve().parents:
+        if os.path.lexists(folder / name):
+            return folder / name
+        if folder == root.resolve():
+            break
+    return None

@@ -296,3 +296,6 @@ def read_records(path: Path) -> list[Record]:
             )
         )
     return records
+
+
+CHOICES = ("1st", "2nd", "3rd", "4th", "5th")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.arms import StackSettings
+from engine.arms.settings import StackSettings
 from engine.errors import SubjectError, explain
 
 OUTPUTS = "its outputs for a prompt"

@@ -18,10 +18,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from engine.arms import Arm
+from engine.arms.arm import Arm
+from engine.arms.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 from engine.errors import EngineError, LedgerError, explain
 from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole, sync
-from engine.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
 
 NAMED = 3
 """Files that a line names."""
@@ -272,11 +272,11 @@ def explain_lock(path: Path, error: OSError, folder: Path) -> LedgerError:
     expected, remedy = "a lock", "move away what lies there, or choose another folder with --ledger"
     if error.errno in _NO_LOCKS:
         expected = "a file system that has locks"
-        merge = f"python -m engine.ledger merge {shlex.quote(str(folder))} FROM"
+        merge = f"python -m engine ledger merge {shlex.quote(str(folder))} FROM"
         remedy = f"choose a folder on a local disk with --ledger, and bring it here with {merge}"
     elif error.errno in _DENIED:
         expected = "a lock that may be written"
-        prune = f"python -m engine.ledger prune {shlex.quote(str(folder))} --yes"
+        prune = f"python -m engine ledger prune {shlex.quote(str(folder))} --yes"
         remedy = f"let its owner run {prune}, which removes locks that nobody holds, or choose another with --ledger"
     elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
         expected, remedy = "room to write a lock", "free some space or choose another folder with --ledger"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from engine.records import CriterionRecord, Record
-from engine.report.text import format_number
+from engine.text import format_number
 
 KINDS = ("data", "code", "model", "criterion", "machine")
 NOTHING = "—"

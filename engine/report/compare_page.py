@@ -11,8 +11,8 @@ from engine.report.causes import KINDS
 from engine.report.compare import WEIGHTS, Change, Comparison
 from engine.report.figures import render_page, write_page
 from engine.report.history import Run
-from engine.report.text import write_plain
 from engine.report.views import mark_record
+from engine.text import write_plain
 
 PAGE = "compare.html"
 

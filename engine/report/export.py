@@ -14,8 +14,8 @@ from typing import Any
 from engine.errors import LedgerError, MissingError, UsageError, explain
 from engine.files import STANDARD_OUTPUT, write_whole
 from engine.records import CriterionRecord, Record
-from engine.report.text import write_plain
 from engine.report.views import sort_records
+from engine.text import write_plain
 
 LONGEST_CELL = 32_000
 """Characters of a CSV cell: a spreadsheet spills what is beyond 32,767 into other cells."""

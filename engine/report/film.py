@@ -13,9 +13,8 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from engine.procedures.films import CHOICES
-from engine.records import Record, Table
-from engine.report.text import cut, write_html, write_plain
+from engine.records import CHOICES, Record, Table
+from engine.text import cut, write_html, write_plain
 
 TOKEN = 24
 """Characters of a token that are shown."""

@@ -24,7 +24,7 @@ from engine.records import (
     read_records,
     write_records,
 )
-from engine.report.text import write_plain
+from engine.text import write_plain
 
 RUNS = "runs"
 """Folder of kept runs in a report's folder."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from engine.records import CriterionRecord
-from engine.report.text import format_number, write_plain
+from engine.text import format_number, write_plain
 
 LOG_FROM = 50.0
 """Positive values that span more than this factor get a logarithmic axis."""

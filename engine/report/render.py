@@ -23,15 +23,6 @@ from engine.report.history import Run
 from engine.report.overview import arrange_matrix, list_choices
 from engine.report.pictures import Scale, draw
 from engine.report.standing import count_registrations, group_unregistered, list_registrations
-from engine.report.text import (
-    format_duration,
-    format_interval,
-    format_number,
-    format_percent,
-    write_html,
-    write_markdown_cell,
-    write_plain,
-)
 from engine.report.views import (
     OUTCOMES,
     ClaimView,
@@ -45,6 +36,15 @@ from engine.report.views import (
     mark_record,
     sort_records,
     write_headline,
+)
+from engine.text import (
+    format_duration,
+    format_interval,
+    format_number,
+    format_percent,
+    write_html,
+    write_markdown_cell,
+    write_plain,
 )
 
 TITLE = "LM Claims"

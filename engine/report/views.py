@@ -16,7 +16,7 @@ from engine.report.charts.reading import Row, finite, read_rows
 from engine.report.film import draw_films
 from engine.report.history import Run, date_record, read_moment, trend_table
 from engine.report.pictures import Scale, draw, draw_small, fit_scale
-from engine.report.text import format_interval
+from engine.text import format_interval
 
 FILMED_ITEMS = 12
 """Items of a claim whose decoded tokens the page shows; those of the others are in records.jsonl alone."""

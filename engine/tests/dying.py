@@ -11,9 +11,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from engine.arms.measurement import Measurement
 from engine.files import UNFINISHED
 from engine.ledger import Ledger
-from engine.measurement import Measurement
 
 
 def is_measurement(handle: int) -> bool:

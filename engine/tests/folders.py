@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from engine.errors import SubjectError
-from engine.subjects import find_subject
+from engine.models import find_subject
 
 Tensors = dict[str, torch.Tensor]
 

@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
-from engine.arms import PseudoInverseArm
-from engine.measurement import MEASUREMENT, Measurement
-from engine.procedures import Evidence, Rounds, Trial
-from engine.results import PseudoInverseResult
+from engine.arms.arm import PseudoInverseArm
+from engine.arms.measurement import MEASUREMENT, Measurement
+from engine.arms.results import PseudoInverseResult
+from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.statistics import Estimate
 
 
@@ -34,12 +33,17 @@ class Inverses:
     first: int = 0
     bulk: int = 0
 
+    def list_arms(self) -> list[PseudoInverseArm]:
+        """Those of all rounds."""
+        rank, bulk = self.size.partition("x")[2], "0" * self.bulk
+        seeds = range(self.first, self.first + sum(self.arms))
+        names = [f"random:{self.size}:rank={rank}:seed={bulk}{seed}" for seed in seeds]
+        return [PseudoInverseArm(subject="none", source="none", matrix=name) for name in names]
+
     def rounds(self, trial: Trial) -> Rounds:
-        rank, seeds, bulk = self.size.partition("x")[2], count(self.first), "0" * self.bulk
-        found: list[Measurement] = []
+        arms, found = self.list_arms(), list[Measurement]()
         for many in self.arms:
-            names = [f"random:{self.size}:rank={rank}:seed={bulk}{next(seeds)}" for _ in range(many)]
-            found += yield [PseudoInverseArm(subject="none", source="none", matrix=name) for name in names]
+            found += yield [arms.pop(0) for _ in range(many)]
         ranks = [m.result.rank for m in found if isinstance(m.result, PseudoInverseResult)]
         mean = sum(ranks) / len(found)
         x = Estimate(name="x", value=mean, low=mean, high=mean, n=len(found), method="counted", scale="linear")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from engine.subjects.local import LocalFolder, find_local
-from engine.subjects.unpacked import MANIFEST, is_whole
-from engine.subjects.weight_files import find_weights
+from engine.models.local import LocalFolder, find_local
+from engine.models.weight_files import find_weights
+from engine.models.weights_cache import MANIFEST, is_whole
 from engine.tests.mutations import change_gguf, damage, fuzz_json
 from engine.tests.readers import READ, Reader, read_written
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf

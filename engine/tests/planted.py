@@ -6,25 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from engine.arms import (
-    Arm,
-    DescentSettings,
-    InversionArm,
-    MarginArm,
-    Method,
-    PseudoInverseArm,
-    RecoveryArm,
-    RoundTripArm,
-    Stack,
-    TuningArm,
-    Unit,
-)
-from engine.effort import Effort, Units
-from engine.measurement import Measurement, digest_of
-from engine.procedures import Trial
-from engine.protocol import CONTROLLED, Protocol
-from engine.records import Provenance
-from engine.results import (
+from engine.arms.arm import Arm, InversionArm, MarginArm, PseudoInverseArm, RecoveryArm, RoundTripArm, TuningArm
+from engine.arms.measurement import Measurement, digest_of
+from engine.arms.protocol import CONTROLLED, Protocol
+from engine.arms.results import (
     InversionResult,
     InversionRun,
     PseudoInverseResult,
@@ -36,8 +21,13 @@ from engine.results import (
     TokenFailure,
     TuningResult,
 )
-from engine.subjects import Subject
-from engine.subjects.base import Tier
+from engine.arms.settings import DescentSettings, Method, Unit
+from engine.arms.stacks import Stack
+from engine.claim.procedure import Trial
+from engine.claim.units import Effort, Units
+from engine.models import Subject
+from engine.models.subject import Tier
+from engine.records import Provenance
 
 T = TypeVar("T")
 INF, NAN = float("inf"), float("nan")

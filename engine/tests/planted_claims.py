@@ -12,7 +12,7 @@ import transformers as transformers
 import vl_convert as vl_convert
 
 from engine import DIRECT, Above, Claim, Protocol
-from engine.procedures import Evidence, Procedure, Rounds, Trial
+from engine.claim.procedure import Evidence, Procedure, Rounds, Trial
 from engine.records import Record, read_records
 
 # What is compiled can be loaded only once in a process: sessions in this one must find it, and torch, there already.

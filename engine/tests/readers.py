@@ -12,33 +12,35 @@ from typing import Any
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
-from engine.claim import Ruling
-from engine.devices import check_device
-from engine.effort import find_effort
+from engine.arms.measurement import MEASUREMENT, Measurement
+from engine.arms.prompts import check_prompt
+from engine.arms.protocol import find_protocol
+from engine.claim.criteria import Ruling
+from engine.claim.registration import LOCK, read_lock, write_lock
+from engine.claim.units import find_effort
+from engine.claim.verdicts import read_verdicts
+from engine.commands.invert.options import parse
 from engine.errors import EngineError
-from engine.invert.wish import parse
 from engine.ledger.store import UntrustedError, trust
-from engine.measurement import MEASUREMENT, Measurement
-from engine.options import _read_memory
-from engine.prompts import check_prompt
-from engine.protocol import find_protocol
+from engine.models import CATALOGUE, find_subject
+from engine.models.devices import check_device
 from engine.records import RECORD, read_records
-from engine.registration import LOCK, read_lock, write_lock
-from engine.report.bench import read_bench, render_bench, tabulate_bench
-from engine.report.calibration import read_calibration, render_calibration, tabulate_calibration
 from engine.report.compare import compare_runs
 from engine.report.compare_page import render_comparison, write_lines
 from engine.report.export import SHEETS, write_csv
 from engine.report.history import gather_run, merge_records
 from engine.report.render import render, tabulate
-from engine.subjects import CATALOGUE, find_subject
+from engine.session.options import _read_memory
+from engine.studies.bench.page import render_bench, tabulate_bench
+from engine.studies.bench.results import read_bench
+from engine.studies.calibration.page import render_calibration, tabulate_calibration
+from engine.studies.calibration.results import read_calibration
 from engine.tests import kept_figures
 from engine.tests.mutations import NUMBERS, TEXTS, damage, fuzz_json, mix, write_toml
 from engine.tests.report_samples import make_records
 from engine.tests.report_tables import KINDS as KINDS_OF_TABLES
 from engine.tests.report_tables import Cast, make_tables
 from engine.tests.test_ledger import KINDS
-from engine.verdicts import read_verdicts
 
 READ = frozenset({"read"})
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.allowance import count_cores, explain_allowance, find_cores, find_memory
-from engine.memory import free_bytes
-from engine.options import FREE_SHARE
+from engine.models.allowance import count_cores, explain_allowance, find_cores, find_memory
+from engine.models.memory import free_bytes
+from engine.session.options import FREE_SHARE
 from engine.tests.measured import Inverses, plant_folder
 
 GIB = 2**30
@@ -177,7 +177,7 @@ def test_a_queues_cores_count_within_its_job_alone(tmp_path: Path) -> None:
 def ask(*words: str, environment: dict[str, str] | None = None) -> tuple[float, int, str]:
     """What a process that is begun by these words may use: bytes, cores, its line."""
     code = (
-        "from engine.allowance import *; from engine.memory import free_bytes;"
+        "from engine.models.allowance import *; from engine.models.memory import free_bytes;"
         "print(free_bytes('cpu'), count_cores(), explain_allowance(), sep='|')"
     )
     done = subprocess.run(

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine.report.bench import Bench, read_bench, render_bench, tabulate_bench
+from engine.studies.bench.page import render_bench, tabulate_bench
+from engine.studies.bench.results import Bench, read_bench
 from engine.tests.kept_figures import make_bench
 
 ROOT = Path(__file__).resolve().parents[2]

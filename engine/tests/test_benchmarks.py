@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.benchmarks import figures
-from engine.benchmarks.alternation import alternate, take_ratio
-from engine.benchmarks.contests import (
+from engine.errors import LedgerError
+from engine.models.pseudo_inverse import invert_gram
+from engine.studies.bench import figures
+from engine.studies.bench.alternation import alternate, take_ratio
+from engine.studies.bench.contests import (
     Ways,
     descend_blocks,
     descend_wide_net,
@@ -23,11 +25,10 @@ from engine.benchmarks.contests import (
     scan_vocabulary,
     walk_blocks,
 )
-from engine.benchmarks.peak import watch
-from engine.benchmarks.replay import PRODUCT, Listener
-from engine.benchmarks.shares import classify, measure_shares
-from engine.benchmarks.tables import Figures, list_contests, list_executors, list_growth, list_searches
-from engine.codec import invert_gram
+from engine.studies.bench.peak import watch
+from engine.studies.bench.replay import PRODUCT, Listener
+from engine.studies.bench.shares import classify, measure_shares
+from engine.studies.bench.tables import Figures, list_contests, list_executors, list_growth, list_searches
 
 
 def tiny(blocks: int) -> Any:
@@ -203,7 +204,7 @@ def test_kept_figures_hold_contests_growth_and_the_machine_but_no_name(
     save_run(tmp_path / "saved")
     monkeypatch.setattr(figures, "STORAGE", tmp_path / "saved")
     monkeypatch.setattr(figures, "KEPT", tmp_path / "bench.json")
-    assert figures.main() == 0
+    assert figures.keep_figures().endswith(": 1 contests, 1 lines of growth")
     text = (tmp_path / "bench.json").read_text(encoding="utf-8")
     kept = json.loads(text)
     assert kept["measured_on"] == "2026-02-14"
@@ -214,12 +215,10 @@ def test_kept_figures_hold_contests_growth_and_the_machine_but_no_name(
     assert "somebodys-machine" not in text
 
 
-def test_without_a_saved_run_there_is_nothing_to_keep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_saved_run_there_is_nothing_to_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "STORAGE", tmp_path)
-    assert figures.main() == 4
-    assert "run make bench first" in capsys.readouterr().out
+    with pytest.raises(LedgerError, match="run make bench first"):
+        figures.keep_figures()
 
 
 @pytest.mark.parametrize(("faster", "bar"), [(1.84, "≥ 1.5"), (1.2, "≥ 1.5 ✗")])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.arms import SentenceNet, Stack
-from engine.blocks import BlockStack, FullyConnected, whole_output
+from engine.arms.protocol import Positions
+from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import ShapeError, SubjectError
-from engine.protocol import Positions
+from engine.models.stacks import BlockStack, FullyConnected, whole_output
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
 WHOLE = Stack(blocks=3, head=True, final_norm=True)

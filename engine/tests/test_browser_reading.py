@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from engine.records import Record
-from engine.report.text import format_number
 from engine.tests.browser import DESK, PHONE, Report, Visitor, find_grave, look_at_charts, unfold
+from engine.text import format_number
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

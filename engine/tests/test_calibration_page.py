@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.report.calibration import Calibration, read_calibration, render_calibration, tabulate_calibration
-from engine.report.charts.calibration import draw_decided, draw_false
+from engine.studies.calibration.charts import draw_decided, draw_false
+from engine.studies.calibration.page import render_calibration, tabulate_calibration
+from engine.studies.calibration.results import Calibration, read_calibration
 from engine.tests.kept_figures import make_beside, make_calibration, make_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +131,7 @@ def test_equal_figures_give_equal_pages() -> None:
     assert render_calibration(read()) == render_calibration(read())
 
 
-@pytest.mark.skipif(not KEPT.exists(), reason="needs reports/reference/calibration.json: python -m engine.calibration")
+@pytest.mark.skipif(not KEPT.exists(), reason="needs reports/reference/calibration.json: python -m engine calibrate")
 def test_the_readmes_table_is_that_of_the_kept_figures() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = re.search(r"<!-- calibration table: .*? -->\n(.*?)<!-- end of calibration table -->", readme, re.DOTALL)

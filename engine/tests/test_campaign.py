@@ -15,18 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms import Arm, InversionArm, PseudoInverseArm, RoundTripArm, SentenceNet, Stack
-from engine.campaign import Campaign, Job, Silent, label
-from engine.claim import AtLeast, Claim
-from engine.costs import Cost
+from engine.arms.arm import Arm, InversionArm, PseudoInverseArm, RoundTripArm
+from engine.arms.measurement import Measurement, digest_of
+from engine.arms.protocol import CONTROLLED
+from engine.arms.stacks import SentenceNet, Stack
+from engine.claim.claim import Claim
+from engine.claim.criteria import AtLeast
+from engine.claim.procedure import Evidence, Procedure, Rounds, Trial
 from engine.errors import LedgerError, SubjectError
-from engine.executors import Sequential
+from engine.experiments.sampling import run_together
 from engine.ledger import Ledger, store
-from engine.measurement import Measurement, digest_of
-from engine.planning import foresee
-from engine.procedures import Evidence, Procedure, Rounds, Trial, in_step
-from engine.progress import Bar, seconds_of
-from engine.protocol import CONTROLLED
+from engine.running.costs import Cost
+from engine.running.executors.base import Sequential
+from engine.running.plan import foresee
+from engine.running.progress import Bar, seconds_of
+from engine.running.scheduler import Campaign, Job, Silent, label
 from engine.tests.planted import INVERSION, TUNING, drive, make_inverse, make_measurement, make_round_trip, make_trial
 
 
@@ -168,9 +171,9 @@ def test_the_bar_moves_while_one_long_arm_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the time that it has taken, up to what it was expected to take, and tells of it unasked."""
-    monkeypatch.setattr("engine.progress.QUIET_INTERVAL_S", 0.0)
-    monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 0.01)
-    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    monkeypatch.setattr("engine.running.progress.QUIET_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
     bar, told, deadline = Bar(), "", time.monotonic() + 60
     bar.expect([INVERSION])
     bar.begin(INVERSION)
@@ -200,10 +203,10 @@ class _Full(io.StringIO):
 
 
 def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.progress.QUIET_INTERVAL_S", 0.0)
-    monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("engine.running.progress.QUIET_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 0.01)
     monkeypatch.setattr("sys.stderr", full := _Full(from_first=False))
-    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
     bar = Bar()
     bar.expect([INVERSION])
     assert full.found.wait(60)
@@ -217,7 +220,7 @@ def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch
 
 
 def test_a_session_whose_log_takes_no_line_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
+    monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
     monkeypatch.setattr("sys.stderr", full := _Full(from_first=True))
     bar = Bar()
     bar.expect([INVERSION])
@@ -510,7 +513,7 @@ def exhaust(rounds: Generator[Sequence[Arm], Sequence[Measurement], list[str]]) 
 
 
 def test_tasks_in_step_ask_together_and_return_in_order() -> None:
-    results, asked = exhaust(in_step(count("x", 1), count("y", 3), count("z", 0), count("w", 2)))
+    results, asked = exhaust(run_together(count("x", 1), count("y", 3), count("z", 0), count("w", 2)))
     assert asked == [
         ["x0a", "x0b", "y0a", "y0b", "w0a", "w0b"],
         ["y1a", "y1b", "w1a", "w1b"],
@@ -520,4 +523,4 @@ def test_tasks_in_step_ask_together_and_return_in_order() -> None:
 
 
 def test_tasks_in_step_that_ask_nothing_end_at_once() -> None:
-    assert exhaust(in_step(count("x", 0), count("y", 0))) == (["", ""], [])
+    assert exhaust(run_together(count("x", 0), count("y", 0))) == (["", ""], [])

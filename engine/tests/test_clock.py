@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms import Arm, PseudoInverseArm
-from engine.executors.inline import Inline
+from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.measurement import Measurement
 from engine.ledger import Ledger
-from engine.measurement import Measurement
-from engine.progress import Bar
 from engine.report.history import read_runs
+from engine.running.executors.inline import Inline
+from engine.running.progress import Bar
 from engine.tests.measured import Inverses, read_measurements
 from engine.tests.planted import INVERSION
 from engine.tests.planted_claims import read_session, run_session, write_claim

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from engine.arms import Arm, PseudoInverseArm
-from engine.costs import PROCESS_BYTES, Cost
+from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.measurement import Measurement
 from engine.errors import EngineError
-from engine.executors import RefusedError
-from engine.executors.cluster import Cluster, Request
-from engine.measurement import Measurement
+from engine.running.costs import PROCESS_BYTES, Cost
+from engine.running.executors.base import RefusedError
+from engine.running.executors.ray import Cluster, Request
 from engine.tests.planted import make_inverse, make_measurement
 
 A, B, C = (PseudoInverseArm(subject=name, source="planted", matrix="embedding") for name in "ABC")
@@ -90,11 +90,11 @@ def answer(arm: Arm, threads: int) -> Measurement:
 def provide_ray(monkeypatch: pytest.MonkeyPatch) -> PlantedRay:
     ray = PlantedRay(found=[node(2, 4)])
     monkeypatch.setitem(sys.modules, "ray", ray)
-    for place in ("engine.costs", "engine.executors.cluster"):
+    for place in ("engine.running.costs", "engine.running.executors.ray"):
         monkeypatch.setattr(
             f"{place}.estimate_cost", lambda arm: Cost(seconds=SECONDS[cpu(arm)], memory_bytes=SIZES[cpu(arm)])
         )
-    monkeypatch.setattr("engine.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
+    monkeypatch.setattr("engine.running.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
     return ray
 
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from engine.codec import Codec, _Bounds, find_round_trip_misses, invert_gram
 from engine.errors import ShapeError
+from engine.methods.round_trip import _Bounds, find_round_trip_misses
+from engine.models.codec import Codec
+from engine.models.pseudo_inverse import invert_gram
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

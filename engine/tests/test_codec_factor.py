@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 
-from engine.codec import GramInverse, invert_gram
+from engine.models.pseudo_inverse import GramInverse, invert_gram
 
 EPS = float(np.finfo(np.float64).eps)
 ROWS, COLUMNS = 900, 64

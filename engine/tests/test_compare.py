@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.report import main
 from engine.records import OnRecord, Record, Session, write_records
-from engine.report.__main__ import main
 from engine.report.causes import find_causes
 from engine.report.compare import Comparison, compare_runs
 from engine.report.compare_page import render_comparison, write_lines

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from engine.experiments.language import continue_prompts
-from engine.subjects import estimate_bytes, find_subject
-from engine.subjects.config_file import DECODING
+from engine.experiments.language.measure import continue_prompts
+from engine.models import estimate_bytes, find_subject
+from engine.models.config_file import DECODING
+from engine.models.memory import count_bytes
 from engine.tests.folders import change, load_logits, logits, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
@@ -287,7 +288,7 @@ def test_an_entry_that_is_a_callers_or_a_note_changes_nothing(family: str, key: 
     assert model.dtype == torch.float32
     assert model.config._attn_implementation == "sdpa"  # pyright: ignore[reportPrivateUsage]
     torch.testing.assert_close(logits(model), logits(saved), rtol=1e-5, atol=1e-6)  # torch's own GELU
-    assert subject.weight_bytes("float32") == estimate_bytes(saved.config)
+    assert count_bytes(subject, "float32") == estimate_bytes(saved.config)
     assert model.generation_config.to_dict() == GenerationConfig().to_dict()
 
 
@@ -324,6 +325,6 @@ def test_a_kept_flash_attention_stops_neither_the_configuration_nor_an_estimate(
     if use == "config":
         assert subject.config().num_hidden_layers == 2
     elif use == "weight_bytes":
-        assert (subject.tier, subject.weight_bytes("float16")) == ("cpu", estimate_bytes(make_llama().config, 2))
+        assert (subject.tier, count_bytes(subject, "float16")) == ("cpu", estimate_bytes(make_llama().config, 2))
     else:
         assert subject.untrained(1).model(torch.float32).dtype == torch.float32

@@ -17,8 +17,8 @@ from engine.report import write_report
 from engine.report.compare import compare_runs
 from engine.report.compare_page import write_comparison
 from engine.report.export import export_items, write_export
-from engine.report.finish import finish_report
 from engine.report.history import gather_run, keep_run
+from engine.session.finish import finish_report
 from engine.tests.planted import INVERSION, make_inversion, make_measurement, make_run
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.report_samples import make_records

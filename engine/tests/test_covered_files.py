@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2Tokenizer
 
 from engine.errors import SubjectError
-from engine.subjects import find_subject, staging
-from engine.subjects.local import LocalFolder
+from engine.models import find_subject, staging
+from engine.models.local import LocalFolder
 from engine.tests.folders import change, load_logits, refuse
 from engine.tests.tiny_models import TOKENS, make_gpt2, make_llama, save, write_gguf
 from engine.tests.tiny_tokenizers import KINDS, make_tokenizer
@@ -153,7 +153,7 @@ def note(event, arguments):
         opened.add(os.path.realpath(os.fsdecode(arguments[0])))
 path, here = Path(sys.argv[1]), os.path.realpath(sys.argv[2])
 import torch
-from engine.subjects import find_subject
+from engine.models import find_subject
 subject = find_subject(f"local:{path}")
 sys.addaudithook(note)
 subject.model(torch.float32); subject.tokenizer(); subject.config(); subject.untrained(1).model(torch.float32)

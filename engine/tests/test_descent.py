@@ -9,11 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.arms import Metric, SentenceNet, Stack
-from engine.blocks import BlockStack, FullyConnected, Invertible
-from engine.descent import LOOK_EVERY, Leaver, Patient, Plan, Problem, Trace, TuningObserver, descend, first_true
+from engine.arms.protocol import Schedule
+from engine.arms.settings import Metric
+from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import ShapeError
-from engine.protocol import Schedule
+from engine.methods.descent import (
+    LOOK_EVERY,
+    Leaver,
+    Patient,
+    Plan,
+    Problem,
+    Trace,
+    TuningObserver,
+    descend,
+    first_true,
+)
+from engine.models.stacks import BlockStack, FullyConnected, Invertible
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
 LENGTHS = (7, 4, 5)

@@ -11,31 +11,27 @@ from typing import Any
 
 import pytest
 
-from engine.agreement import bound_rounding, find_changes, read_numbers
-from engine.arms import (
+from engine.arms.arm import (
     Arm,
     ClampedWalkArm,
-    DescentSettings,
     GenerationArm,
     GradientArm,
     InversionArm,
     MarginArm,
-    Method,
     NextTokenArm,
     OrthogonalWalkArm,
     PseudoInverseArm,
     RecoveryArm,
     RoundTripArm,
-    SentenceNet,
-    Stack,
-    StackSettings,
-    Unit,
     WalkChoice,
 )
-from engine.executors.pool import Process
-from engine.measurement import Measurement
-from engine.protocol import CONTROLLED, PAGE
-from engine.subjects import find_subject
+from engine.arms.measurement import Measurement
+from engine.arms.protocol import CONTROLLED, PAGE
+from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
+from engine.arms.stacks import SentenceNet, Stack
+from engine.commands.numeric_diff import bound_rounding, find_changes, read_numbers
+from engine.models import find_subject
+from engine.running.executors.pool import Process
 from engine.tests.tiny_models import make_gpt2, save
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.devices import VISIBLE, Devices, check_device, find_devices, held_to, name_for_children
 from engine.errors import UsageError
-from engine.executors.inline import Inline
-from engine.options import Choices
+from engine.models.devices import VISIBLE, Devices, check_device, find_devices, held_to, name_for_children
+from engine.running.executors.inline import Inline
+from engine.session.options import Choices
 
 CORES = 16
 
@@ -21,8 +21,8 @@ def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of which the third has most room, beside sixteen cores."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("engine.options.count_cores", lambda: CORES)
-    for place in ("engine.options", "engine.memory"):
+    monkeypatch.setattr("engine.session.options.count_cores", lambda: CORES)
+    for place in ("engine.session.options", "engine.models.memory"):
         monkeypatch.setattr(f"{place}.free_bytes", lambda name: 8e9 if name == "cuda:2" else 4e9)
 
 

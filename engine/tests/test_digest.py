@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine import measurement
-from engine.arms import Arm, SentenceNet
-from engine.measurement import digest_of
-from engine.protocol import PAGE
+from engine.arms import measurement
+from engine.arms.arm import Arm
+from engine.arms.measurement import digest_of
+from engine.arms.protocol import PAGE
+from engine.arms.stacks import SentenceNet
 from engine.tests.planted import (
     INVERSION,
     MARGIN,
@@ -121,7 +122,7 @@ def test_equal_arms_have_equal_digests(one: Arm, other: Arm) -> None:
 
 def test_digests_do_not_depend_on_the_process() -> None:
     code = (
-        "from engine.tests.test_digest import ARMS; from engine.measurement import digest_of;"
+        "from engine.tests.test_digest import ARMS; from engine.arms.measurement import digest_of;"
         "print([digest_of(arm) for arm in ARMS.values()])"
     )
     told = {

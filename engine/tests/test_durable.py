@@ -17,7 +17,7 @@ import pytest
 from engine.errors import LedgerError
 from engine.files import make_folder, put_in_place, write_whole
 from engine.ledger import Ledger
-from engine.report.finish import finish_report
+from engine.session.finish import finish_report
 from engine.tests.report_samples import make_records
 from engine.tests.test_ledger import SAMPLE
 from engine.tests.test_shared_folders import WRITERS

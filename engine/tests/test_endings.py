@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.endings import NAMES, Endings
+from engine.arms.measurement import digest_of
 from engine.records import read_records
+from engine.running.endings import NAMES, Endings
 from engine.tests.measured import (
     Inverses,
     date_files,
@@ -40,6 +41,7 @@ WORDS = {
     "SIGUSR2": "ended by SIGUSR2",
     "SIGXCPU": "ended by SIGXCPU (its allowance of processor time is used up, `ulimit -t`)",
 }
+FIRST = {digest_of(arm) for arm in Inverses().list_arms()}
 LEFT_OUT = "not measured, and left out: 1 of 2 items; the same command goes on with them"
 
 
@@ -47,6 +49,12 @@ LEFT_OUT = "not measured, and left out: 1 of 2 items; the same command goes on w
 def provide_two(tmp_path: Path) -> Path:
     """A claim that is measured in no time, and one that is not."""
     return plant_folder(tmp_path / "two", {"C91": Inverses(), "C92": MANY})
+
+
+def is_under_way(two: Path, more_than: int = 4) -> bool:
+    """Whether the first claim is measured, and the other one begun: a worker may be slow to start."""
+    stored = stored_in(two / "ledger")
+    return set(stored) >= FIRST and len(stored) > more_than
 
 
 def check_reported(two: Path, code: int, said: str, *, word: str) -> None:
@@ -66,7 +74,7 @@ def check_reported(two: Path, code: int, said: str, *, word: str) -> None:
 @pytest.mark.parametrize("name", [n if n == "SIGTERM" else pytest.param(n, marks=pytest.mark.slow) for n in WORDS])
 def test_a_signal_ends_a_session_in_one_line_with_a_report_of_what_was_measured(two: Path, name: str) -> None:
     process = start_session(two, two / "ledger", *INLINE)
-    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    wait_for(lambda: is_under_way(two), process)
     process.send_signal(signal.Signals[name])
     check_reported(two, *end(process), word=WORDS[name])
 
@@ -75,7 +83,7 @@ def test_a_signal_ends_a_session_in_one_line_with_a_report_of_what_was_measured(
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_to_all_processes_of_a_session_ends_it_once(two: Path, name: str) -> None:
     process = start_session(two, two / "ledger")
-    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    wait_for(lambda: is_under_way(two), process)
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.Signals[name])
     check_reported(two, *end(process), word=WORDS[name])
@@ -87,7 +95,7 @@ def test_a_signal_to_all_processes_of_a_session_ends_it_once(two: Path, name: st
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'lm-claims[ray]'")
 def test_a_signal_ends_a_session_on_a_cluster_as_any_other(two: Path) -> None:
     process = start_session(two, two / "ledger", "--executor", "ray")
-    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    wait_for(lambda: is_under_way(two), process)
     process.send_signal(signal.SIGTERM)
     check_reported(two, *end(process), word=WORDS["SIGTERM"])
 
@@ -101,7 +109,7 @@ def test_a_limit_on_processor_time_ends_a_session_before_the_system_kills_it(two
 @pytest.mark.slow
 def test_signals_that_follow_wait_until_the_report_is_there(two: Path) -> None:
     process = start_session(two, two / "ledger", *INLINE)
-    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    wait_for(lambda: is_under_way(two), process)
     sent = 0
     while process.poll() is None and sent < 1000:
         process.send_signal(signal.SIGUSR1 if sent % 2 else signal.SIGTERM)
@@ -127,7 +135,7 @@ def test_a_signal_while_claims_are_collected_ends_the_session_in_one_line(two: P
 @pytest.mark.slow
 def test_a_worker_that_is_told_to_end_costs_its_arm_an_attempt(two: Path) -> None:
     process = start_session(two, two / "ledger")
-    wait_for(lambda: len(stored_in(two / "ledger")) > 4, process)
+    wait_for(lambda: is_under_way(two), process)
     workers = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     workers[0].terminate()
     code, said = end(process)
@@ -143,7 +151,7 @@ def run_on(two: Path, *options: str, plugins: tuple[str, ...] = (), **environmen
 @pytest.mark.parametrize("to", ["the first process", "all"])
 def test_under_xdist_a_signal_leaves_a_report_of_what_was_judged(two: Path, to: str) -> None:
     process = run_on(two, *INLINE, "-n", "2", plugins=("xdist",))
-    wait_for(lambda: len(stored_in(two / "ledger")) > 8, process)
+    wait_for(lambda: is_under_way(two, 8), process)
     if to == "all":
         os.killpg(process.pid, signal.SIGTERM)
     else:
@@ -159,7 +167,7 @@ def test_under_xdist_a_signal_leaves_a_report_of_what_was_judged(two: Path, to: 
 @pytest.mark.slow
 def test_under_xdist_a_worker_that_is_ended_costs_its_item_and_fails_the_suite(two: Path) -> None:
     process = run_on(two, *INLINE, "-n", "2", plugins=("xdist",))
-    wait_for(lambda: len(stored_in(two / "ledger")) > 8, process)
+    wait_for(lambda: is_under_way(two, 8), process)
     workers = [c for c in psutil.Process(process.pid).children(recursive=True) if sum(c.cpu_times()[:2]) > 1]
     assert len(workers) == 2
     max(workers, key=lambda c: sum(c.cpu_times()[:2])).terminate()
@@ -190,7 +198,7 @@ def test_what_else_listens_to_a_signal_and_what_is_ignored_stay_as_they_are(monk
             with pytest.raises(KeyboardInterrupt):  # a third one means it
                 os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)  # while it leaves
-        monkeypatch.setattr("engine.endings.BURST_S", 0.0)
+        monkeypatch.setattr("engine.running.endings.BURST_S", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT], "what comes later does what it always did"

@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.arms import PseudoInverseArm
+from engine.arms.arm import PseudoInverseArm
 from engine.errors import EngineError, EscapedError
-from engine.executors.pool import ATTEMPTS, Pool, attempt
 from engine.records import read_records
+from engine.running.executors.pool import ATTEMPTS, Pool, attempt
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -103,7 +103,7 @@ def test_a_tokenizer_that_panics_over_a_prompt_of_ones_own_is_told_before_anythi
 
 @pytest.mark.slow
 def test_a_tokenizer_that_panics_ends_a_quick_look_in_one_line(folder: Path) -> None:
-    done = run(folder, "engine.invert", SENTENCE, "--subject", f"local:{folder / 'model'}", "--iterations", "5")
+    done = run(folder, "engine", "invert", SENTENCE, "--subject", f"local:{folder / 'model'}", "--iterations", "5")
     assert done.returncode == 4
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("a library: got")]
     assert "PanicException: Onig: Regex search error" in line
@@ -148,7 +148,7 @@ DEATHS: dict[str, tuple[Callable[..., None], str, str]] = {
 def test_a_worker_that_dies_says_of_what_and_what_to_do(
     serve: Callable[..., None], name: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.executors.pool.serve", serve)
+    monkeypatch.setattr("engine.running.executors.pool.serve", serve)
     pool = Pool(workers=1, threads=1, budget_bytes=2e10)
     assert pool.choose([ARM]) is ARM
     with pytest.raises(EngineError) as died:
@@ -207,7 +207,7 @@ def test_a_system_that_gives_no_process_is_told_and_the_remedy_helps(tmp_path: P
 def test_a_quick_look_that_is_ended_tells_how_far_it_came(tmp_path: Path, name: str) -> None:
     words = ("The sky is blue.", "--subject", "gpt2-untrained", "--iterations", "200000", "--step", "0.01")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "engine.invert", *words, "--device", "cpu"],
+        [sys.executable, "-u", "-m", "engine", "invert", *words, "--device", "cpu"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -227,7 +227,7 @@ def test_a_quick_look_that_is_ended_tells_how_far_it_came(tmp_path: Path, name: 
 
 @pytest.mark.slow
 def test_a_calibration_that_is_ended_says_so_in_one_line_and_leaves_no_process(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "engine.calibration", "--workers", "2", "--out", "calibration.json"]
+    words = [sys.executable, "-m", "engine", "calibrate", "--workers", "2", "--out", "calibration.json"]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
     while len(psutil.Process(process.pid).children(recursive=True)) < 3 and time.monotonic() < deadline:
@@ -237,7 +237,7 @@ def test_a_calibration_that_is_ended_says_so_in_one_line_and_leaves_no_process(t
     process.terminate()
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert "engine.calibration: ended by SIGTERM (as queues and `kill` send it) before it was done" in said
+    assert "calibrate: ended by SIGTERM (as queues and `kill` send it) before it was done" in said
     assert "Traceback" not in said
     assert not (tmp_path / "calibration.json").exists()
     _, alive = psutil.wait_procs(children, timeout=30)

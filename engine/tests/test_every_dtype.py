@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms import DescentSettings, InversionArm, Metric, Stack, TuningArm, Unit
-from engine.campaign import Campaign, Job
-from engine.claim import Claim
-from engine.executors.inline import Inline
-from engine.invert.__main__ import main
-from engine.metrics import OutputDistance
-from engine.options import DTYPES
-from engine.procedures import Trial
-from engine.protocol import CONTROLLED
-from engine.results import InversionResult, Stop, TuningResult
-from engine.subjects import Subject, find_subject
+from engine.arms.arm import InversionArm, TuningArm
+from engine.arms.protocol import CONTROLLED
+from engine.arms.results import InversionResult, Stop, TuningResult
+from engine.arms.settings import DescentSettings, Metric, Unit
+from engine.arms.stacks import Stack
+from engine.claim.claim import Claim
+from engine.claim.procedure import Trial
+from engine.commands.invert.__main__ import main
+from engine.methods.distances import OutputDistance
+from engine.models import Subject, find_subject
+from engine.running.executors.inline import Inline
+from engine.running.scheduler import Campaign, Job
+from engine.session.options import DTYPES
 from engine.tests.tiny_tokenizers import make_tokenizer, save_llama
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim
 

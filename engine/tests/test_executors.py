@@ -14,16 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.arms import Arm, PseudoInverseArm, Unit
-from engine.campaign import Campaign, Silent
+from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.measurement import Measurement
+from engine.arms.settings import Unit
 from engine.errors import EngineError
-from engine.executors import Executor
-from engine.executors.cluster import Cluster, Task, measure
-from engine.executors.inline import Inline
-from engine.executors.pool import Pool
 from engine.ledger import Ledger
-from engine.ledger.upkeep import read_ledger
-from engine.measurement import Measurement
+from engine.ledger.maintenance import read_ledger
+from engine.running.executors.base import Executor
+from engine.running.executors.inline import Inline
+from engine.running.executors.pool import Pool
+from engine.running.executors.ray import Cluster, Task, measure
+from engine.running.scheduler import Campaign, Silent
 from engine.tests.test_campaign import asking
 from engine.tests.test_experiments import make_arms, make_settings
 from engine.tests.test_pool import long_arm
@@ -169,7 +170,7 @@ def test_what_is_given_up_leaves_no_process(executor: Executor, subject: str) ->
 
 def measure_with_little_memory(arm: Arm, threads: int) -> Measurement | Exception:
     """In a process of Ray's: half a gigabyte may be taken beyond what the libraries take."""
-    import engine.executors.inline as inline
+    import engine.running.executors.inline as inline
 
     assert inline.Inline
     held = 1024 * int(Path("/proc/self/status").read_text().split("VmSize:")[1].split()[0])

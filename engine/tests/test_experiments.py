@@ -12,29 +12,20 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms import (
-    Arm,
-    DescentSettings,
-    InversionArm,
-    PseudoInverseArm,
-    RoundTripArm,
-    SentenceNet,
-    Stack,
-    TuningArm,
-    Unit,
-    VocabularyArm,
-)
-from engine.costs import group_of
+from engine.arms.arm import Arm, InversionArm, PseudoInverseArm, RoundTripArm, TuningArm, VocabularyArm
+from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT
+from engine.arms.results import InversionResult, Stop, TuningResult
+from engine.arms.settings import DescentSettings, Unit
+from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import PromptError, SubjectError
-from engine.executors.inline import Inline
-from engine.experiments import generator, measure
-from engine.experiments.embedding import special_ids
-from engine.experiments.inversion import curve_points
-from engine.experiments.posing import pose
-from engine.protocol import CONTROLLED, PAGE, SCRIPT
-from engine.results import InversionResult, Stop, TuningResult
-from engine.shelf import Shelf
-from engine.subjects import find_subject
+from engine.experiments.embedding.measure import special_ids
+from engine.experiments.inputs import generator, pose
+from engine.experiments.inversion.measure import curve_points
+from engine.experiments.registry import measure
+from engine.models import find_subject
+from engine.models.loaded import Shelf
+from engine.running.costs import group_of
+from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 SKY, CAT, SUN = Unit(prompt="The sky", seed=0), Unit(prompt="A cat sleeps", seed=1), Unit(prompt="sun", seed=2)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from engine.commands.report import main
 from engine.errors import LedgerError, MissingError, UsageError
 from engine.records import Record, Session, Table, read_records, write_records
-from engine.report.__main__ import main
 from engine.report.export import (
     LONGEST_CELL,
     SHEETS,

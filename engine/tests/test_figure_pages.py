@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from engine.commands.report import main
 from engine.report import write_report
-from engine.report.__main__ import main
 from engine.report.render import BESIDE
 from engine.tests.browser import DESK, PHONE, Visitor, find_grave, unfold
 from engine.tests.kept_figures import make_bench, make_beside, make_calibration, make_cell

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from engine.procedures.films import CHOICES, film_rows, film_table
-from engine.records import Record, Table
+from engine.experiments.token_trajectory import film_rows, film_table
+from engine.records import CHOICES, Record, Table
 from engine.report.film import draw_films
 from engine.tests.report_samples import make_records
 

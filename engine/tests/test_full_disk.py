@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.executors.inline import Inline
 from engine.report.history import read_runs
+from engine.running.executors.inline import Inline
 from engine.tests.disks import make_room, mount_small, read_only
 from engine.tests.measured import Inverses, date_files, read_contents, stored_in
 from engine.tests.planted_claims import read_session, run_session, write_claim

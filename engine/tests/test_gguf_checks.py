@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.subjects import find_subject
-from engine.subjects.gguf_header import MalformedGguf, read_gguf_header
+from engine.models import find_subject
+from engine.models.gguf import MalformedGguf, read_gguf_header
 from engine.tests.folders import load_logits, logits, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 

@@ -1,6 +1,6 @@
 """Numbers of a few small float64 arms, as they were when NUMERICS was last raised.
 
-They may change only together with NUMERICS in engine/measurement.py, which is part of every arm's digest: stored
+They may change only together with NUMERICS in engine/arms/measurement.py, which is part of every arm's digest: stored
 measurements of the old numbers are then not taken for the new ones. After raising it, rewrite the file with
 
     python -m engine.tests.test_golden
@@ -19,25 +19,16 @@ import torch
 from pydantic import TypeAdapter
 from transformers import PreTrainedModel
 
-from engine.agreement import find_changes
-from engine.arms import (
-    Arm,
-    DescentSettings,
-    InversionArm,
-    MarginArm,
-    Method,
-    PseudoInverseArm,
-    RecoveryArm,
-    SentenceNet,
-    Stack,
-    TuningArm,
-    Unit,
-)
-from engine.experiments import generator, measure
-from engine.measurement import NUMERICS
-from engine.protocol import CONTROLLED, PAGE, Schedule
-from engine.results import Result
-from engine.shelf import Shelf
+from engine.arms.arm import Arm, InversionArm, MarginArm, PseudoInverseArm, RecoveryArm, TuningArm
+from engine.arms.measurement import NUMERICS
+from engine.arms.protocol import CONTROLLED, PAGE, Schedule
+from engine.arms.results import Result
+from engine.arms.settings import DescentSettings, Method, Unit
+from engine.arms.stacks import SentenceNet, Stack
+from engine.commands.numeric_diff import find_changes
+from engine.experiments.inputs import generator
+from engine.experiments.registry import measure
+from engine.models.loaded import Shelf
 from engine.tests.tiny import make_tiny
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -130,7 +121,7 @@ def check(found: dict[str, Any], stored: dict[str, Any], numerics: int) -> None:
     if changes:
         pytest.fail(
             f"{len(changes)} numbers changed, the first at {changes[0]}. If that is meant, raise NUMERICS in "
-            "engine/measurement.py and run python -m engine.tests.test_golden; stored measurements are then run again"
+            "engine.arms.measurement and run python -m engine.tests.test_golden; stored measurements are then run again"
         )
 
 

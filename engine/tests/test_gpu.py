@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms import Arm, PseudoInverseArm, Stack
-from engine.blocks import BlockStack
-from engine.campaign import Campaign, Silent
-from engine.costs import GPU_CONTEXT_BYTES, gpu_bytes, host_bytes
-from engine.devices import find_devices, name_for_children, send
-from engine.executors.inline import Inline
-from engine.executors.pool import Gpu, Pool
-from engine.gpu_check import main, on_device
+from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.stacks import Stack
+from engine.commands.gpu_check import main, on_device
 from engine.ledger import Ledger
-from engine.subjects import find_subject
-from engine.subjects.placement import plan_layout, spread
+from engine.models import find_subject
+from engine.models.devices import find_devices, name_for_children, send
+from engine.models.placement import plan_layout, spread
+from engine.models.stacks import BlockStack
+from engine.running.costs import GPU_CONTEXT_BYTES, gpu_bytes, host_bytes
+from engine.running.executors.inline import Inline
+from engine.running.executors.pool import Gpu, Pool
+from engine.running.scheduler import Campaign, Silent
 from engine.tests.test_campaign import asking
 from engine.tests.test_determinism import make_arms
 from engine.tests.tiny import FAMILIES, make_tiny

@@ -10,12 +10,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-import engine.gpu_check as gpu_check
-from engine.agreement import bound_rounding, differences, find_changes, read_numbers
-from engine.arms import Arm
-from engine.executors.inline import Inline
-from engine.measurement import Measurement
-from engine.results import InversionResult
+import engine.commands.gpu_check as gpu_check
+from engine.arms.arm import Arm
+from engine.arms.measurement import Measurement
+from engine.arms.results import InversionResult
+from engine.commands.numeric_diff import bound_rounding, differences, find_changes, read_numbers
+from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 
@@ -58,7 +58,7 @@ def provide_gpu(
                 self._count += 1
                 return change(found, self._count) if self._on else found
 
-        monkeypatch.setattr("engine.executors.inline.Inline", Planted)
+        monkeypatch.setattr("engine.running.executors.inline.Inline", Planted)
 
     return plant
 
@@ -103,7 +103,10 @@ def test_a_gpu_that_does_not_repeat_itself_is_not(
     ("arguments", "words"),
     [
         (("--device", "cuda:7"), "--device: got 'cuda:7', expected cuda:0; pick one that is there"),
-        (("--device", "cpu"), "engine.gpu_check: got --device cpu, expected a GPU that torch sees; install a driver"),
+        (
+            ("--device", "cpu"),
+            "gpu-check: got --device cpu, expected a GPU that torch sees; install a driver",
+        ),
         (("--subject", "nobody"), "subject: got 'nobody'"),
     ],
 )

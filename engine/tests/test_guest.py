@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from engine.spelling import BY_SPELLING, OPTIONS, find_mistaken, spell_out
+from engine.__main__ import COMMANDS, main
+from engine.session.spelling import BY_SPELLING, OPTIONS, find_mistaken, spell_out
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,27 +25,14 @@ DECLARE_ALL = "\n".join(
 THEIRS = f"def pytest_addoption(parser):\n{DECLARE_ALL}\n"
 
 
-def find_commands() -> Iterator[str]:
-    """Every module of the engine that is run with python -m and reads a command line."""
-    for path in sorted((ROOT / "engine").rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if (
-            '__name__ == "__main__"' in text
-            and "tests" not in path.parts
-            and "def main(words" in text.replace("arguments", "words")
-        ):
-            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
-
-
-@pytest.mark.parametrize("module", [*find_commands()])
-def test_every_command_prints_its_help(module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main: Callable[[list[str]], int | None] = importlib.import_module(module).main
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        code = main(["--help"])
+        code = main([command, "--help"])
     except SystemExit as end:
         code = end.code
     assert not code
-    assert capsys.readouterr().out.startswith("usage: ")
+    assert capsys.readouterr().out.startswith(f"usage: lm-claims {command} ")
 
 
 def test_pytests_own_help_lists_every_option_of_ours(pytester: pytest.Pytester) -> None:
@@ -57,8 +44,6 @@ def test_pytests_own_help_lists_every_option_of_ours(pytester: pytest.Pytester) 
 
 
 def test_the_help_of_verify_lists_every_short_name(capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.__main__ import main
-
     assert main(["verify", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"  {option.short}" in text for option in OPTIONS)
@@ -66,8 +51,6 @@ def test_the_help_of_verify_lists_every_short_name(capsys: pytest.CaptureFixture
 
 
 def test_a_command_that_is_none_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.__main__ import main
-
     assert main(["verfy"]) == 4
     assert capsys.readouterr().err == (
         "lm-claims: got 'verfy', expected verify; write lm-claims verify, or see lm-claims --help\n"
@@ -110,7 +93,7 @@ def test_a_session_without_claims_leaves_nothing_and_reads_nothing(
     def read(*_: object, **__: object) -> None:
         raise AssertionError("options were read")
 
-    monkeypatch.setattr("engine.session_state.read_choices", read)
+    monkeypatch.setattr("engine.session.state.read_choices", read)
     pytester.makepyfile("def test_theirs():\n    assert True\n")
     before = {path.name for path in pytester.path.iterdir()}
     spared = ("-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")  # needs of tests alone
@@ -193,8 +176,6 @@ def test_a_file_called_as_an_options_value_is_no_test_path(pytester: pytest.Pyte
 def test_verify_runs_the_claims_of_the_folder_it_is_started_in(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.__main__ import main
-
     folder = pytester.mkdir("claims")
     write_claim(folder, "supported").rename(folder / "c90_planted.py")
     (pytester.path / "smoke").mkdir()
@@ -216,8 +197,6 @@ def test_verify_runs_the_claims_of_the_folder_it_is_started_in(
 def test_verify_finds_the_claims(
     start: str, claims: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.__main__ import main
-
     pytester.makeini("[pytest]\n")
     folder, here = pytester.path / claims, pytester.path / start
     for place in (folder, here):
@@ -241,8 +220,6 @@ def test_verify_finds_the_claims(
     ids=" ".join,
 )
 def test_a_wrong_option_of_verify_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.__main__ import main
-
     assert main(["verify", *words]) == 4
     assert capsys.readouterr().err == f"{said}; see lm-claims verify --help\n"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.arms.measurement import NUMERICS
 from engine.errors import LedgerError
-from engine.measurement import NUMERICS
 from engine.records import Record, Session, read_records, write_records
 from engine.report.history import Run, find_previous, gather_run, keep_run, merge_records, read_runs, trend_table
 from engine.tests.planted_claims import read_session, run_session, write_claim

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from engine.errors import SubjectError
-from engine.subjects import find_subject
-from engine.subjects.folders import MOST_BLOCKS
-from engine.subjects.hub import HUB_SUBJECTS, HubSubject
-from engine.subjects.local import LocalFolder
+from engine.models import find_subject
+from engine.models.folders import MOST_BLOCKS
+from engine.models.hub import HUB_SUBJECTS, HubSubject
+from engine.models.local import LocalFolder
 from engine.tests.folders import change, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 

@@ -12,11 +12,11 @@ import pytest
 from engine.errors import LedgerError
 from engine.records import RECORD, read_records
 from engine.report import write_report
-from engine.report.text import write_plain
 from engine.tests.browser import DESK, PHONE, Visitor, look_at_charts, unfold
 from engine.tests.report_samples import make_records
 from engine.tests.report_tables import KINDS
 from engine.tests.report_worlds import make_hostile_records
+from engine.text import write_plain
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

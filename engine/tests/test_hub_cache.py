@@ -16,12 +16,13 @@ import torch
 from transformers import PreTrainedModel
 
 from engine.errors import MissingError
+from engine.models import find_subject
+from engine.models.hub import HubSubject
+from engine.models.packaged import SMOLLM2_UNTRAINED
+from engine.models.quantized import quantize
+from engine.models.token_text import read_token
 from engine.records import read_records
-from engine.subjects import find_subject
-from engine.subjects.hub import HubSubject
-from engine.subjects.packaged import SMOLLM2_UNTRAINED
 from engine.tests.tiny_models import make_gpt2, make_llama, save
-from engine.token_text import read_token
 
 ROOT = Path(__file__).resolve().parents[2]
 GPT2 = find_subject("gpt2")
@@ -106,7 +107,7 @@ def test_a_link_to_a_blob_that_is_gone_counts_as_missing(cache: Path) -> None:
 
 
 def test_a_cached_model_is_quantized_from_its_snapshot(cache: Path) -> None:
-    subject = GPT2.quantized()
+    subject = quantize(GPT2)
     if "bitsandbytes" in (subject.missing() or ""):
         pytest.skip("runs where bitsandbytes can be imported")
     assert "hf download" in (subject.missing() or "")
@@ -131,7 +132,7 @@ def test_a_claim_about_a_cached_model_runs_offline_on_a_cpu_when_it_is_asked_for
     # Every token of the tiny vocabulary is one letter or 'ab', so that none of them is the word.
     assert (record.claim, record.subject, record.ruling, record.outcome) == ("C32", "gpt2", "refuted", "finding")
     assert record.sources == {"gpt2": GPT2.fingerprint()}
-    from engine.subjects.tokenizers import read_tokenizer
+    from engine.models.tokenizers import read_tokenizer
 
     tokenizer = read_tokenizer("gpt2", snapshot, saved.config)
     ids = torch.tensor([tokenizer("The sky is", add_special_tokens=False).input_ids])

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from engine.commands.ledger import main as ledger_main
+from engine.commands.report import main as report_main
 from engine.ledger import Ledger
-from engine.ledger.__main__ import main as ledger_main
 from engine.records import read_records, write_records
-from engine.report.__main__ import main as report_main
 from engine.report.render import tabulate
-from engine.report.results import print_verdicts
-from engine.report.text import write_markdown_cell
+from engine.session.summary import print_verdicts
 from engine.tests.planted import INVERSION, make_inversion, make_measurement
 from engine.tests.planted_claims import run_session, write_claim, write_verdict
 from engine.tests.report_samples import make_records
 from engine.tests.test_ledger import RUNS
 from engine.tests.test_workflow_targets import GH, MAKE, REFERENCE, make, provide_folder, stub
+from engine.text import write_markdown_cell
 
 __all__ = ["provide_folder"]
 

@@ -12,26 +12,29 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.arms import Arm, InversionArm, Stack
-from engine.descent import LOOK_EVERY
-from engine.effort import Units
-from engine.executors.inline import Inline
-from engine.invert import arms, look
-from engine.invert.__main__ import main
-from engine.invert.arms import film_iterations, make_plan
-from engine.invert.film import Film
-from engine.invert.found import Found, Stopped
-from engine.invert.look import Looker
-from engine.invert.screen import Screen
-from engine.invert.show import choose_view, show
-from engine.invert.view import Line, Lines, Stage
-from engine.invert.wish import Wish, find_root, parse
+from engine.arms.arm import Arm, InversionArm
+from engine.arms.measurement import MEASUREMENT, Measurement, digest_of
+from engine.arms.protocol import find_protocol
+from engine.arms.results import InversionResult, Snapshot
+from engine.arms.stacks import Stack
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
+from engine.commands.invert import plan as arms
+from engine.commands.invert import runner as look
+from engine.commands.invert.__main__ import main
+from engine.commands.invert.options import Wish, find_root, parse
+from engine.commands.invert.outcome import Found, Stopped
+from engine.commands.invert.plan import film_iterations, make_plan
+from engine.commands.invert.runner import Looker
+from engine.commands.invert.screen import Screen
+from engine.commands.invert.show import choose_view, show
+from engine.commands.invert.token_view import Film
+from engine.commands.invert.view import Line, Lines, Stage
+from engine.experiments.inversion.samples import Sample, draw
 from engine.ledger import Ledger
-from engine.measurement import MEASUREMENT, Measurement, digest_of
-from engine.procedures import Sample, Trial, draw
-from engine.protocol import find_protocol
-from engine.results import InversionResult, Snapshot
-from engine.subjects import find_subject
+from engine.methods.descent import LOOK_EVERY
+from engine.models import find_subject
+from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 PROMPT = "The sky is blue."
@@ -480,7 +483,7 @@ def test_missing_weights_name_the_command_that_fetches_them(
 def test_too_little_memory_is_said_before_anything_is_loaded(
     gpt2: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("engine.memory.free_bytes", lambda device: 10.0)
+    monkeypatch.setattr("engine.models.memory.free_bytes", lambda device: 10.0)
     assert main([PROMPT, "--subject", gpt2]) == 4
     refused(capsys, "GiB free: use a larger device")
 
@@ -494,7 +497,7 @@ def test_an_unexpected_error_is_one_line_and_exit_3(
     monkeypatch.setattr(look.Inline, "run", fail)
     words = [PROMPT, "--subject", gpt2, "--step", "0.1", "--ledger", str(tmp_path)]
     assert main(words) == 3
-    refused(capsys, "engine.invert: got RuntimeError: out of memory, expected to finish")
+    refused(capsys, "invert: got RuntimeError: out of memory, expected to finish")
     with pytest.raises(RuntimeError):
         main([*words, "--traceback"])
 
@@ -502,7 +505,7 @@ def test_an_unexpected_error_is_one_line_and_exit_3(
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys\n"
-        "from engine.invert.__main__ import main\n"
+        "from engine.commands.invert.__main__ import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from engine.invert.chart import LABEL, ROWS, draw_chart
-from engine.invert.ending import quote_words
-from engine.invert.film import Film, Match, draw_frame, draw_target, judge, lay_out, show_token, write_frame
-from engine.results import Snapshot
+from engine.arms.results import Snapshot
+from engine.commands.invert.chart import LABEL, ROWS, draw_chart
+from engine.commands.invert.summary import quote_words
+from engine.commands.invert.token_view import (
+    Film,
+    Match,
+    draw_frame,
+    draw_target,
+    judge,
+    lay_out,
+    show_token,
+    write_frame,
+)
 
 TEXTS = {0: "The", 1: " sky", 2: "\x1b[31m", 3: "[bold]", 4: "\n", 5: " considerably", 6: "天空", 7: "", 8: "\u202e"}
 WRONG, KNOWN = 9, {**TEXTS, 9: "\n"}

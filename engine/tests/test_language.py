@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from engine.arms import GenerationArm, NextTokenArm, Unit
+from engine.arms.arm import GenerationArm, NextTokenArm
+from engine.arms.results import GenerationResult, NextTokenResult
+from engine.arms.settings import Unit
 from engine.errors import PromptError
-from engine.experiments import measure
-from engine.experiments.language import (
+from engine.experiments.inputs import embed
+from engine.experiments.language.measure import (
     continue_prompts,
     cut_at_end,
     find_ends,
@@ -23,9 +25,8 @@ from engine.experiments.language import (
     shift_and_read,
     whole_settings,
 )
-from engine.experiments.posing import embed
-from engine.results import GenerationResult, NextTokenResult
-from engine.shelf import Shelf
+from engine.experiments.registry import measure
+from engine.models.loaded import Shelf
 from engine.tests.tiny import FAMILIES, make_tiny
 
 UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from engine.arms.measurement import SCHEMA, Measurement, digest_of
+from engine.arms.results import StepOutcome, Stop, TuningResult
 from engine.errors import LedgerError
 from engine.ledger import Ledger
-from engine.measurement import SCHEMA, Measurement, digest_of
-from engine.results import StepOutcome, Stop, TuningResult
 from engine.tests.disks import read_only
 from engine.tests.planted import (
     INF,
@@ -405,8 +405,8 @@ def test_another_ledger_that_is_none_is_one_line(place: str, tmp_path: Path) -> 
 TWO_WORKERS = """
 import sys, time
 from pathlib import Path
-from engine.campaign import Campaign, Silent
-from engine.executors import Sequential
+from engine.running.scheduler import Campaign, Silent
+from engine.running.executors.base import Sequential
 from engine.ledger import Ledger
 from engine.tests.planted import INVERSION, TUNING
 from engine.tests.test_ledger import KINDS

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine.arms import weights_of
+from engine.arms.arm import weights_of
+from engine.arms.measurement import Measurement, digest_of
+from engine.commands.ledger import main
 from engine.ledger import Ledger
-from engine.ledger.__main__ import main
-from engine.ledger.upkeep import find_leftovers, merge, read_ledger
-from engine.measurement import Measurement, digest_of
+from engine.ledger.maintenance import find_leftovers, merge, read_ledger
 from engine.tests.planted import INVERSION, TUNING
 from engine.tests.test_ledger import KINDS, OTHER, SAMPLE
 
@@ -96,7 +96,7 @@ def test_of_sources_one_of_which_is_no_ledger_nothing_is_taken(
     other = make_ledger(tmp_path / "other", SAMPLE)
     assert main(["merge", str(tmp_path / "into"), str(other), str(tmp_path / "absent")]) == 4
     said = capsys.readouterr().err
-    assert said.startswith("engine.ledger: got ")
+    assert said.startswith("ledger: got ")
     assert said.count("\n") == 1
     assert not (tmp_path / "into").exists()
 
@@ -174,7 +174,7 @@ def test_an_export_has_a_row_for_each_measurement(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param([], "engine.ledger: got ", id="no command"),
+        pytest.param([], "ledger: got ", id="no command"),
         pytest.param(["lose"], "list, merge, prune or export", id="another command"),
         pytest.param(["list", "absent"], "expected a ledger; check the path; pytest claims makes one", id="no ledger"),
         pytest.param(["prune", "--before", "soon"], "no date like 2026-01-31", id="no date"),

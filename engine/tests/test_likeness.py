@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine import likeness as likening
-from engine.arms import Stack
-from engine.blocks import BlockStack, whole_output
-from engine.codec import Codec
+from engine.arms.stacks import Stack
 from engine.errors import DeclarationError
-from engine.likeness import (
+from engine.methods import activation_distance as likening
+from engine.methods.activation_distance import (
     Likeness,
     RoundedLikeness,
     liken,
@@ -23,6 +21,8 @@ from engine.likeness import (
     read_back,
     round_to_int8,
 )
+from engine.models.codec import Codec
+from engine.models.stacks import BlockStack, whole_output
 from engine.statistics.tolerance import CONTENT, tolerance_factor, tolerance_limit
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 

@@ -14,14 +14,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.arms import DescentSettings, InversionArm, Metric, Stack, TokenNet, Unit
-from engine.experiments import generator, measure
-from engine.metrics import OutputDistance
-from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.results import InversionResult, InversionRun, NextTokens
-from engine.shelf import Shelf
-from engine.subjects import find_subject
-from engine.subjects.loading import use_torch_parts
+from engine.arms.arm import InversionArm
+from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.arms.results import InversionResult, InversionRun, NextTokens
+from engine.arms.settings import DescentSettings, Metric, Unit
+from engine.arms.stacks import Stack, TokenNet
+from engine.experiments.inputs import generator
+from engine.experiments.registry import measure
+from engine.methods.distances import OutputDistance
+from engine.models import find_subject
+from engine.models.loaded import Shelf
+from engine.models.loading import use_torch_parts
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 STEPS, TRAJECTORY = 1e-8, 1e-9

@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaConfig, PreTrainedModel
 
 from engine.errors import MissingError
-from engine.subjects import find_subject
-from engine.subjects.loading import use_torch_parts
+from engine.models import find_subject
+from engine.models.loading import use_torch_parts
 from engine.tests.tiny_models import ALPHABET, make_gpt2, make_llama, save, write_gguf
 
 IDS = torch.tensor([[1, 2, 3]])

@@ -34,7 +34,7 @@ def render_apart(
     path: Path, *, words: tuple[str, ...] = (), limit: Callable[[], None] | None = None, **environment: str
 ) -> str:
     """The page that the command makes in a process of its own."""
-    command = [*words, sys.executable, "-m", "engine.report", "render", str(path)]
+    command = [*words, sys.executable, "-m", "engine", "report", "render", str(path)]
     kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "LM_CLAIMS_CACHE")}
     done = subprocess.run(
         command, capture_output=True, text=True, env=kept | environment, preexec_fn=limit, timeout=100, cwd=path.parent

@@ -13,24 +13,26 @@ import pytest
 import torch
 
 from engine import DIRECT
-from engine.arms import NextTokenArm, Unit
-from engine.claim import Above, Claim
-from engine.costs import gpu_bytes, host_bytes, size_of
-from engine.devices import Devices
-from engine.effort import Units
+from engine.arms.arm import NextTokenArm
+from engine.arms.settings import Unit
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
 from engine.errors import SubjectError
-from engine.executors.inline import Inline
-from engine.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
-from engine.options import Choices
-from engine.procedures import Trial
-from engine.shelf import give_back_memory
-from engine.subjects import estimate_bytes, find_subject
-from engine.subjects.quantized import missing_bitsandbytes
+from engine.models import estimate_bytes, find_subject
+from engine.models.devices import Devices
+from engine.models.loaded import give_back_memory
+from engine.models.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
+from engine.models.quantized import missing_bitsandbytes
+from engine.running.costs import gpu_bytes, host_bytes, size_of
+from engine.running.executors.inline import Inline
+from engine.session.items import Item, explain_skip
+from engine.session.options import Choices
 from engine.tests.planted import PlantedSubject
 from engine.tests.planted_claims import Planted, run_session, write_claim
 from engine.tests.tiny import FAMILIES, make_tiny
 from engine.tests.tiny_models import make_gpt2, save
-from engine.trials import Item, explain_skip
 
 GIB = 2**30
 
@@ -60,7 +62,7 @@ class Broken(Heavy):
 @pytest.fixture(params=["cpu", "cuda:0", "cuda:1"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A device with 6 GiB free; any other has none."""
-    monkeypatch.setattr("engine.memory.free_bytes", lambda name: 6 * GIB if name == request.param else 0)
+    monkeypatch.setattr("engine.models.memory.free_bytes", lambda name: 6 * GIB if name == request.param else 0)
     return request.param
 
 
@@ -119,12 +121,12 @@ def test_a_larger_tier_that_is_asked_for_is_weighed_too(size: str, device: str) 
 
 
 def test_a_larger_tier_that_is_not_asked_for_names_the_gpu_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.memory.free_bytes", lambda name: 0)
+    monkeypatch.setattr("engine.models.memory.free_bytes", lambda name: 0)
     assert "run on a machine with a GPU" in (skip(make_item(Heavy(size="xl"), "cpu", asked=False), "cpu") or "")
 
 
 def test_the_other_model_of_an_item_counts_where_it_is_needed(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.trials.find_subject", lambda name: Heavy(id=name, gib=2.0))
+    monkeypatch.setattr("engine.session.items.find_subject", lambda name: Heavy(id=name, gib=2.0))
     item = make_item(Heavy(gib=3.0), device, asked=True, others=("smaller",))
     words = f"planted and smaller need about 7.5 GiB and {device} has 6.0 GiB free: use a larger device."
     assert skip(item, device) == words
@@ -136,14 +138,14 @@ def test_the_other_model_is_asked_about_its_weights_only_where_it_is_needed(monk
         def missing(self) -> str | None:
             return "fetch it"
 
-    monkeypatch.setattr("engine.trials.find_subject", lambda name: Absent(id=name))
+    monkeypatch.setattr("engine.session.items.find_subject", lambda name: Absent(id=name))
     assert skip(make_item(Heavy(gib=0), "cpu", asked=True, others=("smaller",)), "cpu") == "fetch it"
     assert skip(make_item(Heavy(gib=0, is_trained=False), "cpu", asked=True, others=("smaller",)), "cpu") is None
 
 
 @pytest.fixture(name="two")
 def provide_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.memory.free_bytes", lambda name: {"cuda:0": 3 * GIB, "cuda:1": 6 * GIB}[name])
+    monkeypatch.setattr("engine.models.memory.free_bytes", lambda name: {"cuda:0": 3 * GIB, "cuda:1": 6 * GIB}[name])
 
 
 @pytest.mark.usefixtures("two")
@@ -167,7 +169,7 @@ def test_an_int8_model_is_never_spread() -> None:
     subject = find_subject("smollm2-135m-int8")
     needs = 1.5 * count_bytes(subject, "float32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.memory.free_bytes", lambda name: 0.9 * needs)
+        patch.setattr("engine.models.memory.free_bytes", lambda name: 0.9 * needs)
         words = explain_shortage([subject], dtype="float32", devices=["cuda:0", "cuda:1"], spread=True)
     assert words is not None
     assert words.endswith("GiB free: use a larger device.")
@@ -261,26 +263,26 @@ def test_the_estimate_is_the_bytes_of_a_model_that_was_built(family: str, dtype:
 def test_a_subject_counts_its_weights_in_its_precision(dtype: str, width: int, tmp_path: Path) -> None:
     saved = make_gpt2()
     subject = find_subject(f"local:{save(tmp_path / 'model', saved)}")
-    assert subject.weight_bytes(dtype) == width * sum(p.numel() for p in saved.parameters())
+    assert count_bytes(subject, dtype) == width * sum(p.numel() for p in saved.parameters())
 
 
 def test_int8_takes_less_than_a_third_of_the_largest_model(tmp_path: Path) -> None:
     """gpt2-xl by hand: 12·d² weights in each of 48 blocks at one byte, the embeddings at four."""
     untrained = find_subject("gpt2-xl-untrained")
-    from engine.subjects.quantized import estimate_int8_bytes
+    from engine.models.quantized import estimate_int8_bytes
 
     d, blocks = 1600, 48
     codes, scales = 12 * d * d * blocks, 4 * 9 * d * blocks  # 3d + d + 4d + d outputs a block
     others = (50257 + 1024) * d + blocks * (4 * d + 9 * d) + 2 * d  # embeddings; norms and biases; the last norm
     assert estimate_int8_bytes(untrained.config()) == codes + scales + 4 * others
-    assert estimate_int8_bytes(untrained.config()) < untrained.weight_bytes("float32") / 3
+    assert estimate_int8_bytes(untrained.config()) < count_bytes(untrained, "float32") / 3
 
 
 @pytest.mark.parametrize("options", [(), ("--subject", "gpt2-untrained")], ids=["by itself", "asked for"])
 def test_a_session_skips_what_is_too_large(
     options: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.memory.free_bytes", lambda name: GIB // 4)
+    monkeypatch.setattr("engine.models.memory.free_bytes", lambda name: GIB // 4)
     write_claim(pytester.path, "supported")
     result = run_session(pytester, "-rs", *options)
     result.assert_outcomes(skipped=1)

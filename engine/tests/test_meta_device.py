@@ -15,29 +15,19 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from engine.arms import (
-    AnyStack,
-    Decoder,
-    DescentSettings,
-    InversionArm,
-    Method,
-    Metric,
-    SentenceNet,
-    Stack,
-    TokenNet,
-    Unit,
-)
-from engine.codec import Codec
-from engine.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
-from engine.experiments.base import TOP
-from engine.experiments.inversion import make_problem, plan_descent, say_next_tokens
-from engine.experiments.posing import Posed, pose
-from engine.experiments.tuning import repeat_for_steps
-from engine.likeness import Likeness, measure_noise
-from engine.prefix import NextPosition, Prefix, settle
-from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.recovery import check, score_tokens
-from engine.shelf import Shelf
+from engine.arms.arm import InversionArm
+from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.arms.settings import Decoder, DescentSettings, Method, Metric, Unit
+from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
+from engine.experiments.inputs import TOP, Posed, make_problem, plan_descent, pose
+from engine.experiments.inversion.measure import say_next_tokens
+from engine.experiments.tuning.measure import repeat_for_steps
+from engine.methods.activation_distance import Likeness, measure_noise
+from engine.methods.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
+from engine.methods.token_search import check, score_tokens
+from engine.models.codec import Codec
+from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.loaded import Shelf
 from engine.tests.tiny import FAMILIES, make_tiny
 
 UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))

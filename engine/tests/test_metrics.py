@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-import engine.metrics
-from engine.metrics import OutputDistance
+import engine.methods.distances
+from engine.methods.distances import OutputDistance
 
 RUNS, TOKENS, WIDTH, VOCAB = 3, 5, 6, 40
 
@@ -49,7 +49,7 @@ def test_slices_of_the_vocabulary_add_up(monkeypatch: pytest.MonkeyPatch) -> Non
     outputs = draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
     whole = OutputDistance(TARGET, VALID, HEAD).l1(outputs)
     (one,) = torch.autograd.grad(whole.sum(), outputs)
-    monkeypatch.setattr(engine.metrics, "LOGITS_BYTES", 10 * 8 * 7)  # 7 of 40 rows at a time
+    monkeypatch.setattr(engine.methods.distances, "LOGITS_BYTES", 10 * 8 * 7)  # 7 of 40 rows at a time
     sliced = OutputDistance(TARGET, VALID, HEAD).l1(outputs)
     (many,) = torch.autograd.grad(sliced.sum(), outputs)
     torch.testing.assert_close(sliced, whole, rtol=1e-13, atol=0)

@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms import PseudoInverseArm
+from engine.arms.arm import PseudoInverseArm
+from engine.arms.measurement import digest_of
+from engine.claim.registration import read_lock
+from engine.claim.verdicts import read_verdicts
+from engine.commands.ledger import main as ledger_main
+from engine.commands.register import main as register_main
 from engine.errors import LedgerError, UsageError
-from engine.files import MOST_BYTES
+from engine.files import MOST_BYTES, find_nearest
 from engine.ledger import Ledger
-from engine.ledger.__main__ import main as ledger_main
-from engine.ledger.upkeep import read_ledger
-from engine.measurement import digest_of
+from engine.ledger.maintenance import read_ledger
 from engine.records import read_records
-from engine.register import main as register_main
-from engine.registration import read_lock
-from engine.report.bench import read_bench
-from engine.report.calibration import read_calibration
-from engine.report.finish import finish_report
 from engine.report.history import keep_run, read_runs
+from engine.session.finish import finish_report
+from engine.studies.bench.results import read_bench
+from engine.studies.calibration.results import read_calibration
 from engine.tests.measured import Inverses
 from engine.tests.planted import INVERSION
 from engine.tests.planted_claims import read_session, run_session, write_claim, write_verdict
 from engine.tests.report_samples import make_records
 from engine.tests.test_ledger import KINDS, SAMPLE
-from engine.verdicts import find_nearest, read_verdicts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these kinds of files exist on Unix only")
 
@@ -263,7 +263,7 @@ def test_registering_reads_files_alone(tmp_path: Path, capsys: pytest.CaptureFix
 def test_merged_shares_refuse_it_in_one_line(
     make: Callable[[Path], None], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from engine.report.__main__ import main as report_main
+    from engine.commands.report import main as report_main
 
     make(tmp_path / "records.jsonl")
     keep_run(make_records()[:2], tmp_path / "sound")

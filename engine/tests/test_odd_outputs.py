@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.commands.invert.__main__ import main
 from engine.errors import SubjectError
-from engine.invert.__main__ import main
-from engine.subjects import Subject, find_subject
+from engine.models import Subject, find_subject
 from engine.tests.folders import change
 from engine.tests.tiny_models import make_llama, save
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim

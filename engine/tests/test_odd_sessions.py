@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.executors.inline import Inline
 from engine.records import read_records
-from engine.report.finish import finish_report
+from engine.running.executors.inline import Inline
+from engine.session.finish import finish_report
 from engine.tests.measured import Inverses, plant_folder, stored_in
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.test_usage_errors import check_line
@@ -101,9 +101,9 @@ def test_what_a_library_raises_past_every_handler_fails_its_item_alone(
 
 
 FAULT = """
-import engine.campaign
+import engine.running.scheduler
 def fail(*_): raise {error}
-engine.campaign.Campaign._begin_some = fail
+engine.running.scheduler.Campaign._begin_some = fail
 """
 
 
@@ -111,7 +111,7 @@ engine.campaign.Campaign._begin_some = fail
 def test_a_fault_of_ours_while_it_measures_costs_what_was_not_measured_yet(
     error: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.campaign import Campaign
+    from engine.running.scheduler import Campaign
 
     monkeypatch.setattr(Campaign, "_begin_some", Campaign._begin_some)  # put back what the conftest plants
     pytester.makeconftest(FAULT.format(error=error))
@@ -151,7 +151,7 @@ def test_a_signal_while_the_report_is_written_waits_until_it_is_there(
         os.kill(os.getpid(), getattr(signal, name))
         return finish_report(*given, **options)
 
-    monkeypatch.setattr("engine.session_ending.finish_report", finish_disturbed)
+    monkeypatch.setattr("engine.session.ending.finish_report", finish_disturbed)
     write_claim(pytester.path, "supported")
     result = run_session(pytester)
     assert result.ret == 0

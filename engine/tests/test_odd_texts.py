@@ -9,20 +9,20 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.arms import RoundTripArm
-from engine.encoding import find_dropped
+from engine.arms.arm import RoundTripArm
+from engine.arms.prompts import DOCUMENT, LONG, SHORT
+from engine.arms.results import RoundTripResult
+from engine.commands.invert.__main__ import main
 from engine.errors import PromptError, TooShallowError
-from engine.executors.inline import Inline
-from engine.invert.__main__ import main
-from engine.prompts import DOCUMENT, LONG, SHORT
-from engine.results import RoundTripResult
-from engine.subjects import Subject, find_subject
+from engine.models import Subject, find_subject
+from engine.models.encoding import find_dropped
+from engine.models.token_text import encodes_to_itself, name_added
+from engine.running.executors.inline import Inline
 from engine.tests.folders import change
 from engine.tests.planted_claims import read_session, run_session
 from engine.tests.tiny_models import make_llama, save
 from engine.tests.tiny_tokenizers import KINDS, UNKNOWN, make_tokenizer, save_llama
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim
-from engine.token_text import encodes_to_itself, name_added
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 SHIFT = str(CLAIMS / "representation" / "c05_shift_keeps_the_next_token.py")

@@ -9,18 +9,18 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.arms import PseudoInverseArm
+from engine.arms.arm import PseudoInverseArm
+from engine.arms.results import PseudoInverseResult
+from engine.commands.invert.__main__ import main
 from engine.errors import PromptError, SubjectError
-from engine.executors.inline import Inline
-from engine.experiments import generator
-from engine.invert.__main__ import main
-from engine.pseudo_inverse import compare_with_ridge
-from engine.results import PseudoInverseResult
-from engine.subjects import Subject, find_subject
+from engine.experiments.embedding.ridge import compare_with_ridge
+from engine.experiments.inputs import generator
+from engine.models import Subject, find_subject
+from engine.models.token_text import name_added
+from engine.running.executors.inline import Inline
 from engine.tests.planted_claims import read_session, run_session
 from engine.tests.tiny_tokenizers import make_tokenizer, save_llama
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim
-from engine.token_text import name_added
 
 WORDS = ("<unk>", "The", "sky", "is", "blue", ".", "This", "a", "prompt", "sentence")
 SMALL = {"hidden_size": 4, "intermediate_size": 6}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.output import READABLE, say_in_ascii
 from engine.records import write_records
+from engine.running.output import READABLE, say_in_ascii
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.test_charts import SAMPLES, make_record
 
@@ -26,14 +26,14 @@ TERMINALS = {
 }
 INVERT = ("--iterations", "3", "--step", "0.1", "--ledger", "ledger", "--device", "cpu")
 COMMANDS = {
-    "report": ("engine.report", "table", REFERENCE),
-    "compare": ("engine.report", "compare", REFERENCE, REFERENCE, "--out", "compared"),
-    "ledger": ("engine.ledger", "list", "ledger", "--arms"),
-    "register": ("engine.register", "--check", str(ROOT / "claims")),
-    "gpu_check": ("engine.gpu_check", "--device", "cpu–"),
-    "weights": ("engine.weights", "σ"),
-    "calibration": ("engine.calibration", "--claims", "0", "--out", "σ.json"),
-    "invert": ("engine.invert", "The sky is blue.", "--subject", "gpt2-untrained", *INVERT),
+    "report": ("engine", "report", "table", REFERENCE),
+    "compare": ("engine", "report", "compare", REFERENCE, REFERENCE, "--out", "compared"),
+    "ledger": ("engine", "ledger", "list", "ledger", "--arms"),
+    "register": ("engine", "register", "--check", str(ROOT / "claims")),
+    "gpu_check": ("engine", "gpu-check", "--device", "cpu–"),
+    "weights": ("engine", "weights", "σ"),
+    "calibration": ("engine", "calibrate", "--claims", "0", "--out", "σ.json"),
+    "invert": ("engine", "invert", "The sky is blue.", "--subject", "gpt2-untrained", *INVERT),
 }
 
 
@@ -94,7 +94,7 @@ def test_no_command_fails_for_its_characters(command: str, terminal: str, tmp_pa
 
 
 def test_a_table_of_verdicts_is_readable_in_ascii(tmp_path: Path) -> None:
-    done = run("engine.report", "table", REFERENCE, folder=tmp_path, **ASCII)
+    done = run("engine", "report", "table", REFERENCE, folder=tmp_path, **ASCII)
     table = done.stdout.decode("ascii")
     assert "smollm2-135m, page: ~ partly supported, ratio = 2.237" in table
     assert "sigma = 1/25" in table
@@ -155,15 +155,15 @@ def test_a_session_shows_its_verdicts_on_any_terminal(tmp_path: Path, terminal: 
 def test_a_command_whose_output_finds_no_room_says_so_in_one_line(tmp_path: Path) -> None:
     write_records([make_record(*SAMPLES["hits"])], path := tmp_path / "records.jsonl")
     with open("/dev/full", "wb") as full:
-        done = run("engine.report", "table", str(path), folder=tmp_path, stdout=full.fileno())
+        done = run("engine", "report", "table", str(path), folder=tmp_path, stdout=full.fileno())
     assert done.returncode == 3
     line = done.stderr.decode()
     assert line.count("\n") == 1
-    assert line.startswith("engine.report: got output that cannot be written (No space left on device), expected ")
+    assert line.startswith("report: got output that cannot be written (No space left on device), expected ")
 
 
 def test_a_command_whose_reader_has_seen_enough_ends_well(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "engine.report", "table", REFERENCE]
+    words = [sys.executable, "-m", "engine", "report", "table", REFERENCE]
     done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$@" | head -1', "bash", *words], capture_output=True, cwd=tmp_path
     )

@@ -51,7 +51,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from engine import *
-from engine.procedures import Evidence
+from engine.claim.procedure import Evidence
 from engine.statistics import Estimate
 """
 
@@ -67,13 +67,11 @@ class CountResult:
 MEASURE = '''
 """Counts a matrix's numbers."""
 
-from engine.arms import CountArm
-from engine.experiments.base import measure
-from engine.results import CountResult
-from engine.shelf import Shelf
+from engine.arms.arm import CountArm
+from engine.arms.results import CountResult
+from engine.models.loaded import Shelf
 
 
-@measure.register
 def measure_count(arm: CountArm, shelf: Shelf) -> CountResult:
     return CountResult(count=arm.rows**2)
 '''
@@ -91,7 +89,7 @@ def test_an_arm_of_a_kind_of_its_own_is_refused_in_one_line(pytester: pytest.Pyt
         "claim OWN2: got an arm of a kind of its own, CountArm, expected one of InversionArm,"
     )
     assert record.sentence.endswith(
-        "; declare it in engine/arms.py, its result in engine/results.py, and measure it in engine/experiments"
+        "; declare it in engine/arms, with its result, and measure it in engine/experiments"
     )
 
 
@@ -107,17 +105,19 @@ def test_a_kind_that_the_engine_declares_as_the_remedy_says_is_planned_and_measu
     """A copy of the engine, changed in the three places that the message names; of its cost nobody told it."""
     copy = tmp_path / "engine"
     shutil.copytree(Path(engine.__file__).parent, copy, ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    _declare(copy / "arms.py", ARM, "Arm = (\n    InversionArm\n", "Arm = (\n    CountArm\n    | InversionArm\n")
     _declare(
-        copy / "results.py",
+        copy / "arms" / "arm.py", ARM, "Arm = (\n    InversionArm\n", "Arm = (\n    CountArm\n    | InversionArm\n"
+    )
+    _declare(
+        copy / "arms" / "results.py",
         RESULT,
         "Result = (\n    InversionResult\n",
         "Result = (\n    CountResult\n    | InversionResult\n",
     )
     (copy / "experiments" / "counting.py").write_text(MEASURE, encoding="utf-8")
-    package = copy / "experiments" / "__init__.py"
-    package.write_text(package.read_text(encoding="utf-8") + "\nimport engine.experiments.counting\n", encoding="utf-8")
-    (tmp_path / "test_own.py").write_text(HEAD + "from engine.arms import CountArm\n" + PROCEDURE, encoding="utf-8")
+    entry = '    "count": "counting:measure_count",\n'
+    _declare(copy / "experiments" / "registry.py", "MEASURED_BY = {\n" + entry, "MEASURED_BY = {\n", "")
+    (tmp_path / "test_own.py").write_text(HEAD + "from engine.arms.arm import CountArm\n" + PROCEDURE, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for options, expected in ((["--plan", "-v"], "count none"), (["--executor", "inline"], "1 passed")):
         words = [sys.executable, "-m", "pytest", "test_own.py", "--effort", "smoke", "--device", "cpu", *options]
@@ -130,4 +130,4 @@ def _declare(path: Path, kind: str, before: str, after: str) -> None:
     """A class, and its place in a union."""
     text = path.read_text(encoding="utf-8")
     assert text.count(before) == 1
-    path.write_text(text.replace(before, f"{kind.lstrip()}\n\n{after}"), encoding="utf-8")
+    path.write_text(text.replace(before, f"{kind.lstrip()}\n\n{after}" if after else kind), encoding="utf-8")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.report import main as report_main
 from engine.records import explain_part, read_records, write_records
-from engine.report.__main__ import main as report_main
-from engine.report.finish import PART
 from engine.report.history import read_runs
+from engine.session.finish import PART
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 CLAIMS = ("c91", "c92", "c93")

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from engine.arms import Arm, RoundTripArm
-from engine.executors.inline import Inline
+from engine.arms.arm import Arm, RoundTripArm
+from engine.arms.measurement import Measurement, digest_of
 from engine.ledger import Ledger
-from engine.measurement import Measurement, digest_of
+from engine.models import draw_weights, find_subject
 from engine.records import Record
-from engine.subjects import draw_weights, find_subject
+from engine.running.executors.inline import Inline
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from engine.arms import Arm, GenerationArm, NextTokenArm, Unit
-from engine.claim import Above, AtLeast, Claim, Criterion, Ruling
-from engine.effort import Units
-from engine.procedures import CompareDecoding, NextWord, Procedure, ShiftAgreement, Trial
-from engine.procedures.decoding import repetition
-from engine.protocol import DIRECT
-from engine.results import Continuation, GenerationResult, NextTokenResult, Result
-from engine.stopping import run_in_looks
-from engine.subjects import find_subject
+from engine.arms.arm import Arm, GenerationArm, NextTokenArm
+from engine.arms.protocol import DIRECT
+from engine.arms.results import Continuation, GenerationResult, NextTokenResult, Result
+from engine.arms.settings import Unit
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
+from engine.claim.procedure import Procedure, Trial
+from engine.claim.units import Units
+from engine.experiments.language.decoding import CompareDecoding, repetition
+from engine.experiments.language.procedure import NextWord, ShiftAgreement
+from engine.models import find_subject
+from engine.running.interim_looks import run_in_looks
 from engine.tests.planted import TWELVE, PlantedSubject, drive
 
 SEEDS = 20

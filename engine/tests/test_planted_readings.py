@@ -9,36 +9,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from engine.arms import WHOLE, Arm, InversionArm, Stack, TokenNet, TuningArm, Unit, VocabularyArm
-from engine.claim import Above, AtLeast, AtMost, Below, Claim, Criterion, Ruling, Within
-from engine.effort import Units
+from engine.arms.arm import Arm, InversionArm, TuningArm, VocabularyArm
+from engine.arms.protocol import CONTROLLED
+from engine.arms.results import InversionResult, InversionRun, NextTokens, Result, Snapshot, Stop, VocabularyResult
+from engine.arms.settings import Unit
+from engine.arms.stacks import WHOLE, Stack, TokenNet
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Ruling, Within
+from engine.claim.units import Units
 from engine.errors import DeclarationError
-from engine.procedures import (
+from engine.experiments.inversion.estimators import (
     Difference,
-    Exact,
+    Estimator,
     GeometricMean,
     HitRate,
     HitRatio,
+    Mean,
+    Quotient,
+    Rate,
+)
+from engine.experiments.inversion.procedure import Inversions
+from engine.experiments.inversion.readings import (
+    Exact,
     InputDistance,
     InsideBound,
     InTopFive,
-    Inversions,
     LastRecovered,
     LogFrequency,
-    Mean,
     Not,
     OutputDistance,
-    Quotient,
-    Rate,
     Recovery,
     Repetition,
     SameNextToken,
-    Sample,
     TopFiveOverlap,
 )
-from engine.procedures.estimators import Estimator
-from engine.protocol import CONTROLLED
-from engine.results import InversionResult, InversionRun, NextTokens, Result, Snapshot, Stop, VocabularyResult
+from engine.experiments.inversion.samples import Sample
 from engine.tests.planted import drive, make_run, make_trial, tune_to_middle
 
 SEEDS, ENOUGH = 20, 19

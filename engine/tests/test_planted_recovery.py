@@ -9,27 +9,29 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.arms import Arm, MarginArm, RecoveryArm, Stack, TuningArm, Unit
-from engine.claim import Above, AtLeast, Claim, Criterion, Ruling
-from engine.effort import Units
+from engine.arms.arm import Arm, MarginArm, RecoveryArm, TuningArm
+from engine.arms.prompts import LONG
+from engine.arms.protocol import DIRECT
+from engine.arms.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, Result, TokenFound
+from engine.arms.settings import Unit
+from engine.arms.stacks import Stack
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
 from engine.errors import DeclarationError
-from engine.procedures import (
+from engine.experiments.recovery.procedure import (
     FewerChecks,
     Gain,
     MarginOverNoise,
     Recover,
     Recovered,
     RecoveryRate,
-    Search,
     ToldApart,
-    Trial,
 )
-from engine.procedures.searches import FULL_RUNG, JOINTLY, LADDER, LEFT_OUT, Rung
-from engine.prompts import LONG
-from engine.protocol import DIRECT
-from engine.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, Result, TokenFound
+from engine.experiments.recovery.searches import FULL_RUNG, JOINTLY, LADDER, LEFT_OUT, Rung, Search
+from engine.running.interim_looks import run_in_looks
 from engine.statistics import Estimate, geometric_ratio
-from engine.stopping import run_in_looks
 from engine.tests.planted import PlantedSubject, drive, tune_to_middle
 
 Rng = np.random.Generator

@@ -19,24 +19,9 @@ from claims.walks import (
     c25_nets_do_not_clamp_well,
     c26_walking_on_makes_gibberish,
 )
-from engine.arms import (
-    Arm,
-    ClampedWalkArm,
-    GradientArm,
-    OrthogonalWalkArm,
-    SentenceNet,
-    Stack,
-    StackSettings,
-    TokenNet,
-    Unit,
-    WalkChoice,
-)
-from engine.claim import Claim, Ruling
-from engine.effort import Units
-from engine.procedures import Trial
-from engine.procedures.clamped import GAIN_CHOICES, READS, TEXT_CHOICES
-from engine.protocol import CONTROLLED, SCRIPT, Protocol
-from engine.results import (
+from engine.arms.arm import Arm, ClampedWalkArm, GradientArm, OrthogonalWalkArm, WalkChoice
+from engine.arms.protocol import CONTROLLED, SCRIPT, Protocol
+from engine.arms.results import (
     ClampedWalkResult,
     GradientResult,
     GradientRun,
@@ -46,7 +31,14 @@ from engine.results import (
     WalkRead,
     WalkRun,
 )
-from engine.stopping import run_in_looks
+from engine.arms.settings import StackSettings, Unit
+from engine.arms.stacks import SentenceNet, Stack, TokenNet
+from engine.claim.claim import Claim
+from engine.claim.criteria import Ruling
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
+from engine.experiments.clamped_walk.procedure import GAIN_CHOICES, READS, TEXT_CHOICES
+from engine.running.interim_looks import run_in_looks
 from engine.tests.planted import PlantedSubject, drive
 
 SEEDS = 20

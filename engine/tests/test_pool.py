@@ -22,16 +22,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.arms import Arm, InversionArm, PseudoInverseArm, Stack, Unit
-from engine.campaign import Campaign, Silent
-from engine.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, Cost, estimate_cost
-from engine.devices import VISIBLE, name_for_children
+from engine.arms.arm import Arm, InversionArm, PseudoInverseArm
+from engine.arms.measurement import Measurement
+from engine.arms.settings import Unit
+from engine.arms.stacks import Stack
 from engine.errors import EngineError, MissingError
-from engine.executors import RefusedError
-from engine.executors.inline import Inline
-from engine.executors.pool import ATTEMPTS, Gpu, Pool, serve
 from engine.ledger import Ledger
-from engine.measurement import Measurement
+from engine.models.devices import VISIBLE, name_for_children
+from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, Cost, estimate_cost
+from engine.running.executors.base import RefusedError
+from engine.running.executors.inline import Inline
+from engine.running.executors.pool import ATTEMPTS, Gpu, Pool, serve
+from engine.running.scheduler import Campaign, Silent
 from engine.tests.planted import make_inverse, make_measurement
 from engine.tests.test_campaign import asking
 from engine.tests.test_experiments import make_arms, make_settings
@@ -116,7 +118,7 @@ def test_an_arm_whose_process_dies_every_time_fails_alone(pool: Pool, subject: s
 
 def serve_with_little_memory(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
     """A worker that may take half a gigabyte beyond what the libraries take."""
-    import engine.executors.inline as inline
+    import engine.running.executors.inline as inline
 
     assert inline.Inline
     status = Path("/proc/self/status").read_text()
@@ -129,7 +131,7 @@ def serve_with_little_memory(pipe: Connection[Any, Any], threads: int, gpu: str 
 def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
     tmp_path: Path, pool: Pool, subject: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.executors.pool.serve", serve_with_little_memory)
+    monkeypatch.setattr("engine.running.executors.pool.serve", serve_with_little_memory)
     # Two gigabytes in float64 for one of its factors alone.
     large = PseudoInverseArm(subject="none", source="none", matrix="random:90000x3000:rank=3000:seed=1")
     small = make_arms(subject)
@@ -165,7 +167,7 @@ def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.Mo
         def end(self) -> None:
             ended.set()
 
-    monkeypatch.setattr("engine.executors.pool.Process", Slow)
+    monkeypatch.setattr("engine.running.executors.pool.Process", Slow)
     plant_sizes(monkeypatch, {A: 1})
     pool = Pool(workers=1, threads=1, budget_bytes=PLENTY)
     future = begin(pool, A)
@@ -188,7 +190,7 @@ def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:
 
 ORPHAN = """
 import sys, time
-from engine.executors.pool import Pool
+from engine.running.executors.pool import Pool
 from engine.tests.test_pool import begin, long_arm
 
 if __name__ == "__main__":
@@ -237,14 +239,14 @@ def plant_costs(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> dic
     """Arms of these sizes in bytes beyond a process's own; what each will have come to."""
     ends: dict[Arm, Future[Measurement]] = {arm: Future() for arm in sizes}
     plant_sizes(monkeypatch, sizes)
-    monkeypatch.setattr("engine.executors.pool.Process", lambda threads, gpu: _Held(ends))
+    monkeypatch.setattr("engine.running.executors.pool.Process", lambda threads, gpu: _Held(ends))
     return ends
 
 
 def plant_sizes(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> None:
-    for place in ("engine.costs", "engine.executors.pool"):
+    for place in ("engine.running.costs", "engine.running.executors.pool"):
         monkeypatch.setattr(f"{place}.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
-    monkeypatch.setattr("engine.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
+    monkeypatch.setattr("engine.running.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
 
 
 def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +300,7 @@ def plant_gpus(monkeypatch: pytest.MonkeyPatch, ends: dict[Arm, Future[Measureme
         held = _Held(ends)
         return SimpleNamespace(measure=lambda arm: on.update({arm: gpu}) or held.measure(arm), end=held.end)
 
-    monkeypatch.setattr("engine.executors.pool.Process", make_process)
+    monkeypatch.setattr("engine.running.executors.pool.Process", make_process)
     return on
 
 
@@ -347,7 +349,7 @@ def test_an_arm_whose_own_gpu_is_full_goes_to_another(monkeypatch: pytest.Monkey
 
 def tell_gpu(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
     """A worker that says what it may see in place of measuring."""
-    import engine.executors.inline as inline
+    import engine.running.executors.inline as inline
 
     def tell(self: Inline, arm: Arm) -> Measurement:
         time.sleep(1)  # so that the second is placed while the first still has its own
@@ -361,7 +363,7 @@ def test_a_worker_sees_its_own_gpu_alone_and_none_that_the_session_does_not(
     monkeypatch: pytest.MonkeyPatch, subject: str
 ) -> None:
     monkeypatch.setenv(VISIBLE, "3,5")
-    monkeypatch.setattr("engine.executors.pool.serve", tell_gpu)
+    monkeypatch.setattr("engine.running.executors.pool.serve", tell_gpu)
     pool = Pool(
         workers=2, threads=1, budget_bytes=PLENTY, gpus=[Gpu(name=name_for_children(n), bytes=2e9) for n in range(2)]
     )

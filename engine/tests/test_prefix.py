@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.arms import Stack
-from engine.blocks import BlockStack
-from engine.prefix import NextPosition, Prefix, settle
-from engine.protocol import Positions
+from engine.arms.protocol import Positions
+from engine.arms.stacks import Stack
+from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
 RUNS, TOKENS = 3, 6

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.arms import PseudoInverseArm
-from engine.costs import Cost
-from engine.progress import OVERRUN, STARTING_S, Bar
+from engine.arms.arm import PseudoInverseArm
+from engine.running.costs import Cost
+from engine.running.progress import OVERRUN, STARTING_S, Bar
 
 
 def name_arms(count: int) -> list[PseudoInverseArm]:
@@ -25,8 +25,8 @@ Tick = Callable[[float], None]
 def provide_clock(monkeypatch: pytest.MonkeyPatch) -> Tick:
     """A clock that goes when it is told. Arms are expected to take ten seconds each."""
     now = [1000.0]
-    monkeypatch.setattr("engine.progress.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("engine.progress.estimate_cost", lambda _: Cost(seconds=10.0, memory_bytes=0))
+    monkeypatch.setattr("engine.running.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=10.0, memory_bytes=0))
     monkeypatch.setattr("sys.stderr", io.StringIO())
 
     def tick(seconds: float) -> None:
@@ -100,7 +100,7 @@ def test_what_is_foreseen_counts_and_what_was_stored_corrects_nothing(bar: Bar, 
 def test_a_line_says_about_how_long_and_in_the_end_that_it_is_done(
     bar: Bar, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.progress.QUIET_BEAT_S", 1000.0)
+    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 1000.0)
     arms = name_arms(2)
     bar.expect(arms)
     bar.begin(arms[0])

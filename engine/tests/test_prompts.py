@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
+from engine.arms.prompts import DOCUMENT, LONG, SHORT, check_prompt
 from engine.errors import PromptError
-from engine.prompts import DOCUMENT, LONG, SHORT, check_prompt
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-import engine.pseudo_inverse
-from engine.pseudo_inverse import compare_with_ridge, extrapolation_weights
+import engine.experiments.embedding.ridge
+from engine.experiments.embedding.ridge import compare_with_ridge, extrapolation_weights
 
 
 def integers(rows: int, columns: int, rank: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_both_definitions_give_one_matrix_whatever_the_rank(columns: int, rank: 
 
 
 def test_without_the_limit_the_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.pseudo_inverse, "LEVELS", 1)
+    monkeypatch.setattr(engine.experiments.embedding.ridge, "LEVELS", 1)
     found = compare_with_ridge(integers(200, 20, 6), expected_rank=6, noise=torch.Generator())
     assert found.difference > 100 * found.tolerance
 

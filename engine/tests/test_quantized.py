@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.arms import Stack
-from engine.blocks import BlockStack
+from engine.arms.stacks import Stack
 from engine.errors import MissingError, SubjectError, UsageError
-from engine.shelf import check_finite
-from engine.subjects import CATALOGUE, Subject, find_subject, quantized
-from engine.subjects.quantized import estimate_int8_bytes, int8_layers, move
+from engine.models import CATALOGUE, Subject, find_subject, quantized
+from engine.models.loaded import check_finite
+from engine.models.memory import count_bytes
+from engine.models.quantized import estimate_int8_bytes, int8_layers, move, quantize
+from engine.models.stacks import BlockStack
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 
 EPS32 = torch.finfo(torch.float32).eps
@@ -56,7 +57,7 @@ def test_an_int8_subject_is_its_base_under_another_name(name: str, tier: str) ->
     found = find_subject(name)
     base = find_subject(name.removesuffix("-int8"))
     assert found.id == name
-    assert found == base.quantized()
+    assert found == quantize(base)
     assert (found.tier, found.family, found.trained) == (tier, base.family, True)
     assert found.fingerprint() == f"{base.fingerprint()}:int8"
     assert found.untrained(3) == base.untrained(3)
@@ -71,7 +72,7 @@ def test_a_local_folder_is_found_again_by_its_int8_name(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", make_gpt2())
     found = find_subject(f"local-int8:{folder}")
     assert found.id == f"local-int8:{folder}"
-    assert found == find_subject(f"local:{folder}").quantized()
+    assert found == quantize(find_subject(f"local:{folder}"))
 
 
 def test_what_lies_in_no_folder_cannot_be_quantized(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_the_estimate_is_the_bytes_of_a_model_that_was_built(subject: Subject) -
     model = load(subject)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     scales = sum(layer.state.SCB.numel() * 4 for _, layer in int8_layers(model))
-    assert subject.weight_bytes("float32") == estimate_int8_bytes(subject.config()) == weights + scales
+    assert count_bytes(subject, "float32") == estimate_int8_bytes(subject.config()) == weights + scales
 
 
 class Tape:

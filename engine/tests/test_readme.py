@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.claim.verdicts import read_verdicts
 from engine.records import read_records
 from engine.report import tabulate
-from engine.spelling import BY_SPELLING
-from engine.verdicts import read_verdicts
+from engine.session.spelling import BY_SPELLING
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

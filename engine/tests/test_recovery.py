@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from engine import recovery
-from engine.arms import Decoder, Method, Optimizer, Stack
-from engine.blocks import BlockStack
-from engine.codec import Codec
-from engine.descent import Plan
+from engine.arms.protocol import Positions
+from engine.arms.settings import Decoder, Method, Optimizer
+from engine.arms.stacks import Stack
 from engine.equal_rows import find_equal_rows, name_equals
-from engine.likeness import Likeness, measure_noise, observe
-from engine.prefix import Prefix, settle
-from engine.protocol import Positions
-from engine.recovery import FIRST_WINDOW, Found, Search, Seen, check, recover, score_tokens
+from engine.methods import token_search as recovery
+from engine.methods.activation_distance import Likeness, measure_noise, observe
+from engine.methods.descent import Plan
+from engine.methods.token_search import FIRST_WINDOW, Found, Search, Seen, check, recover, score_tokens
+from engine.models.codec import Codec
+from engine.models.kv_prefix import Prefix, settle
+from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
 VOCAB, TOKENS = 211, 5

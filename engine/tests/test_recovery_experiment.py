@@ -8,28 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms import (
-    DescentSettings,
-    MarginArm,
-    Method,
-    RecoveryArm,
-    SentenceNet,
-    Stack,
-    StackSettings,
-    TuningArm,
-    Unit,
-)
-from engine.blocks import whole_output
-from engine.descent import Patient, Problem, descend
+from engine.arms.arm import MarginArm, RecoveryArm, TuningArm
+from engine.arms.protocol import CONTROLLED, PAGE, Protocol
+from engine.arms.results import MarginResult, RecoveryResult, TuningResult
+from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
+from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import DeclarationError
-from engine.experiments import measure, recovery
-from engine.experiments.inversion import plan_descent
-from engine.experiments.posing import Embedded, pose
-from engine.experiments.tuning import take_last
-from engine.prefix import NextPosition, Prefix, settle
-from engine.protocol import CONTROLLED, PAGE, Protocol
-from engine.recovery import Seen
-from engine.results import MarginResult, RecoveryResult, TuningResult
+from engine.experiments.inputs import Embedded, plan_descent, pose
+from engine.experiments.recovery import measure as recovery
+from engine.experiments.registry import measure
+from engine.experiments.tuning.measure import take_last
+from engine.methods.descent import Patient, Problem, descend
+from engine.methods.token_search import Seen
+from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.stacks import whole_output
 from engine.tests.test_golden import GoldenShelf
 
 UNITS = (Unit(prompt="a cat", seed=0), Unit(prompt="a b c d", seed=1), Unit(prompt="sun", seed=2))

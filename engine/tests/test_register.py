@@ -1,4 +1,4 @@
-"""`python -m engine.register`: what it writes, what it refuses, and whether this repository's claims are registered."""
+"""`python -m engine register`: what it writes, what it refuses, and whether this repository's claims are registered."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.register import main, register, survey
-from engine.registration import LOCK, Entry, read_lock
+from engine.claim.registration import LOCK, Entry, read_lock
+from engine.commands.register import main, register, survey
 from engine.tests.planted_claims import write_claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def test_every_claim_of_this_repository_is_registered_as_it_is_declared() -> Non
     assert found.path == ROOT / "claims" / LOCK
     assert len(found.declared) == 42
     due = [one.claim.id for one in found.due]
-    assert not due, "commit the claims, run `python -m engine.register`, and commit claims/registered.lock"
+    assert not due, "commit the claims, run `python -m engine register`, and commit claims/registered.lock"
 
 
 def test_a_new_claim_is_added_and_the_rest_of_the_lock_stays(
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_committed_is_refused(kind: str, checkout: Path, caps
         git(checkout, "add", ".")
     assert main([str(checkout)]) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"engine.register: got uncommitted changes in claims/{path.name}")
+    assert line.startswith(f"register: got uncommitted changes in claims/{path.name}")
     assert line.endswith("; commit them, then register")
     assert not (checkout / LOCK).exists()
 
@@ -269,8 +269,8 @@ def test_a_lock_that_cannot_be_written_stays_as_it_is(
 
 CODE = """
 import sys
-from engine.register import main, survey
-from engine.registration import digest_claim
+from engine.commands.register import main, survey
+from engine.claim.registration import digest_claim
 from pathlib import Path
 
 (found,) = survey(Path("claims"))

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from engine.procedures import Evidence
+from engine.arms.results import InversionResult
+from engine.claim.procedure import Evidence
+from engine.claim.registration import LOCK, compare_dates, read_lock, write_lock
+from engine.claim.verdicts import Outcome
+from engine.commands.register import main
 from engine.records import Record, Registration
-from engine.register import main
-from engine.registration import LOCK, compare_dates, read_lock, write_lock
-from engine.results import InversionResult
+from engine.session.items import Item
+from engine.session.record import write_record
 from engine.tests.planted import INVERSION, make_measurement, make_trial
 from engine.tests.planted_claims import plant, read_session, run_session, write_claim
 from engine.tests.test_registration import make_entry
 from engine.tests.tiny_models import make_gpt2, save
-from engine.trials import Item
-from engine.verdicts import Outcome
-from engine.writing import write_record
 
 REGISTERED = Registration(status="registered", date="2026-03-01T12:30:00+00:00", commit="a" * 40)
 BEFORE, AFTER = "2026-03-01T12:29:59+00:00", "2026-03-01T12:30:00+00:00"

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import pytest
 
 from engine import PAGE, SCRIPT, Above, AtLeast, Claim, Exact, Not, Rate, Sample, Schedule, Stack, TokenNet, Within
+from engine.claim.procedure import Rounds, Trial
+from engine.claim.registration import LOCK, Entry, digest_claim, read_lock, write_lock
 from engine.errors import DeclarationError, LedgerError
-from engine.procedures import Rounds, Trial
-from engine.registration import LOCK, Entry, digest_claim, read_lock, write_lock
 from engine.tests.planted_claims import plant
 from engine.tests.test_digest import vary
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from engine.errors import SubjectError
-from engine.subjects import find_subject
+from engine.models import find_subject
 from engine.tests.folders import change, change_weights, load_logits, logits, refuse
 from engine.tests.test_hub_cache import GPT2, lay
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms import Arm, RoundTripArm
+from engine.arms.arm import Arm, RoundTripArm
+from engine.arms.measurement import Measurement
+from engine.arms.results import Result
 from engine.errors import SubjectError
-from engine.executors import running
-from engine.executors.inline import Inline
-from engine.measurement import Measurement
-from engine.results import Result
-from engine.shelf import Shelf
-from engine.subjects import find_subject
+from engine.models import find_subject
+from engine.models.loaded import Shelf
+from engine.running.executors import attempt as running
+from engine.running.executors.inline import Inline
 from engine.tests.measured import Inverses, read_measurements
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.test_own_claims import read_example

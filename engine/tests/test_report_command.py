@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from engine.commands.report import main
 from engine.errors import LedgerError
 from engine.records import Record, Session, read_records, write_records
 from engine.report import render, tabulate, write_report
-from engine.report.__main__ import main
 from engine.report.history import keep_run, read_runs
 from engine.report.views import sort_records
 from engine.tests.planted import NAN

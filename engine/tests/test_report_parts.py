@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.report.pictures import Scale, choose_ticks, draw, fit_scale
-from engine.report.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
 from engine.tests.report_samples import INF, PROVENANCE, make_criterion
+from engine.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
 
 CSS = (Path(__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
 

@@ -42,7 +42,7 @@ def test_a_file_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     for seed in ("0", "1"):  # hashes of strings, and with them the order of sets, differ between these
         arguments = ["render", str(file), "--out", str(tmp_path / seed), "--rendered-at", "2026-02-14"]
         environment = os.environ | {"PYTHONHASHSEED": seed}
-        command = [sys.executable, "-m", "engine.report", *arguments]
+        command = [sys.executable, "-m", "engine", "report", *arguments]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         pages.append((tmp_path / seed / "index.html").read_bytes())
     assert pages[0] == pages[1]

@@ -18,8 +18,8 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from engine.models.tokenizers import missing_gpt2_vocabulary
 from engine.records import Record, read_records
-from engine.subjects.tokenizers import missing_gpt2_vocabulary
 from engine.tests.measured import (
     Inverses,
     date_files,

@@ -9,15 +9,20 @@ from math import log2
 
 import pytest
 
-from engine.arms import Arm, InversionArm, SentenceNet, Stack, TuningArm, Unit
-from engine.effort import Units
-from engine.measurement import digest_of
-from engine.procedures import Exact, HitRate, Inversions, Rate, Sample, Trial, draw
-from engine.procedures.samples import Drawn
-from engine.procedures.seeds import TUNING_MODEL_SEED, TUNING_START_SEED
-from engine.procedures.tuning import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
-from engine.prompts import DOCUMENT, SHORT
-from engine.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
+from engine.arms.arm import Arm, InversionArm, TuningArm
+from engine.arms.measurement import digest_of
+from engine.arms.prompts import DOCUMENT, SHORT
+from engine.arms.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
+from engine.arms.settings import Unit
+from engine.arms.stacks import SentenceNet, Stack
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
+from engine.experiments.inversion.estimators import HitRate, Rate
+from engine.experiments.inversion.procedure import Inversions
+from engine.experiments.inversion.readings import Exact
+from engine.experiments.inversion.samples import Drawn, Sample, draw
+from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
+from engine.experiments.tuning.procedure import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))

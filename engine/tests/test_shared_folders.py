@@ -16,16 +16,17 @@ from threading import Barrier
 
 import pytest
 
+from engine.commands.ledger import main as ledger_main
+from engine.commands.register import main as register_main
 from engine.errors import LedgerError
 from engine.files import write_whole
 from engine.ledger import Ledger
-from engine.ledger.__main__ import main as ledger_main
-from engine.register import main as register_main
-from engine.report.calibration import read_calibration, render_calibration
+from engine.models import weights_cache as unpacked
 from engine.report.export import export_items, write_export
 from engine.report.figures import write_page
-from engine.report.finish import finish_report
-from engine.subjects import unpacked
+from engine.session.finish import finish_report
+from engine.studies.calibration.page import render_calibration
+from engine.studies.calibration.results import read_calibration
 from engine.tests.planted import INVERSION
 from engine.tests.planted_claims import run_session, write_claim
 from engine.tests.report_samples import make_records
@@ -228,7 +229,7 @@ import os, sys
 from pathlib import Path
 from engine.errors import LedgerError
 from engine.ledger import Ledger
-from engine.subjects import unpacked
+from engine.models import weights_cache as unpacked
 from engine.tests.test_ledger import SAMPLE
 from engine.tests.planted import INVERSION
 import engine.ledger.__main__, filelock, logging, platformdirs, platformdirs.unix
@@ -265,7 +266,7 @@ def test_another_users_lock_is_one_line_and_its_remedy_works(open_folder: Path) 
     lock = open_folder / "ledger" / "locks" / f"{SAMPLE.digest}.lock"
     lock.touch(mode=0o644)
     told = act_as(open_folder / "ledger", STORE)
-    remedy = f"let its owner run python -m engine.ledger prune {open_folder / 'ledger'} --yes, which removes locks"
+    remedy = f"let its owner run python -m engine ledger prune {open_folder / 'ledger'} --yes, which removes locks"
     assert told.startswith(f"ledger: got {lock}: Permission denied, expected a lock that may be written; {remedy}")
     assert told.count("\n") == 1
     assert ledger_main(["prune", str(open_folder / "ledger"), "--yes"]) == 0

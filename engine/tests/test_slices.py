@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.commands.report import main as report_main
 from engine.errors import UsageError
-from engine.ledger.upkeep import merge, read_ledger
+from engine.ledger.maintenance import merge, read_ledger
 from engine.records import Record, read_records
-from engine.report.__main__ import main as report_main
 from engine.report.history import merge_records
-from engine.slices import Slice, deal, read_slice
+from engine.running.slices import Slice, deal, read_slice
 from engine.tests.planted_claims import run_session, write_claim
 from engine.tests.test_own_claims import read_example
 from engine.tests.tiny_models import make_gpt2, save

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.arms.measurement import MEASUREMENT
 from engine.errors import LedgerError
 from engine.files import write_whole
 from engine.ledger import Ledger
-from engine.measurement import MEASUREMENT
 from engine.records import write_records
 from engine.tests.report_samples import make_records
 from engine.tests.test_ledger import SAMPLE
@@ -49,12 +49,12 @@ def is_table(content: bytes) -> bool:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {
-    "a report": ("engine.report render records.jsonl --out -", is_page),
-    "a comparison": ("engine.report compare records.jsonl records.jsonl --out -", is_page),
-    "a bench run": (f"engine.report bench {REFERENCE}/bench.json --out -", is_page),
-    "a calibration": (f"engine.report calibration {REFERENCE}/calibration.json --out -", is_page),
-    "records": ("engine.report export records.jsonl --out -", is_table),
-    "measurements": ("engine.ledger export l --out -", is_table),
+    "a report": ("engine report render records.jsonl --out -", is_page),
+    "a comparison": ("engine report compare records.jsonl records.jsonl --out -", is_page),
+    "a bench run": (f"engine report bench {REFERENCE}/bench.json --out -", is_page),
+    "a calibration": (f"engine report calibration {REFERENCE}/calibration.json --out -", is_page),
+    "records": ("engine report export records.jsonl --out -", is_table),
+    "measurements": ("engine ledger export l --out -", is_table),
 }
 
 
@@ -66,23 +66,23 @@ def test_what_is_made_of_records_can_be_piped(command: str, is_whole: Callable[[
 
 
 def test_a_file_of_that_name_can_still_be_written(folder: Path) -> None:
-    words = ["engine.calibration", "--claims", "1", "--workers", "1", "--out", "./-"]
+    words = ["engine", "calibrate", "--claims", "1", "--workers", "1", "--out", "./-"]
     subprocess.run([sys.executable, "-m", *words], cwd=folder, check=True, capture_output=True, timeout=300)
     assert json.loads((folder / "-").read_bytes())["cells"]
 
 
 def test_calibrations_figures_can_be_piped(folder: Path) -> None:
-    done = run(folder, "engine.calibration", "--claims", "1", "--workers", "1", "--out", "-")
+    done = run(folder, "engine", "calibrate", "--claims", "1", "--workers", "1", "--out", "-")
     assert json.loads(done.stdout)["cells"]
 
 
 def test_an_inversions_measurement_can_be_piped_and_its_story_is_told_beside(folder: Path) -> None:
-    from engine.subjects.tokenizers import missing_gpt2_vocabulary
+    from engine.models.tokenizers import missing_gpt2_vocabulary
 
     if missing := missing_gpt2_vocabulary():
         pytest.skip(missing)
     words = ["The sky is blue.", "--subject", "gpt2-untrained", "--iterations", "2", "--step", "0.1", "--json", "-"]
-    done = run(folder, "engine.invert", *words)
+    done = run(folder, "engine", "invert", *words)
     measurement = MEASUREMENT.validate_python(json.loads(done.stdout))
     assert measurement.arm.kind == "inversion"
     told = done.stderr.decode()

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from engine.arms import Arm
-from engine.claim import Above, AtMost, Claim, Criterion, Ruling
-from engine.effort import Units
-from engine.procedures import Evidence, Rounds, Trial
-from engine.protocol import CONTROLLED
+from engine.arms.arm import Arm
+from engine.arms.protocol import CONTROLLED
+from engine.claim.claim import Claim
+from engine.claim.criteria import Above, AtMost, Criterion, Ruling
+from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.claim.units import Units
+from engine.running.interim_looks import run_in_looks
 from engine.statistics import Estimate, exact_share, paired_mean
-from engine.stopping import run_in_looks
 from engine.tests.planted import drive, make_trial
 
 Values = Callable[[int], float]

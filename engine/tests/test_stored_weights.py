@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.subjects import find_subject
+from engine.models import find_subject
 from engine.tests.folders import add_weights, change, change_weights, load_logits, logits, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 

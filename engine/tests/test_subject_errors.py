@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from engine.errors import SubjectError, UsageError
-from engine.subjects import draw_weights, estimate_bytes, find_subject, packaged, tokenizers
-from engine.subjects.gguf_header import MalformedGguf, read_gguf_header
+from engine.models import draw_weights, estimate_bytes, find_subject, packaged, tokenizers
+from engine.models.gguf import MalformedGguf, read_gguf_header
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from engine.errors import MissingError
-from engine.subjects import CATALOGUE, draw_weights, estimate_bytes, find_subject, packaged, tokenizers
+from engine.models import CATALOGUE, draw_weights, estimate_bytes, find_subject, packaged, tokenizers
 from engine.tests.tiny_models import make_gpt2, make_llama
 
 
@@ -41,7 +41,7 @@ def packaged_file() -> gguf.GGUFReader:
 def test_naming_subjects_imports_neither_torch_nor_transformers() -> None:
     names = [*CATALOGUE, "gpt2-untrained:3"]
     code = (
-        "import sys; from engine.subjects import find_subject\n"
+        "import sys; from engine.models import find_subject\n"
         f"for name in {names!r}: s = find_subject(name); (s.id, s.note, s.trained, s.tier, s.family)\n"
         # Whether bitsandbytes works is known by importing it, and torch comes with it.
         f"for name in {[name for name in names if not name.endswith('-int8')]!r}: find_subject(name).missing()\n"

@@ -13,13 +13,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from engine import Above, Claim
-from engine.arms import Arm, Stack
+from engine.arms.arm import Arm
+from engine.arms.measurement import digest_of
+from engine.arms.stacks import Stack
+from engine.arms.tags import TAG, real_fields, tag_of
+from engine.claim.registration import declare, digest_claim
+from engine.commands.register import survey
 from engine.errors import DeclarationError
-from engine.measurement import digest_of
 from engine.records import read_records
-from engine.register import survey
-from engine.registration import declare, digest_claim
-from engine.tags import TAG, real_fields, tag_of
 from engine.tests.planted import INVERSION, TUNING
 from engine.tests.planted_claims import plant
 

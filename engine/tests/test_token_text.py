@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from engine.arms import NextTokenArm, RoundTripArm, Unit, VocabularyArm
-from engine.executors.inline import Inline
-from engine.invert.__main__ import main
-from engine.procedures import NextWord, Trial
-from engine.prompts import SHORT
-from engine.protocol import DIRECT
+from engine.arms.arm import NextTokenArm, RoundTripArm, VocabularyArm
+from engine.arms.prompts import SHORT
+from engine.arms.protocol import DIRECT
+from engine.arms.results import NextTokenResult, RoundTripResult, VocabularyResult
+from engine.arms.settings import Unit
+from engine.claim.procedure import Trial
+from engine.commands.invert.__main__ import main
+from engine.experiments.language.procedure import NextWord
+from engine.models import Subject, find_subject
+from engine.models.token_text import UNKNOWN, encodes_to_itself, read_text, read_token, read_tokens
 from engine.records import Table
-from engine.results import NextTokenResult, RoundTripResult, VocabularyResult
-from engine.subjects import Subject, find_subject
+from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, save
 from engine.tests.tiny_tokenizers import KINDS, make_tokenizer, save_llama
 from engine.tests.whole_claims import FEW, find_claims, make_campaign, run_claim
-from engine.token_text import UNKNOWN, encodes_to_itself, read_text, read_token, read_tokens
 
 SKY = {
     "byte level": ["The", " sky", " is", " blue", "."],

@@ -11,22 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from engine.arms import (
-    AnyStack,
-    ClampedWalkArm,
-    GradientArm,
-    OrthogonalWalkArm,
-    SentenceNet,
-    Stack,
-    StackSettings,
-    TokenNet,
-    Unit,
-    WalkChoice,
-)
-from engine.blocks import BlockStack
-from engine.codec import Codec
-from engine.experiments import measure
-from engine.experiments.clamping import (
+from engine.arms.arm import ClampedWalkArm, GradientArm, OrthogonalWalkArm, WalkChoice
+from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
+from engine.arms.results import ClampedWalkResult, GradientResult, OrthogonalWalkResult
+from engine.arms.settings import StackSettings, Unit
+from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
+from engine.experiments.clamped_walk.measure import (
     LOOK_EVERY,
     MOST_WALKS,
     draw_clamps,
@@ -34,13 +24,22 @@ from engine.experiments.clamping import (
     plan_walk,
     split_walks,
 )
-from engine.experiments.posing import embed, shift_bounds
-from engine.experiments.walking import group_units, walk_group
-from engine.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.results import ClampedWalkResult, GradientResult, OrthogonalWalkResult
-from engine.shelf import Shelf
+from engine.experiments.inputs import embed, shift_bounds
+from engine.experiments.orthogonal_walk.measure import group_units, walk_group
+from engine.experiments.registry import measure
+from engine.methods.walks import (
+    ClampedPlan,
+    ClampedProblem,
+    Herder,
+    Wanderer,
+    take_gradients,
+    walk_clamped,
+    walk_orthogonally,
+)
+from engine.models.codec import Codec
+from engine.models.loaded import Shelf
+from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, make_tiny
-from engine.walks import ClampedPlan, ClampedProblem, Herder, Wanderer, take_gradients, walk_clamped, walk_orthogonally
 
 STACK = Stack(blocks=2)
 D_MODEL = 32

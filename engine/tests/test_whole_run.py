@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms import PseudoInverseArm
-from engine.benchmarks.contests import Ways, descend_blocks, descend_wide_net, make_gpt2
-from engine.benchmarks.replay import ATTENTION, ATTENTION_BACKWARD, PRODUCT, Listener, Replay
-from engine.benchmarks.whole_run import Kind, Timed, choose, main, time_arm, write_table
-from engine.executors.inline import Inline
+from engine.arms.arm import PseudoInverseArm
+from engine.arms.measurement import Measurement
+from engine.commands.bench import main
 from engine.ledger import Ledger
-from engine.measurement import Measurement
+from engine.running.executors.inline import Inline
+from engine.studies.bench.contests import Ways, descend_blocks, descend_wide_net, make_gpt2
+from engine.studies.bench.replay import ATTENTION, ATTENTION_BACKWARD, PRODUCT, Listener, Replay
+from engine.studies.bench.whole_run import Kind, Timed, choose, time_arm, write_table
 from engine.tests.planted import make_inverse, make_measurement
 
 
@@ -138,7 +139,7 @@ def test_a_ledgers_arms_are_measured_again_beside_their_products(
     ledger, executor = Ledger(tmp_path), Inline(threads=1)
     for seed in range(2):
         ledger.put(executor.run(make_arm(seed)))
-    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert main(["run", str(tmp_path), "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     name, arms, *figures = (cell.strip() for cell in lines[2].strip("|").split("|"))
     assert (name, arms, figures[-1]) == ("pseudo-inverse", "2", "1")
@@ -159,13 +160,13 @@ def test_a_ledger_without_measurements_is_refused_in_one_line(
     folder = tmp_path / "ledger"
     if made:
         Ledger(folder)
-    assert main([str(folder)]) == 4
+    assert main(["run", str(folder)]) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("engine.")
+    assert line.startswith("bench: got none in ")
     assert "expected" in line
 
 
 def test_no_workers_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), "--workers", "0"]) == 4
+    assert main(["run", str(tmp_path), "--workers", "0"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "engine.benchmarks.whole_run: got --workers 0, expected 1 or more; give as many as the run had"
+    assert line == "bench: got --workers 0, expected 1 or more; give as many as the run had"

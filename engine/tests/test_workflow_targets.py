@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import weights
+from engine.commands import weights
+from engine.models.hub import HUB_SUBJECTS, HubSubject
 from engine.records import key_of, read_records, write_records
-from engine.subjects.hub import HUB_SUBJECTS, HubSubject
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = shutil.which("make")
@@ -203,7 +203,5 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
     monkeypatch.setattr(HubSubject, "missing", lambda self: "not here")
     assert weights.main(["gpu"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(
-        "engine.weights: got no openai-community/gpt2 (ConnectionError: no route to the hub), expected"
-    )
+    assert told.startswith("weights: got no openai-community/gpt2 (ConnectionError: no route to the hub), expected")
     assert told.count("\n") == 1

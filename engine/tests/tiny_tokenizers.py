@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.prompts import DOCUMENT, SHORT
+from engine.arms.prompts import DOCUMENT, SHORT
 from engine.tests.tiny_models import make_llama
 
 SIZE = 400

@@ -14,25 +14,25 @@ from typing import Any
 from unittest.mock import patch
 
 import claims
-from engine.campaign import Campaign, Job, Silent
-from engine.claim import Claim
-from engine.effort import Units
-from engine.executors.inline import Inline
+from engine.arms.protocol import Protocol
+from engine.claim.claim import Claim
+from engine.claim.procedure import Trial
+from engine.claim.units import Units
+from engine.experiments.clamped_walk.procedure import GAIN_CHOICES, TEXT_CHOICES
 from engine.ledger import Ledger
-from engine.procedures import Trial
-from engine.procedures.clamped import GAIN_CHOICES, TEXT_CHOICES
-from engine.protocol import Protocol
-from engine.subjects import Subject
+from engine.models import Subject
+from engine.running.executors.inline import Inline
+from engine.running.scheduler import Campaign, Job, Silent
 
 PROMPTS = ("The sky is blue.", "This is a prompt sentence.")
 FEW = Units(smoke=2, standard=2, full=2)
 SHORTER = {
-    "engine.procedures.samples.CPU_CAP": 30,
-    "engine.procedures.tuning.LARGEST_EXTENSIONS": 1,
-    "engine.procedures.clamped.PAGE_INNER": 2,
-    "engine.procedures.clamped.GAIN_CHOICES": GAIN_CHOICES[:2],
-    "engine.procedures.clamped.TEXT_CHOICES": TEXT_CHOICES[:2],
-    "engine.procedures.orthogonal.STEPS": 3,
+    "engine.experiments.inversion.samples.CPU_CAP": 30,
+    "engine.experiments.tuning.procedure.LARGEST_EXTENSIONS": 1,
+    "engine.experiments.clamped_walk.procedure.PAGE_INNER": 2,
+    "engine.experiments.clamped_walk.procedure.GAIN_CHOICES": GAIN_CHOICES[:2],
+    "engine.experiments.clamped_walk.procedure.TEXT_CHOICES": TEXT_CHOICES[:2],
+    "engine.experiments.orthogonal_walk.procedure.STEPS": 3,
 }
 """Lengths that no claim declares."""
 

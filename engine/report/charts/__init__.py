@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from engine.records import Record, Table
 from engine.report.charts.kiln import DrawingError, Fire, fire_when_asked
-from engine.report.text import write_plain
+from engine.text import write_plain
 
 LOST = '<p class="small">This drawing could not be made: {}. The numbers that it would show are in the tables.</p>'
 

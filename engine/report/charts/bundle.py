@@ -11,9 +11,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from engine.cache import cache_folder
 from engine.errors import LedgerError
-from engine.files import write_whole
+from engine.files import cache_folder, write_whole
 from engine.report.charts.drawing import VERSION
 from engine.report.charts.kiln import Fire
 from engine.report.charts.look import CONFIG

@@ -13,7 +13,7 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, SHARE, SOFT, Arms, fit_log, fit_steps
 from engine.report.charts.reading import ARMS, Panel, Panels, Row, by, finite, number, trim
 from engine.report.charts.strips import Strip, draw_strips, only
-from engine.report.text import format_number
+from engine.text import format_number
 
 RUNS_OF_A_PANEL, RUNS_OF_A_CHART = 12, 45
 """The most curves that are drawn."""

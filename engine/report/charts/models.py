@@ -12,7 +12,7 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, PAPER, SERIES, SHARE, SOFT, Arms, Scale, fit_linear, fit_log
 from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, trim
 from engine.report.charts.strips import Strip, draw_strips, label_margin, only
-from engine.report.text import format_number
+from engine.text import format_number
 
 INPUTS = ("e_N", "decoded", "shift", "e₀")
 """What the probe is asked after, from the end of the descent to its start."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.records import Record, Table
-from engine.report.text import write_plain
+from engine.text import write_plain
 
 PANELS = 9
 """The most panels of one chart."""

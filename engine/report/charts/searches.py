@@ -11,7 +11,7 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, SERIES, SOFT, Arms, Scale, fit_log
 from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, trim
 from engine.report.charts.strips import STEP, Strip, draw_strips, label_margin, only
-from engine.report.text import format_number
+from engine.text import format_number
 
 SHARES = Scale(low=-0.03, high=1.95, ticks=(0, 0.5, 1))
 """An axis for shares, with room for words on its right."""

@@ -12,7 +12,7 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, SHARE, Arms
 from engine.report.charts.reading import Panels, Row, finite, trim
 from engine.report.charts.strips import only
-from engine.report.text import format_number
+from engine.text import format_number
 
 SLOPES_OF_A_PANEL, SLOPES_OF_A_CHART = 36, 64
 """The most thin lines that are drawn."""

@@ -12,7 +12,7 @@ import altair as alt
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, LINE, SOFT, Arms, Scale
 from engine.report.charts.reading import Panel, Panels, Row, number
-from engine.report.text import format_number
+from engine.text import format_number
 
 STEP = 24
 """Pixels of a row."""

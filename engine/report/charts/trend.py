@@ -13,7 +13,7 @@ from engine.report.charts.look import SOFT
 from engine.report.charts.reading import PANELS, Panel, Panels, Row, label, number, read_rows, trim
 from engine.report.charts.strips import only
 from engine.report.history import read_moment
-from engine.report.text import format_number
+from engine.text import format_number
 
 SESSIONS = 40
 """The latest runs that are drawn."""

@@ -11,7 +11,7 @@ from engine.report.charts.drawing import Drawing
 from engine.report.charts.look import INK, SHARE, SOFT, Arms, Scale, fit_log
 from engine.report.charts.reading import Panels, Row, finite, label, number, trim
 from engine.report.charts.strips import Strip, draw_strips, only
-from engine.report.text import format_number
+from engine.text import format_number
 
 FACTORS = (1.0, 10.0, 100.0)
 """A gain of nothing, and those that the document has for one inner step and for many."""

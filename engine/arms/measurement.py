@@ -1,0 +1,91 @@
+"""Measurements: an arm, what came out of it, and where. Arms and results need no torch.
+
+An arm's digest covers every setting that can change its numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import Annotated, Any
+
+from pydantic import Field as Held
+from pydantic import TypeAdapter
+
+from engine.arms.arm import Arm
+from engine.arms.results import Result
+from engine.arms.tags import real_fields, tag_of
+from engine.records import Provenance
+
+NUMERICS = 4
+"""Version of the numerics: raised whenever the same arm would give other numbers (a golden test watches)."""
+
+SCHEMA = 1
+"""Version of the stored form of a measurement."""
+
+
+Seconds = Annotated[float, Held(ge=0, allow_inf_nan=False)]
+"""What something took. No digest covers it, so that its range is all that a stored one can be held to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What came out of an arm, with where and how it was had.
+
+    `digest`, `arm` and `result` are the same on every run; everything else is about the run.
+    peak_bytes: of the process. gpu_s, gpu_peak_bytes: by the GPU's own clock, and of the tensors on it; None without.
+    """
+
+    schema: int = SCHEMA
+    digest: str
+    arm: Arm
+    result: Result
+    provenance: Provenance
+    elapsed_s: Seconds
+    peak_bytes: int | None = None
+    gpu_s: Seconds | None = None
+    gpu_peak_bytes: int | None = None
+
+    def content(self) -> str:
+        """Digest of the arm and its numbers, timings and provenance aside."""
+        plain = MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"})
+        parts = {"arm": self.arm, "result": self.result}
+        return hash_plain(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
+
+
+MEASUREMENT = TypeAdapter(Measurement)
+
+
+def digest_of(arm: Arm) -> str:
+    """Name of an arm: 40 hexadecimal digits over every setting and the version of the numerics."""
+    return hash_plain({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
+
+
+def _plain(value: Any, *, real: bool = False) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        reals = real_fields(type(value))
+        held = {f.name: getattr(value, f.name) for f in fields(value) if _counts(value, f)}
+        return {"type": tag_of(value), **{name: _plain(v, real=name in reals) for name, v in held.items()}}
+    if isinstance(value, tuple):
+        return [_plain(v, real=real) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    # 1 equals 1.0 and -0.0 equals 0.0, so their digests must be equal too.
+    return float(value) + 0.0 if real and isinstance(value, int | float) else value
+
+
+def _drop_later(value: Any, plain: Any) -> Any:
+    """What JSON holds of a value, less the fields that came later and say nothing new, as it was stored before them."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return plain
+    counted = {f.name for f in fields(value) if _counts(value, f)}
+    return {name: _drop_later(getattr(value, name), part) for name, part in plain.items() if name in counted}
+
+
+def _counts(value: Any, field: Field[Any]) -> bool:
+    """Whether a field is part of a digest. One that came later is only where it says something new."""
+    return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+
+
+def hash_plain(value: Any) -> str:
+    """64 hexadecimal digits of a value that JSON holds, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,230 @@
+"""Criteria, and the verdict that estimates come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from engine.statistics import Estimate, n_to_decide
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+Role = Literal["only", "direction", "magnitude"]
+
+
+class Ruling(StrEnum):
+    """What an experiment says of a claim; each member reads on in a sentence."""
+
+    SUPPORTED = "supported"
+    PARTLY = "partly supported"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run at this effort"
+
+
+DECISIVE = frozenset({Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """The values of an estimand for which a criterion holds: an interval, each end open or closed."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def contains(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def rule(self, low: float, high: float) -> Ruling:
+        """Where the interval [low, high] lies: inside, outside, or across an edge of the region."""
+        if self.contains(low) and self.contains(high):
+            return Ruling.SUPPORTED
+        beyond = low > self.high or (low == self.high and self.open_high)
+        short = high < self.low or (high == self.low and self.open_low)
+        return Ruling.REFUTED if beyond or short else Ruling.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One condition on one estimate. Made by its subclasses, which say the region in words."""
+
+    estimate: str
+    because: str = field(kw_only=True)
+    role: Role = field(default="only", kw_only=True)
+    on: Scope = field(default="every", kw_only=True)
+
+    @property
+    def region(self) -> Region:
+        raise TypeError(f"{type(self).__name__} has no region; use Above, AtLeast, Below, AtMost or Within")
+
+    @property
+    def edges(self) -> list[float]:
+        """Finite ends of the region."""
+        return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
+
+    @property
+    def text(self) -> str:
+        """The condition as a reader writes it, such as 'ratio > 100'."""
+        raise TypeError(f"{type(self).__name__} has no text; use Above, AtLeast, Below, AtMost or Within")
+
+
+@dataclass(frozen=True)
+class Above(Criterion):
+    """Strictly greater than the bound."""
+
+    tag: ClassVar[str] = "Above"
+    bound: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        return Region(low=self.bound, open_low=True)
+
+    @property
+    def text(self) -> str:
+        return f"{self.estimate} > {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class AtLeast(Criterion):
+    """Greater than or equal to the bound."""
+
+    tag: ClassVar[str] = "AtLeast"
+    bound: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        return Region(low=self.bound)
+
+    @property
+    def text(self) -> str:
+        return f"{self.estimate} ≥ {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Below(Criterion):
+    """Strictly less than the bound."""
+
+    tag: ClassVar[str] = "Below"
+    bound: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        return Region(high=self.bound, open_high=True)
+
+    @property
+    def text(self) -> str:
+        return f"{self.estimate} < {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class AtMost(Criterion):
+    """Less than or equal to the bound."""
+
+    tag: ClassVar[str] = "AtMost"
+    bound: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        return Region(high=self.bound)
+
+    @property
+    def text(self) -> str:
+        return f"{self.estimate} ≤ {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Within(Criterion):
+    """Between two bounds, ends included."""
+
+    tag: ClassVar[str] = "Within"
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        return Region(low=self.low, high=self.high)
+
+    @property
+    def text(self) -> str:
+        return f"{self.low:g} ≤ {self.estimate} ≤ {self.high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One criterion held against its estimate."""
+
+    criterion: Criterion
+    estimate: Estimate | None
+    ruling: Ruling
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the estimates say of a claim. `sentence` holds the numbers."""
+
+    ruling: Ruling
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        return self.ruling is Ruling.SUPPORTED
+
+    @property
+    def decisive(self) -> bool:
+        return self.ruling in DECISIVE
+
+
+def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Finding:
+    """What an estimate says of a criterion: its interval inside the region, outside, or across an edge."""
+    if estimate is None:
+        sentence = f"{criterion.estimate} was not run at this effort (asked: {criterion.text})."
+        return Finding(criterion=criterion, estimate=None, ruling=Ruling.NOT_RUN, sentence=sentence)
+    ruling = criterion.region.rule(estimate.low, estimate.high)
+    relation = {
+        Ruling.SUPPORTED: "inside",
+        Ruling.REFUTED: "outside",
+        Ruling.INCONCLUSIVE: "across the edge of",
+    }[ruling]
+    sentence = f"{estimate.text} lies {relation} {criterion.text}"
+    if ruling is Ruling.INCONCLUSIVE:
+        needed = n_to_decide(estimate, criterion.edges)
+        sentence += (
+            f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
+        )
+    return Finding(criterion=criterion, estimate=estimate, ruling=ruling, sentence=sentence + ".")
+
+
+def combine_rulings(findings: tuple[Finding, ...]) -> Ruling:
+    """All supported, or any refuted; direction held and magnitude not is 'partly'."""
+    # No criterion at all is a path that was run to be shown, and not to be judged.
+    if not findings:
+        return Ruling.INCONCLUSIVE
+    if all(f.ruling is Ruling.NOT_RUN for f in findings):
+        return Ruling.NOT_RUN
+    if all(f.ruling is Ruling.SUPPORTED for f in findings):
+        return Ruling.SUPPORTED
+    refuted = [f for f in findings if f.ruling is Ruling.REFUTED]
+    if not refuted:
+        return Ruling.INCONCLUSIVE
+    if any(f.criterion.role != "magnitude" for f in refuted):
+        return Ruling.REFUTED
+    others = [f for f in findings if f.criterion.role != "magnitude"]
+    return Ruling.PARTLY if all(f.ruling is Ruling.SUPPORTED for f in others) else Ruling.INCONCLUSIVE
+
+
+Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
+"""The subjects on which a criterion is judged; its estimate is shown on all."""

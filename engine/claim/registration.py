@@ -1,0 +1,222 @@
+"""What was registered of a claim before it was measured, and where an item stands beside that.
+
+A lock holds, by claim, a digest of what decides it for each time that it was registered. Entries are only added.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
+
+from engine.arms.measurement import hash_plain
+from engine.arms.tags import tag_of
+from engine.claim.claim import Claim
+from engine.claim.criteria import Criterion
+from engine.claim.procedure import Trial
+from engine.errors import DeclarationError, LedgerError, explain
+from engine.files import find_nearest, parse_toml, read_whole
+from engine.models.quantized import LOCAL, LOCAL_INT8
+from engine.records import Registration
+
+LOCK = "registered.lock"
+PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
+"""What a claim says for its readers, and nothing is decided by."""
+
+UNORDERED = frozenset({"criteria", "subjects", "protocols", "full_only", "others"})
+"""Fields of a claim whose order decides nothing."""
+
+_HEAD = """\
+# What decides each claim, as it was first registered, and again after each amendment. Nothing is ever taken out.
+# Written by `python -m engine register`.
+"""
+
+
+def _check_date(date: datetime) -> datetime:
+    """The same moment. Raises ValueError for one that UTC has no name for, at either end of the calendar."""
+    try:
+        date.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a date that other zones cannot tell") from error
+    return date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One registration of a claim.
+
+    commit: what the claim's file was checked out from; '' where there is no git. digest: of everything that decides
+    the claim. fields: a short digest of each of its fields, to tell which one was amended.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    date: Annotated[AwareDatetime, AfterValidator(_check_date)]
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40,64})?$")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    fields: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]]
+
+    @property
+    def words(self) -> str:
+        """'2026-11-25 (commit 0123456789ab)'."""
+        return f"{self.date:%Y-%m-%d}" + (f" (commit {self.commit[:12]})" if self.commit else "")
+
+
+Lock = Mapping[str, Sequence[Entry]]
+"""A claim's entries by its id, the oldest first."""
+
+_LOCK = TypeAdapter(dict[str, list[Entry]])
+
+
+def declare(claim: Claim) -> dict[str, Any]:
+    """What decides a claim and what is measured for it, field by field, as plain data without prose.
+
+    Raises DeclarationError for what is no data, such as a function.
+    """
+    plain: dict[str, Any] = {}
+    for field in fields(claim):
+        if field.name in PROSE:
+            continue
+        value = _to_plain(getattr(claim, field.name), f"claim {claim.id}, {field.name}")
+        plain[field.name] = sorted(value, key=_dump) if field.name in UNORDERED else value
+    return _without_absent(plain)
+
+
+def digest_claim(claim: Claim) -> str:
+    """Name of a declaration: 40 hexadecimal digits, the same in every process. Raises DeclarationError."""
+    return hash_plain(declare(claim))[:40]
+
+
+def digest_fields(claim: Claim) -> dict[str, str]:
+    """A short digest of each field that decides anything. Raises DeclarationError."""
+    return {name: hash_plain(value)[:8] for name, value in declare(claim).items() if name != "id"}
+
+
+def _to_plain(value: object, where: str) -> Any:
+    """The value as JSON holds it: equal values alike, however they are written (1 and 1.0, a default or not)."""
+    if is_dataclass(value) and not isinstance(value, type):
+        prose = {"because"} if isinstance(value, Criterion) else set[str]()
+        names = [field.name for field in fields(value) if field.name not in prose]
+        held = {name: _to_plain(getattr(value, name), f"{where}.{name}") for name in names}
+        return [tag_of(value), _without_absent(held)]
+    if isinstance(value, tuple | list):
+        return [_to_plain(part, where) for part in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else float(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    expected = "texts, numbers, tuples and dataclasses of them"
+    raise DeclarationError(
+        explain(
+            who=where, got=f"a value of type {type(value).__name__}", expected=expected, remedy="declare it as data"
+        )
+    )
+
+
+def _without_absent(held: dict[str, Any]) -> dict[str, Any]:
+    # So that a setting which the engine gains later, off unless a claim asks for it, amends no claim.
+    return {name: value for name, value in held.items() if not (value is None or value is False or value == [])}
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def read_lock(path: Path) -> Lock:
+    """Registrations by claim, the oldest first. Raises LedgerError with the entry that is wrong."""
+    try:
+        found = _LOCK.validate_python(parse_toml(read_whole(path).decode()))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+    # A merge of two branches may have put them in another order.
+    return {id: sorted(entries, key=lambda entry: entry.date) for id, entries in found.items() if entries}
+
+
+def _unreadable(path: Path, got: str) -> LedgerError:
+    expected = "TOML with [[CLAIM]] tables of date, commit, digest and fields"
+    return LedgerError(
+        explain(who=str(path), got=got, expected=expected, remedy="restore it from git, where its history is")
+    )
+
+
+def write_lock(lock: Lock) -> str:
+    """The lock as text, by claim. Raises DeclarationError for an id that a text file cannot hold."""
+    blocks = [_HEAD]
+    for id in sorted(lock):
+        if not (id.isprintable() and id):
+            expected = "letters, digits and signs that can be seen"
+            raise DeclarationError(
+                explain(who="register", got=f"the claim {id!a}", expected=expected, remedy="choose another id")
+            )
+        name = id if re.fullmatch(r"[A-Za-z0-9_-]+", id) else json.dumps(id, ensure_ascii=False)
+        blocks += [_write_entry(name, entry) for entry in lock[id]]
+    return "\n".join(blocks)
+
+
+def _write_entry(name: str, entry: Entry) -> str:
+    held = ", ".join(f'{field} = "{digest}"' for field, digest in sorted(entry.fields.items()))
+    date = entry.date.astimezone(UTC).isoformat(timespec="seconds")
+    return f'[[{name}]]\ndate = {date}\ncommit = "{entry.commit}"\ndigest = "{entry.digest}"\nfields = {{ {held} }}\n'
+
+
+def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) -> Registration:
+    """Where an item stands beside the nearest lock at or above its claim's file, up to `root`.
+
+    Registered: declared as it was first registered. Amended: in the lock, and declared otherwise than it was first.
+    Exploratory: not in a lock, or not on what was registered. Raises LedgerError and DeclarationError.
+    """
+    path = find_nearest(LOCK, claim_file, root)
+    entries = read_lock(path).get(claim.id) if path else None
+    if not entries:
+        return Registration(status="exploratory", why="not registered")
+    if strange := " and ".join(_list_strange(claim, trial)):
+        return Registration(status="exploratory", why=strange)
+    first, digest = entries[0], digest_claim(claim)
+    origin = {"date": first.date.astimezone(UTC).isoformat(timespec="seconds"), "commit": first.commit}
+    if digest == first.digest:
+        return Registration(status="registered", **origin)
+    again = next((entry for entry in reversed(entries) if entry.digest == digest), None)
+    since = f"registered again on {again.words}" if again else "and not registered again"
+    why = f"{name_changes(first, claim)} changed after {first.words}, {since}"
+    return Registration(status="amended", **origin, why=why)
+
+
+def name_changes(entry: Entry, claim: Claim) -> str:
+    """The fields in which a claim differs from its entry, in words."""
+    now = digest_fields(claim)
+    names = [name for name in (*now, *entry.fields) if now.get(name) != entry.fields.get(name)]
+    return " and ".join(name.replace("_", " ") for name in dict.fromkeys(names)) or "the declaration"
+
+
+def _list_strange(claim: Claim, trial: Trial) -> list[str]:
+    """What of an item was not registered, in words."""
+    own = trial.subject.id.startswith((LOCAL, LOCAL_INT8))
+    named = trial.subject.id in claim.subjects
+    found = {
+        "on a model of the user's own": own,
+        f"on {trial.subject.id}, which is none of its subjects": not (own or named),
+        "with prompts of the user's own": bool(trial.prompts),
+        f"with {trial.starts} start seeds a prompt": trial.starts != 1,
+        f"computed in {trial.dtype}": trial.dtype != "float32",
+    }
+    words = [word for word, holds in found.items() if holds]
+    return words if words or trial.registered else ["under settings that are not the registered ones"]
+
+
+def compare_dates(registration: Registration | None, measured_at: Sequence[str]) -> Registration | None:
+    """The registration, with a remark where measurements are older: what was seen before was not registered before."""
+    if registration is None or registration.status != "registered" or not measured_at:
+        return registration
+    older = [moment for moment in measured_at if moment < registration.date]
+    if not older:
+        return registration
+    return replace(registration, why=f"{'' if len(older) == len(measured_at) else 'in part '}measured before that")

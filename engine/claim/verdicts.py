@@ -1,0 +1,83 @@
+"""Verdicts on record, and what a new verdict means beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from engine.claim.criteria import Ruling, Verdict
+from engine.errors import LedgerError, explain
+from engine.files import find_nearest, parse_toml, read_whole
+from engine.records import OnRecord
+
+Key = tuple[str, str, str]
+"""claim, subject, protocol"""
+
+
+class Outcome(StrEnum):
+    """What an item of a session came to. The first seven are about claims, the last about the suite."""
+
+    PASSED = "passed"
+    XFAILED = "xfailed"
+    FINDING = "finding"
+    DRIFT = "drift"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+RED_WHEN_STRICT = frozenset({Outcome.FINDING, Outcome.INCONCLUSIVE, Outcome.NOT_RUN})
+
+
+def settle(verdict: Verdict, on_record: OnRecord | None) -> Outcome:
+    """What a verdict is beside the one on record. Source: the outcomes of the design."""
+    if verdict.ruling is Ruling.NOT_RUN:
+        return Outcome.NOT_RUN
+    if verdict.ruling is Ruling.INCONCLUSIVE:
+        return Outcome.INCONCLUSIVE
+    # A record that was itself undecided can't be contradicted.
+    if on_record is None or on_record.ruling not in {Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED}:
+        return Outcome.PASSED if verdict.supported else Outcome.FINDING
+    if on_record.ruling != verdict.ruling:
+        return Outcome.DRIFT
+    return Outcome.PASSED if verdict.supported else Outcome.XFAILED
+
+
+_ROWS = TypeAdapter(list[dict[str, str]])
+_FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
+
+
+def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
+    """Verdicts on record by claim, subject and protocol. Raises LedgerError with the entry that is wrong."""
+    try:
+        document = parse_toml(read_whole(path).decode())
+        rows = _ROWS.validate_python(document.get("verdict", []))
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+        got = getattr(error, "strerror", None) or str(error)
+        raise LedgerError(
+            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="mend the file")
+        ) from error
+    found: dict[Key, OnRecord] = {}
+    for number, row in enumerate(rows, 1):
+        key = (row.get("claim", ""), row.get("subject", ""), row.get("protocol", ""))
+        if set(row) != _FIELDS or row["ruling"] not in set(Ruling) or key in found:
+            raise LedgerError(
+                explain(
+                    who=f"{path}, entry {number}",
+                    got=f"{sorted(row)} for {'/'.join(key)}, ruling {row.get('ruling')!r}",
+                    expected=f"{sorted(_FIELDS)} once an item, ruling one of {', '.join(Ruling)}",
+                    remedy="mend the entry",
+                )
+            )
+        found[key] = OnRecord(ruling=row["ruling"], date=row["date"], reason=row["reason"])
+    return found
+
+
+def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, OnRecord]:
+    """The nearest verdicts.toml at or above a claim's folder, up to `root`; none is an empty record."""
+    path = find_nearest("verdicts.toml", claim_file, root)
+    return read_verdicts(path) if path else {}

@@ -1,0 +1,120 @@
+"""`python -m engine ledger list|merge|prune|export …`: look through ledgers, bring them together, tidy them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from engine.arms.arm import weights_of
+from engine.arms.measurement import Measurement
+from engine.commands.command_line import Parser, list_words, parser_of, run_command, say
+from engine.errors import say_count
+from engine.files import STANDARD_OUTPUT, read_target
+from engine.ledger.maintenance import find_leftovers, merge, read_ledger, remove, tabulate_ledger
+from engine.report.export import write_export
+from engine.running.scheduler import label
+from engine.text import duration
+
+COMMANDS = ("list", "merge", "prune", "export")
+LEDGER = Path(".ledger")
+
+
+def _build_parser() -> Parser:
+    kind = parser_of(list_words([*COMMANDS]))
+    parser = kind(prog="lm-claims ledger", description="Ledgers: what was measured, wherever it was.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
+    listing = commands.add_parser("list", help="print what is stored")
+    listing.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    listing.add_argument("--arms", action="store_true", help="every measurement on a line of its own")
+    merging = commands.add_parser("merge", help="give one ledger what others hold and it does not")
+    merging.add_argument("into", type=Path, help="made where there is none; nothing that it holds is replaced")
+    merging.add_argument("sources", type=Path, nargs="+", metavar="from", help="ledgers that are only read")
+    pruning = commands.add_parser("prune", help="find what no session asks for, and with --yes remove it")
+    pruning.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    pruning.add_argument(
+        "--subject", action="append", default=[], metavar="ID", help="its measurements too; repeatable"
+    )
+    pruning.add_argument("--before", type=_read_moment, metavar="DATE", help="older measurements too")
+    pruning.add_argument("--yes", action="store_true", help="remove it, for good")
+    export = commands.add_parser("export", help="write the measurements as one flat table")
+    export.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
+    export.add_argument(
+        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, or - for CSV"
+    )
+    return parser
+
+
+def _read_moment(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, which is no date like 2026-01-31") from None
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 4 after one line on stderr."""
+    commands = (_list, _merge, _prune, _export)
+    return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    held: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
+    for stored in read_ledger(chosen.ledger):
+        m = stored.measurement
+        if m is None:
+            say(f"not to be trusted ({stored.reason}): {stored.path}")
+            continue
+        held[weights_of(m.arm)[0], m.arm.kind, m.provenance.device].append(m)
+        if chosen.arms:
+            when, took = m.provenance.measured_at, duration(m.elapsed_s)
+            say(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {label(m.arm)}")
+    for (subject, kind, device), own in sorted(held.items()):
+        took = duration(sum(m.elapsed_s for m in own))
+        say(f"{subject:<28}  {kind:<16}  {device:<7}  {len(own):>5}  {took:>14}")
+    every = [m for own in held.values() for m in own]
+    when = sorted(m.provenance.measured_at for m in every)
+    dates = f", from {when[0]} to {when[-1]}" if when else ""
+    say(f"measurements: {len(every)}, {duration(sum(m.elapsed_s for m in every))} of measuring{dates}")
+
+
+def _merge(chosen: argparse.Namespace) -> None:
+    done = merge(chosen.into, chosen.sources)
+    for stored in done.refused:
+        say(f"left out, not to be trusted ({stored.reason}): {stored.path}")
+    for m in done.differing:
+        say(f"kept as it was, other numbers were measured at {m.provenance.measured_at}: {m.digest} {label(m.arm)}")
+    words = f"taken {len(done.taken)}, known {len(done.known)}, differing {len(done.differing)}"
+    say(f"{words}, left out {len(done.refused)}: {chosen.into}")
+
+
+def _prune(chosen: argparse.Namespace) -> None:
+    found = find_leftovers(chosen.ledger, subjects=chosen.subject, before=chosen.before or "")
+    leftovers = [leftover for leftover in found if not leftover.is_folder]
+    if chosen.yes:
+        remove(leftovers)
+    for leftover in found:
+        if leftover.is_folder:
+            say(f"left where it is, a folder: {leftover.path}")
+        elif leftover.why != "lock that nobody holds":
+            say(f"{leftover.why}: {leftover.path}")
+    counts = Counter(leftover.why.split(":")[0].split(" at ")[0] for leftover in leftovers)
+    words = ", ".join(_say_leftovers(why, count) for why, count in sorted(counts.items())) or "nothing"
+    say(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
+
+
+def _say_leftovers(why: str, count: int) -> str:
+    return say_count(count, why) if why.startswith("lock ") else f"{count} {why}"
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    for stored in read_ledger(chosen.ledger):
+        if stored.measurement is None:
+            say(f"left out, not to be trusted ({stored.reason}): {stored.path}", file=sys.stderr)
+    write_export(tabulate_ledger(chosen.ledger), chosen.out)
+    if chosen.out != STANDARD_OUTPUT:
+        say(str(chosen.out))

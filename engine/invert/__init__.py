@@ -1,1 +1,0 @@
-"""The quick look: one prompt inverted before your eyes, by the very arms that claims are judged on."""

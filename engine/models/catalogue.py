@@ -1,0 +1,69 @@
+"""Every subject by name."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+
+from engine.errors import UsageError, explain
+from engine.files import expand_home
+from engine.models.hub import HUB_SUBJECTS
+from engine.models.local import find_local
+from engine.models.packaged import SMOLLM2, SMOLLM2_UNTRAINED
+from engine.models.quantized import LOCAL_INT8, SUFFIX, quantize
+from engine.models.subject import Subject
+from engine.models.untrained import UntrainedSubject, parse_seed
+
+CATALOGUE: dict[str, Subject] = {
+    subject.id: subject
+    for subject in (
+        SMOLLM2,
+        SMOLLM2_UNTRAINED,
+        *HUB_SUBJECTS,
+        *(hub.twin for hub in HUB_SUBJECTS),
+        *(quantize(hub) for hub in HUB_SUBJECTS if hub.tier == "xl"),
+    )
+}
+"""The named subjects. Beside them 'local:PATH' is any model on disk, 'NAME-untrained:SEED' a fixed seed, and
+'NAME-int8' or 'local-int8:PATH' a trained one with int8 linear layers."""
+
+
+def find_subject(name: str) -> Subject:
+    """The subject called `name`.
+
+    name: one of the catalogue's, 'NAME-untrained:SEED', 'NAME-int8', 'local:PATH', 'local-untrained:PATH:SEED' or
+    'local-int8:PATH'.
+    Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path where
+    there is no model, or for int8 weights of a subject that can't be quantized.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    stem, colon, rest = name.partition(":")
+    if colon and stem == "local":
+        return find_local(rest)
+    if colon and stem == "local-untrained":
+        path, _, seed = rest.rpartition(":")
+        return find_local(path).untrained(parse_seed(f"{stem}:{path}", seed))
+    if colon and stem == LOCAL_INT8.rstrip(":"):
+        return quantize(find_local(rest))
+    base = CATALOGUE.get(name.removesuffix(SUFFIX))
+    if base is not None and name.endswith(SUFFIX):
+        return quantize(base)
+    subject = CATALOGUE.get(stem)
+    if subject is None:
+        raise UsageError(_unknown(name, stem))
+    if not isinstance(subject, UntrainedSubject):
+        got, expected = f"a seed ({rest!r})", "none, since its weights are trained"
+        remedy = f"write {stem}, or {stem}-untrained:SEED"
+        raise UsageError(explain(who=f"subject {stem}", got=got, expected=expected, remedy=remedy))
+    return subject.untrained(parse_seed(stem, rest))
+
+
+def _unknown(name: str, stem: str) -> str:
+    if name and os.path.exists(expand_home(name)):  # no error where the name is too long for a path
+        remedy = f"write local:{name}"
+    else:
+        near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "pick one"
+    expected = f"one of {', '.join(CATALOGUE)}, or local:PATH"
+    return explain(who="subject", got=repr(name), expected=expected, remedy=remedy)

@@ -1,0 +1,161 @@
+"""Loaded models, kept while they are in use: a subject is loaded once for all arms that follow each other."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.arms.arm import Arm, weights_of
+from engine.arms.settings import StackSettings
+from engine.arms.stacks import Stack, TokenNet
+from engine.errors import SubjectError, explain, explain_replaced
+from engine.models import find_subject
+from engine.models.codec import Codec
+from engine.models.placement import place
+from engine.models.quantized import int8_layers
+from engine.models.stacks import BlockStack, FullyConnected, Invertible, TokenWise, embedding_weight
+
+T = TypeVar("T")
+
+
+class _Recent(Generic[T]):
+    """The last few things made, by key."""
+
+    def __init__(self, room: int) -> None:
+        self._room, self._kept = room, OrderedDict[Hashable, T]()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        while len(self._kept) >= self._room:  # before making: two of the largest never stand side by side
+            self._kept.popitem(last=False)
+        self._kept[key] = make()
+        return self._kept[key]
+
+    def keep_only(self, wanted: Callable[[Any], bool]) -> None:
+        for key in [key for key in self._kept if not wanted(key)]:
+            del self._kept[key]
+
+
+class Shelf:
+    """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded.
+
+    gpus: those that a model may be spread over.
+    """
+
+    def __init__(self, gpus: tuple[int, ...] = ()) -> None:
+        self._gpus = gpus
+        self._models = _Recent[PreTrainedModel](1)
+        self._codecs = _Recent[Codec](1)
+        self._nets = _Recent[FullyConnected](1)
+        self._tokenizers = _Recent[PreTrainedTokenizerBase](8)
+        self._sources: dict[str, str] = {}
+
+    def make_room_for(self, arm: Arm) -> None:
+        """Let go of what an arm has no use for: of other subjects and precisions, and of nets where it has none.
+
+        Of everything where the subject's weights are others than those of an earlier arm.
+        """
+        subject, source = weights_of(arm)
+        if self._sources.setdefault(subject, source) != source:
+            self.clear()
+            self._sources[subject] = source
+        settings: Any = getattr(arm, "settings", arm)
+        used = (settings.subject, getattr(settings, "dtype", None))
+        for kept in (self._models, self._codecs):
+            kept.keep_only(lambda key: key[:2] == used)
+        net = getattr(settings, "stack", None)
+        self._nets.keep_only(lambda key: key[0] == net)
+        give_back_memory()
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for kept in (self._models, self._codecs, self._nets, self._tokenizers):
+            kept.keep_only(lambda key: False)
+        self._sources.clear()
+
+    def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
+        """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""
+
+        def load() -> PreTrainedModel:
+            model = find_subject(subject).model(getattr(torch, dtype))
+            check_finite(subject, model)
+            return place(model, device, self._gpus)
+
+        return self._models.get((subject, dtype, device), load)
+
+    def tokenizer(self, subject: str) -> PreTrainedTokenizerBase:
+        return self._tokenizers.get(subject, lambda: find_subject(subject).tokenizer())
+
+    def codec(self, subject: str, dtype: str, device: str) -> Codec:
+        def factorize() -> Codec:
+            return Codec(embedding_weight(self.model(subject, dtype, device)))
+
+        return self._codecs.get((subject, dtype, device), factorize)
+
+    def stack(self, settings: StackSettings) -> Invertible:
+        """What `settings` inverts or walks on, on its device."""
+        model = self.model(settings.subject, settings.dtype, settings.device)
+        if isinstance(settings.stack, Stack):
+            return BlockStack(model, settings.stack, settings.protocol.positions)
+        net, d_model = settings.stack, int(model.config.hidden_size)
+        dtype, device = getattr(torch, settings.dtype), torch.device(settings.device)
+        if isinstance(net, TokenNet):
+            return TokenWise(net, d_model, dtype=dtype, device=device)
+        key = (net, d_model, settings.dtype, settings.device)
+        return self._nets.get(key, lambda: FullyConnected(net, d_model, dtype=dtype, device=device))
+
+    def probe(self, settings: StackSettings, stack: Stack) -> BlockStack:
+        """A stack of the same subject whose logits are read: a whole model at true positions, else the protocol's."""
+        model = self.model(settings.subject, settings.dtype, settings.device)
+        return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
+
+
+def give_back_memory() -> None:
+    """Free what is held in cycles, as models are, and give it to the system where the C library can.
+
+    Without it a model's blocks would stand beside the next model's for some time, on a GPU also in the way of others'.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def check_source(arm: Arm) -> None:
+    """Raises SubjectError unless what lies on disk now are the weights that an arm is named by."""
+    subject, source = weights_of(arm)
+    if subject == "none":
+        return
+    found = find_subject(subject).fingerprint()
+    if found != source:
+        raise SubjectError(explain_replaced(subject, got=found, expected=source))
+
+
+def check_finite(subject: str, model: nn.Module) -> None:
+    """Raises SubjectError that names the first parameter with NaN or infinity.
+
+    What an int8 layer was made of shows in its scales: each is the largest |weight| of a row.
+    """
+    plain = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
+    scales = ((f"{name}.weight", layer.state.SCB) for name, layer in int8_layers(model))
+    for name, numbers in (*plain, *scales):
+        if not bool(torch.isfinite(numbers).all()):
+            raise SubjectError(
+                explain(
+                    who=subject,
+                    got=f"NaN or infinity in {name}",
+                    expected="finite weights",
+                    remedy="fetch or save the model again",
+                )
+            )

@@ -1,0 +1,124 @@
+"""The pseudo-inverse of an embedding matrix, in float64 and in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GRAM_ROWS, GRAM_COLUMNS = 2048, 192
+"""Rows of W that are in float64 at a time, and columns of its Gram matrix that are made at a time."""
+
+CLEAR = 1e-6
+"""Eigenvalues of a Gram matrix above this share of its largest are read off it; the others are only rounding's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GramInverse:
+    """(WᵀW)⁺ with the rank and the condition number of W (over its non-zero singular values), in float64."""
+
+    matrix: Tensor
+    rank: int
+    condition: float
+
+
+@torch.no_grad()
+def invert_gram(weight: Tensor) -> GramInverse:
+    """Pseudo-inverse of WᵀW in float64: weight [vocab, d_model].
+
+    Singular values up to numpy's cut-off, max(shape) · ε · σ_max, count as zero. The others err as those of a
+    singular value decomposition do, by a few ε σ_max, where they are small; see `_decompose`.
+    """
+    found = _decompose(weight, None)
+    singular, right = found.singular, found.right
+    return GramInverse(
+        matrix=(right / singular.square()) @ right.T,
+        rank=len(singular),
+        condition=float(singular.max() / singular.min()) if len(singular) else float("inf"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spectrum:
+    """Non-zero singular values [rank] and their right singular vectors [d_model, rank]."""
+
+    singular: Tensor
+    right: Tensor
+
+
+def _decompose(weight: Tensor, cut: float | None) -> _Spectrum:
+    """Singular values above `cut` (None: numpy's) by Gram matrices, the small ones by a Gram matrix of their own.
+
+    Let rounding change WᵀW by δ σ_max² (δ is some ε). An eigenvalue λ ≥ CLEAR σ_max² then errs by the share
+    δ / CLEAR at most, 1e-9 or less, and is kept. The vectors V of the others lean towards a kept one by up to
+    δ σ_max² / λ, which gives W V a false part of up to δ σ_max / √CLEAR, more than W's own rounding. One Newton
+    step for the invariant subspace shrinks that by δ / CLEAR; what stays is the ε σ_max of the product W V, as
+    much as any backward stable method errs by. W V is at most √CLEAR times as large as W, and is decomposed in
+    the same way. Where W V is all below the cut there is nothing to find in it.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(_square(weight), UPLO="U")
+    largest = float(eigenvalues[-1].clamp_min(0).sqrt())
+    if cut is None:
+        cut = max(weight.shape) * torch.finfo(torch.float64).eps * largest
+    first = int((eigenvalues <= CLEAR * eigenvalues[-1]).sum())
+    kept = eigenvalues[first:].clamp_min(0).sqrt()
+    above = kept > cut
+    clear = _Spectrum(singular=kept[above], right=vectors[:, first:][:, above])
+    if first == 0 or largest <= cut:
+        return clear
+    doubtful = vectors[:, :first]
+    rest = _multiply(weight, doubtful)
+    if float(rest.norm()) <= cut:
+        return clear
+    images = _multiply_transposed(weight, rest)
+    del rest  # as long as W, and another such is made below
+    basis = _separate(doubtful, vectors[:, first:], eigenvalues[first:], images)
+    doubtful, vectors = basis[:, :first], basis[:, first:]
+    small = _decompose(_multiply(weight, doubtful), cut)
+    return _Spectrum(
+        singular=torch.cat([small.singular, kept[above]]),
+        right=torch.cat([doubtful @ small.right, vectors[:, above]], dim=1),
+    )
+
+
+def _separate(doubtful: Tensor, clear: Tensor, eigenvalues: Tensor, images: Tensor) -> Tensor:
+    """Orthonormal basis, the doubtful vectors first, after a Newton step that takes the clear ones out of them.
+
+    eigenvalues: those of the clear vectors. images: WᵀW times the doubtful vectors.
+    """
+    step = clear @ ((clear.T @ images) / eigenvalues[:, None])
+    return torch.linalg.qr(torch.cat([doubtful - step, clear], dim=1)).Q
+
+
+def _square(weight: Tensor) -> Tensor:
+    """WᵀW in float64, its upper triangle only: what is below the blocks on the diagonal stays zero."""
+    width = weight.shape[1]
+    gram = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
+    for wide in as_float64(weight):
+        for first in range(0, width, GRAM_COLUMNS):
+            last = first + GRAM_COLUMNS
+            gram[first:last, first:].addmm_(wide[:, first:last].T, wide[:, first:])
+    return gram
+
+
+def _multiply(weight: Tensor, right: Tensor) -> Tensor:
+    """W · right in float64."""
+    found = right.new_empty(len(weight), right.shape[1])
+    for part, rows in zip(as_float64(weight), found.split(GRAM_ROWS), strict=True):
+        torch.mm(part, right, out=rows)
+    return found
+
+
+def _multiply_transposed(weight: Tensor, right: Tensor) -> Tensor:
+    """Wᵀ · right in float64."""
+    found = right.new_zeros(weight.shape[1], right.shape[1])
+    for part, rows in zip(as_float64(weight), right.split(GRAM_ROWS), strict=True):
+        found.addmm_(part.T, rows)
+    return found
+
+
+def as_float64(weight: Tensor) -> Iterator[Tensor]:
+    """W in float64, some rows at a time."""
+    return (part.double() for part in weight.split(GRAM_ROWS))

@@ -1,0 +1,203 @@
+"""int8 versions of subjects: the linear layers of the blocks quantized by bitsandbytes, everything else float32.
+
+A layer rounds its weights to int8 once, row by row, and its inputs each time; a gradient passes back through the
+de-quantized weights. A column of inputs with a value of 6 or more is left out of the rounding for every row of a
+batch, so that a unit's numbers depend a little on the others beside it. Source: LLM.int8(), arXiv 2208.07339.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import SubjectError, explain
+from engine.models.families import Attention
+from engine.models.loading import load_weights, loading, outline
+from engine.models.subject import Subject, Tier
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+SUFFIX = "-int8"
+LOCAL = "local:"
+LOCAL_INT8 = "local-int8:"
+HEAD = "lm_head"
+"""The head's module, in every family; with tied weights it is the embedding, which stays as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedSubject(Subject):
+    """Another subject's weights, with int8 linear layers. Made by that subject's `quantized`."""
+
+    base: Subject
+
+    @property
+    def tier(self) -> Tier:
+        return self.base.tier
+
+    @property
+    def trained(self) -> bool:
+        return self.base.trained
+
+    @property
+    def family(self) -> str:
+        return self.base.family
+
+    def fingerprint(self) -> str:
+        return f"{self.base.fingerprint()}:int8"
+
+    def missing(self) -> str | None:
+        return self.base.missing() or missing_bitsandbytes()
+
+    def config(self) -> PreTrainedConfig:
+        return self.base.config()
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.base.tokenizer()
+
+    def untrained(self, seed: int) -> Subject:
+        return self.base.untrained(seed)
+
+    def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
+        import torch
+
+        if dtype != torch.float32:
+            raise SubjectError(explain_dtype(self.id, str(dtype).removeprefix("torch.")))
+        folder, config = self.base.folder(), self.base.config()
+        with loading(self.id, expected="a bitsandbytes that works", remedy=str(_advise())):
+            from transformers import BitsAndBytesConfig
+
+            plan = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[HEAD])
+        _hush_casts()
+        model = load_weights(self.id, folder, config=config, dtype=dtype, attention=attention, quantization=plan)
+        for _, layer in int8_layers(model):
+            layer.init_8bit_state()
+        return model
+
+
+def quantize(base: Subject) -> QuantizedSubject:
+    """The int8 version of a subject, by name alone. Raises SubjectError where its weights do not lie in a folder."""
+    if not base.in_folder:
+        raise SubjectError(
+            explain(
+                who=base.id,
+                got="a request for int8 weights",
+                expected="a trained model in transformers' format (a folder, the hub's cache or the packaged one)",
+                remedy=(
+                    "save the model with save_pretrained and name the folder (a GGUF file's is read by "
+                    "from_pretrained(FOLDER, gguf_file=NAME, quantization_config=GgufConfig(dequantize=True)))"
+                ),
+            )
+        )
+    name = f"{LOCAL_INT8}{base.id.removeprefix(LOCAL)}" if base.id.startswith(LOCAL) else f"{base.id}{SUFFIX}"
+    return QuantizedSubject(id=name, note=f"{base.note}; linear layers in int8 (bitsandbytes)", base=base)
+
+
+def explain_dtype(who: str, dtype: str) -> str:
+    """Why an int8 subject takes no other precision than its own, in one line."""
+    expected = "float32, which what is not int8 is kept in"
+    return explain(who=who, got=f"dtype {dtype}", expected=expected, remedy="leave --dtype out")
+
+
+def missing_bitsandbytes() -> str | None:
+    """How to get a bitsandbytes that can be imported; None when it is here. Imports it, and torch with it."""
+    if find_spec("bitsandbytes") is None:
+        return f"int8 weights need bitsandbytes: {_advise()}"
+    cause = _try_import()
+    return None if cause is None else f"bitsandbytes cannot be imported ({cause}): {_advise()}"
+
+
+def int8_layers(model: nn.Module) -> list[tuple[str, Any]]:
+    """A model's quantized layers by name; none in a plain model."""
+    import torch
+
+    named = ((name, layer, getattr(layer, "weight", None)) for name, layer in model.named_modules())
+    return [(name, layer) for name, layer, w in named if isinstance(w, torch.Tensor) and w.dtype == torch.int8]
+
+
+def move(model: PreTrainedModel, device: str) -> PreTrainedModel:
+    """The model on a device, quantized layers whole.
+
+    A layer keeps its int8 weights and their scales beside its parameter as well, where a module's own `to` does not
+    find them; so these are moved here, one by one.
+    """
+    layers = [(layer, layer.weight) for _, layer in int8_layers(model)]
+    for layer, _ in layers:
+        layer.weight = None
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    for layer, weight in layers:
+        layer.weight = type(weight)(weight.data.to(device), requires_grad=False, has_fp16_weights=False)
+        layer.state.CB, layer.state.SCB = layer.weight.data, layer.state.SCB.to(device)
+    return model
+
+
+def estimate_int8_bytes(config: PreTrainedConfig, *, who: str = "configuration") -> int:
+    """Bytes of a configuration's weights with int8 layers: one a weight and four a scale there, else four.
+
+    Nothing is allocated.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
+        model = outline(config)
+        plain = 4 * sum(parameter.numel() for parameter in model.parameters())
+        kept = model.get_output_embeddings()
+        layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear | Conv1D) and m is not kept]
+        # A Conv1D holds inputs × outputs, a Linear outputs × inputs; there is one scale an output.
+        outputs = [m.weight.shape[1 if isinstance(m, Conv1D) else 0] for m in layers]
+        return plain - 3 * sum(m.weight.numel() for m in layers) + 4 * sum(outputs)
+
+
+def _advise() -> str:
+    if sys.platform == "darwin" and platform.machine() != "arm64":
+        return "there is no build of it for Macs with Intel processors, so use another machine"
+    return "pip install 'bitsandbytes>=0.46'"
+
+
+@cache
+def _try_import() -> str | None:
+    """What goes wrong when bitsandbytes is imported; None when nothing does."""
+    try:
+        with loading("bitsandbytes", expected="a module", remedy="install it again"), _errors_only():
+            import bitsandbytes  # noqa: F401 (only tried)  # pyright: ignore[reportUnusedImport]
+    except SubjectError as error:
+        cause = error.__cause__
+        return " ".join(f"{type(cause).__name__}: {cause}".split())[:120]
+    return None
+
+
+@contextmanager
+def _errors_only() -> Generator[None]:
+    """Keeps back what bitsandbytes logs below an error, such as optional kernels that this machine lacks."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _NoCasts(logging.Filter):
+    """Keeps back one message, which every layer would repeat at every call: that inputs are rounded by way of
+    float16. That is what int8 means here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "inputs will be cast" not in str(record.msg)
+
+
+_NO_CASTS = _NoCasts()
+
+
+def _hush_casts() -> None:
+    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_NO_CASTS)

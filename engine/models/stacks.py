@@ -1,0 +1,275 @@
+"""Stacks that are inverted: the first k blocks of a transformer, or a fully connected net, on embeddings.
+
+A transformer stack runs the library's own forward pass on a shallow copy of the model whose block list is cut
+to k. Attention masks and rotary positions stay the library's business; a family only names its modules.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol as Interface
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+from transformers.masking_utils import create_causal_mask
+
+from engine.arms.protocol import Positions
+from engine.arms.stacks import SentenceNet, Stack, TokenNet
+from engine.errors import ShapeError, SubjectError, TooShallowError, explain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Where a model family keeps its blocks, its final norm and its learned positions (None when rotary)."""
+
+    blocks: str
+    norm: str
+    positions: str | None
+
+
+FAMILIES = {
+    "gpt2": Family(blocks="h", norm="ln_f", positions="wpe"),
+    "llama": Family(blocks="layers", norm="norm", positions=None),
+}
+
+
+class Invertible(Interface):
+    """A function from embeddings [runs, tokens, d_model] to outputs, one row per output position."""
+
+    head: Tensor | None
+    """Last linear map [outputs, width], without its bias; None when there is nothing behind `__call__`'s output."""
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """Output before the head: [runs, tokens, d_model] → [runs, rows, width]."""
+        ...
+
+    def positions(self, tokens: int) -> Tensor:
+        """What is added to token embeddings: [tokens, d_model], zeros where nothing is."""
+        ...
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        """Which output rows belong to prompts of these lengths: [runs] → [runs, rows] of bool."""
+        ...
+
+
+def whole_output(stack: Invertible, embeddings: Tensor) -> Tensor:
+    """The output behind the head, without its bias, which no difference and no gradient sees.
+
+    [runs, tokens, d_model] → [runs, rows, outputs].
+    """
+    before = stack(embeddings)
+    return before if stack.head is None else before @ stack.head.T
+
+
+def embedding_weight(model: PreTrainedModel) -> Tensor:
+    """The token-embedding matrix W: [vocab, d_model]."""
+    embeddings: Any = model.get_input_embeddings()
+    return embeddings.weight
+
+
+def unembedding_weight(model: PreTrainedModel) -> Tensor:
+    """The head's matrix: [vocab, d_model]; W itself where the head is tied."""
+    head: Any = model.get_output_embeddings()
+    return head.weight
+
+
+class _NoPositions(nn.Module):
+    """Stands in for learned positions that the caller has already added."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        return torch.zeros((), device=position_ids.device)
+
+
+class BlockStack:
+    """The first k blocks of a language model, causal, dropout off.
+
+    positions 'first' gives every token position 0, 'true' gives 0…n-1. Prompts of a batch are padded on the
+    right: causality keeps padding out of every earlier position, so no padding mask is needed.
+    Raises SubjectError for a family without an adapter or more blocks than the model has.
+    """
+
+    def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise SubjectError(
+                explain(
+                    who="stack",
+                    got=f"a model of type {model.config.model_type!r}",
+                    expected=f"one of {', '.join(FAMILIES)}",
+                    remedy="add a Family for it in engine/models/stacks.py",
+                )
+            )
+        body: Any = model.base_model
+        blocks: nn.ModuleList = getattr(body, family.blocks)
+        count = count_blocks(stack, len(blocks))
+        self._positions = positions
+        self._learned = getattr(body, family.positions).weight if family.positions else None
+        self._body = _cut(body, family, count, final_norm=stack.final_norm)
+        self._weight = embedding_weight(model)
+        self._context = int(model.config.max_position_embeddings)
+        self._masks: dict[int, Tensor] = {}
+        # Of a model that is spread over several GPUs, the head may lie on another than the embeddings.
+        self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
+        return self._run(embeddings, None)
+
+    def read_on(self, embeddings: Tensor, cache: Cache) -> Tensor:
+        """Hidden states of tokens that follow those in the library's cache, which then holds these as well.
+
+        embeddings: [runs, new tokens, d_model], positions included. Returns [runs, new tokens, d_model].
+        """
+        return self._run(embeddings, cache)
+
+    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
+        runs, tokens, width = embeddings.shape
+        if width != self._weight.shape[1]:
+            raise ShapeError(
+                f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
+            )
+        before = cache.get_seq_length() if cache is not None else 0
+        ids = torch.arange(before, before + tokens, device=embeddings.device)
+        ids = ids if self._positions == "true" else torch.zeros_like(ids)
+        hidden: Tensor = self._body(
+            inputs_embeds=embeddings,
+            attention_mask=self._mask(embeddings, before + tokens)[:, :, before:].expand(runs, -1, -1, -1),
+            position_ids=ids[None],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        return hidden.to(embeddings.device)
+
+    def positions(self, tokens: int) -> Tensor:
+        """Learned positions added to token embeddings, [tokens, d_model]; zeros for rotary families."""
+        if tokens > self._context:
+            raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
+        if self._learned is None:
+            return torch.zeros_like(self._weight[:1]).expand(tokens, -1)
+        return self._learned[:tokens] if self._positions == "true" else self._learned[:1].expand(tokens, -1)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
+
+    def _mask(self, embeddings: Tensor, tokens: int) -> Tensor:
+        # Built once a length by the library. Given in four dimensions it is used as it is; without it, equal
+        # position ids would be taken for packed sequences, and no token would see another.
+        if tokens not in self._masks:
+            mask: Any = create_causal_mask(
+                config=self._body.config,
+                inputs_embeds=embeddings.detach().new_empty(1, tokens, embeddings.shape[2]),
+                attention_mask=None,
+                past_key_values=None,
+                allow_is_causal_skip=False,
+            )
+            self._masks[tokens] = mask
+        return self._masks[tokens]
+
+
+def count_blocks(stack: Stack, depth: int) -> int:
+    """The stack's number of blocks in a model of this depth. Raises TooShallowError when it has not so many."""
+    count = stack.count(depth)
+    if not 1 <= count <= depth:
+        raise TooShallowError(
+            explain(
+                who="stack",
+                got=f"{count} blocks",
+                expected=f"1 to {depth}, the model's depth",
+                remedy="ask for fewer blocks",
+            )
+        )
+    return count
+
+
+_HOOKED = ("forward", "_old_forward", "_hf_hook")
+"""What the library leaves on a module that it has placed: bound to that module, it would run all of its blocks."""
+
+
+def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
+    """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
+    cut = copy.copy(body)
+    for name in _HOOKED:
+        cut.__dict__.pop(name, None)
+    # The library keeps submodules in this dictionary; a new one leaves the model's own as it is.
+    cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
+    blocks: nn.ModuleList = getattr(body, family.blocks)
+    setattr(cut, family.blocks, blocks[:count])
+    cut.config = copy.copy(body.config)
+    cut.config.num_hidden_layers = count
+    if not final_norm:
+        setattr(cut, family.norm, nn.Identity())
+    if family.positions:
+        setattr(cut, family.positions, _NoPositions())
+    return cut.eval()
+
+
+class FullyConnected:
+    """A net over a whole sentence: flatten, linear, GELU, linear. Random weights from `net.seed`.
+
+    The last linear map is the net's head. Source: the document's fully connected net; narrow ends in n·d outputs
+    instead of 4n·d. Raises ShapeError for sentences of another length than the net has inputs.
+    """
+
+    def __init__(self, net: SentenceNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self._tokens, self._d_model = net.tokens, d_model
+        size = net.tokens * d_model
+        layers = _draw_layers(size, 4 * size, size if net.narrow else 4 * size, seed=net.seed)
+        self.layers = nn.Sequential(*layers).requires_grad_(False).to(device=device, dtype=dtype)
+        first, self._activation, last = self.layers
+        self._first: Any = first
+        self.head: Tensor | None = last.weight  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d_model] → [runs, 1, hidden], before the last linear map."""
+        if embeddings.shape[1:] != (self._tokens, self._d_model):
+            raise ShapeError(
+                f"net: got {list(embeddings.shape[1:])}, expected [tokens={self._tokens}, d_model={self._d_model}]; "
+                "cut the prompt to the net's length"
+            )
+        return self._activation(self._first(embeddings.flatten(1)))[:, None]
+
+    def positions(self, tokens: int) -> Tensor:
+        weight: Tensor = self._first.weight
+        return torch.zeros(tokens, self._d_model, dtype=weight.dtype, device=weight.device)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
+
+
+class TokenWise:
+    """A net applied to each token by itself: linear d → 4d, GELU, linear 4d → d. Random weights from `net.seed`.
+
+    Source: the document's three-layer net (section 'Orthogonal Walk Representations').
+    """
+
+    def __init__(self, net: TokenNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.d_model = net.d_model or d_model
+        self.head: Tensor | None = None
+        layers = _draw_layers(self.d_model, 4 * self.d_model, self.d_model, seed=net.seed)
+        self._net = nn.Sequential(*layers).requires_grad_(False).to(device=device, dtype=dtype)
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """[runs, tokens, d] → [runs, tokens, d]."""
+        if embeddings.shape[-1] != self.d_model:
+            raise ShapeError(
+                f"net: last axis is {embeddings.shape[-1]}, expected d={self.d_model}; feed it inputs of its own size"
+            )
+        return self._net(embeddings)
+
+    def positions(self, tokens: int) -> Tensor:
+        weight: Tensor = self._net[0].weight  # pyright: ignore[reportAssignmentType]
+        return torch.zeros(tokens, self.d_model, dtype=weight.dtype, device=weight.device)
+
+    def rows(self, lengths: Tensor, tokens: int) -> Tensor:
+        return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
+
+
+def _draw_layers(inputs: int, hidden: int, outputs: int, *, seed: int) -> tuple[nn.Module, ...]:
+    """Linear, GELU, linear, with the library's own random weights; the caller's random state is kept."""
+    with torch.random.fork_rng(devices=[]):
+        # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
+        torch.default_generator.manual_seed(seed)
+        return nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs)

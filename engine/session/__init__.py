@@ -1,0 +1,259 @@
+"""The pytest plugin: options, collection, measuring. Its other parts are session_items and session_ending.
+
+Registered as the entry point `engine.session`, so that claims in a folder of a user's own work too.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from engine.claim.claim import Claim
+from engine.errors import (
+    EngineError,
+    EscapedError,
+    LedgerError,
+    explain,
+    no_exits,
+    say_count,
+)
+from engine.ledger.provenance import identify
+from engine.models.allowance import explain_allowance
+from engine.running.endings import Endings, check_interpreter
+from engine.running.output import prepare_output
+from engine.running.scheduler import Campaign, Job
+from engine.running.slices import deal
+from engine.session import ending, outcomes
+from engine.session.ending import cut_short, take_over
+from engine.session.items import Item, explain_skip, items_of, name_left_out
+from engine.session.options import are_asked
+from engine.session.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
+from engine.session.state import (
+    BEGAN,
+    DEALT,
+    ENDINGS,
+    FAILED,
+    JOB_OF_ITEM,
+    RECORDS,
+    REPORT_LINES,
+    SPARED,
+    TAKEN,
+    campaign_of,
+    choices_of,
+    item_of,
+    parameters_of,
+    usage_errors,
+)
+
+ADDED = "PYTEST_ADDOPTS"
+MARKERS = {
+    "gpu": "needs a GPU, or --subject to ask for it on a CPU",
+    "xl": "needs a GPU with room for 1.6 billion parameters",
+    "weights": "needs weights from the hub",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
+    add_options(parser.getgroup("claims", "LM Claims"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Read short spellings as the long ones, where nobody else has them: neither a plugin, nor now a conftest."""
+    # The value of an option is not to be searched for conftests; a line that cannot be read may be a conftest's own.
+    with suppress(pytest.UsageError, SystemExit):
+        spelled = spell_out(args, find_taken(parser))
+        early_config.known_args_namespace.file_or_dir = parser.parse_known_args(spelled).file_or_dir
+    loaded = yield
+    early_config.stash[TAKEN] = taken = find_taken(parser)
+    args[:] = spell_out(args, taken)
+    return loaded
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Begin anew where pytest took an option's value for a test path when it looked for its root and its settings."""
+    given = [*shlex.split(os.environ.get(ADDED, "")), *config.invocation_params.args]
+    if hasattr(config, "workerinput"):
+        return None  # its root and settings are those that the session hands it
+    taken = config.stash.get(TAKEN, frozenset[str]())
+    workers = bool(getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None))
+    if not find_mistaken(given, config.invocation_params.dir, taken, workers=workers):
+        return None
+    spelled = spell_out(given, taken)
+    added = os.environ.pop(ADDED, None)
+    try:
+        return pytest.main([*LOADED_BEFORE, *spelled], config.invocation_params.plugins)
+    finally:
+        if added is not None:
+            os.environ[ADDED] = added
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    for part in (outcomes, ending):
+        config.pluginmanager.register(part)
+    began = getattr(config, "workerinput", {}).get("claims_began")
+    config.stash[BEGAN] = began or datetime.now(UTC).isoformat(timespec="seconds")
+    config.stash[ENDINGS] = Endings()
+    config.stash[RECORDS] = []
+    config.stash[REPORT_LINES] = []
+    if are_asked(config):  # what is wrong with an option is better said before anything is collected
+        with usage_errors():
+            choices_of(config)
+    if config.option.claims_plan and hasattr(config.option, "dist"):
+        config.option.dist = "no"  # a plan is printed by one process
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    claim = getattr(metafunc.module, "CLAIM", None)
+    if "verdict" not in metafunc.fixturenames or not isinstance(claim, Claim):
+        return
+    config = metafunc.config
+    if (other := outcomes.find_other_verdict(metafunc.definition)) is not None:
+        got, expected = f"a fixture verdict in {other}", "the plugin's, or one that is given it"
+        remedy = "give the other one another name, or have it ask for verdict itself"
+        raise pytest.Collector.CollectError(explain(who=f"claim {claim.id}", got=got, expected=expected, remedy=remedy))
+    take_over(config)
+    try:
+        with no_exits():
+            items = items_of(claim, choices_of(config))
+    except EngineError as error:
+        raise pytest.Collector.CollectError(f"claim {claim.id}: {error}") from error
+    metafunc.parametrize(
+        "verdict",
+        [pytest.param(i, id=i.id, marks=[getattr(pytest.mark, name) for name in i.markers]) for i in items],
+        indirect=True,
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own -k and -m: dealt is what they leave
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out claims without an item under these options, which pytest would show as skipped."""
+    empty = [test for test in items if "verdict" in parameters_of(test) and item_of(test) is None]
+    if empty:
+        config.hook.pytest_deselected(items=empty)
+        items[:] = [test for test in items if test not in empty]
+    if config.option.claims_slice is not None:
+        _keep_slice(config, items)
+
+
+def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
+    """Leave a machine its share of the claims' items; whatever else there is runs on each."""
+    from engine.running.plan import estimate_job
+
+    choices = choices_of(config)
+    assert choices.slice is not None
+    claimed = [(test, item) for test in tests if (item := item_of(test)) is not None]
+    costs = [
+        estimate_job(Job(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
+        for _, item in claimed
+    ]
+    dealt = deal(costs, choices.slice.of)
+    others = {test for (test, _), number in zip(claimed, dealt, strict=True) if number != choices.slice.number}
+    config.hook.pytest_deselected(items=list(others))
+    tests[:] = [test for test in tests if test not in others]
+    kept = len(claimed) - len(others)
+    line = f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}"
+    spared = bool(claimed) and not tests
+    config.stash[REPORT_LINES].append(line)
+    config.stash[SPARED] = spared
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["claims_slice"] = (line, spared)  # pyright: ignore[reportAttributeAccessIssue]
+    config.stash[DEALT] = len(claimed) if choices.slice.of > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Measure what all items ask for in common rounds, before the first verdict; or print the plan."""
+    config = session.config
+    items = [(item, item_of(item)) for item in session.items]
+    claimed = [(test, item) for test, item in items if item is not None]
+    if not claimed or config.option.collectonly or config.option.setuponly or session.testsfailed:
+        return None
+    choices = choices_of(config)
+    with usage_errors():
+        refuse_taken(config.invocation_params.args, config.stash.get(TAKEN, frozenset()))
+    identify(choices.began)  # before hours of measuring in which somebody may edit the code
+    if hasattr(config, "workerinput"):
+        return None  # a worker is handed its items one by one, and measures them so
+    with usage_errors():
+        check_interpreter()
+        with no_exits():
+            choices.check_prompts(item.trial.subject for _, item in claimed)
+        campaign = campaign_of(config)
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    if terminal and not choices.elsewhere and (limited := explain_allowance()):
+        terminal.ensure_newline()
+        terminal.write_line(limited)
+    config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), choices.prompts)
+    if choices.plan:
+        _print_plan(config, [item for _, item in claimed], campaign)
+        return True
+    jobs: list[Job] = []
+    for test, item in claimed:
+        if explain_skip(item, choices) is None:
+            jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
+    capture: Any = config.pluginmanager.getplugin("capturemanager")  # None under -p no:capture
+    with usage_errors(), capture.global_and_fixture_disabled() if capture else nullcontext():
+        try:
+            with no_exits():
+                campaign.run(jobs)
+        except (KeyboardInterrupt, LedgerError, EscapedError) as cut:
+            cut_short(session, [test for test, _ in claimed], cut)
+        except EngineError:
+            raise
+        except Exception as cut:  # a fault of ours costs what was not measured yet, not what was
+            traceback.print_exception(cut)
+            cut_short(session, [test for test, _ in claimed], cut)
+    return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers take --fresh to mean: not stored before this session began."""
+    node.workerinput["claims_began"] = node.config.stash[BEGAN]
+
+
+def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
+    from engine.running.plan import Room, make_plan, print_arms, print_items, print_plan, print_skips
+
+    choices = choices_of(config)
+    terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+    write: Callable[[str], None] = terminal.write_line if terminal else print
+    write("")
+    jobs: list[tuple[str, Job]] = []
+    skipped: list[tuple[str, str]] = []
+    for item in items:
+        missing = explain_skip(item, choices)
+        if missing is None:
+            jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
+        else:
+            skipped.append((item.name, missing))
+    with usage_errors():
+        plan = make_plan(jobs, campaign)
+        room = Room(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
+        print_plan(plan, write, room=room)
+        print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, write)
+        print_skips(skipped, write, each=config.get_verbosity() > 0)
+        if config.get_verbosity() > 0:
+            print_arms(plan, write, room=room)
+        else:
+            write("-v lists every arm and every item that skips")
+    for name, job in jobs:
+        if job.error is not None:
+            config.stash[FAILED] = True
+            write(f"cannot be planned  {name}: {job.error}")

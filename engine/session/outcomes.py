@@ -1,0 +1,171 @@
+"""An item of a session: the verdict that its test asserts, and what pytest makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from engine.claim.procedure import Evidence
+from engine.claim.registration import find_registration
+from engine.claim.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
+from engine.errors import EngineError, MissingError, TooLongError, TooShallowError, explain, no_exits
+from engine.records import RECORD, OnRecord, Record
+from engine.running.scheduler import Job
+from engine.session.items import Item, explain_skip
+from engine.session.record import write_record
+from engine.session.state import DEALT, JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of, item_of
+from engine.session.summary import LONGEST
+from engine.text import write_plain
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest) -> Any:
+    """The verdict on the module's claim for one subject and protocol.
+
+    Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
+    """
+    item = getattr(request, "param", None)
+    if not isinstance(item, Item):
+        got, remedy = f"no claim in {request.path.name}", "write CLAIM = Claim(…) there, as CONTRIBUTING.md shows"
+        line = explain(who="verdict", got=got, expected="a module that declares one", remedy=remedy)
+        raise pytest.fail.Exception(line, pytrace=False)
+    if request.config.option.setuponly:
+        return None  # it is only shown what would be set up; nothing is judged
+    choices = choices_of(request.config)
+    node: pytest.Item = request.node
+    write = partial(write_record, item, choices, request.path)
+    registration = None
+    try:
+        registration = find_registration(item.claim, item.trial, request.path, request.config.rootpath)
+        with no_exits():
+            missing = explain_skip(item, choices)
+            evidence = None if missing else _find_evidence(request, item)
+        judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
+        on_record = _find_on_record(request, item)
+    except EngineError as error:
+        if _does_not_apply(item, error):
+            missing, evidence, judged, on_record = str(error), None, None, None
+        else:
+            _note(node, write(outcome=Outcome.ERROR, sentence=str(error), registration=registration))
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        _note(node, write(outcome=Outcome.ERROR, sentence=words, registration=registration))
+        raise
+    if judged is None:
+        assert missing is not None
+        _note(node, write(outcome=Outcome.SKIPPED, sentence=missing, registration=registration))
+        pytest.skip(write_plain(missing, LONGEST))
+    outcome = settle(judged, on_record)
+    _note(node, write(outcome, judged.sentence, judged, evidence, on_record, registration))
+    return judged
+
+
+def find_other_verdict(test: pytest.Item) -> str | None:
+    """The module whose fixture `verdict` takes the place of the one above for a test, and never asks for it."""
+    info: Any = getattr(test, "_fixtureinfo", None)
+    for definition in reversed(info.name2fixturedefs.get("verdict", ()) if info else ()):
+        if definition.func.__module__ == __name__:
+            return None
+        if "verdict" not in definition.argnames:
+            return str(definition.func.__module__)
+    return None
+
+
+def _does_not_apply(item: Item, error: EngineError) -> bool:
+    """Whether what is lacking is no fault: hardware, depth, or room for a prompt that is the suite's own."""
+    own = isinstance(error, TooLongError) and not item.trial.prompts
+    return own or isinstance(error, (MissingError, TooShallowError))
+
+
+def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:
+    """What the session's rounds found for an item; a worker measures it now. Raises the experiment's error."""
+    node: pytest.Item = request.node
+    job = node.stash.get(JOB_OF_ITEM, None) or Job(claim=item.claim, trial=item.trial)
+    if not job.done:
+        campaign_of(request.config).run([job])
+    if job.evidence is None:
+        assert job.error is not None
+        raise job.error
+    return job.evidence
+
+
+def _find_on_record(request: pytest.FixtureRequest, item: Item) -> OnRecord | None:
+    """The verdict on record; None under prompts, seeds or a dtype that are not the registered ones."""
+    if not item.trial.registered:
+        return None
+    known = find_verdicts(request.path, request.config.rootpath)
+    return known.get((item.claim.id, item.trial.subject.id, item.trial.protocol.name))
+
+
+def _note(node: pytest.Item, record: Record) -> None:
+    """Leave the record on the item for the report, and the verdict in JUnit."""
+    if record.session is not None and (dealt := node.config.stash.get(DEALT, 0)):
+        record = replace(record, session=replace(record.session, dealt=dealt))
+    node.stash[RECORD_OF_ITEM] = record
+    facts = {"outcome": record.outcome, "verdict": record.ruling, "sentence": record.sentence}
+    others = [(name, value) for name, value in node.user_properties if name not in facts]
+    shown = [(name, write_plain(value, LONGEST)) for name, value in facts.items() if value is not None]
+    node.user_properties[:] = others + shown
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a claim's assertion into its outcome: a refuted claim is a finding, not a failure."""
+    report: Any = yield
+    record = item.stash.get(RECORD_OF_ITEM, None)
+    if record is None and report.failed and (asked := item_of(item)) is not None:
+        # Another fixture failed before the verdict's: the item is lost, and a report shall say so.
+        words = " ".join(f"The claim's test raised {call.excinfo.exconly() if call.excinfo else ''}".split())
+        record = write_record(asked, choices_of(item.config), item.path, outcome=Outcome.ERROR, sentence=words)
+        _note(item, record)
+    if record is None or report.when == "teardown" or (report.when == "setup" and report.passed):
+        return report
+    if report.when == "call":
+        mishap = _find_mishap(call, Outcome(record.outcome))
+        if mishap is None:
+            _rewrite(report, record, strict=choices_of(item.config).strict)
+        else:
+            record = replace(record, outcome=Outcome.ERROR.value, sentence=mishap)
+            _note(item, record)
+    report.claim_record = RECORD.dump_python(record, mode="json")
+    return report
+
+
+def _find_mishap(call: pytest.CallInfo[None], outcome: Outcome) -> str | None:
+    """What went wrong in a claim's test beside its verdict: the suite's failure, which no verdict may cover."""
+    if call.excinfo is None or (call.excinfo.errisinstance(AssertionError) and outcome is not Outcome.PASSED):
+        return None
+    return " ".join(f"The claim's test raised {call.excinfo.exconly()}".split())
+
+
+def _rewrite(report: pytest.TestReport, record: Record, *, strict: bool) -> None:
+    outcome = Outcome(record.outcome)
+    reason = f" (on record since {record.on_record.date}: {record.on_record.reason})" if record.on_record else ""
+    sentence, reason = write_plain(record.sentence, LONGEST), write_plain(reason, LONGEST)
+    if outcome is Outcome.DRIFT:
+        report.outcome = "failed"
+        assert record.on_record is not None
+        report.longrepr = f"Drift: {sentence} On record: {record.on_record.ruling}{reason}"
+    elif outcome is Outcome.XFAILED:
+        report.outcome = "skipped"
+        report.wasxfail = f"{sentence}{reason}"
+        report.longrepr = None
+    elif outcome in RED_WHEN_STRICT:
+        report.outcome = "failed" if strict else "passed"
+        report.longrepr = f"{outcome.value}: {sentence}" if strict else None
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    record = getattr(report, "claim_record", None)
+    if record is None or report.failed or report.when != "call":
+        return None
+    letters = {Outcome.FINDING: "f", Outcome.INCONCLUSIVE: "i", Outcome.NOT_RUN: "n"}
+    outcome = Outcome(record["outcome"])
+    return (outcome.value, letters[outcome], outcome.value.upper()) if outcome in letters else None

@@ -1,0 +1,73 @@
+"""A pool of two workers beside one process, on arms of one thread each, timed in turns."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+import pytest
+
+from engine.arms.arm import Arm, InversionArm
+from engine.arms.measurement import Measurement
+from engine.arms.prompts import SHORT
+from engine.arms.protocol import PAGE
+from engine.arms.settings import DescentSettings, Unit
+from engine.arms.stacks import Stack
+from engine.models import find_subject
+from engine.running.executors.base import Executor
+from engine.running.executors.inline import Inline
+from engine.running.executors.pool import Pool
+from engine.studies.bench.alternation import alternate, take_ratio
+from engine.studies.bench.conftest import Board
+
+WORKERS, ROUNDS, BAR = 2, 5, 1.5
+ARMS, ITERATIONS, SUBJECT = 8, 10, "gpt2-untrained:0"
+
+
+def make_arms() -> list[Arm]:
+    """Arms of a second or two on one model, which every process keeps: nothing is loaded while they are timed."""
+    settings = DescentSettings(
+        subject=SUBJECT,
+        source=find_subject(SUBJECT).fingerprint(),
+        stack=Stack(blocks=1, head=True),
+        protocol=PAGE,
+        iterations=ITERATIONS,
+    )
+    units = [Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[: 4 * ARMS])]
+    return [
+        InversionArm(settings=settings, step=1e-4, units=tuple(units[k : k + 4]), read_at="N", batch=4)
+        for k in range(0, len(units), 4)
+    ]
+
+
+def measure_all(executor: Executor, arms: list[Arm]) -> dict[Arm, str]:
+    """Digests of what the arms give, begun as soon as the executor has room."""
+    waiting, under_way, found = list(arms), set[Future[Measurement]](), list[Measurement]()
+    while waiting or under_way:
+        arm = executor.choose(waiting)
+        if arm is not None:
+            waiting.remove(arm)
+            under_way.add(executor.submit(arm))
+            continue
+        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        found += [future.result() for future in done]
+    return {m.arm: m.content() for m in found}
+
+
+@pytest.mark.benchmark(group="executors: a pool's own time")
+def test_a_pool_beside_one_process(benchmark: Any, board: Board) -> None:
+    arms, inline = make_arms(), Inline(threads=1)
+    pool = Pool(workers=WORKERS, threads=1, budget_bytes=8e9)
+    try:
+        assert measure_all(pool, arms) == measure_all(inline, arms)  # and its processes have started
+        ways = {"inline": lambda: measure_all(inline, arms), "pool": lambda: measure_all(pool, arms)}
+        seconds = alternate(benchmark, ways, measured="pool", rounds=ROUNDS)
+    finally:
+        pool.rest()
+    figures = {
+        "workers": WORKERS,
+        "arms": len(arms),
+        "faster": take_ratio(seconds["inline"], seconds["pool"]),
+        "bar": BAR,
+    }
+    board.note(benchmark, "executors", figures)

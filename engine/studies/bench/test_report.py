@@ -1,0 +1,101 @@
+"""What a report costs: made from the reference run, and from 10,000 records; opened in a browser.
+
+The figures beside the times (seconds of reading, rendering and loading, megabytes) are in each result's extra info.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.records import write_records
+from engine.tests.browser import REFERENCE, Visitor, find_missing, open_browser
+from engine.tests.report_worlds import make_world
+
+PATIENCE_MS = 300_000
+COUNT = 38 * 88 * 3
+
+RENDER = """
+import json, resource, sys, time
+from pathlib import Path
+began = time.perf_counter()
+from engine.records import read_records
+from engine.report import render
+imported = time.perf_counter()
+records = read_records(Path(sys.argv[1]))
+read = time.perf_counter()
+page = render(records, title="LM Claims", rendered_at="2026-02-14")
+rendered = time.perf_counter()
+Path(sys.argv[2]).write_text(page, encoding="utf-8")
+# ru_maxrss is in KiB on Linux and in bytes on macOS.
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({
+    "import_s": imported - began, "read_s": read - imported, "render_s": rendered - read,
+    "peak_mb": peak / 1e6, "page_mb": len(page.encode()) / 1e6, "records": len(records),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 10,032 records; their page is put beside them."""
+    folder = tmp_path_factory.mktemp("world")
+    write_records(make_world(), folder / "records.jsonl")
+    return folder
+
+
+def render_apart(records: Path, page: Path) -> dict[str, float]:
+    """Render in a process of its own, whose memory is the report's alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER, str(records), str(page)], capture_output=True, text=True, check=True
+    )
+    return {name: round(value, 3) for name, value in json.loads(done.stdout).items()}
+
+
+@pytest.mark.benchmark(group="the report of 10,032 records")
+def test_a_large_report_is_rendered(benchmark: Any, world: Path) -> None:
+    figures = benchmark.pedantic(lambda: render_apart(world / "records.jsonl", world / "index.html"), rounds=1)
+    benchmark.extra_info.update(figures)
+    print(figures)
+    assert figures["records"] == COUNT
+
+
+@pytest.mark.benchmark(group="the report of 10,032 records")
+def test_a_large_report_is_opened(benchmark: Any, world: Path) -> None:
+    if missing := find_missing():
+        pytest.skip(missing)
+    page_file = world / "index.html"
+    if not page_file.exists():
+        render_apart(world / "records.jsonl", page_file)
+    with open_browser() as browser:
+        visitor = Visitor(browser=browser, patience_ms=PATIENCE_MS)
+
+        def load() -> dict[str, float]:
+            page = visitor(page_file)
+            return page.evaluate(
+                """() => {
+                    const [load] = performance.getEntriesByType("navigation");
+                    const began = performance.now(), field = document.querySelector("#filters [name=q]");
+                    field.value = "claim 7";
+                    field.dispatchEvent(new Event("input", { bubbles: true }));
+                    document.body.getBoundingClientRect();
+                    return { load_s: load.loadEventEnd / 1000, filter_s: (performance.now() - began) / 1000 };
+                }"""
+            )
+
+        benchmark.extra_info.update(benchmark.pedantic(load, rounds=3))
+        print(benchmark.extra_info)
+        visitor.close()
+    assert visitor.deeds == []
+
+
+@pytest.mark.benchmark(group="make report")
+def test_the_reference_report_is_rendered(benchmark: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engine", "report", "render", str(REFERENCE), "--out", str(tmp_path)]
+    benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=3)
+    benchmark.extra_info["page_mb"] = round((tmp_path / "index.html").stat().st_size / 1e6, 3)
