@@ -1,244 +1,149 @@
-"""Arms: what to run. Frozen and hashable; an arm knows no claim and no criterion, and needs no torch."""
+"""What every arm is: a specification of what is run, frozen and hashable, that knows no claim and needs no torch.
+
+A kind of arm is a folder in engine.experiments. Its `arm.py` declares the arm and its result, and with them all that
+the rest of the engine has to know: where it is measured, what it costs, what to plan with before it is measured, and
+which small arms tell whether a GPU measures it well.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.arms.settings import LATER, DescentSettings, Method, Observed, ReadAt, StackSettings, Unit
-from engine.arms.stacks import Stack
+from engine.arms.costs import Cost, CostModel
+from engine.arms.prompts import SHORT
+from engine.arms.settings import Unit
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+PROBE_UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[:3]))
+PROBE_STEPS = 3
+"""Of a descent or walk in float64."""
+
+PROBE_BLOCKS = 4
+"""Of the deepest stack of a probe."""
+
+KINDS = "engine.experiments"
+"""The package whose folders are kinds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InversionArm:
-    """Descents from noise to the output of each unit's prompt, at one step size.
+class Result:
+    """Base of what comes out of an arm, as plain numbers: a frozen dataclass with the arm's `kind`.
 
-    batch: runs that descend together, part of the arm because it can change a last bit.
-    probe: a stack with head whose next token is read from e, from e₀, from e_N, from what e_N decodes to, and from
-    e shifted at random as far as e_N lies from it.
+    A stopping reason is data, never an exception.
     """
 
-    tag: ClassVar[str] = "InversionArm"
-    settings: DescentSettings
-    step: float
-    units: tuple[Unit, ...]
-    read_at: ReadAt
-    batch: int
-    snapshots: tuple[int, ...] = ()
-    probe: Stack | None = None
-    kind: Literal["inversion"] = "inversion"
+    kind: Any
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source) if cls is not Result else _choose_by_kind(handler, [k.result for k in all_kinds()])
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningArm:
-    """Descents at several step sizes, stopped once the one with the smallest median hit is known.
+class ProbeTarget:
+    """What a GPU is checked on: a model, by name, with its sizes."""
 
-    horizon: iterations to look at (at most N); a later median could not win any more.
-    alone: each prompt's last token moves alone, behind the others as they are; prompts are of one length.
-    """
-
-    tag: ClassVar[str] = "TuningArm"
-    settings: DescentSettings
-    steps: tuple[float, ...]
-    units: tuple[Unit, ...]
-    horizon: int
-    batch: int
-    alone: bool = field(default=False, metadata=LATER)
-    kind: Literal["tuning"] = "tuning"
-
-
-LATER_STARTS = 4
-"""Starts behind each guess after the first; the one that comes closest to the activations is taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryArm:
-    """Prompts sought from their activations alone, at every position behind the stack.
-
-    batch: prompts that are sought together.
-    Source: Nikolaou et al. 2025 (arXiv 2510.15511) for the order of positions and the check of candidates.
-    """
-
-    tag: ClassVar[str] = "RecoveryArm"
-    settings: DescentSettings
-    method: Method
-    step: float
-    units: tuple[Unit, ...]
-    batch: int
-    observed: Observed = "float"
-    kind: Literal["recovery"] = "recovery"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarginArm:
-    """One position of each unit held against the whole vocabulary, behind the prompt's own tokens.
-
-    How far the activations of every other token lie from those of the prompt's, beside the noise of equal inputs.
-    """
-
-    tag: ClassVar[str] = "MarginArm"
-    settings: StackSettings
-    units: tuple[Unit, ...]
-    observed: Observed = "float"
-    kind: Literal["margin"] = "margin"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundTripArm:
-    """The pseudo-inverse decoding of every row of the token-embedding matrix."""
-
-    tag: ClassVar[str] = "RoundTripArm"
     subject: str
     source: str
-    dtype: str = "float32"
-    device: str = "cpu"
-    kind: Literal["round trip"] = "round trip"
+    vocab: int
+    blocks: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoInverseArm:
-    """The pseudo-inverse of a matrix as a limit of ridge solutions and from the SVD, in float64.
+class Probe:
+    """A small arm whose numbers a CPU and a GPU both define.
 
-    matrix: 'embedding', or a random one given as 'random:ROWSxCOLUMNS:rank=R:seed=K'.
+    name: what it runs, in words. dtype: of its numbers. steps: of a descent, whose rounding adds up. blocks: that its
+    numbers went through, 0 where none of a language model are.
     """
 
-    tag: ClassVar[str] = "PseudoInverseArm"
-    subject: str
-    source: str
-    matrix: str
-    device: str = "cpu"
-    kind: Literal["pseudo-inverse"] = "pseudo-inverse"
+    arm: Arm
+    name: str
+    dtype: str
+    steps: int = 1
+    blocks: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class VocabularyArm:
-    """How frequent, as English words, the tokens of a vocabulary are: what a random decoding would look like."""
+class Arm:
+    """Base of each kind: a frozen dataclass with these class variables, and `kind`, its name in stored files.
 
-    tag: ClassVar[str] = "VocabularyArm"
-    subject: str
-    source: str
-    device: str = "cpu"
-    kind: Literal["vocabulary"] = "vocabulary"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NextTokenArm:
-    """The whole model's next token after each unit's prompt, and after its embeddings shifted by N(0, sigma²).
-
-    draws: shifts of each unit; 0 reads the prompt alone.
+    tag: its name in digests. result: its result's class. measured_by: 'module:function' of what measures it, imported
+    when it is. watched: whether that takes a third argument, an observer of descents. extension: by how many times its
+    cost later rounds may widen it at most.
     """
 
-    tag: ClassVar[str] = "NextTokenArm"
-    subject: str
-    source: str
-    units: tuple[Unit, ...]
-    sigma: float = 0.05
-    draws: int = 0
-    dtype: str = "float32"
-    device: str = "cpu"
-    kind: Literal["next token"] = "next token"
+    tag: ClassVar[str]
+    kind: Any
+    result: ClassVar[type[Result]]
+    measured_by: ClassVar[str]
+    watched: ClassVar[bool] = False
+    extension: ClassVar[float] = 0.0
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        """Seconds and memory. Of a kind that does not say: those of a step for each of its units."""
+        if costs.size is None:
+            return Cost(seconds=1.0, memory_bytes=3e8)
+        return costs.count_passes(len(getattr(self, "units", (None,))), 1, dtype_of(self))
+
+    def assume(self) -> Result | None:
+        """The result to plan with before there is one, so that later rounds are foreseen; None ends a plan here."""
+        return None
+
+    @classmethod
+    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+        """Small arms that tell whether a GPU measures as the CPU does; none where rounding alone makes them differ."""
+        return ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source) if cls is not Arm else _choose_by_kind(handler, all_kinds())
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerationArm:
-    """Continuations of each unit's prompt by the library's own decoding: greedy at one beam, else beam search.
+def _choose_by_kind(handler: GetCoreSchemaHandler, classes: Iterable[type[Any]]) -> CoreSchema:
+    from pydantic_core import core_schema
 
-    batch: prompts that are continued together, padded on the left.
-    """
-
-    tag: ClassVar[str] = "GenerationArm"
-    subject: str
-    source: str
-    units: tuple[Unit, ...]
-    new_tokens: int
-    beams: int
-    batch: int
-    dtype: str = "float32"
-    device: str = "cpu"
-    kind: Literal["generation"] = "generation"
+    choices: dict[Any, Any] = {one.kind: handler.generate_schema(one) for one in classes}
+    return core_schema.tagged_union_schema(choices, "kind")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradientArm:
-    """The input gradient of the summed output, three ways: of the sum, against ones, and output by output.
-
-    Source: the document's summed, layer and individual gradients (section 'Orthogonal Walk Representations').
-    """
-
-    tag: ClassVar[str] = "GradientArm"
-    settings: StackSettings
-    units: tuple[Unit, ...]
-    kind: Literal["gradient"] = "gradient"
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrthogonalWalkArm:
-    """Walks along right-singular vectors that are orthogonal to every token's gradient of the summed output.
-
-    step: length factor of the unit vector, the same for all `steps`. vectors: the last one broadcast to every token,
-    or one of the last ones for each token. Source: the document's orthogonal walk.
-    """
-
-    tag: ClassVar[str] = "OrthogonalWalkArm"
-    settings: StackSettings
-    units: tuple[Unit, ...]
-    steps: int
-    step: float
-    vectors: Literal["broadcast", "per token"]
-    kind: Literal["orthogonal walk"] = "orthogonal walk"
+@cache
+def kinds_by_name() -> Mapping[str, type[Arm]]:
+    """Every kind by its `kind`, found by its folder."""
+    found: dict[str, type[Arm]] = {}
+    for folder in pkgutil.iter_modules(import_module(KINDS).__path__):
+        if folder.ispkg:
+            module = import_module(f"{KINDS}.{folder.name}.arm")
+            for one in vars(module).values():
+                if isinstance(one, type) and issubclass(one, Arm) and one.__module__ == module.__name__:
+                    found[one.kind] = one
+    return MappingProxyType(found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WalkChoice:
-    """One setting of a clamped walk: noise of a shift, step size of the descent, and outer steps at most."""
-
-    tag: ClassVar[str] = "WalkChoice"
-    noise: float
-    step: float
-    outer: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClampedWalkArm:
-    """Walks that shift the embeddings from a random index on and descend on those before it to mend the output.
-
-    choices: every unit walks under each. inner: descent steps after each shift.
-    law: of the noise; 'uniform' is on [0, 1). scaled: noise in units of the walk's own mean |e|, and step in units of
-    noise over the mean size of the walk's first gradient; otherwise both are absolute.
-    stop_at: a walk stands still once ‖e − e_n‖₁ has reached this share of ‖e‖₁ (None never stops).
-    reads: outer steps after which a walk is read, beside its end.
-    Source: the document's clamped walk (section 'Clamped Gradient Walk Representations').
-    """
-
-    tag: ClassVar[str] = "ClampedWalkArm"
-    settings: StackSettings
-    choices: tuple[WalkChoice, ...]
-    units: tuple[Unit, ...]
-    inner: int
-    law: Literal["normal", "uniform"] = "normal"
-    scaled: bool = True
-    stop_at: float | None = None
-    reads: tuple[int, ...] = ()
-    kind: Literal["clamped walk"] = "clamped walk"
-
-
-Arm = (
-    InversionArm
-    | TuningArm
-    | RecoveryArm
-    | MarginArm
-    | RoundTripArm
-    | PseudoInverseArm
-    | VocabularyArm
-    | NextTokenArm
-    | GenerationArm
-    | GradientArm
-    | OrthogonalWalkArm
-    | ClampedWalkArm
-)
+def all_kinds() -> list[type[Arm]]:
+    """Every kind, by the names of their folders."""
+    return list(kinds_by_name().values())
 
 
 def weights_of(arm: Arm) -> tuple[str, str]:
     """The subject that an arm runs on, and the fingerprint of its weights."""
     where: Any = getattr(arm, "settings", arm)
     return where.subject, where.source
+
+
+def device_of(arm: Arm) -> str:
+    """The kind of device that an arm is measured on: 'cpu' or 'cuda'."""
+    where: Any = getattr(arm, "settings", arm)
+    return where.device
+
+
+def dtype_of(arm: Arm) -> str:
+    """The precision of its numbers; '' where it names none."""
+    return getattr(getattr(arm, "settings", arm), "dtype", "")

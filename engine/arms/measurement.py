@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import Field, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field as Held
 from pydantic import TypeAdapter
 
-from engine.arms.arm import Arm
-from engine.arms.results import Result
+from engine.arms.arm import Arm, Result
 from engine.arms.tags import real_fields, tag_of
 from engine.records import Provenance
 
@@ -49,12 +49,15 @@ class Measurement:
 
     def content(self) -> str:
         """Digest of the arm and its numbers, timings and provenance aside."""
-        plain = MEASUREMENT.dump_python(self, mode="json", include={"digest", "arm", "result"})
+        plain = measurement_type().dump_python(self, mode="json", include={"digest", "arm", "result"})
         parts = {"arm": self.arm, "result": self.result}
         return hash_plain(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
 
 
-MEASUREMENT = TypeAdapter(Measurement)
+@cache
+def measurement_type() -> TypeAdapter[Measurement]:
+    """Reads and writes measurements of every kind as plain data."""
+    return TypeAdapter(Measurement)
 
 
 def digest_of(arm: Arm) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from engine.arms.arm import Result
 from engine.arms.measurement import Measurement
-from engine.arms.results import Result
 
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23}
 """Distance from 1 to the next number of a precision."""

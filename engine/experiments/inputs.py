@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.arms.arm import InversionArm, TuningArm
+from engine.arms.arm import Arm
 from engine.arms.prompts import check_prompt
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.experiments.finite import OUTPUTS, check_numbers
@@ -173,11 +173,11 @@ def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor, stack: 
 class Watch(Interface):
     """Takes the place of a batch's observer and passes its looks on, so that no number changes."""
 
-    def __call__(self, arm: InversionArm | TuningArm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+    def __call__(self, arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
         """What looks at the batch instead of `observer`. It asks `observer` who goes on, and does as it says."""
         ...
 
 
-def unwatched(arm: InversionArm | TuningArm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+def unwatched(arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
     """Nobody watches."""
     return observer

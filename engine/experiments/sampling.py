@@ -6,10 +6,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import DOCUMENT
-from engine.arms.results import Result
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Trial

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from engine.arms.arm import Arm
-from engine.arms.measurement import MEASUREMENT, SCHEMA, Measurement, digest_of
+from engine.arms.measurement import SCHEMA, Measurement, digest_of, measurement_type
 from engine.errors import EngineError, LedgerError, explain
 from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole, sync
 
@@ -85,7 +85,7 @@ class Ledger:
         envelope = {
             "schema": SCHEMA,
             "content": measurement.content(),
-            "measurement": MEASUREMENT.dump_python(measurement, mode="json"),
+            "measurement": measurement_type().dump_python(measurement, mode="json"),
         }
         content = json.dumps(envelope, ensure_ascii=False).encode()
         try:
@@ -243,7 +243,7 @@ def read_measurement(content: bytes) -> Measurement:
     if schema != SCHEMA:
         raise UntrustedError("other-schema")
     try:
-        measurement = MEASUREMENT.validate_python(body)
+        measurement = measurement_type().validate_python(body)
     except (ValidationError, RecursionError, EngineError) as error:  # some settings contradict themselves
         raise UntrustedError("invalid") from error
     if measurement.digest != digest_of(measurement.arm):

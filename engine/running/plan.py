@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from engine.arms.arm import Arm, TuningArm
+from engine.arms.arm import Arm
+from engine.arms.costs import Cost
 from engine.arms.measurement import Measurement, digest_of
-from engine.arms.results import StepOutcome, TuningResult
 from engine.errors import say_count
-from engine.experiments.tuning.procedure import LARGEST_EXTENSIONS
 from engine.ledger.provenance import observe
-from engine.running.costs import PROCESS_BYTES, Cost, estimate_cost
+from engine.running.costs import PROCESS_BYTES, estimate_cost
 from engine.running.scheduler import Campaign, Job, label
 from engine.text import duration
 
@@ -79,38 +78,27 @@ def estimate_job(job: Job) -> dict[str, float]:
 
 
 def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
-    """Drive a job with tuning answered by the middle of the grid, until its first look asks for measurements."""
+    """Drive a job with the results that its arms assume, until its first look asks for one that assumes none."""
     found: list[tuple[Arm, bool]] = []
     job.advance(None)
     later = False
     while not job.done:
         found += [(arm, later) for arm in job.asked]
-        if not all(isinstance(arm, TuningArm) for arm in job.asked):
+        assumed = [assume(arm) for arm in job.asked]
+        if any(one is None for one in assumed):
             break
-        job.advance([nominal(arm) for arm in job.asked if isinstance(arm, TuningArm)])
+        job.advance([one for one in assumed if one is not None])
         later = True
     return found
 
 
-def nominal(arm: TuningArm) -> Measurement:
-    """A tuning in which the middle step size came out best."""
-    middle = len(arm.steps) // 2
-    outcomes = tuple(
-        StepOutcome(
-            step=step,
-            hits=(None,) * len(arm.units),
-            diverged=(False,) * len(arm.units),
-            median_distance=float(abs(k - middle)),
-        )
-        for k, step in enumerate(arm.steps)
-    )
-    return Measurement(
-        digest=digest_of(arm),
-        arm=arm,
-        result=TuningResult(outcomes=outcomes, read_to=0),
-        provenance=observe(dtype="float32", device="none", threads=0),
-        elapsed_s=0.0,
-    )
+def assume(arm: Arm) -> Measurement | None:
+    """A measurement with the result that an arm assumes; None where it assumes none."""
+    result = arm.assume()
+    if result is None:
+        return None
+    nowhere = observe(dtype="float32", device="none", threads=0)
+    return Measurement(digest=digest_of(arm), arm=arm, result=result, provenance=nowhere, elapsed_s=0.0)
 
 
 def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
@@ -118,8 +106,7 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
     least = sum(p.cost.seconds for p in waiting if p.surely)
-    tuning = [p.cost.seconds for p in waiting if isinstance(p.arm, TuningArm)]
-    worst = seconds + sum(tuning) * LARGEST_EXTENSIONS * 2 / 7
+    worst = seconds + sum(p.cost.seconds * p.arm.extension for p in waiting)
     memory = PROCESS_BYTES + max((p.cost.memory_bytes for p in waiting), default=0.0)
     first = sum(1 for p in plan if not p.later)
     stored = sum(p.stored for p in plan)

@@ -11,11 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol as Interface
-from typing import get_args
 
 from filelock import FileLock
 
-from engine.arms.arm import Arm, TuningArm, weights_of
+from engine.arms.arm import Arm, all_kinds, weights_of
 from engine.arms.measurement import Measurement, digest_of
 from engine.arms.settings import DescentSettings, StackSettings
 from engine.arms.stacks import SentenceNet, TokenNet
@@ -99,12 +98,12 @@ class Job:
 
 
 def check_kinds(claim: str, arms: Sequence[object]) -> None:
-    """Raises DeclarationError for an arm of a kind that the engine does not declare: nothing could store it."""
-    known = get_args(Arm)
-    strange = next((arm for arm in arms if not isinstance(arm, known)), None)
+    """Raises DeclarationError for an arm of a kind that has no folder in the engine: nothing could store it."""
+    known = all_kinds()
+    strange = next((arm for arm in arms if type(arm) not in known), None)
     if strange is not None:
         kinds = ", ".join(kind.__name__ for kind in known)
-        remedy = "declare it in engine/arms, with its result, and measure it in engine/experiments"
+        remedy = "give it a folder in engine/experiments, as CONTRIBUTING.md shows"
         got = f"an arm of a kind of its own, {type(strange).__name__}"
         raise DeclarationError(explain(who=f"claim {claim}", got=got, expected=f"one of {kinds}", remedy=remedy))
 
@@ -243,7 +242,7 @@ class Campaign:
         """Each arm once that jobs which are still tuning will ask for."""
         ahead: dict[str, Arm] = {}
         for job in jobs:
-            if all(isinstance(arm, TuningArm) for arm in job.asked):
+            if all(arm.assume() is not None for arm in job.asked):
                 if id(job) not in self._ahead:
                     self._ahead[id(job)] = self._foresee(job)
                 ahead |= {digest_of(arm): arm for arm in self._ahead[id(job)]}

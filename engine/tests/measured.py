@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from engine.arms.arm import PseudoInverseArm
-from engine.arms.measurement import MEASUREMENT, Measurement
-from engine.arms.results import PseudoInverseResult
+from engine.arms.measurement import Measurement, measurement_type
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
 from engine.statistics import Estimate
 
 
@@ -121,7 +120,7 @@ def stored_in(ledger: Path) -> dict[str, Path]:
 def read_measurements(ledger: Path) -> list[Measurement]:
     """Every stored measurement. Raises where a file is not a whole one."""
     texts = [path.read_text(encoding="utf-8") for path in stored_in(ledger).values()]
-    return [MEASUREMENT.validate_python(json.loads(text)["measurement"]) for text in texts]
+    return [measurement_type().validate_python(json.loads(text)["measurement"]) for text in texts]
 
 
 def read_contents(ledger: Path) -> dict[str, str]:

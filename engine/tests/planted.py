@@ -6,25 +6,23 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from engine.arms.arm import Arm, InversionArm, MarginArm, PseudoInverseArm, RecoveryArm, RoundTripArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement, digest_of
 from engine.arms.protocol import CONTROLLED, Protocol
-from engine.arms.results import (
-    InversionResult,
-    InversionRun,
-    PseudoInverseResult,
-    Result,
-    RoundTripResult,
-    Snapshot,
-    StepOutcome,
-    Stop,
-    TokenFailure,
-    TuningResult,
-)
 from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Effort, Units
+from engine.experiments.embedding.arm import (
+    PseudoInverseArm,
+    PseudoInverseResult,
+    RoundTripArm,
+    RoundTripResult,
+    TokenFailure,
+)
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot, Stop
+from engine.experiments.recovery.arm import MarginArm, RecoveryArm
+from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
 from engine.models import Subject
 from engine.models.subject import Tier
 from engine.records import Provenance

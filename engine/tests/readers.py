@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
-from engine.arms.measurement import MEASUREMENT, Measurement
+from engine.arms.measurement import Measurement, measurement_type
 from engine.arms.prompts import check_prompt
 from engine.arms.protocol import find_protocol
 from engine.claim.criteria import Ruling
@@ -71,7 +71,7 @@ def read_written(path: Path, read: Callable[[Path], object], content: bytes) -> 
 
 def make_stored(_: Path) -> Reader:
     def fuzz(stored: Measurement) -> st.SearchStrategy[tuple[bytes, Measurement]]:
-        plain = MEASUREMENT.dump_python(stored, mode="json")
+        plain = measurement_type().dump_python(stored, mode="json")
         envelope = {"schema": 1, "content": stored.content(), "measurement": plain}
         return st.tuples(fuzz_json([envelope]), st.just(stored))
 

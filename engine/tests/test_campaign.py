@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms.arm import Arm, InversionArm, PseudoInverseArm, RoundTripArm
+from engine.arms.arm import Arm
+from engine.arms.costs import Cost
 from engine.arms.measurement import Measurement, digest_of
 from engine.arms.protocol import CONTROLLED
 from engine.arms.stacks import SentenceNet, Stack
@@ -23,9 +24,10 @@ from engine.claim.claim import Claim
 from engine.claim.criteria import AtLeast
 from engine.claim.procedure import Evidence, Procedure, Rounds, Trial
 from engine.errors import LedgerError, SubjectError
+from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
+from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.sampling import run_together
 from engine.ledger import Ledger, store
-from engine.running.costs import Cost
 from engine.running.executors.base import Sequential
 from engine.running.plan import foresee
 from engine.running.progress import Bar, seconds_of

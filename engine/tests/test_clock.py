@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.report.history import read_runs
 from engine.running.executors.inline import Inline

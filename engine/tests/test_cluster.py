@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.arm import Arm
+from engine.arms.costs import Cost
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError
-from engine.running.costs import PROCESS_BYTES, Cost
+from engine.experiments.embedding.arm import PseudoInverseArm
+from engine.running.costs import PROCESS_BYTES
 from engine.running.executors.base import RefusedError
 from engine.running.executors.ray import Cluster, Request
 from engine.tests.planted import make_inverse, make_measurement

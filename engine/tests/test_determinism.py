@@ -11,25 +11,19 @@ from typing import Any
 
 import pytest
 
-from engine.arms.arm import (
-    Arm,
-    ClampedWalkArm,
-    GenerationArm,
-    GradientArm,
-    InversionArm,
-    MarginArm,
-    NextTokenArm,
-    OrthogonalWalkArm,
-    PseudoInverseArm,
-    RecoveryArm,
-    RoundTripArm,
-    WalkChoice,
-)
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import CONTROLLED, PAGE
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.numeric_diff import bound_rounding, find_changes, read_numbers
+from engine.experiments.clamped_walk.arm import ClampedWalkArm, WalkChoice
+from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
+from engine.experiments.gradients.arm import GradientArm
+from engine.experiments.inversion.arm import InversionArm
+from engine.experiments.language.arm import GenerationArm, NextTokenArm
+from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm
+from engine.experiments.recovery.arm import MarginArm, RecoveryArm
 from engine.models import find_subject
 from engine.running.executors.pool import Process
 from engine.tests.tiny_models import make_gpt2, save

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.arms.arm import PseudoInverseArm
 from engine.errors import EngineError, EscapedError
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.records import read_records
 from engine.running.executors.pool import ATTEMPTS, Pool, attempt
 from engine.tests.measured import Inverses, plant_folder

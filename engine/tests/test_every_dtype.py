@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms.arm import InversionArm, TuningArm
 from engine.arms.protocol import CONTROLLED
-from engine.arms.results import InversionResult, Stop, TuningResult
 from engine.arms.settings import DescentSettings, Metric, Unit
 from engine.arms.stacks import Stack
 from engine.claim.claim import Claim
 from engine.claim.procedure import Trial
 from engine.commands.invert.__main__ import main
+from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
+from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.methods.distances import OutputDistance
 from engine.models import Subject, find_subject
 from engine.running.executors.inline import Inline

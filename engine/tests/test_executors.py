@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.settings import Unit
 from engine.errors import EngineError
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.ledger.maintenance import read_ledger
 from engine.running.executors.base import Executor

@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms.arm import Arm, InversionArm, PseudoInverseArm, RoundTripArm, TuningArm, VocabularyArm
+from engine.arms.arm import Arm
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT
-from engine.arms.results import InversionResult, Stop, TuningResult
 from engine.arms.settings import DescentSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import PromptError, SubjectError
+from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm, VocabularyArm
 from engine.experiments.embedding.measure import special_ids
 from engine.experiments.inputs import generator, pose
+from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.inversion.measure import curve_points
 from engine.experiments.registry import measure
+from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.models import find_subject
 from engine.models.loaded import Shelf
 from engine.running.costs import group_of

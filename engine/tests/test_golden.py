@@ -19,15 +19,18 @@ import torch
 from pydantic import TypeAdapter
 from transformers import PreTrainedModel
 
-from engine.arms.arm import Arm, InversionArm, MarginArm, PseudoInverseArm, RecoveryArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import NUMERICS
 from engine.arms.protocol import CONTROLLED, PAGE, Schedule
-from engine.arms.results import Result
 from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.numeric_diff import find_changes
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inputs import generator
+from engine.experiments.inversion.arm import InversionArm
+from engine.experiments.recovery.arm import MarginArm, RecoveryArm
 from engine.experiments.registry import measure
+from engine.experiments.tuning.arm import TuningArm
 from engine.models.loaded import Shelf
 from engine.tests.tiny import make_tiny
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms.arm import Arm, PseudoInverseArm
+from engine.arms.arm import Arm
 from engine.arms.stacks import Stack
 from engine.commands.gpu_check import main, on_device
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.models import find_subject
 from engine.models.devices import find_devices, name_for_children, send

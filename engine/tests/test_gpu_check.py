@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 import engine.commands.gpu_check as gpu_check
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.arms.results import InversionResult
 from engine.commands.numeric_diff import bound_rounding, differences, find_changes, read_numbers
+from engine.experiments.inversion.arm import InversionResult
 from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.arms.arm import Arm, InversionArm
-from engine.arms.measurement import MEASUREMENT, Measurement, digest_of
+from engine.arms.arm import Arm
+from engine.arms.measurement import Measurement, digest_of, measurement_type
 from engine.arms.protocol import find_protocol
-from engine.arms.results import InversionResult, Snapshot
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
@@ -30,6 +29,7 @@ from engine.commands.invert.screen import Screen
 from engine.commands.invert.show import choose_view, show
 from engine.commands.invert.token_view import Film
 from engine.commands.invert.view import Line, Lines, Stage
+from engine.experiments.inversion.arm import InversionArm, InversionResult, Snapshot
 from engine.experiments.inversion.samples import Sample, draw
 from engine.ledger import Ledger
 from engine.methods.descent import LOOK_EVERY
@@ -328,7 +328,7 @@ def test_the_measurement_is_written_as_json(gpt2: str, tmp_path: Path, capsys: p
     out = tmp_path / "found.json"
     words = [PROMPT, "--subject", gpt2, "--step", "0.01", "--iterations", "30", "--ledger", str(tmp_path / "ledger")]
     assert main([*words, "--json", str(out)]) == 0
-    measurement = MEASUREMENT.validate_json(out.read_bytes())
+    measurement = measurement_type().validate_json(out.read_bytes())
     assert isinstance(measurement.result, InversionResult)
     assert Ledger(tmp_path / "ledger").get(measurement.arm) == measurement
     assert str(out) in capsys.readouterr().out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from engine.arms.results import Snapshot
 from engine.commands.invert.chart import LABEL, ROWS, draw_chart
 from engine.commands.invert.summary import quote_words
 from engine.commands.invert.token_view import (
@@ -18,6 +17,7 @@ from engine.commands.invert.token_view import (
     show_token,
     write_frame,
 )
+from engine.experiments.inversion.arm import Snapshot
 
 TEXTS = {0: "The", 1: " sky", 2: "\x1b[31m", 3: "[bold]", 4: "\n", 5: " considerably", 6: "天空", 7: "", 8: "\u202e"}
 WRONG, KNOWN = 9, {**TEXTS, 9: "\n"}

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from engine.arms.arm import GenerationArm, NextTokenArm
-from engine.arms.results import GenerationResult, NextTokenResult
 from engine.arms.settings import Unit
 from engine.errors import PromptError
 from engine.experiments.inputs import embed
+from engine.experiments.language.arm import GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.experiments.language.measure import (
     continue_prompts,
     cut_at_end,

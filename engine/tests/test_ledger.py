@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from engine.arms.measurement import SCHEMA, Measurement, digest_of
-from engine.arms.results import StepOutcome, Stop, TuningResult
 from engine.errors import LedgerError
+from engine.experiments.inversion.arm import Stop
+from engine.experiments.tuning.arm import StepOutcome, TuningResult
 from engine.ledger import Ledger
 from engine.tests.disks import read_only
 from engine.tests.planted import (

@@ -14,12 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.arms.arm import InversionArm
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.arms.results import InversionResult, InversionRun, NextTokens
 from engine.arms.settings import DescentSettings, Metric, Unit
 from engine.arms.stacks import Stack, TokenNet
 from engine.experiments.inputs import generator
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, NextTokens
 from engine.experiments.registry import measure
 from engine.methods.distances import OutputDistance
 from engine.models import find_subject

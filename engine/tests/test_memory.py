@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from engine import DIRECT
-from engine.arms.arm import NextTokenArm
 from engine.arms.settings import Unit
 from engine.claim.claim import Claim
 from engine.claim.criteria import Above
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.errors import SubjectError
+from engine.experiments.language.arm import NextTokenArm
 from engine.models import estimate_bytes, find_subject
 from engine.models.devices import Devices
 from engine.models.loaded import give_back_memory

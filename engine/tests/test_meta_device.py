@@ -15,11 +15,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from engine.arms.arm import InversionArm
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.arms.settings import Decoder, DescentSettings, Method, Metric, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 from engine.experiments.inputs import TOP, Posed, make_problem, plan_descent, pose
+from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.measure import say_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
 from engine.methods.activation_distance import Likeness, measure_noise

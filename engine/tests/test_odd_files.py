@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms.arm import PseudoInverseArm
 from engine.arms.measurement import digest_of
 from engine.claim.registration import read_lock
 from engine.claim.verdicts import read_verdicts
 from engine.commands.ledger import main as ledger_main
 from engine.commands.register import main as register_main
 from engine.errors import LedgerError, UsageError
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.files import MOST_BYTES, find_nearest
 from engine.ledger import Ledger
 from engine.ledger.maintenance import read_ledger

@@ -9,11 +9,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.arms.arm import RoundTripArm
 from engine.arms.prompts import DOCUMENT, LONG, SHORT
-from engine.arms.results import RoundTripResult
 from engine.commands.invert.__main__ import main
 from engine.errors import PromptError, TooShallowError
+from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult
 from engine.models import Subject, find_subject
 from engine.models.encoding import find_dropped
 from engine.models.token_text import encodes_to_itself, name_added

@@ -9,10 +9,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.arms.arm import PseudoInverseArm
-from engine.arms.results import PseudoInverseResult
 from engine.commands.invert.__main__ import main
 from engine.errors import PromptError, SubjectError
+from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
 from engine.experiments.embedding.ridge import compare_with_ridge
 from engine.experiments.inputs import generator
 from engine.models import Subject, find_subject

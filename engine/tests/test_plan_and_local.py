@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from engine.arms.arm import Arm, RoundTripArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement, digest_of
+from engine.experiments.embedding.arm import RoundTripArm
 from engine.ledger import Ledger
 from engine.models import draw_weights, find_subject
 from engine.records import Record

@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from engine.arms.arm import Arm, InversionArm, PseudoInverseArm, RoundTripArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.protocol import CONTROLLED
-from engine.arms.results import InversionRun, Result, Stop
 from engine.arms.settings import Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.claim.claim import Claim
 from engine.claim.criteria import Above, AtLeast, AtMost, Criterion, Ruling
 from engine.claim.procedure import Procedure
 from engine.claim.units import Units
+from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
 from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
+from engine.experiments.inversion.arm import InversionArm, InversionRun, Stop
 from engine.experiments.inversion.estimators import Difference, HitRatio, Rate
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact, Recovery
 from engine.experiments.inversion.samples import Sample
+from engine.experiments.tuning.arm import TuningArm
 from engine.running.interim_looks import run_in_looks
 from engine.tests.planted import (
     PlantedSubject,

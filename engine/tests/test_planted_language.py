@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from engine.arms.arm import Arm, GenerationArm, NextTokenArm
+from engine.arms.arm import Arm, Result
 from engine.arms.protocol import DIRECT
-from engine.arms.results import Continuation, GenerationResult, NextTokenResult, Result
 from engine.arms.settings import Unit
 from engine.claim.claim import Claim
 from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.claim.procedure import Procedure, Trial
 from engine.claim.units import Units
+from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.experiments.language.decoding import CompareDecoding, repetition
 from engine.experiments.language.procedure import NextWord, ShiftAgreement
 from engine.models import find_subject

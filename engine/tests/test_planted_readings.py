@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from engine.arms.arm import Arm, InversionArm, TuningArm, VocabularyArm
+from engine.arms.arm import Arm, Result
 from engine.arms.protocol import CONTROLLED
-from engine.arms.results import InversionResult, InversionRun, NextTokens, Result, Snapshot, Stop, VocabularyResult
 from engine.arms.settings import Unit
 from engine.arms.stacks import WHOLE, Stack, TokenNet
 from engine.claim.claim import Claim
 from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Ruling, Within
 from engine.claim.units import Units
 from engine.errors import DeclarationError
+from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, NextTokens, Snapshot, Stop
 from engine.experiments.inversion.estimators import (
     Difference,
     Estimator,
@@ -44,6 +45,7 @@ from engine.experiments.inversion.readings import (
     TopFiveOverlap,
 )
 from engine.experiments.inversion.samples import Sample
+from engine.experiments.tuning.arm import TuningArm
 from engine.tests.planted import drive, make_run, make_trial, tune_to_middle
 
 SEEDS, ENOUGH = 20, 19

@@ -9,10 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.arms.arm import Arm, MarginArm, RecoveryArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.prompts import LONG
 from engine.arms.protocol import DIRECT
-from engine.arms.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, Result, TokenFound
 from engine.arms.settings import Unit
 from engine.arms.stacks import Stack
 from engine.claim.claim import Claim
@@ -20,6 +19,15 @@ from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.errors import DeclarationError
+from engine.experiments.recovery.arm import (
+    MarginArm,
+    MarginResult,
+    MarginRun,
+    RecoveryArm,
+    RecoveryResult,
+    RecoveryRun,
+    TokenFound,
+)
 from engine.experiments.recovery.procedure import (
     FewerChecks,
     Gain,
@@ -30,6 +38,7 @@ from engine.experiments.recovery.procedure import (
     ToldApart,
 )
 from engine.experiments.recovery.searches import FULL_RUNG, JOINTLY, LADDER, LEFT_OUT, Rung, Search
+from engine.experiments.tuning.arm import TuningArm
 from engine.running.interim_looks import run_in_looks
 from engine.statistics import Estimate, geometric_ratio
 from engine.tests.planted import PlantedSubject, drive, tune_to_middle

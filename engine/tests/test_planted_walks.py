@@ -19,25 +19,18 @@ from claims.walks import (
     c25_nets_do_not_clamp_well,
     c26_walking_on_makes_gibberish,
 )
-from engine.arms.arm import Arm, ClampedWalkArm, GradientArm, OrthogonalWalkArm, WalkChoice
+from engine.arms.arm import Arm, Result
 from engine.arms.protocol import CONTROLLED, SCRIPT, Protocol
-from engine.arms.results import (
-    ClampedWalkResult,
-    GradientResult,
-    GradientRun,
-    OrthogonalRun,
-    OrthogonalWalkResult,
-    Result,
-    WalkRead,
-    WalkRun,
-)
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
 from engine.claim.claim import Claim
 from engine.claim.criteria import Ruling
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
+from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice, WalkRead, WalkRun
 from engine.experiments.clamped_walk.procedure import GAIN_CHOICES, READS, TEXT_CHOICES
+from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
+from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.running.interim_looks import run_in_looks
 from engine.tests.planted import PlantedSubject, drive
 

@@ -22,14 +22,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.arms.arm import Arm, InversionArm, PseudoInverseArm
+from engine.arms.arm import Arm
+from engine.arms.costs import Cost
 from engine.arms.measurement import Measurement
 from engine.arms.settings import Unit
 from engine.arms.stacks import Stack
 from engine.errors import EngineError, MissingError
+from engine.experiments.embedding.arm import PseudoInverseArm
+from engine.experiments.inversion.arm import InversionArm
 from engine.ledger import Ledger
 from engine.models.devices import VISIBLE, name_for_children
-from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, Cost, estimate_cost
+from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, estimate_cost
 from engine.running.executors.base import RefusedError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, Gpu, Pool, serve

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.arms.arm import PseudoInverseArm
-from engine.running.costs import Cost
+from engine.arms.costs import Cost
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.running.progress import OVERRUN, STARTING_S, Bar
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms.arm import MarginArm, RecoveryArm, TuningArm
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
-from engine.arms.results import MarginResult, RecoveryResult, TuningResult
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import DeclarationError
 from engine.experiments.inputs import Embedded, plan_descent, pose
 from engine.experiments.recovery import measure as recovery
+from engine.experiments.recovery.arm import MarginArm, MarginResult, RecoveryArm, RecoveryResult
 from engine.experiments.registry import measure
+from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.experiments.tuning.measure import take_last
 from engine.methods.descent import Patient, Problem, descend
 from engine.methods.token_search import Seen

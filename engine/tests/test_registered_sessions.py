@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine.arms.results import InversionResult
 from engine.claim.procedure import Evidence
 from engine.claim.registration import LOCK, compare_dates, read_lock, write_lock
 from engine.claim.verdicts import Outcome
 from engine.commands.register import main
+from engine.experiments.inversion.arm import InversionResult
 from engine.records import Record, Registration
 from engine.session.items import Item
 from engine.session.record import write_record

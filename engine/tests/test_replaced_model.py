@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms.arm import Arm, RoundTripArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
-from engine.arms.results import Result
 from engine.errors import SubjectError
+from engine.experiments.embedding.arm import RoundTripArm
 from engine.models import find_subject
 from engine.models.loaded import Shelf
 from engine.running.executors import attempt as running

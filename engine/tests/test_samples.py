@@ -9,20 +9,21 @@ from math import log2
 
 import pytest
 
-from engine.arms.arm import Arm, InversionArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import digest_of
 from engine.arms.prompts import DOCUMENT, SHORT
-from engine.arms.results import InversionResult, InversionRun, Result, StepOutcome, TuningResult
 from engine.arms.settings import Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
 from engine.experiments.inversion.estimators import HitRate, Rate
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact
 from engine.experiments.inversion.samples import Drawn, Sample, draw
 from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
-from engine.experiments.tuning.procedure import HEAD_GRID, LARGEST_EXTENSIONS, NET_GRID, OPEN_GRID, Tuned, tune
+from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
+from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))

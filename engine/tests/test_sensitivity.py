@@ -8,14 +8,15 @@ import pytest
 
 from claims.token_mapping.c33_untrained_block_gives_tokens_back import CLAIM as C33
 from claims.trainability.c11_trained_needs_hundredfold import CLAIM as C11
-from engine.arms.arm import Arm, InversionArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
-from engine.arms.results import Result
 from engine.arms.settings import DescentSettings
 from engine.claim.claim import Claim
 from engine.claim.procedure import Evidence
 from engine.claim.units import Units
+from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.procedure import Inversions
+from engine.experiments.tuning.arm import TuningArm
 from engine.running.interim_looks import run_whole
 from engine.running.sensitivity import VARIANTS, Variant
 from engine.tests.planted import drive, make_inversion, make_run, make_trial, tune_to_middle

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.arms.measurement import MEASUREMENT
+from engine.arms.measurement import measurement_type
 from engine.errors import LedgerError
 from engine.files import write_whole
 from engine.ledger import Ledger
@@ -83,7 +83,7 @@ def test_an_inversions_measurement_can_be_piped_and_its_story_is_told_beside(fol
         pytest.skip(missing)
     words = ["The sky is blue.", "--subject", "gpt2-untrained", "--iterations", "2", "--step", "0.1", "--json", "-"]
     done = run(folder, "engine", "invert", *words)
-    measurement = MEASUREMENT.validate_python(json.loads(done.stdout))
+    measurement = measurement_type().validate_python(json.loads(done.stdout))
     assert measurement.arm.kind == "inversion"
     told = done.stderr.decode()
     assert "tokens came back" in told

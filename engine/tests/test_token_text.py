@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from engine.arms.arm import NextTokenArm, RoundTripArm, VocabularyArm
 from engine.arms.prompts import SHORT
 from engine.arms.protocol import DIRECT
-from engine.arms.results import NextTokenResult, RoundTripResult, VocabularyResult
 from engine.arms.settings import Unit
 from engine.claim.procedure import Trial
 from engine.commands.invert.__main__ import main
+from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult, VocabularyArm, VocabularyResult
+from engine.experiments.language.arm import NextTokenArm, NextTokenResult
 from engine.experiments.language.procedure import NextWord
 from engine.models import Subject, find_subject
 from engine.models.token_text import UNKNOWN, encodes_to_itself, read_text, read_token, read_tokens

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from engine.arms.arm import ClampedWalkArm, GradientArm, OrthogonalWalkArm, WalkChoice
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.arms.results import ClampedWalkResult, GradientResult, OrthogonalWalkResult
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
+from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice
 from engine.experiments.clamped_walk.measure import (
     LOOK_EVERY,
     MOST_WALKS,
@@ -24,7 +23,9 @@ from engine.experiments.clamped_walk.measure import (
     plan_walk,
     split_walks,
 )
+from engine.experiments.gradients.arm import GradientArm, GradientResult
 from engine.experiments.inputs import embed, shift_bounds
+from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.orthogonal_walk.measure import group_units, walk_group
 from engine.experiments.registry import measure
 from engine.methods.walks import (

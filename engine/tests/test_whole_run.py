@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.arms.arm import PseudoInverseArm
 from engine.arms.measurement import Measurement
 from engine.commands.bench import main
+from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.running.executors.inline import Inline
 from engine.studies.bench.contests import Ways, descend_blocks, descend_wide_net, make_gpt2

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.arms.arm import InversionArm
 from engine.arms.measurement import Measurement
-from engine.arms.results import InversionRun
+from engine.experiments.inversion.arm import InversionArm, InversionRun
 from engine.experiments.tuning.procedure import Tuned
 
 

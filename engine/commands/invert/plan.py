@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.arms.arm import Arm, InversionArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT, find_protocol
 from engine.arms.settings import Unit
@@ -15,6 +15,7 @@ from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.commands.invert.options import Wish
 from engine.errors import MissingError, UsageError, explain
+from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.samples import (
     Sample,
     count_iterations,

@@ -8,15 +8,16 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from engine.arms.arm import Arm, InversionArm, TuningArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.arms.results import InversionResult, InversionRun, Snapshot
 from engine.commands.invert.outcome import Found, Stopped
 from engine.commands.invert.plan import Plan
 from engine.commands.invert.token_view import Film
 from engine.commands.invert.view import Stage, View
 from engine.experiments.inputs import Posed
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot
 from engine.experiments.inversion.measure import curve_points, read_run, read_snapshot, read_top
+from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import Tuned
 from engine.ledger import Ledger
 from engine.methods.descent import LOOK_EVERY, Observer, Trace
@@ -76,12 +77,13 @@ class Looker:
                 return measurement, False
         return stored, True
 
-    def _watch(self, arm: InversionArm | TuningArm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+    def _watch(self, arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
             expected_s = estimate_cost(arm).seconds
             self._view.begin(Stage(label=label, total=arm.horizon, expected_s=expected_s))
             return _ProgressLook(observer, self._view)
+        assert isinstance(arm, InversionArm)
         expected_s = estimate_cost(arm).seconds
         self._view.begin(Stage(label="descending", total=arm.settings.iterations, expected_s=expected_s))
         self._look = _FilmLook(arm, posed, shelf, observer, self._view, lambda token: self._plan.text(token))

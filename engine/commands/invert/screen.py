@@ -13,10 +13,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from engine.arms.results import Snapshot
 from engine.commands.invert.chart import ROWS, draw_chart
 from engine.commands.invert.token_view import Film, Layout, Match, draw_frame, draw_target, lay_out, write_bounds
 from engine.commands.invert.view import Line, Stage
+from engine.experiments.inversion.arm import Snapshot
 from engine.text import write_plain
 
 TALL_ENOUGH = ROWS + 8

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from engine.arms.measurement import MEASUREMENT
+from engine.arms.measurement import measurement_type
 from engine.arms.stacks import describe_stack
 from engine.commands.invert.options import Wish
 from engine.commands.invert.outcome import Stopped
@@ -43,7 +43,7 @@ def show(wish: Wish, view: View | None = None) -> bool:
             return False
         if wish.json is not None:
             assert found.measurement is not None
-            content = MEASUREMENT.dump_json(found.measurement, indent=2) + b"\n"
+            content = measurement_type().dump_json(found.measurement, indent=2) + b"\n"
             write_whole(wish.json, content, who="--json", remedy="choose another file")
         watching.tell(tell(plan, found))
     return True

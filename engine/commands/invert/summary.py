@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Sequence
 
 from engine.arms.measurement import digest_of
-from engine.arms.results import InversionRun, Stop
 from engine.commands.invert.options import WHO, Wish
 from engine.commands.invert.outcome import Found
 from engine.commands.invert.plan import Plan
 from engine.commands.invert.token_view import Match, judge, show_token, write_bounds
 from engine.commands.invert.view import Line
+from engine.experiments.inversion.arm import InversionRun, Stop
 from engine.experiments.inversion.readings import InTopFive
 from engine.files import STANDARD_OUTPUT
 from engine.text import format_number, is_invisible, write_plain

@@ -11,7 +11,7 @@ from enum import Enum
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from engine.arms.results import InversionRun, Snapshot
+from engine.experiments.inversion.arm import InversionRun, Snapshot
 from engine.text import format_number, name_escape, write_plain
 
 NARROWEST, WIDEST = 5, 12

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self, TextIO
 
-from engine.arms.results import Snapshot
 from engine.commands.invert.token_view import LEGEND, Film, write_frame, write_target
+from engine.experiments.inversion.arm import Snapshot
 from engine.running.progress import OVERRUN
 from engine.text import duration, write_plain
 

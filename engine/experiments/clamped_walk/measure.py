@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.arms.arm import ClampedWalkArm
-from engine.arms.results import ClampedWalkResult, WalkRead, WalkRun
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack
+from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkRead, WalkRun
 from engine.experiments.inputs import TOP, Embedded, draw_rows, embed, generator, shift_bounds
 from engine.methods.distances import OutputDistance, widen
 from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, DrawClamp, Herder, walk_clamped

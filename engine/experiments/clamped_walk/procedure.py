@@ -9,14 +9,14 @@ from itertools import pairwise
 from statistics import median as middle
 from typing import ClassVar
 
-from engine.arms.arm import Arm, ClampedWalkArm, WalkChoice
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
-from engine.arms.results import ClampedWalkResult, Result, WalkRun
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
+from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice, WalkRun
 from engine.experiments.clamped_walk.readings import Walked, drift_ratio, gain_of, r_of
 from engine.experiments.clamped_walk.tables import (
     ending_table,

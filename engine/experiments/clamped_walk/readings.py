@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine.arms.arm import WalkChoice
 from engine.arms.measurement import Measurement
-from engine.arms.results import WalkRun
+from engine.experiments.clamped_walk.arm import WalkChoice, WalkRun
 from engine.experiments.sampling import Runs
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.arms.arm import PseudoInverseArm, RoundTripArm, VocabularyArm
-from engine.arms.results import PseudoInverseResult, RoundTripResult, TokenFailure, VocabularyResult
 from engine.errors import SubjectError, explain, say_count
+from engine.experiments.embedding.arm import (
+    PseudoInverseArm,
+    PseudoInverseResult,
+    RoundTripArm,
+    RoundTripResult,
+    TokenFailure,
+    VocabularyArm,
+    VocabularyResult,
+)
 from engine.experiments.embedding.ridge import compare_with_ridge
 from engine.experiments.inputs import generator
 from engine.experiments.word_frequency import FLOOR, log_frequency

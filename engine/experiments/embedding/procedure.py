@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import PseudoInverseArm, RoundTripArm
 from engine.arms.measurement import Measurement
-from engine.arms.results import PseudoInverseResult, RoundTripResult, TokenFailure
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.embedding.arm import (
+    PseudoInverseArm,
+    PseudoInverseResult,
+    RoundTripArm,
+    RoundTripResult,
+    TokenFailure,
+)
 from engine.experiments.sampling import MODEL_SEEDS
 from engine.models import Subject
 from engine.records import Table

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.arms.results import PseudoInverseResult
+from engine.experiments.embedding.arm import PseudoInverseResult
 
 LEVELS = 7
 """Ridge solutions behind the limit: α falls by half from one to the next."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from engine.arms.arm import GradientArm
-from engine.arms.results import GradientResult, GradientRun
 from engine.arms.settings import Unit
 from engine.experiments.finite import GRADIENTS, check_numbers
+from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
 from engine.experiments.inputs import embed
 from engine.methods.walks import InputGradients, take_gradients
 from engine.models.loaded import Shelf

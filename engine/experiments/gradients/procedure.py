@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import GradientArm
-from engine.arms.results import GradientResult, GradientRun, Result
+from engine.arms.arm import Result
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
 from engine.experiments.sampling import Runs, assign_arms, collect
 from engine.records import Table
 from engine.statistics import Estimate

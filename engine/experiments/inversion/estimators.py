@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from typing import Protocol as Interface
 
-from engine.arms.results import InversionRun
+from engine.experiments.inversion.arm import InversionRun
 from engine.experiments.inversion.readings import Reading
 from engine.experiments.inversion.samples import Drawn
 from engine.statistics import (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.arms.arm import InversionArm
-from engine.arms.results import InversionResult, InversionRun, NextTokens, Snapshot, Stop
 from engine.experiments.finite import LOGITS, check_numbers
 from engine.experiments.inputs import (
     TOP,
@@ -19,6 +17,7 @@ from engine.experiments.inputs import (
     pose,
     unwatched,
 )
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, NextTokens, Snapshot, Stop
 from engine.methods.descent import Leaver, Trace, descend
 from engine.methods.distances import widen
 from engine.models.codec import Codec

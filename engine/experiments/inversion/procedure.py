@@ -6,11 +6,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import Arm, VocabularyArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
+from engine.experiments.embedding.arm import VocabularyArm
 from engine.experiments.inversion.estimators import Estimator, HitRatio
 from engine.experiments.inversion.samples import Drawn, Sample, draw, settings_of, subject_of
 from engine.experiments.inversion.tables import (

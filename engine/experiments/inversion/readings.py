@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 from typing import Protocol as Interface
 
-from engine.arms.results import InversionRun, Snapshot
+from engine.experiments.inversion.arm import InversionRun, Snapshot
 from engine.experiments.word_frequency import log_frequency
 
 Stage = Literal["start", "end"]

@@ -7,14 +7,14 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from engine.arms.arm import Arm, InversionArm, TuningArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import LINEAR_TO_TENTH, PAGE, Schedule
-from engine.arms.results import InversionResult, InversionRun
 from engine.arms.settings import DescentSettings, Metric, ReadAt, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
+from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
 from engine.experiments.sampling import (
     TUNING_MODEL_SEED,
     assign_units,
@@ -23,6 +23,7 @@ from engine.experiments.sampling import (
     settle_stack,
     tuning_units,
 )
+from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
 from engine.models import Subject, find_subject
 from engine.models.quantized import quantize

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from engine.arms.arm import VocabularyArm
 from engine.arms.measurement import Measurement
-from engine.arms.results import InversionResult, InversionRun, NextTokens, VocabularyResult
+from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
+from engine.experiments.inversion.arm import InversionResult, InversionRun, NextTokens
 from engine.experiments.inversion.estimators import hit_times
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
 from engine.experiments.inversion.samples import Drawn

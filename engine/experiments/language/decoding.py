@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import GenerationArm
 from engine.arms.measurement import Measurement
-from engine.arms.results import GenerationResult
 from engine.arms.settings import Unit
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.language.arm import GenerationArm, GenerationResult
 from engine.models import Subject, find_subject
 from engine.records import Table
 from engine.statistics import Estimate, Look, paired_mean

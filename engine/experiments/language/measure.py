@@ -16,15 +16,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from engine.arms.arm import GenerationArm, NextTokenArm
 from engine.arms.prompts import check_prompt
 from engine.arms.protocol import DIRECT
-from engine.arms.results import Continuation, GenerationResult, NextTokenResult
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import WHOLE
 from engine.errors import SubjectError, TooShallowError, explain
 from engine.experiments.finite import LOGITS, check_numbers
 from engine.experiments.inputs import TOP, Embedded, draw_rows, embed, encode, generator
+from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.models.loaded import Shelf
 from engine.models.stacks import Invertible
 from engine.models.token_text import read_text, read_tokens

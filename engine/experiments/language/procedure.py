@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import NextTokenArm
-from engine.arms.results import Continuation, NextTokenResult
 from engine.arms.settings import Unit
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.language.arm import Continuation, NextTokenArm, NextTokenResult
 from engine.records import Table
 from engine.statistics import Estimate, proportion
 

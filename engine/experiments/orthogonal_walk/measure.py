@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.arms.arm import OrthogonalWalkArm
-from engine.arms.results import OrthogonalRun, OrthogonalWalkResult
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import TokenNet
 from engine.errors import SubjectError
 from engine.experiments.finite import GRADIENTS, OUTPUTS, check_numbers, explain_overflow
 from engine.experiments.inputs import embed, encode, generator
+from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.methods.walks import OrthogonalTrace, walk_orthogonally
 from engine.models.loaded import Shelf
 from engine.models.stacks import Invertible, whole_output

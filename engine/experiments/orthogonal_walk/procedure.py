@@ -8,13 +8,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from engine.arms.arm import Arm, OrthogonalWalkArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
-from engine.arms.results import OrthogonalRun, OrthogonalWalkResult, Result
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack, TokenNet
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.sampling import DEEP, Runs, assign_arms, collect, run_together
 from engine.records import Table
 from engine.statistics import Estimate, Look, geometric_ratio, median, paired_mean

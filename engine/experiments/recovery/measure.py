@@ -9,13 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.arms.arm import LATER_STARTS, MarginArm, RecoveryArm
-from engine.arms.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, TokenFound
 from engine.arms.settings import StackSettings
 from engine.equal_rows import find_equal_rows, name_equals
 from engine.errors import DeclarationError
 from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
 from engine.experiments.inputs import Embedded, embed, generator, plan_descent
+from engine.experiments.recovery.arm import (
+    LATER_STARTS,
+    MarginArm,
+    MarginResult,
+    MarginRun,
+    RecoveryArm,
+    RecoveryResult,
+    RecoveryRun,
+    TokenFound,
+)
 from engine.methods.activation_distance import Likeness, liken, measure_noise, observe
 from engine.methods.token_search import Found, Search, Seen, check, recover
 from engine.models.codec import Codec

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 from typing import Protocol as Interface
 
-from engine.arms.results import RecoveryRun
 from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
 from engine.experiments.inversion.tables import estimate_table
+from engine.experiments.recovery.arm import RecoveryRun
 from engine.experiments.recovery.searches import Search, Sought, seek
 from engine.experiments.recovery.tables import (
     equal_row_table,

@@ -6,15 +6,15 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
-from engine.arms.arm import Arm, MarginArm, RecoveryArm, TuningArm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import LONG
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
-from engine.arms.results import MarginResult, MarginRun, RecoveryResult, RecoveryRun, Result
 from engine.arms.settings import DescentSettings, Method, Observed, Optimizer, StackSettings, Unit
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
+from engine.experiments.recovery.arm import MarginArm, MarginResult, MarginRun, RecoveryArm, RecoveryResult, RecoveryRun
 from engine.experiments.sampling import (
     AssignedArm,
     Runs,
@@ -24,6 +24,7 @@ from engine.experiments.sampling import (
     tuning_seed,
     tuning_units,
 )
+from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, Tuned, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)

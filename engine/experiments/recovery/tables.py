@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from engine.arms.arm import LATER_STARTS
-from engine.arms.results import RecoveryRun
+from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
 from engine.experiments.recovery.searches import Sought
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion

@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from engine.arms.arm import TuningArm
-from engine.arms.results import StepOutcome, TuningResult
 from engine.experiments.inputs import Posed, Watch, make_problem, plan_descent, pose, shift_bounds, unwatched
+from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
 from engine.methods.descent import AllOrNone, Trace, TuningObserver, descend
 from engine.methods.distances import widen
 from engine.models.kv_prefix import NextPosition, Prefix, settle

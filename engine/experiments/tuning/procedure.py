@@ -6,13 +6,10 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.arms.arm import Arm, TuningArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.arms.results import StepOutcome, TuningResult
+from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.statistics import HitTimes, median_hit
-
-LARGEST_EXTENSIONS = 16
-"""Rounds after the first before the best step size is taken as it is (a factor of 2¹⁶ on one side)."""
 
 
 def every_second_power_of_two(low: int, high: int) -> tuple[float, ...]:

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from engine.arms.arm import Arm, InversionArm, TuningArm, weights_of
+from engine.arms.arm import Arm, Result, device_of, weights_of
 from engine.arms.measurement import Measurement, digest_of
-from engine.arms.results import Result
 from engine.errors import EngineError, explain, no_exits
 from engine.experiments.inputs import Watch, unwatched
 from engine.experiments.registry import measure
@@ -21,7 +20,7 @@ from engine.ledger.provenance import observe
 from engine.models.devices import GpuClock, allows_tf32, describe_gpu
 from engine.models.loaded import Shelf, check_source
 from engine.models.memory import find_failed_allocation
-from engine.running.costs import device_of, gpu_bytes, host_bytes
+from engine.running.costs import gpu_bytes, host_bytes
 
 PROCESS = Path("/proc/self")
 
@@ -61,9 +60,8 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
 
 def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
     try:
-        descends = isinstance(arm, InversionArm | TuningArm)
         with no_exits():
-            result = measure(arm, shelf, watch if descends else None)
+            result = measure(arm, shelf, watch)
         # Weights are read after the first check, and what is mapped from a file changes with it.
         check_source(arm)
     except Exception as error:

@@ -15,10 +15,10 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, device_of
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, explain
-from engine.running.costs import device_of, estimate_cost, gpu_bytes, group_of, host_bytes
+from engine.running.costs import estimate_cost, gpu_bytes, group_of, host_bytes
 from engine.running.executors.base import RefusedError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, attempt

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.arms.arm import Arm, InversionArm
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import SHORT
 from engine.arms.protocol import PAGE
 from engine.arms.settings import DescentSettings, Unit
 from engine.arms.stacks import Stack
+from engine.experiments.inversion.arm import InversionArm
 from engine.models import find_subject
 from engine.running.executors.base import Executor
 from engine.running.executors.inline import Inline

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.arms.arm import RecoveryArm
 from engine.arms.prompts import SHORT
 from engine.arms.protocol import CONTROLLED
-from engine.arms.results import RecoveryResult
 from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import Stack
 from engine.experiments.inputs import embed, generator
+from engine.experiments.recovery.arm import RecoveryArm, RecoveryResult
 from engine.experiments.recovery.measure import look, measure_recovery, transformer
 from engine.experiments.recovery.searches import ITERATIONS, SIGMA
 from engine.methods.activation_distance import Likeness

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, device_of
 from engine.arms.measurement import Measurement
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import SentenceNet, describe_stack
 from engine.errors import LedgerError, explain
 from engine.ledger.maintenance import read_ledger
 from engine.models.loaded import Shelf
-from engine.running.costs import device_of, group_of
+from engine.running.costs import group_of
 from engine.running.executors.attempt import run_arm
 from engine.studies.bench.replay import Listener, Replay
 

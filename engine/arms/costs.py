@@ -1,0 +1,129 @@
+"""What work on a model costs on a machine: seconds and memory, before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.arms.settings import StackSettings
+from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
+
+TOKENS = 7
+"""Tokens of a prompt, on average and padded."""
+
+CANDIDATES_BYTES = 5.0e8
+"""Room for candidates while they are checked (token_search.CHECK_BYTES and what a block makes of them)."""
+
+LOADING_BYTES = 5.0e8
+"""What is held for a moment while weights are read, checked and factorized."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What decides how long an arm takes on it.
+
+    products_per_s: multiply-adds of float32 matrix products. bytes_per_s: weights read from memory, which bounds a
+    small batch through a large net. step_overhead_s: of each block in each step, whatever its size.
+    """
+
+    products_per_s: float
+    bytes_per_s: float
+    step_overhead_s: float
+
+
+CPU = Machine(products_per_s=5.0e10, bytes_per_s=1.0e10, step_overhead_s=0.003)
+"""A first guess; the session corrects it as arms finish."""
+
+GPU = Machine(products_per_s=1.5e13, bytes_per_s=2.0e12, step_overhead_s=2.4e-3)
+"""An H100 or H200. Half of the data sheet's 67 TFLOP/s of float32 outside the tensor cores (two operations make one
+multiply-add) and six tenths of an H100's 3.35 TB/s. The overhead was measured on an H200: 3.8 ms a step through one
+block, 28 through 12 and the head, 71 through 30, at 12 prompts; Python launches a block's kernels one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    seconds: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Numbers of a language model that decide its cost."""
+
+    vocab: int
+    d_model: int
+    blocks: int
+    block_weights: int
+    cached: int
+    """Numbers of keys and values that a block keeps of a token."""
+
+    @property
+    def weights(self) -> int:
+        return self.vocab * self.d_model + self.blocks * self.block_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostModel:
+    """Prices of work on a model of one size on one machine: the products its steps need, the weights they read, and a
+    constant a step. size: None for arms without a model.
+    """
+
+    machine: Machine
+    size: Size | None
+
+    @property
+    def model(self) -> Size:
+        """The size, of an arm that has a model."""
+        assert self.size is not None
+        return self.size
+
+    def count_passes(self, prompts: float, passes: int, dtype: str) -> Cost:
+        """Whole-model forward passes over so many prompts at a time, in numbers of this precision."""
+        size, machine = self.model, self.machine
+        per_pass = max(size.weights * TOKENS * prompts / machine.products_per_s, 4 * size.weights / machine.bytes_per_s)
+        return Cost(
+            seconds=1 + passes * (per_pass + machine.step_overhead_s * size.blocks),
+            memory_bytes=count_bytes(dtype) * (size.weights + prompts * TOKENS * size.vocab) + LOADING_BYTES,
+        )
+
+    def count_steps(self, settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:
+        """Steps forward and backward through a stack, so many runs together."""
+        size, machine, stack = self.model, self.machine, settings.stack
+        weights = _weights(stack, size)
+        rows = 1 if isinstance(stack, SentenceNet) else TOKENS
+        wide = 2 if settings.dtype == "float64" else 1
+        per_step = wide * max(2 * weights * rows * runs / machine.products_per_s, 2 * 4 * weights / machine.bytes_per_s)
+        blocks = _depth(stack, size)
+        net = 0 if isinstance(stack, Stack) else weights
+        return Cost(
+            seconds=steps * (per_step + machine.step_overhead_s * blocks) + 1e-8 * net,
+            memory_bytes=wide * 4.0 * (size.weights + net + runs * TOKENS * size.d_model * (40 * blocks + 8))
+            + LOADING_BYTES
+            + beside_bytes,
+        )
+
+    def count_checks(self, settings: StackSettings, candidates: int, beside: Cost) -> Cost:
+        """Forward passes of candidates for one position, beside what else an arm does."""
+        size, depth = self.model, _depth(settings.stack, self.model)
+        products = candidates * depth * size.block_weights
+        return Cost(
+            seconds=beside.seconds + products / self.machine.products_per_s,
+            memory_bytes=beside.memory_bytes + CANDIDATES_BYTES + 4.0 * size.vocab * size.d_model,
+        )
+
+
+def count_bytes(dtype: str) -> float:
+    """Bytes of a number of a model, at least four: less is taken for float32."""
+    return 8.0 if dtype == "float64" else 4.0
+
+
+def _depth(stack: AnyStack, size: Size) -> int:
+    return stack.count(size.blocks) if isinstance(stack, Stack) else 1
+
+
+def _weights(stack: AnyStack, size: Size) -> int:
+    if isinstance(stack, SentenceNet):
+        inputs = stack.tokens * size.d_model
+        return 4 * inputs * inputs + 4 * inputs * inputs * (1 if stack.narrow else 4)
+    if isinstance(stack, TokenNet):
+        return 8 * (stack.d_model or size.d_model) ** 2
+    return _depth(stack, size) * size.block_weights + (size.vocab * size.d_model if stack.head else 0)

@@ -1,0 +1,143 @@
+"""Embedding matrices and their inverses: what is run, and what comes out. Pure: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from engine.arms.arm import PROBE_STEPS, Arm, Probe, ProbeTarget, Result
+from engine.arms.costs import LOADING_BYTES, Cost, CostModel
+from engine.records import Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenFailure:
+    """A token that its own embedding does not decode to, and the token that won."""
+
+    id: int
+    text: str
+    winner: int
+    winner_text: str
+    leverage: Number
+    winner_leverage: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTripResult(Result):
+    """tried: ids whose own text encodes back to that id; `apart`: the other non-special ids."""
+
+    vocab: int
+    tried: int
+    apart: int
+    special: int
+    failures: tuple[TokenFailure, ...]
+    failures_apart: tuple[TokenFailure, ...]
+    kind: Literal["round trip"] = "round trip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoInverseResult(Result):
+    """difference: ‖ridge limit − SVD‖ / ‖SVD‖ (Frobenius); tolerance: 10 · cond² · ε.
+
+    excess_norm: largest of ‖W⁺e‖ / ‖a‖ over other solutions a of the same equation (≤ 1 when minimal).
+    """
+
+    rows: int
+    columns: int
+    rank: int
+    expected_rank: int
+    condition: Number
+    difference: Number
+    tolerance: Number
+    excess_norm: Number
+    ridge: tuple[tuple[Number, Number], ...]
+    kind: Literal["pseudo-inverse"] = "pseudo-inverse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyResult(Result):
+    """words: tokens that begin a word and hold letters only. log_frequency: their mean log₁₀ frequency as English.
+
+    floor: log₁₀ of the frequency that stands for any lower one. quartiles: of those tokens' log₁₀ frequencies.
+    """
+
+    vocab: int
+    words: int
+    log_frequency: Number
+    floor: Number
+    quartiles: tuple[Number, Number, Number]
+    kind: Literal["vocabulary"] = "vocabulary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTripArm(Arm):
+    """The pseudo-inverse decoding of every row of the token-embedding matrix."""
+
+    tag: ClassVar[str] = "RoundTripArm"
+    result: ClassVar[type[Result]] = RoundTripResult
+    measured_by: ClassVar[str] = "engine.experiments.embedding.measure:measure_round_trip"
+    subject: str
+    source: str
+    dtype: str = "float32"
+    device: str = "cpu"
+    kind: Literal["round trip"] = "round trip"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        size = costs.model
+        return Cost(
+            seconds=2 + size.vocab**2 * size.d_model / 2 / costs.machine.products_per_s,
+            memory_bytes=4.0 * (size.weights + 4 * size.vocab * size.d_model) + LOADING_BYTES,
+        )
+
+    @classmethod
+    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+        arm = cls(subject=target.subject, source=target.source)
+        return (Probe(arm=arm, name="whole vocabulary", dtype="float32"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoInverseArm(Arm):
+    """The pseudo-inverse of a matrix as a limit of ridge solutions and from the SVD, in float64.
+
+    matrix: 'embedding', or a random one given as 'random:ROWSxCOLUMNS:rank=R:seed=K'.
+    """
+
+    tag: ClassVar[str] = "PseudoInverseArm"
+    result: ClassVar[type[Result]] = PseudoInverseResult
+    measured_by: ClassVar[str] = "engine.experiments.embedding.measure:measure_pseudo_inverse"
+    subject: str
+    source: str
+    matrix: str
+    device: str = "cpu"
+    kind: Literal["pseudo-inverse"] = "pseudo-inverse"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        if costs.size is None or self.matrix != "embedding":
+            return Cost(seconds=0.2, memory_bytes=3e8)
+        size, entries = costs.size, costs.size.vocab * costs.size.d_model
+        return Cost(
+            seconds=2 + 20 * entries * size.d_model / costs.machine.products_per_s,
+            memory_bytes=4.0 * size.weights + 8.0 * entries * 4,
+        )
+
+    @classmethod
+    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+        arm = cls(subject="none", source="none", matrix="random:400x80:rank=50:seed=1")
+        return (Probe(arm=arm, name="random matrix", dtype="float64", steps=PROBE_STEPS),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyArm(Arm):
+    """How frequent, as English words, the tokens of a vocabulary are: what a random decoding would look like."""
+
+    tag: ClassVar[str] = "VocabularyArm"
+    result: ClassVar[type[Result]] = VocabularyResult
+    measured_by: ClassVar[str] = "engine.experiments.embedding.measure:measure_vocabulary"
+    subject: str
+    source: str
+    device: str = "cpu"
+    kind: Literal["vocabulary"] = "vocabulary"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        return Cost(seconds=2.0, memory_bytes=2e8)

@@ -1,0 +1,133 @@
+"""Descents from noise: what is run, and what comes out. Pure: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from engine.arms.arm import PROBE_BLOCKS, PROBE_STEPS, PROBE_UNITS, Arm, Probe, ProbeTarget, Result
+from engine.arms.costs import Cost, CostModel
+from engine.arms.protocol import CONTROLLED, PAGE
+from engine.arms.settings import DescentSettings, ReadAt, Unit
+from engine.arms.stacks import SentenceNet, Stack, describe_stack
+from engine.records import Number
+
+
+class Stop(StrEnum):
+    """Why a descent ended; each member reads on in a sentence."""
+
+    HIT = "hit"
+    CAP = "cap"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A run at one iteration: distances and the five most activated tokens at each position."""
+
+    iteration: int
+    distance: Number
+    l2: Number
+    recovery: Number
+    top: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextTokens:
+    """What a probe says next: after e, e₀, e_N, the tokens that e_N decodes to, and e shifted as far as e_N is."""
+
+    target: int
+    start: int
+    final: int
+    decoded: int
+    shifted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionRun:
+    """One descent.
+
+    hit: first iteration with a distance below the bound, None when there was none by `ended_at`.
+    recovery, ceiling: share of positions decoded to the target from the result and from e itself.
+    target_top: what e itself decodes to, the five most activated tokens at each position.
+    """
+
+    prompt: str
+    seed: int
+    target: tuple[int, ...]
+    hit: int | None
+    stop: Stop
+    ended_at: int
+    bound: Number
+    start_distance: Number
+    final_distance: Number
+    final_l2: Number
+    recovery: Number
+    ceiling: Number
+    snapshots: tuple[Snapshot, ...]
+    curve: tuple[Number, ...]
+    target_top: tuple[tuple[int, ...], ...] = ()
+    next_tokens: NextTokens | None = None
+
+    @property
+    def exact(self) -> bool:
+        return self.recovery == 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionResult(Result):
+    """All descents of an inversion arm, in its units' order; curves are read at `curve_at`."""
+
+    runs: tuple[InversionRun, ...]
+    curve_at: tuple[int, ...]
+    texts: dict[int, str]
+    kind: Literal["inversion"] = "inversion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionArm(Arm):
+    """Descents from noise to the output of each unit's prompt, at one step size.
+
+    batch: runs that descend together, part of the arm because it can change a last bit.
+    probe: a stack with head whose next token is read from e, from e₀, from e_N, from what e_N decodes to, and from
+    e shifted at random as far as e_N lies from it.
+    """
+
+    tag: ClassVar[str] = "InversionArm"
+    result: ClassVar[type[Result]] = InversionResult
+    measured_by: ClassVar[str] = "engine.experiments.inversion.measure:measure_inversion"
+    watched: ClassVar[bool] = True
+    settings: DescentSettings
+    step: float
+    units: tuple[Unit, ...]
+    read_at: ReadAt
+    batch: int
+    snapshots: tuple[int, ...] = ()
+    probe: Stack | None = None
+    kind: Literal["inversion"] = "inversion"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        return costs.count_steps(self.settings, self.settings.iterations, len(self.units))
+
+    @classmethod
+    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+        """A single step in float32, since what follows amplifies its rounding; some in float64, deep and in a net."""
+        single = DescentSettings(
+            subject=target.subject,
+            source=target.source,
+            stack=Stack(blocks=1, head=True),
+            protocol=PAGE,
+            iterations=1,
+        )
+        double = replace(single, dtype="float64", iterations=PROBE_STEPS)
+        deep = replace(double, stack=Stack(blocks=min(PROBE_BLOCKS, target.blocks)), protocol=CONTROLLED)
+        net = replace(double, stack=SentenceNet(tokens=3), first_tokens=3)
+
+        def probe(settings: DescentSettings, step: float, blocks: int) -> Probe:
+            arm = cls(settings=settings, step=step, units=PROBE_UNITS, read_at="N", batch=36)
+            name, steps = describe_stack(settings.stack), settings.iterations
+            return Probe(arm=arm, name=name, dtype=settings.dtype, steps=steps, blocks=blocks)
+
+        return probe(single, 1e-4, 1), probe(deep, 1e-3, PROBE_BLOCKS), probe(net, 1e-3, 0)

@@ -1,0 +1,71 @@
+"""The search for a step size: what is run, and what comes out. Pure: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from engine.arms.arm import Arm, Result
+from engine.arms.costs import TOKENS, Cost, CostModel
+from engine.arms.settings import LATER, DescentSettings, Unit
+from engine.records import Number
+
+LARGEST_EXTENSIONS = 16
+"""Rounds after the first before the best step size is taken as it is (a factor of 2¹⁶ on one side)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutcome:
+    """What one step size did on the tuning units by the iteration at which tuning stopped."""
+
+    step: float
+    hits: tuple[int | None, ...]
+    diverged: tuple[bool, ...]
+    median_distance: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult(Result):
+    outcomes: tuple[StepOutcome, ...]
+    read_to: int
+    kind: Literal["tuning"] = "tuning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningArm(Arm):
+    """Descents at several step sizes, stopped once the one with the smallest median hit is known.
+
+    horizon: iterations to look at (at most N); a later median could not win any more.
+    alone: each prompt's last token moves alone, behind the others as they are; prompts are of one length.
+    """
+
+    tag: ClassVar[str] = "TuningArm"
+    result: ClassVar[type[Result]] = TuningResult
+    measured_by: ClassVar[str] = "engine.experiments.tuning.measure:measure_tuning"
+    watched: ClassVar[bool] = True
+    extension: ClassVar[float] = LARGEST_EXTENSIONS * 2 / 7
+    settings: DescentSettings
+    steps: tuple[float, ...]
+    units: tuple[Unit, ...]
+    horizon: int
+    batch: int
+    alone: bool = field(default=False, metadata=LATER)
+    kind: Literal["tuning"] = "tuning"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        runs = len(self.units) * len(self.steps)
+        return costs.count_steps(self.settings, self.horizon, -(-runs // TOKENS) if self.alone else runs)
+
+    def assume(self) -> TuningResult:
+        """The middle step size is the best."""
+        middle, units = len(self.steps) // 2, len(self.units)
+        outcomes = tuple(
+            StepOutcome(
+                step=step,
+                hits=(None,) * units,
+                diverged=(False,) * units,
+                median_distance=float(abs(k - middle)),
+            )
+            for k, step in enumerate(self.steps)
+        )
+        return TuningResult(outcomes=outcomes, read_to=0)
