@@ -51,6 +51,7 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(TESTS) -m "not slow" -n 2 --dist loadfile --timeout $(PATIENCE) $(ARGS)
 	$(BIN)/coverage combine --quiet

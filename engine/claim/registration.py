@@ -34,7 +34,7 @@ UNORDERED = frozenset({"criteria", "subjects", "protocols", "full_only", "others
 
 _HEAD = """\
 # What decides each claim, as it was first registered, and again after each amendment. Nothing is ever taken out.
-# Written by `python -m engine register`.
+# Written by `lm-claims register`.
 """
 
 

@@ -1,4 +1,4 @@
-"""python -m engine calibrate: simulate claims of known truth, and keep what became of them."""
+"""`lm-claims calibrate`: simulate claims of known truth, and keep what became of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine gpu-check`: whether a GPU measures what the CPU beside it measures, and the same twice."""
+"""`lm-claims gpu-check`: whether a GPU measures what the CPU beside it measures, and the same twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine ledger list|merge|prune|export …`: look through ledgers, bring them together, tidy them."""
+"""`lm-claims ledger list|merge|prune|export …`: look through ledgers, bring them together, tidy them."""
 
 from __future__ import annotations
 

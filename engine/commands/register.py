@@ -1,4 +1,4 @@
-"""`python -m engine register [FOLDER]`: keep what decides each claim, so that a later change can be seen."""
+"""`lm-claims register [FOLDER]`: keep what decides each claim, so that a later change can be seen."""
 
 from __future__ import annotations
 

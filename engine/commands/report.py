@@ -1,4 +1,4 @@
-"""`python -m engine report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
+"""`lm-claims report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine weights gpu|xl`: fetch the pinned weights that items so marked need and this machine lacks."""
+"""`lm-claims weights gpu|xl`: fetch the pinned weights that items so marked need and this machine lacks."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ COLUMNS = {
 """Of an exported ledger. content: a digest of the numbers, equal for equal ones."""
 
 
-_COMPLAINT = ("engine.ledger", "a ledger", "pytest claims makes one in .ledger")
+_COMPLAINT = ("ledger", "a ledger", "pytest claims makes one in .ledger")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -272,11 +272,11 @@ def explain_lock(path: Path, error: OSError, folder: Path) -> LedgerError:
     expected, remedy = "a lock", "move away what lies there, or choose another folder with --ledger"
     if error.errno in _NO_LOCKS:
         expected = "a file system that has locks"
-        merge = f"python -m engine ledger merge {shlex.quote(str(folder))} FROM"
+        merge = f"lm-claims ledger merge {shlex.quote(str(folder))} FROM"
         remedy = f"choose a folder on a local disk with --ledger, and bring it here with {merge}"
     elif error.errno in _DENIED:
         expected = "a lock that may be written"
-        prune = f"python -m engine ledger prune {shlex.quote(str(folder))} --yes"
+        prune = f"lm-claims ledger prune {shlex.quote(str(folder))} --yes"
         remedy = f"let its owner run {prune}, which removes locks that nobody holds, or choose another with --ledger"
     elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
         expected, remedy = "room to write a lock", "free some space or choose another folder with --ledger"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.studies.calibration.__main__ import main
+from engine.commands.calibrate import main
 from engine.studies.calibration.figures import list_misses, summarize
 from engine.studies.calibration.simulate import Cell, Counts, list_cells, simulate, simulate_all
 from engine.studies.calibration.worlds import DIFFERENCE, GEOMETRIC, MEDIAN, RATIO, SHARE, WORLDS, World, find_cap
@@ -120,7 +120,7 @@ def test_the_command_keeps_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = [Cell(world=WORLDS[0], n=12, position=0), Cell(world=WORLDS[0], n=12, position=1)]
-    monkeypatch.setattr("engine.studies.calibration.__main__.list_cells", lambda: few)
+    monkeypatch.setattr("engine.commands.calibrate.list_cells", lambda: few)
     out = tmp_path / "calibration.json"
     assert main(["--claims", "8", "--workers", "1", "--out", str(out)]) == 0
     kept = json.loads(out.read_text(encoding="utf-8"))

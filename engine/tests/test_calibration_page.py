@@ -131,7 +131,7 @@ def test_equal_figures_give_equal_pages() -> None:
     assert render_calibration(read()) == render_calibration(read())
 
 
-@pytest.mark.skipif(not KEPT.exists(), reason="needs reports/reference/calibration.json: python -m engine calibrate")
+@pytest.mark.skipif(not KEPT.exists(), reason="needs reports/reference/calibration.json: lm-claims calibrate")
 def test_the_readmes_table_is_that_of_the_kept_figures() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = re.search(r"<!-- calibration table: .*? -->\n(.*?)<!-- end of calibration table -->", readme, re.DOTALL)

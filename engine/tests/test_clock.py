@@ -40,7 +40,7 @@ class Clock:
 @pytest.fixture(name="clock")
 def provide_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for place in ("session", "campaign", "provenance", "report.finish"):
+    for place in ("session", "running.scheduler", "ledger.provenance", "session.finish"):
         monkeypatch.setattr(f"engine.{place}.datetime", clock)
     return clock
 

@@ -218,4 +218,4 @@ def test_the_engine_opens_no_archive_and_pickles_only_what_its_own_processes_say
         if "tests" not in path.parts
         for name in {*list_imports(ast.parse(path.read_text(encoding="utf-8")))} & (ARCHIVES | PICKLES)
     }
-    assert found == {("executors/pool.py", "pickle")}
+    assert found == {("running/executors/pool.py", "pickle")}

@@ -15,7 +15,7 @@ from engine.arms.settings import DescentSettings, Metric, Unit
 from engine.arms.stacks import Stack
 from engine.claim.claim import Claim
 from engine.claim.procedure import Trial
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.methods.distances import OutputDistance

@@ -53,7 +53,8 @@ def test_the_help_of_verify_lists_every_short_name(capsys: pytest.CaptureFixture
 def test_a_command_that_is_none_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verfy"]) == 4
     assert capsys.readouterr().err == (
-        "lm-claims: got 'verfy', expected verify; write lm-claims verify, or see lm-claims --help\n"
+        "lm-claims: got 'verfy', expected verify, report, ledger, invert, register, weights, gpu-check, calibrate or "
+        "bench; write lm-claims verify to test claims, or see lm-claims --help\n"
     )
 
 
@@ -214,8 +215,8 @@ def test_verify_finds_the_claims(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--workers", "x"], "lm-claims: got 'x' for --workers, expected a whole number"),
-        (["--ledger"], "lm-claims: got --ledger without a value, expected a value behind it"),
+        (["--workers", "x"], "verify: got 'x' for --workers, expected a whole number"),
+        (["--ledger"], "verify: got --ledger without a value, expected a value behind it"),
     ],
     ids=" ".join,
 )

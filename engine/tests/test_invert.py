@@ -20,7 +20,7 @@ from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.commands.invert import plan as arms
 from engine.commands.invert import runner as look
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.commands.invert.options import Wish, find_root, parse
 from engine.commands.invert.outcome import Found, Stopped
 from engine.commands.invert.plan import film_iterations, make_plan
@@ -505,7 +505,7 @@ def test_an_unexpected_error_is_one_line_and_exit_3(
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys\n"
-        "from engine.commands.invert.__main__ import main\n"
+        "from engine.commands.invert.command import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

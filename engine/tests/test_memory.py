@@ -48,15 +48,29 @@ class Heavy(PlantedSubject):
     def tier(self) -> Any:
         return self.size
 
-    def weight_bytes(self, dtype: str) -> int:
-        return round(self.gib * GIB) * (2 if dtype == "float64" else 1)
+    def config(self) -> Any:
+        return self.gib
 
 
 class Broken(Heavy):
     """Cannot be sized."""
 
-    def weight_bytes(self, dtype: str) -> int:
+    def config(self) -> Any:
         raise SubjectError("broken")
+
+
+@pytest.fixture(autouse=True)
+def size_planted_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration of a planted one is its size in float32, in GiB."""
+
+    def estimate(config: Any, width: int = 4, *, who: str = "") -> int:
+        return (
+            round(config * GIB) * width // 4
+            if isinstance(config, float | int)
+            else estimate_bytes(config, width, who=who)
+        )
+
+    monkeypatch.setattr("engine.models.memory.estimate_bytes", estimate)
 
 
 @pytest.fixture(params=["cpu", "cuda:0", "cuda:1"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.errors import SubjectError
 from engine.models import Subject, find_subject
 from engine.tests.folders import change

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.arms.prompts import DOCUMENT, LONG, SHORT
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.errors import PromptError, TooShallowError
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult
 from engine.models import Subject, find_subject

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.errors import PromptError, SubjectError
 from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
 from engine.experiments.embedding.ridge import compare_with_ridge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,11 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine.records import read_records
 from engine.tests.planted_claims import read_session, run_session
+from engine.tests.tiny_models import make_gpt2, save
+
+GUIDE = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 ARM = '''
 @dataclass(frozen=True, kw_only=True)
@@ -55,27 +60,6 @@ from engine.claim.procedure import Evidence
 from engine.statistics import Estimate
 """
 
-RESULT = '''
-@dataclass(frozen=True, kw_only=True)
-class CountResult:
-    """count: numbers."""
-
-    count: int
-    kind: Literal["count"] = "count"
-'''
-
-MEASURE = '''
-"""Counts a matrix's numbers."""
-
-from engine.arms.arm import CountArm
-from engine.arms.results import CountResult
-from engine.models.loaded import Shelf
-
-
-def measure_count(arm: CountArm, shelf: Shelf) -> CountResult:
-    return CountResult(count=arm.rows**2)
-'''
-
 
 def test_an_arm_of_a_kind_of_its_own_is_refused_in_one_line(pytester: pytest.Pytester) -> None:
     (pytester.path / "test_own.py").write_text(HEAD + ARM + PROCEDURE, encoding="utf-8")
@@ -85,12 +69,8 @@ def test_an_arm_of_a_kind_of_its_own_is_refused_in_one_line(pytester: pytest.Pyt
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert record.outcome == "error"
-    assert record.sentence.startswith(
-        "claim OWN2: got an arm of a kind of its own, CountArm, expected one of InversionArm,"
-    )
-    assert record.sentence.endswith(
-        "; declare it in engine/arms, with its result, and measure it in engine/experiments"
-    )
+    assert record.sentence.startswith("claim OWN2: got an arm of a kind of its own, CountArm, expected one of ")
+    assert record.sentence.endswith("; give it a folder in engine/experiments, as CONTRIBUTING.md shows")
 
 
 def test_a_plan_names_the_arm_that_cannot_be_planned(pytester: pytest.Pytester) -> None:
@@ -100,34 +80,54 @@ def test_a_plan_names_the_arm_that_cannot_be_planned(pytester: pytest.Pytester) 
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+OWN = """
+from engine import DIRECT, Above, Claim
+from engine.experiments.row_norm.procedure import RowNorms
+
+CLAIM = Claim(
+    id="OWN3", section="Mine", sentence="No row is a tenth as long as the mean.", estimand="shortest / mean",
+    document="", procedure=RowNorms(), criteria=(Above("shortest / mean", 0.1, because="a tenth is short"),),
+    subjects=("gpt2-untrained",), protocols=(DIRECT,),
+)
+
+
+def test_claim(verdict):
+    assert verdict.supported, verdict.sentence
+"""
+
+
 @pytest.mark.slow
-def test_a_kind_that_the_engine_declares_as_the_remedy_says_is_planned_and_measured(tmp_path: Path) -> None:
-    """A copy of the engine, changed in the three places that the message names; of its cost nobody told it."""
+def test_the_example_of_a_kind_is_planned_measured_stored_and_read(tmp_path: Path) -> None:
+    """On a copy of the engine, which gains the example's folder and nothing else."""
     copy = tmp_path / "engine"
     shutil.copytree(Path(engine.__file__).parent, copy, ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    _declare(
-        copy / "arms" / "arm.py", ARM, "Arm = (\n    InversionArm\n", "Arm = (\n    CountArm\n    | InversionArm\n"
-    )
-    _declare(
-        copy / "arms" / "results.py",
-        RESULT,
-        "Result = (\n    InversionResult\n",
-        "Result = (\n    CountResult\n    | InversionResult\n",
-    )
-    (copy / "experiments" / "counting.py").write_text(MEASURE, encoding="utf-8")
-    entry = '    "count": "counting:measure_count",\n'
-    _declare(copy / "experiments" / "registry.py", "MEASURED_BY = {\n" + entry, "MEASURED_BY = {\n", "")
-    (tmp_path / "test_own.py").write_text(HEAD + "from engine.arms.arm import CountArm\n" + PROCEDURE, encoding="utf-8")
+    folder = copy / "experiments" / "row_norm"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    text = GUIDE.partition("## Add a kind of measurement")[2].partition("\n## ")[0]
+    blocks = re.findall(r"`row_norm/(\w+\.py)`.*?^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in blocks] == ["arm.py", "measure.py", "procedure.py"]
+    for name, code in blocks:
+        (folder / name).write_text(code, encoding="utf-8")
+    model = make_gpt2(n_embd=16, n_positions=64)
+    save(tmp_path / "model", model)
+    (tmp_path / "test_own.py").write_text(OWN, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for options, expected in ((["--plan", "-v"], "count none"), (["--executor", "inline"], "1 passed")):
-        words = [sys.executable, "-m", "pytest", "test_own.py", "--effort", "smoke", "--device", "cpu", *options]
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert expected in done.stdout
+        return done.stdout
 
-
-def _declare(path: Path, kind: str, before: str, after: str) -> None:
-    """A class, and its place in a union."""
-    text = path.read_text(encoding="utf-8")
-    assert text.count(before) == 1
-    path.write_text(text.replace(before, f"{kind.lstrip()}\n\n{after}" if after else kind), encoding="utf-8")
+    session = ("pytest", "test_own.py", "--effort", "smoke", "--device", "cpu", "--subject", f"local:{tmp_path}/model")
+    assert "row norm local:" in run(*session, "--plan", "-v")
+    run(*session, "--executor", "pool", "--workers", "1")
+    norms = model.get_input_embeddings().weight.detach().norm(dim=1)
+    (record,) = read_records(tmp_path / "reports" / "latest" / "records.jsonl")
+    (criterion,) = record.criteria
+    assert criterion.value == pytest.approx(float(norms.min() / norms.mean()), rel=1e-5)  # float32, twice
+    assert "row norm" in run("engine", "ledger", "list", ".ledger")
+    assert record.outcome == "passed"
+    assert "1 passed" in run(*session, "--stored")

@@ -79,7 +79,7 @@ def test_what_lies_in_no_folder_cannot_be_quantized(tmp_path: Path) -> None:
     gguf = write_gguf(tmp_path / "tiny.gguf", make_llama())
     names = ("gpt2-untrained-int8", f"local-int8:{gguf}")
     again = find_subject("smollm2-135m-int8")
-    for ask in (*(lambda name=name: find_subject(name) for name in names), again.quantized):
+    for ask in (*(lambda name=name: find_subject(name) for name in names), lambda: quantize(again)):
         with pytest.raises(SubjectError, match=r"got a request for int8 weights, expected a trained model .*; save"):
             ask()
 

@@ -1,4 +1,4 @@
-"""`python -m engine register`: what it writes, what it refuses, and whether this repository's claims are registered."""
+"""`lm-claims register`: what it writes, what it refuses, and whether this repository's claims are registered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_claim_of_this_repository_is_registered_as_it_is_declared() -> Non
     assert found.path == ROOT / "claims" / LOCK
     assert len(found.declared) == 42
     due = [one.claim.id for one in found.due]
-    assert not due, "commit the claims, run `python -m engine register`, and commit claims/registered.lock"
+    assert not due, "commit the claims, run `lm-claims register`, and commit claims/registered.lock"
 
 
 def test_a_new_claim_is_added_and_the_rest_of_the_lock_stays(

@@ -13,6 +13,7 @@ from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.errors import SubjectError
 from engine.experiments.embedding.arm import RoundTripArm
+from engine.experiments.inputs import Watch
 from engine.models import find_subject
 from engine.models.loaded import Shelf
 from engine.running.executors import attempt as running
@@ -90,9 +91,9 @@ def before_the_arm(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
 def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = running.measure
 
-    def act_and_measure(arm: Arm, shelf: Shelf) -> Result:
+    def act_and_measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
         once(act, arm)
-        return measure(arm, shelf)
+        return measure(arm, shelf, watch)
 
     monkeypatch.setattr(running, "measure", act_and_measure)
 
@@ -100,8 +101,8 @@ def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> No
 def while_it_is_measured(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = running.measure
 
-    def measure_and_act(arm: Arm, shelf: Shelf) -> Result:
-        result = measure(arm, shelf)
+    def measure_and_act(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
+        result = measure(arm, shelf, watch)
         once(act, arm)
         return result
 

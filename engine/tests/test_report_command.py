@@ -224,7 +224,8 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, sys.argv.pop(1))
-runpy.run_module("engine.report", run_name="__main__", alter_sys=True)
+sys.argv.insert(1, "report")
+runpy.run_module("engine", run_name="__main__", alter_sys=True)
 """
 COMMANDS = {
     "render": ("render", "--out", "out", "--rendered-at", RENDERED_AT),

@@ -148,7 +148,7 @@ def test_a_merge_leaves_alone_what_a_session_is_just_writing(tmp_path: Path) -> 
 
 NO_LOCKS = (
     r"^ledger: got .*, expected a file system that has locks; choose a folder on a local disk with --ledger, and bring "
-    r"it here with python -m engine\.ledger merge \S+ FROM$"
+    r"it here with lm-claims ledger merge \S+ FROM$"
 )
 REFUSALS = {name: getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP")}
 
@@ -232,7 +232,7 @@ from engine.ledger import Ledger
 from engine.models import weights_cache as unpacked
 from engine.tests.test_ledger import SAMPLE
 from engine.tests.planted import INVERSION
-import engine.ledger.__main__, filelock, logging, platformdirs, platformdirs.unix
+import engine.commands.ledger, filelock, logging, platformdirs, platformdirs.unix
 folder, user, group = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 os.setgroups([]); os.setgid(group); os.setuid(user); os.umask(0o022)
 """
@@ -266,7 +266,7 @@ def test_another_users_lock_is_one_line_and_its_remedy_works(open_folder: Path) 
     lock = open_folder / "ledger" / "locks" / f"{SAMPLE.digest}.lock"
     lock.touch(mode=0o644)
     told = act_as(open_folder / "ledger", STORE)
-    remedy = f"let its owner run python -m engine ledger prune {open_folder / 'ledger'} --yes, which removes locks"
+    remedy = f"let its owner run lm-claims ledger prune {open_folder / 'ledger'} --yes, which removes locks"
     assert told.startswith(f"ledger: got {lock}: Permission denied, expected a lock that may be written; {remedy}")
     assert told.count("\n") == 1
     assert ledger_main(["prune", str(open_folder / "ledger"), "--yes"]) == 0

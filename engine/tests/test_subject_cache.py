@@ -70,7 +70,7 @@ def garble_manifest(path: Path) -> None:
 
 def test_processes_that_start_together_unpack_once(root: Path) -> None:
     code = (
-        "import os, time; from engine.models import unpacked\n"
+        "import os, time; from engine.models import weights_cache as unpacked\n"
         "def unpack(folder):\n"
         "    time.sleep(0.3)\n"
         "    (folder / 'weights').write_text(str(os.getpid()))\n"

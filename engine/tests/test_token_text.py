@@ -13,7 +13,7 @@ from engine.arms.prompts import SHORT
 from engine.arms.protocol import DIRECT
 from engine.arms.settings import Unit
 from engine.claim.procedure import Trial
-from engine.commands.invert.__main__ import main
+from engine.commands.invert.command import main
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult, VocabularyArm, VocabularyResult
 from engine.experiments.language.arm import NextTokenArm, NextTokenResult
 from engine.experiments.language.procedure import NextWord

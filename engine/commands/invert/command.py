@@ -1,4 +1,4 @@
-"""`python -m engine invert "The sky is blue." --subject smollm2-135m --blocks 1`."""
+"""`lm-claims invert "The sky is blue." --subject smollm2-135m --blocks 1`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How far a whole run is from the products that its arms need, by kind of work.
 
-python -m engine.studies.bench.whole_run LEDGER: of each kind of work in a ledger some arms are measured again, in turns
+`lm-claims bench run LEDGER`: of each kind of work in a ledger some arms are measured again, in turns
 with their own products and factorizations bare; what the kind took in the run, divided by that ratio, is its floor.
 """
 

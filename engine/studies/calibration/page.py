@@ -1,4 +1,4 @@
-"""The figures of simulated claims, from the file that `python -m engine calibrate` keeps: a page, and Markdown."""
+"""The figures of simulated claims, from the file that `lm-claims calibrate` keeps: a page, and Markdown."""
 
 from __future__ import annotations
 

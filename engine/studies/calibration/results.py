@@ -178,7 +178,7 @@ class Calibration(Figures):
 
 def read_calibration(path: Path) -> Calibration:
     """The figures in a file. Raises UsageError when it cannot be read or does not hold a calibration's."""
-    return read_figures(Calibration, path, who="calibration", remedy="make one with python -m engine calibrate")
+    return read_figures(Calibration, path, who="calibration", remedy="make one with lm-claims calibrate")
 
 
 def _identify(cell: Cell) -> tuple[str, float, float, float]:
