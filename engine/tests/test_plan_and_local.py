@@ -69,6 +69,15 @@ def test_a_plan_lists_arms_time_and_memory_and_runs_nothing(tiny: str, pytester:
     assert not (pytester.path / "reports" / "latest" / "index.html").exists()
 
 
+def test_a_plan_goes_on_behind_the_tuning_of_clamped_walks(tiny: str, pytester: pytest.Pytester) -> None:
+    asked = (str(ROOT / "claims"), "-k", "c25", "--protocol", "controlled", "--subject", tiny, "--plan", "-v")
+    result = run_claims(pytester, *asked)
+    assert result.ret == 0, result.outlines
+    # Two nets to tune; then three waves of each, on four drawings.
+    result.stdout.fnmatch_lines(["round one: 2 arms; later rounds: 24; stored: 0"])
+    result.stdout.re_match_lines([r"[0-9a-f]{10}  after tuning .* clamped walk local:.*"])
+
+
 def test_a_plan_says_what_is_skipped(pytester: pytest.Pytester) -> None:
     asked = (str(ROOT / "claims"), "-m", "xl", "-k", "c01 or c02", "--plan")
     result = run_claims(pytester, *asked)
