@@ -134,9 +134,11 @@ class Ledger:
             return None
         except OSError as error:
             raise explain_lock(path, error, self.folder) from error
-        for left in self._path(digest).parent.glob(f"{digest}.*{UNFINISHED}"):  # by a session that was killed at it
-            with suppress(OSError):
-                left.unlink()
+        shard = self._path(digest).parent
+        with suppress(OSError):  # there is none before its first measurement
+            for name in os.listdir(shard):
+                if name.startswith(f"{digest}.") and name.endswith(UNFINISHED):
+                    (shard / name).unlink()  # left by a session that was killed at it
         return lock
 
     def _try_locks(self) -> None:

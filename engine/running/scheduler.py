@@ -6,10 +6,12 @@ An arm that two items ask for is measured once. Every measurement is stored the 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Protocol as Interface
 
 from filelock import FileLock
@@ -25,6 +27,7 @@ from engine.ledger import Ledger
 from engine.running.costs import group_of
 from engine.running.executors.base import Executor, RefusedError
 from engine.running.interim_looks import run_whole
+from engine.running.waiting import Waiting
 
 POLL_S = 0.5
 """Between two looks at arms that another session is measuring."""
@@ -62,15 +65,20 @@ class Silent:
     def close(self) -> None: ...
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Job:
-    """One item on its way: its rounds so far, and in the end its evidence or the error that stopped it."""
+    """One item on its way: its rounds so far, and in the end its evidence or the error that stopped it.
+
+    entries: of the arms that it asks for. missing: how many of them it waits for.
+    """
 
     claim: Claim
     trial: Trial
     asked: Sequence[Arm] = ()
     evidence: Evidence | None = None
     error: Exception | None = None
+    entries: list[Entry] = field(default_factory=list["Entry"], repr=False)
+    missing: int = field(default=0, repr=False)
     _rounds: Rounds | None = field(default=None, repr=False)
 
     @property
@@ -116,10 +124,33 @@ def _blind(job: Job) -> Sequence[Arm]:
     return ()
 
 
+class State(Enum):
+    """Where an arm stands."""
+
+    WAITING = "waiting for its turn"
+    ELSEWHERE = "measured by another session"
+    RUNNING = "under way"
+    MEASURED = "measured"
+    FAILED = "failed"
+
+
+@dataclass(kw_only=True, eq=False)
+class Entry:
+    """An arm that was asked for. jobs: those that wait for it."""
+
+    arm: Arm
+    digest: str
+    state: State = State.WAITING
+    measurement: Measurement | None = None
+    error: Exception | None = None
+    jobs: list[Job] = field(default_factory=list[Job])
+
+
 class Campaign:
     """Measures what jobs ask for, with one ledger and one executor.
 
     Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
+    All that is known of an arm is its entry; a job counts the entries that it waits for, so that nothing is searched.
     fresh_since: stored measurements older than this moment (ISO 8601, UTC), or of the future, are not used; '' uses
     all.
     foresee: for the progress alone.
@@ -137,15 +168,16 @@ class Campaign:
         self.ledger = ledger
         self._make_executor, self._executor = make_executor, None
         self._progress, self._fresh_since, self._foresee = progress, fresh_since, foresee
-        self._ahead: dict[int, Sequence[Arm]] = {}
-        self._known: dict[str, Measurement] = {}
+        self._entries: dict[str, Entry] = {}
+        self._waiting = Waiting()
+        self._in_line: dict[int, Entry] = {}
+        self._elsewhere: list[Entry] = []
+        self._running: dict[Future[Measurement], tuple[Entry, FileLock]] = {}
+        self._ready: deque[Job] = deque()
+        self._ahead: dict[Job, dict[str, Arm]] = {}
         self._sources: dict[str, str] = {}
         self._unstored: LedgerError | None = None
         self._answering: Job | None = None
-        self._failed: dict[str, Exception] = {}
-        self._waiting: dict[str, Arm] = {}
-        self._elsewhere: dict[str, Arm] = {}
-        self._running: dict[Future[Measurement], tuple[Arm, FileLock]] = {}
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Bring every job to its evidence or its error.
@@ -153,26 +185,33 @@ class Campaign:
         Raises LedgerError when a measurement cannot be stored: the next ones would be measured for nothing. Jobs that
         could be answered by then have their evidence.
         """
-        going = asked = [job for job in jobs if not job.done]
-        for job in going:
-            job.advance(None)
+        asked = [job for job in jobs if not job.done]
         try:
+            for job in asked:
+                job.advance(None)
+            going = self._ask(asked)
             while True:
-                going = self._answer_all(going)
-                self._expect(going)
-                if self._answerable(going):
-                    continue
+                # Answer first: what jobs ask for next may be stored already, and then nothing has to be measured.
+                while self._ready:
+                    answered: list[Job] = []
+                    while self._ready:
+                        answered.append(job := self._ready.popleft())
+                        self._answer(job)
+                    going += self._ask(answered) - len(answered)
                 if self._unstored is not None and any(not job.done or job.error is self._unstored for job in asked):
                     raise self._unstored
                 if not going:
                     return
                 self._begin_some()
-                if self._unstored is None:
+                if self._unstored is None and not self._ready:
                     self._await_one()
         finally:
             self._stop()
             # Cut short, what has come in by now is enough for some; the one that was cut itself has no answer.
-            self._answer_all([job for job in going if job is not self._answering])
+            for job in self._ready:
+                if job is not self._answering:
+                    self._answer(job)
+            self._ready.clear()
 
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
@@ -183,53 +222,59 @@ class Campaign:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return stored if self._fresh_since <= stored.provenance.measured_at <= now else None
 
-    def _answer_all(self, jobs: list[Job]) -> list[Job]:
-        """Give each job whose arms are all there what it asked for; those that still go on."""
+    def _ask(self, jobs: Iterable[Job]) -> int:
+        """Note what jobs ask for: take what is stored, and put the rest in line. How many jobs are not done."""
+        missing: list[Entry] = []
+        going = 0
         for job in jobs:
-            if not job.done and self._has_all(job):
-                self._answer(job)
-        return [job for job in jobs if not job.done]
-
-    def _answerable(self, jobs: list[Job]) -> bool:
-        return any(self._has_all(job) for job in jobs)
-
-    def _has_all(self, job: Job) -> bool:
-        digests = [digest_of(arm) for arm in job.asked]
-        return any(d in self._failed for d in digests) or all(d in self._known for d in digests)
-
-    def _answer(self, job: Job) -> None:
-        self._answering = job
-        failed = next((f for arm in job.asked if (f := self._failed.get(digest_of(arm)))), None)
-        if failed is not None:
-            job.fail(failed)
-        else:
-            job.advance([self._known[digest_of(arm)] for arm in job.asked])
-        self._answering = None
-
-    def _expect(self, jobs: list[Job]) -> None:
-        """Take what is stored, and put the rest in line."""
-        missing: dict[str, Arm] = {}
-        begun = {digest_of(arm) for arm, _ in self._running.values()}
-        for arm in (arm for job in jobs for arm in job.asked):
-            digest = digest_of(arm)
-            seen = (self._known, self._failed, self._waiting, self._elsewhere, begun, missing)
-            if any(digest in place for place in seen):
+            self._ahead.pop(job, None)
+            if job.done:
                 continue
-            try:
-                with no_exits():
-                    self._check_source(arm)
-                    stored = self.look_up(arm)
-            except Exception as error:
-                self._failed[digest] = error
+            going += 1
+            job.entries = [self._find(arm, missing) for arm in job.asked]
+            open_ = {e.digest: e for e in job.entries if e.state not in (State.MEASURED, State.FAILED)}
+            job.missing = 0 if any(entry.state is State.FAILED for entry in job.entries) else len(open_)
+            if job.missing == 0:
+                self._ready.append(job)
                 continue
-            if stored is None:
-                missing[digest] = arm
-            else:
-                self._known[digest] = stored
+            for entry in open_.values():
+                entry.jobs.append(job)
+            if all(arm.assume() is not None for arm in job.asked):
+                self._ahead[job] = {digest_of(arm): arm for arm in self._foresee(job)}
         if missing:
-            self._waiting = dict(sorted((self._waiting | missing).items(), key=lambda item: group_of(item[1])))
-            self._progress.expect([arm for digest, arm in self._waiting.items() if digest in missing])
-            self._progress.foresee(self._look_ahead(jobs))
+            self._put_in_line(missing)
+        return going
+
+    def _find(self, arm: Arm, missing: list[Entry]) -> Entry:
+        """The entry of an arm; a new one that is not stored is among the missing, too."""
+        digest = digest_of(arm)
+        entry = self._entries.get(digest)
+        if entry is not None:
+            return entry
+        entry = self._entries[digest] = Entry(arm=arm, digest=digest)
+        try:
+            with no_exits():
+                self._check_source(arm)
+                entry.measurement = self.look_up(arm)
+        except Exception as error:
+            entry.state, entry.error = State.FAILED, error
+            return entry
+        if entry.measurement is not None:
+            entry.state = State.MEASURED
+        else:
+            missing.append(entry)
+        return entry
+
+    def _put_in_line(self, missing: list[Entry]) -> None:
+        """Let arms wait for their turn, those that share weights together, and tell the progress of them."""
+        missing.sort(key=lambda entry: group_of(entry.arm))
+        for entry in missing:
+            self._in_line[id(entry.arm)] = entry
+            self._waiting.add(entry.arm)
+        self._progress.expect([entry.arm for entry in missing])
+        ahead = {digest: arm for foreseen in self._ahead.values() for digest, arm in foreseen.items()}
+        states = {digest: entry.state for digest in ahead if (entry := self._entries.get(digest)) is not None}
+        self._progress.foresee([arm for digest, arm in ahead.items() if states.get(digest) is not State.MEASURED])
 
     def _check_source(self, arm: Arm) -> None:
         """Raises SubjectError where other weights were asked for by the same name: no verdict may rest on both."""
@@ -238,57 +283,72 @@ class Campaign:
         if source != first:
             raise SubjectError(explain_replaced(subject, got=source, expected=first))
 
-    def _look_ahead(self, jobs: list[Job]) -> list[Arm]:
-        """Each arm once that jobs which are still tuning will ask for."""
-        ahead: dict[str, Arm] = {}
-        for job in jobs:
-            if all(arm.assume() is not None for arm in job.asked):
-                if id(job) not in self._ahead:
-                    self._ahead[id(job)] = self._foresee(job)
-                ahead |= {digest_of(arm): arm for arm in self._ahead[id(job)]}
-        return [arm for digest, arm in ahead.items() if digest not in self._known]
+    def _answer(self, job: Job) -> None:
+        """Give a job what it asked for, or the error of the first arm that failed."""
+        self._answering = job
+        failed = next((entry.error for entry in job.entries if entry.error is not None), None)
+        if failed is not None:
+            job.fail(failed)
+        else:
+            found = [entry.measurement for entry in job.entries]
+            job.advance([measurement for measurement in found if measurement is not None])
+        self._answering = None
+
+    def _settle(self, entry: Entry, *, measurement: Measurement | None = None, error: Exception | None = None) -> None:
+        """Note an arm's outcome, and which jobs it was the last one for."""
+        entry.measurement, entry.error = measurement, error
+        entry.state = State.MEASURED if measurement is not None else State.FAILED
+        for job in entry.jobs:
+            if job.missing > 0:
+                job.missing = 0 if error is not None else job.missing - 1
+                if job.missing == 0:
+                    self._ready.append(job)
+        entry.jobs.clear()
 
     def _begin_some(self) -> None:
         """Begin as many arms as the executor takes."""
-        while self._waiting and self._unstored is None:
+        while len(self._waiting) and self._unstored is None:
             self._executor = self._executor or self._make_executor()
             try:
-                arm = self._executor.choose(list(self._waiting.values()))
+                arm = self._executor.choose(self._waiting)
             except RefusedError as refused:
-                self._failed[digest_of(refused.arm)] = refused
-                del self._waiting[digest_of(refused.arm)]
+                self._waiting.take_out(refused.arm)
+                self._settle(self._in_line[id(refused.arm)], error=refused)
                 self._progress.finish(refused.arm, 0.0)
                 continue
             if arm is None:
                 return
-            self._begin(self._executor, arm)
+            self._waiting.take_out(arm)
+            self._begin(self._executor, self._in_line[id(arm)])
 
-    def _begin(self, executor: Executor, arm: Arm) -> None:
-        digest = digest_of(arm)
-        del self._waiting[digest]
+    def _begin(self, executor: Executor, entry: Entry) -> None:
+        """Measure an arm, unless another session measures it, or has by now."""
         try:
-            lock = self.ledger.try_claim(arm)
+            lock = self.ledger.try_claim(entry.arm)
         except LedgerError as error:
-            self._failed[digest] = self._unstored = error
+            self._unstored = error
+            self._settle(entry, error=error)
             return
         if lock is None:
-            self._elsewhere[digest] = arm
+            entry.state = State.ELSEWHERE
+            self._elsewhere.append(entry)
             return
-        future: Future[Measurement] = Future()
-        self._running[future] = (arm, lock)
-        self._progress.begin(arm)
+        entry.state = State.RUNNING
+        self._progress.begin(entry.arm)
         try:
             # Another session may have measured it while this one waited.
-            stored = self.look_up(arm)
+            stored = self.look_up(entry.arm)
         except LedgerError as error:
-            future.set_exception(error)
+            self._release(entry, lock, error=error)
             return
         if stored is not None:
-            self._known[digest] = stored
-            self._settle(future, elapsed_s=0.0)
+            self._release(entry, lock, measurement=stored)
             return
-        del self._running[future]
-        self._running[(submitted := executor.submit(arm))] = (arm, lock)
+        # Known before it is submitted: an executor that measures at once may be interrupted at it.
+        self._running[placeholder := Future[Measurement]()] = (entry, lock)
+        submitted = executor.submit(entry.arm)
+        del self._running[placeholder]
+        self._running[submitted] = (entry, lock)
         if submitted.done():  # stored before the next one is begun
             self._finish(submitted)
 
@@ -300,33 +360,43 @@ class Campaign:
                 self._finish(future)
         elif self._elsewhere:
             time.sleep(POLL_S)
-        self._waiting |= self._elsewhere
+        for entry in self._elsewhere:
+            entry.state = State.WAITING
+            self._waiting.add(entry.arm)
         self._elsewhere.clear()
 
     def _finish(self, future: Future[Measurement]) -> None:
         """Store an outcome; an arm that failed leaves the others alone."""
-        arm, _ = self._running[future]
-        elapsed_s = 0.0
+        entry, lock = self._running.pop(future)
         try:
             measurement = future.result()
-            elapsed_s = measurement.elapsed_s
-            self._keep(measurement)
+            try:
+                self.ledger.put(measurement)
+            except LedgerError as error:
+                self._unstored = error
+                raise
         except Exception as error:
-            self._failed[digest_of(arm)] = error
-        self._settle(future, elapsed_s=elapsed_s)
-
-    def _keep(self, measurement: Measurement) -> None:
-        try:
-            self.ledger.put(measurement)
-        except LedgerError as error:
-            self._unstored = error
+            self._release(entry, lock, error=error)
+            return
+        except BaseException:
+            lock.release()
+            self._forget(entry)
             raise
-        self._known[measurement.digest] = measurement
+        self._release(entry, lock, measurement=measurement, elapsed_s=measurement.elapsed_s)
 
-    def _settle(self, future: Future[Measurement], *, elapsed_s: float) -> None:
-        arm, lock = self._running.pop(future)
+    def _release(
+        self,
+        entry: Entry,
+        lock: FileLock,
+        *,
+        measurement: Measurement | None = None,
+        error: Exception | None = None,
+        elapsed_s: float = 0.0,
+    ) -> None:
+        """Let other sessions have an arm again, with its outcome noted."""
+        self._settle(entry, measurement=measurement, error=error)
         lock.release()
-        self._progress.finish(arm, elapsed_s)
+        self._progress.finish(entry.arm, elapsed_s)
 
     def _stop(self) -> None:
         """Keep what has come in by now, and give up what has not."""
@@ -334,12 +404,20 @@ class Campaign:
             self._finish(future)
         if self._executor is not None:
             self._executor.rest()
-        for _, lock in self._running.values():
+        for entry, lock in self._running.values():
             lock.release()
+            self._forget(entry)
+        for entry in [*self._elsewhere, *(self._in_line[id(arm)] for arm in self._waiting)]:
+            self._forget(entry)
         self._running.clear()
-        self._waiting.clear()
         self._elsewhere.clear()
+        self._waiting = Waiting()
+        self._in_line.clear()
         self._progress.close()
+
+    def _forget(self, entry: Entry) -> None:
+        """Nothing is known of it yet: another run looks again."""
+        self._entries.pop(entry.digest, None)
 
 
 def label(arm: Arm) -> str:

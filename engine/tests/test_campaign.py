@@ -150,7 +150,7 @@ def test_progress_foresees_what_a_job_asks_for_once_it_has_tuned(tmp_path: Path)
     assert [told for told in recorder.told if told.startswith(("expect", "foresee"))] == [
         "expect C tuning",
         "foresee A B",
-        "expect A B D",
+        "expect D A B",
     ]
 
 

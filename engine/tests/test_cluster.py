@@ -19,6 +19,7 @@ from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.running.costs import PROCESS_BYTES
 from engine.running.executors.base import RefusedError
 from engine.running.executors.ray import Cluster, Request
+from engine.running.waiting import Waiting
 from engine.tests.planted import make_inverse, make_measurement
 
 A, B, C = (PseudoInverseArm(subject=name, source="planted", matrix="embedding") for name in "ABC")
@@ -112,15 +113,15 @@ def provide_cluster(ray: PlantedRay) -> Iterator[Cluster]:
 
 
 def test_a_cluster_started_here_has_what_the_session_was_given(ray: PlantedRay, cluster: Cluster) -> None:
-    assert cluster.choose([B]) is B
+    assert cluster.choose(Waiting([B])) is B
     (options,) = ray.inits
     assert (options["num_cpus"], options["num_gpus"], options["_memory"]) == (2, 0, 4e9)
 
 
 def test_the_costliest_group_that_fits_goes_first(cluster: Cluster) -> None:
-    assert cluster.choose([A, B, C]) is B
+    assert cluster.choose(Waiting([A, B, C])) is B
     cluster.submit(B).result()
-    assert cluster.choose([A, C]) is C
+    assert cluster.choose(Waiting([A, C])) is C
 
 
 def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Cluster) -> None:
@@ -128,10 +129,10 @@ def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Clust
     event = threading.Event()
     ray.get = lambda ref: event.wait(60) and ref()  # type: ignore[method-assign]
     future = cluster.submit(A)
-    assert cluster.choose([B]) is None  # 3.5 GB are taken, and it needs 1.5
+    assert cluster.choose(Waiting([B])) is None  # 3.5 GB are taken, and it needs 1.5
     event.set()
     assert future.result(timeout=60).arm == A
-    assert cluster.choose([B]) is B
+    assert cluster.choose(Waiting([B])) is B
 
 
 def test_what_no_node_has_room_for_is_refused_with_both_figures(ray: PlantedRay, cluster: Cluster) -> None:
@@ -140,7 +141,7 @@ def test_what_no_node_has_room_for_is_refused_with_both_figures(ray: PlantedRay,
         RefusedError,
         match=r"about 3\.5 GB of memory, expected a node with room for it; the largest has 3\.0 GB, 2 cores; ",
     ):
-        cluster.choose([B, A])
+        cluster.choose(Waiting([B, A]))
 
 
 @pytest.mark.parametrize(("gpu_bytes", "share"), [(None, 1.0), (1.6e10, 0.1), (1e10, 0.16), (7e9, 0.23)])
@@ -156,7 +157,7 @@ def test_what_asks_for_more_cores_than_a_node_has_is_refused_with_their_number(r
     ray.found = [node(16, 64, 4)]
     cluster = Cluster(workers=1, threads=64, budget_bytes=1e10, task=answer)
     with pytest.raises(RefusedError, match=r", 64 cores, expected .* has 64\.0 GB, 16 cores; .*lower --threads"):
-        cluster.choose([B])
+        cluster.choose(Waiting([B]))
     cluster.rest()
 
 
@@ -166,7 +167,7 @@ def test_an_arm_that_is_larger_than_a_gpu_is_refused(ray: PlantedRay) -> None:
     with pytest.raises(
         RefusedError, match=r"1\.6 GB of memory and a GPU, expected at most 1\.0 GB on one GPU; spread it"
     ):
-        cluster.choose([replace(B, device="cuda")])
+        cluster.choose(Waiting([replace(B, device="cuda")]))
     cluster.rest()
 
 
@@ -212,7 +213,7 @@ def test_an_address_without_a_cluster_is_one_line(ray: PlantedRay, address: str,
     with pytest.raises(
         EngineError, match=rf"^--ray-address: got {words}.*, expected the address of a running cluster;"
     ):
-        cluster.choose([B])
+        cluster.choose(Waiting([B]))
 
 
 def test_a_cluster_that_was_left_is_joined_again(ray: PlantedRay, cluster: Cluster) -> None:

@@ -23,6 +23,7 @@ from engine.errors import EngineError, EscapedError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.records import read_records
 from engine.running.executors.pool import ATTEMPTS, Pool, attempt
+from engine.running.waiting import Waiting
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -150,7 +151,7 @@ def test_a_worker_that_dies_says_of_what_and_what_to_do(
 ) -> None:
     monkeypatch.setattr("engine.running.executors.pool.serve", serve)
     pool = Pool(workers=1, threads=1, budget_bytes=2e10)
-    assert pool.choose([ARM]) is ARM
+    assert pool.choose(Waiting([ARM])) is ARM
     with pytest.raises(EngineError) as died:
         pool.submit(ARM).result(timeout=120)
     pool.rest()

@@ -26,6 +26,7 @@ from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Pool
 from engine.running.executors.ray import Cluster, Task, measure
 from engine.running.scheduler import Campaign, Silent
+from engine.running.waiting import Waiting
 from engine.tests.test_campaign import asking
 from engine.tests.test_experiments import make_arms, make_settings
 from engine.tests.test_pool import long_arm
@@ -68,7 +69,7 @@ def provide_executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 
 def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
-    assert executor.choose([arm]) is arm
+    assert executor.choose(Waiting([arm])) is arm
     return executor.submit(arm)
 
 
@@ -211,7 +212,7 @@ def test_arms_are_placed_on_the_callers_devices_and_no_others(monkeypatch: pytes
     arms = [replace(arm, step=0.1 * (k + 1)) for k, arm in enumerate(arms)]
     try:
         futures = [begin(cluster, arm) for arm in arms]
-        assert cluster.choose([replace(arms[0], step=0.7)]) is None  # both are taken
+        assert cluster.choose(Waiting([replace(arms[0], step=0.7)])) is None  # both are taken
         told = [str(future.exception(timeout=PATIENCE_S)) for future in futures]
     finally:
         cluster.rest()

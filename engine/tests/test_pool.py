@@ -37,6 +37,7 @@ from engine.running.executors.base import RefusedError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, Gpu, Pool, serve
 from engine.running.scheduler import Campaign, Silent
+from engine.running.waiting import Waiting
 from engine.tests.planted import make_inverse, make_measurement
 from engine.tests.test_campaign import asking
 from engine.tests.test_experiments import make_arms, make_settings
@@ -64,7 +65,7 @@ def long_arm(subject: str, iterations: int = 2500) -> InversionArm:
 
 
 def begin(pool: Pool, arm: Arm) -> Future[Measurement]:
-    assert pool.choose([arm]) is arm
+    assert pool.choose(Waiting([arm])) is arm
     return pool.submit(arm)
 
 
@@ -247,7 +248,7 @@ def plant_costs(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> dic
 
 
 def plant_sizes(monkeypatch: pytest.MonkeyPatch, sizes: dict[Arm, float]) -> None:
-    for place in ("engine.running.costs", "engine.running.executors.pool"):
+    for place in ("engine.running.costs", "engine.running.waiting"):
         monkeypatch.setattr(f"{place}.estimate_cost", lambda arm: Cost(seconds=1, memory_bytes=sizes[arm]))
     monkeypatch.setattr("engine.running.costs.size_of", lambda subject: SimpleNamespace(weights=1e7))
 
@@ -257,7 +258,7 @@ def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest
     with pytest.raises(
         MissingError, match=r"a need of about 3\.5 GB of memory, expected at most 2\.0 GB .*--memory"
     ) as no:
-        Pool(workers=2, threads=1, budget_bytes=2e9).choose([B, A])
+        Pool(workers=2, threads=1, budget_bytes=2e9).choose(Waiting([B, A]))
     assert cast(RefusedError, no.value).arm is A
 
 
@@ -282,13 +283,13 @@ def test_two_arms_that_do_not_fit_together_go_one_after_the_other(monkeypatch: p
     ends = plant_costs(monkeypatch, {A: 2e9, B: 2e9, C: 1e8})
     pool = Pool(workers=3, threads=1, budget_bytes=4e9)
     begun = [begin(pool, A)]
-    assert pool.choose([B]) is None
-    assert pool.choose([B, C]) is C  # the small one fits beside it
+    assert pool.choose(Waiting([B])) is None
+    assert pool.choose(Waiting([B, C])) is C  # the small one fits beside it
     begun.append(pool.submit(C))
     for arm, future in zip((A, C), begun, strict=True):
         ends[arm].set_result(make_measurement(arm, make_inverse()))
         future.result()
-    assert pool.choose([B]) is B  # what the idle ones still hold is let go
+    assert pool.choose(Waiting([B])) is B  # what the idle ones still hold is let go
 
 
 LARGE, SMALL = Gpu(name="3", bytes=5e9), Gpu(name="5", bytes=2e9)
@@ -325,7 +326,7 @@ def test_gpus_are_dealt_out_evenly_and_an_idle_one_gives_way_to_one_that_is_larg
     with pytest.raises(
         MissingError, match=r"a need of about 8\.6 GB .*at most 5\.0 GB on one GPU.*--executor inline"
     ) as no:
-        pool.choose([d])
+        pool.choose(Waiting([d]))
     assert cast(RefusedError, no.value).arm is d
 
     pool = Pool(workers=2, threads=1, budget_bytes=PLENTY, gpus=(SMALL, LARGE))
@@ -400,11 +401,11 @@ def test_what_is_held_of_a_gpu_never_passes_what_it_has(
             budget_bytes=1e11,
             gpus=[Gpu(name=str(n), bytes=size) for n, size in enumerate(gpus)],
         )
-        waiting, under_way = list(arms), dict[Arm, Future[Measurement]]()
+        waiting, under_way = Waiting(arms), dict[Arm, Future[Measurement]]()
         try:
-            while waiting or under_way:
-                while waiting and (arm := pool.choose(waiting)) is not None:
-                    waiting.remove(arm)
+            while len(waiting) or under_way:
+                while len(waiting) and (arm := pool.choose(waiting)) is not None:
+                    waiting.take_out(arm)
                     under_way[arm] = pool.submit(arm)
                 assert under_way  # something always goes on
                 deadline = time.monotonic() + 60
@@ -432,12 +433,12 @@ def test_what_is_held_never_passes_the_budget(sizes: list[float], budget: float,
     arms = [PseudoInverseArm(subject=str(n % 3), source="s", matrix=str(n)) for n in range(len(sizes))]
     with pytest.MonkeyPatch.context() as monkeypatch:
         ends = plant_costs(monkeypatch, dict(zip(arms, sizes, strict=True)))
-        pool, waiting = Pool(workers=workers, threads=1, budget_bytes=budget), list(arms)
+        pool, waiting = Pool(workers=workers, threads=1, budget_bytes=budget), Waiting(arms)
         under_way: dict[Arm, Future[Measurement]] = {}
         try:
-            while waiting or under_way:
-                while waiting and (arm := pool.choose(waiting)) is not None:
-                    waiting.remove(arm)
+            while len(waiting) or under_way:
+                while len(waiting) and (arm := pool.choose(waiting)) is not None:
+                    waiting.take_out(arm)
                     under_way[arm] = pool.submit(arm)
                 assert under_way  # something always goes on
                 assert len(under_way) <= workers

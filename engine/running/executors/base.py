@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol as Interface
 
 from engine.arms.arm import Arm, weights_of
 from engine.arms.measurement import Measurement
 from engine.errors import MissingError, explain, no_exits
+from engine.running.waiting import Waiting
 
 
 class RefusedError(MissingError):
@@ -23,8 +23,8 @@ class RefusedError(MissingError):
 class Executor(Interface):
     """Runs arms. Whatever it is, equal arms give equal numbers."""
 
-    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
-        """The arm to begin next; None when nothing can be begun before another has finished.
+    def choose(self, waiting: Waiting) -> Arm | None:
+        """The arm to begin next, which goes on waiting; None when nothing can be begun before another has finished.
 
         Raises RefusedError, with both figures, for an arm that this machine or budget has no room for.
         """
@@ -46,8 +46,8 @@ class Sequential(ABC):
     def run(self, arm: Arm) -> Measurement:
         """Measure one arm, or let the experiment's error through."""
 
-    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
-        return waiting[0] if waiting else None
+    def choose(self, waiting: Waiting) -> Arm | None:
+        return waiting.first
 
     def submit(self, arm: Arm) -> Future[Measurement]:
         future: Future[Measurement] = Future()
@@ -65,13 +65,14 @@ class Sequential(ABC):
 class Nothing(Sequential):
     """Measures nothing: every arm that is asked of it is refused."""
 
-    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
-        if not waiting:
+    def choose(self, waiting: Waiting) -> Arm | None:
+        arm = waiting.first
+        if arm is None:
             return None
         raise RefusedError(
-            waiting[0],
+            arm,
             explain(
-                who=f"{waiting[0].kind} on {weights_of(waiting[0])[0]}",
+                who=f"{arm.kind} on {weights_of(arm)[0]}",
                 got="no measurement of it in the ledger",
                 expected="one, since --stored measures nothing",
                 remedy="leave --stored out, or name the ledger that holds it by --ledger",

@@ -12,8 +12,7 @@ import pickle
 import signal
 import threading
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.models.devices import VISIBLE
-from engine.running.costs import PROCESS_BYTES, estimate_cost, gpu_bytes, group_of, host_bytes
+from engine.running.costs import PROCESS_BYTES, gpu_bytes, group_of, host_bytes
 from engine.running.executors.base import RefusedError
+from engine.running.waiting import Group, Needs, Waiting
 
 ATTEMPTS = 2
 """Times that an arm is tried when the process under it dies."""
@@ -126,15 +126,22 @@ class Pool:
         self._attendants = ThreadPoolExecutor(max_workers=workers)
         self._resting = False
 
-    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+    def choose(self, waiting: Waiting) -> Arm | None:
         """The next arm for an idle worker, if there is room for it. Raises RefusedError for one that never fits."""
-        for arm in waiting:
-            self._refuse(arm)
-        for arm in self._rank(waiting):
-            for worker in self._find_workers(arm):
-                if self._make_room(arm, worker):
+        for needs in waiting.list_new():
+            self._refuse(needs)
+        if len(self._workers) == self._most and not self._idle():
+            return None
+        tried: set[tuple[object, ...]] = set()
+        for needs in self._rank(waiting):
+            # Another of the same group and size finds no room either.
+            if (kind := (needs.group, needs.host_bytes, needs.gpu_bytes)) in tried:
+                continue
+            tried.add(kind)
+            for worker in self._find_workers(needs.arm):
+                if self._make_room(needs.arm, worker):
                     self._chosen = worker
-                    return arm
+                    return needs.arm
         return None
 
     def submit(self, arm: Arm) -> Future[Measurement]:
@@ -155,11 +162,15 @@ class Pool:
         self._workers.clear()
         self._attendants, self._resting = ThreadPoolExecutor(max_workers=self._most), False
 
-    def _refuse(self, arm: Arm) -> None:
-        needs, least = host_bytes(arm), gpu_bytes(arm)
+    def _refuse(self, needs: Needs) -> None:
+        arm, least = needs.arm, needs.gpu_bytes
         largest = max((gpu.bytes for gpu in self._gpus), default=inf)
-        if needs > self._budget:
-            got, most, remedy = needs, "(--memory, or what is free)", "raise --memory or use a larger machine"
+        if needs.host_bytes > self._budget:
+            got, most, remedy = (
+                needs.host_bytes,
+                "(--memory, or what is free)",
+                "raise --memory or use a larger machine",
+            )
             expected = self._budget
         elif least > largest:
             got, most, remedy = least, "on one GPU", "spread it over all by --executor inline, or use a larger GPU"
@@ -179,19 +190,21 @@ class Pool:
     def _idle(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.arm is None]
 
-    def _rank(self, waiting: Sequence[Arm]) -> list[Arm]:
-        """Arms in the order of preference."""
-        cost: dict[tuple[str, ...], float] = defaultdict(float)
-        for arm in waiting:
-            cost[group_of(arm)] += estimate_cost(arm).seconds
+    def _rank(self, waiting: Waiting) -> Iterator[Needs]:
+        """Arms in the order of preference: of groups that an idle worker holds, then of those that no worker has; in
+        them what is large before what is small, the costliest group first, and in a group the costliest arm.
+        """
         served = {group_of(worker.arm) for worker in self._workers if worker.arm is not None}
         at_home = {group_of(worker.last) for worker in self._idle() if worker.last is not None}
 
-        def rank(arm: Arm) -> tuple[bool, bool, bool, float, float]:
-            group, small = group_of(arm), host_bytes(arm) <= self._budget / 2
-            return (group not in at_home, group in served, small, -cost[group], -estimate_cost(arm).seconds)
+        def rank(part: tuple[Group, bool]) -> tuple[bool, bool, bool, float]:
+            group, small = part
+            return (group not in at_home, group in served, small, -waiting.seconds_of(group))
 
-        return sorted(waiting, key=rank)
+        for group, small in sorted(((g, small) for g in waiting.groups for small in (False, True)), key=rank):
+            for needs in waiting.list_costliest(group):
+                if (needs.host_bytes <= self._budget / 2) is small:
+                    yield needs
 
     def _find_workers(self, arm: Arm) -> list[_Worker]:
         """Those that may have an arm, best first: the one that holds its weights, else new ones, else any idle one.

@@ -7,8 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,11 @@ from urllib.parse import urlsplit
 from engine.arms.arm import Arm, device_of
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, explain
-from engine.running.costs import estimate_cost, gpu_bytes, group_of, host_bytes
+from engine.running.costs import gpu_bytes, group_of, host_bytes
 from engine.running.executors.base import RefusedError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, attempt
+from engine.running.waiting import Waiting
 
 STORE_BYTES = 2e8
 """For results on their way: arms and measurements are kilobytes."""
@@ -107,20 +107,25 @@ class Cluster:
         self._attendants: ThreadPoolExecutor | None = None
         self._resting = False
 
-    def choose(self, waiting: Sequence[Arm]) -> Arm | None:
+    def choose(self, waiting: Waiting) -> Arm | None:
         """The costliest arm of the costliest group for which there is room. Raises RefusedError for one without."""
         self._connect()
-        for arm in waiting:
-            self._refuse(arm)
+        for needs in waiting.list_new():
+            self._refuse(needs.arm)
         taken = [request for future, request in self._under_way.items() if not future.done()]
         if len(taken) >= _AT_ONCE:
             return None
         all_taken, whole = sum(taken, start=NOTHING), sum(self._nodes, start=NOTHING)
-        cost: dict[tuple[str, ...], float] = defaultdict(float)
-        for arm in waiting:
-            cost[group_of(arm)] += estimate_cost(arm).seconds
-        ranked = sorted(waiting, key=lambda arm: (-cost[group_of(arm)], group_of(arm), -estimate_cost(arm).seconds))
-        return next((arm for arm in ranked if (all_taken + self._request(arm)).within(whole)), None)
+        tried: set[tuple[object, ...]] = set()
+        for group in sorted(waiting.groups, key=lambda group: (-waiting.seconds_of(group), group)):
+            for needs in waiting.list_costliest(group):
+                # Another of the same group and size finds no room either.
+                if (kind := (group, needs.host_bytes, needs.gpu_bytes)) in tried:
+                    continue
+                tried.add(kind)
+                if (all_taken + self._request(needs.arm)).within(whole):
+                    return needs.arm
+        return None
 
     def submit(self, arm: Arm) -> Future[Measurement]:
         """Begin an arm that was chosen."""

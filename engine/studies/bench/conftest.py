@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.studies.bench.alternation import describe_machine
-from engine.studies.bench.tables import list_contests, list_executors, list_growth, list_searches
+from engine.studies.bench.tables import list_contests, list_executors, list_growth, list_scheduler, list_searches
 
-KINDS = ("contest", "growth", "executors", "searches")
+KINDS = ("contest", "growth", "executors", "searches", "scheduler")
 _FOUND = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 
@@ -35,6 +35,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("the engine between the literal loop and the bare products")
     contests = list_contests(found["contest"]) if found["contest"] else ()
-    others = (*list_growth(found["growth"]), *list_executors(found["executors"]), *list_searches(found["searches"]))
+    others = (
+        *list_growth(found["growth"]),
+        *list_executors(found["executors"]),
+        *list_searches(found["searches"]),
+        *list_scheduler(found["scheduler"]),
+    )
     for line in (*contests, "", *others):
         terminalreporter.write_line(line)

@@ -105,3 +105,15 @@ def _align(rows: list[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         yield "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
+
+
+def list_scheduler(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each pair of sessions whose arms took no time."""
+    for one in found:
+        few, many = one["arms"]
+        grown = _show_bar("<", one["growth_bar"], missed=one["growth"] >= one["growth_bar"])
+        each = _show_bar("<", one["ms_bar"], missed=one["ms_an_arm"] >= one["ms_bar"])
+        yield (
+            f"scheduler, arms that take no time: {many} cost {one['growth']:.2f} × {few} ({grown}), "
+            f"{one['ms_an_arm']:.2f} ms an arm ({each})"
+        )

@@ -18,6 +18,7 @@ from engine.models import find_subject
 from engine.running.executors.base import Executor
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Pool
+from engine.running.waiting import Waiting
 from engine.studies.bench.alternation import alternate, take_ratio
 from engine.studies.bench.conftest import Board
 
@@ -43,11 +44,11 @@ def make_arms() -> list[Arm]:
 
 def measure_all(executor: Executor, arms: list[Arm]) -> dict[Arm, str]:
     """Digests of what the arms give, begun as soon as the executor has room."""
-    waiting, under_way, found = list(arms), set[Future[Measurement]](), list[Measurement]()
-    while waiting or under_way:
+    waiting, under_way, found = Waiting(arms), set[Future[Measurement]](), list[Measurement]()
+    while len(waiting) or under_way:
         arm = executor.choose(waiting)
         if arm is not None:
-            waiting.remove(arm)
+            waiting.take_out(arm)
             under_way.add(executor.submit(arm))
             continue
         done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

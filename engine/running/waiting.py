@@ -1,0 +1,108 @@
+"""Arms that wait to be measured, in the orders in which executors ask for them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from engine.arms.arm import Arm
+from engine.errors import EngineError
+from engine.running.costs import estimate_cost, gpu_bytes, group_of, host_bytes
+
+Group = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an arm takes: worked out once, when it begins to wait. number: of its turn."""
+
+    arm: Arm
+    group: Group
+    seconds: float
+    host_bytes: float
+    gpu_bytes: float
+    number: int
+
+
+@dataclass(kw_only=True)
+class _Queue:
+    """The arms of one group, costliest first and in turn, and their seconds together."""
+
+    seconds: float = 0.0
+    costliest: list[tuple[float, int, Needs]] = field(default_factory=list[tuple[float, int, Needs]])
+    in_turn: dict[int, Needs] = field(default_factory=dict[int, Needs])
+
+
+class Waiting:
+    """Arms by the group that shares their weights. Adding, taking out and finding one cost no more as they grow, but
+    for the search in a sorted list.
+    """
+
+    def __init__(self, arms: Iterable[Arm] = ()) -> None:
+        self._queues: dict[Group, _Queue] = {}
+        self._groups: list[Group] = []
+        self._needs: dict[int, Needs] = {}
+        self._new: dict[int, Needs] = {}
+        self._count = 0
+        for arm in arms:
+            self.add(arm)
+
+    def __len__(self) -> int:
+        return len(self._needs)
+
+    def __iter__(self) -> Iterator[Arm]:
+        """All, group by group, each in turn."""
+        return (needs.arm for group in self._groups for needs in self._queues[group].in_turn.values())
+
+    def add(self, arm: Arm) -> None:
+        """Put an arm in line. One whose model cannot be sized costs nothing: the experiment says what is wrong."""
+        self._count += 1
+        try:
+            sizes = (estimate_cost(arm).seconds, host_bytes(arm), gpu_bytes(arm))
+        except EngineError:
+            sizes = (0.0, 0.0, 0.0)
+        seconds, host, gpu = sizes
+        needs = Needs(arm=arm, group=group_of(arm), seconds=seconds, host_bytes=host, gpu_bytes=gpu, number=self._count)
+        queue = self._queues.get(needs.group)
+        if queue is None:
+            queue = self._queues[needs.group] = _Queue()
+            insort(self._groups, needs.group)
+        queue.seconds += needs.seconds
+        insort(queue.costliest, (-needs.seconds, needs.number, needs))
+        queue.in_turn[needs.number] = needs
+        self._needs[id(arm)] = self._new[id(arm)] = needs
+
+    def take_out(self, arm: Arm) -> None:
+        """Remove one of those that wait: the same object that was added."""
+        needs = self._needs.pop(id(arm))
+        self._new.pop(id(arm), None)
+        queue = self._queues[needs.group]
+        del queue.costliest[bisect_left(queue.costliest, (-needs.seconds, needs.number))]
+        del queue.in_turn[needs.number]
+        queue.seconds -= needs.seconds
+        if not queue.in_turn:
+            del self._queues[needs.group]
+            del self._groups[bisect_left(self._groups, needs.group)]
+
+    def list_new(self) -> Iterator[Needs]:
+        """Those that came since the last call and wait still, each told once."""
+        while self._new:
+            yield self._new.pop(next(iter(self._new)))
+
+    @property
+    def first(self) -> Arm | None:
+        """The next in turn of the first group."""
+        return next(iter(self), None)
+
+    @property
+    def groups(self) -> list[Group]:
+        return self._groups
+
+    def seconds_of(self, group: Group) -> float:
+        """What the arms of a group that wait will take together."""
+        return self._queues[group].seconds
+
+    def list_costliest(self, group: Group) -> Iterator[Needs]:
+        """The arms of a group, the costliest first, equal ones in turn."""
+        return (needs for _, _, needs in self._queues[group].costliest)
