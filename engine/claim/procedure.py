@@ -20,6 +20,7 @@ from engine.arms.settings import Unit
 from engine.claim.criteria import Scope
 from engine.claim.units import Effort, Units
 from engine.models import Subject
+from engine.models.families import GPT2
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look
 
@@ -89,7 +90,7 @@ class Trial:
         """Which criteria are judged on the subject."""
         if not self.subject.trained:
             return ("every",)
-        if self.subject.family != "gpt2":
+        if self.subject.family != GPT2.key:
             return ("every", "trained")
         largest: tuple[Scope, ...] = ("gpt2-xl",) if self.subject.id == "gpt2-xl" else ()
         return ("every", "trained", "trained GPT-2", *largest)

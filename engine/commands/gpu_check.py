@@ -13,6 +13,7 @@ from engine.commands.numeric_diff import bound_rounding, differences, read_numbe
 from engine.errors import EngineError, UsageError, explain
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
+from engine.models.families import FAMILIES
 from engine.models.memory import free_bytes
 from engine.running.costs import size_of
 from engine.text import write_plain
@@ -63,10 +64,8 @@ def describe(probe: Probe) -> str:
 
 def find_tolerance(probe: Probe, subject: str) -> float:
     """The share by which rounding may move a probe's numbers."""
-    from engine.models.stacks import FAMILIES  # torch is first imported here
-
     # The library turns rotary positions into angles in float32, whatever the precision of everything else.
-    rotary = FAMILIES[find_subject(subject).family].positions is None
+    rotary = FAMILIES[find_subject(subject).family].rotary
     weakest = "float32" if rotary and probe.blocks else probe.dtype
     return bound_rounding(weakest, steps=probe.steps, blocks=max(1, probe.blocks), longest=size_of(subject).vocab)
 

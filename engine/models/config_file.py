@@ -13,45 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import SubjectError
+from engine.models.families import FAMILIES, Family
 from engine.models.refusals import refusal
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
-
-SHARED = _names(
-    """
-    vocab_size initializer_range bos_token_id eos_token_id pad_token_id tie_word_embeddings tokenizer_class
-    """
-)
-USED = {
-    "gpt2": SHARED
-    | _names(
-        """
-        n_positions n_embd n_layer n_head n_inner activation_function layer_norm_epsilon scale_attn_weights
-        scale_attn_by_inverse_layer_idx reorder_and_upcast_attn resid_pdrop embd_pdrop attn_pdrop
-        """
-    ),
-    "llama": SHARED
-    | _names(
-        """
-        hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim hidden_act
-        max_position_embeddings rms_norm_eps attention_bias mlp_bias attention_dropout rope_parameters
-        """
-    ),
-}
-"""What a family's modules read, and the tokenizer. `reorder_and_upcast_attn` moves a factor and roundings alone, which
-torch's own attention does its own way."""
-
-ALIASES = {
-    "hidden_size": "n_embd",
-    "num_hidden_layers": "n_layer",
-    "num_attention_heads": "n_head",
-    "max_position_embeddings": "n_positions",
-    "n_ctx": "n_positions",
-}
-"""GPT-2's other names for its sizes: the library would let the last one written win, or pass it over."""
 
 CALLS = _names(
     """
@@ -88,23 +56,6 @@ ABOUT = _names(
 )
 """Where the model comes from, what else its kind can do, how its training was spread and how long its texts were. The
 files and hub names among these are never opened."""
-
-SAID_AGAIN = {
-    "gpt2": {"layer_norm_eps": "layer_norm_epsilon"},
-    "llama": {
-        "layer_norm_eps": "rms_norm_eps",
-        "n_kv_heads": "num_key_value_heads",
-        "n_heads": "num_attention_heads",
-        "n_head": "num_attention_heads",
-        "n_layers": "num_hidden_layers",
-        "n_layer": "num_hidden_layers",
-        "dim": "hidden_size",
-        "n_embd": "hidden_size",
-        "n_ctx": "max_position_embeddings",
-        "n_positions": "max_position_embeddings",
-    },
-}
-"""Other libraries' names for what an entry says already: nothing is lost where both say the same."""
 
 UNREAD = re.compile(r"\w*(?:dropout|pdrop|layerdrop)\w*|\w+_token_ids?")
 """Names of what only training reads, and of tokens that no module knows."""
@@ -173,13 +124,13 @@ def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str,
 
     Raises SubjectError that names the first entry that would change the computation and is not used.
     """
-    chosen = {key: value for key, value in settings.items() if key in USED[family]}
-    if family == "gpt2":
-        chosen |= _select_sizes(who, settings)
-    else:
+    known = FAMILIES[family]
+    chosen = {key: value for key, value in settings.items() if key in known.settings}
+    chosen |= _select_sizes(who, known.aliases, settings)
+    if known.rotary:
         chosen |= _select_rope(who, settings)
     for key, value in settings.items():
-        if key in chosen or _changes_nothing(key, value, settings, family):
+        if key in chosen or _changes_nothing(key, value, settings, known):
             continue
         raise _unused(who, key, value)
     _check_activation(who, chosen)
@@ -198,17 +149,24 @@ def _check_activation(who: str, chosen: Mapping[str, Any]) -> None:
                 )
 
 
-def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], family: str) -> bool:
-    if value is None or key in USED[family] or key in CALLS or key in DECODING or key in ABOUT or UNREAD.fullmatch(key):
+def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], family: Family) -> bool:
+    if (
+        value is None
+        or key in family.settings
+        or key in CALLS
+        or key in DECODING
+        or key in ABOUT
+        or UNREAD.fullmatch(key)
+    ):
         return True
     if key in NEUTRAL:
         return any(value == neutral for neutral in NEUTRAL[key])
-    if key in (ALIASES if family == "gpt2" else ("rope_theta", "rope_scaling")):
+    if key in family.aliases or (family.rotary and key in ("rope_theta", "rope_scaling")):
         return True  # held against its other names already
-    context = settings.get("n_positions" if family == "gpt2" else "max_position_embeddings")
-    if key in SAID_AGAIN[family]:
-        return value == settings.get(SAID_AGAIN[family][key])
-    if key == "original_max_position_embeddings" and family == "llama":
+    context = settings.get(family.context)
+    if key in family.said_again:
+        return value == settings.get(family.said_again[key])
+    if key == "original_max_position_embeddings" and family.rotary:
         return _rope_reads_it_not(value, settings)
     if key in ("sliding_window", "attention_window"):
         # A window that no prompt outgrows hides nothing.
@@ -223,10 +181,10 @@ def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], famil
     return False
 
 
-def _select_sizes(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """GPT-2's sizes under their own names, each said once or the same each time."""
+def _select_sizes(who: str, aliases: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A family's sizes under their own names, each said once or the same each time."""
     sizes: dict[str, Any] = {}
-    for alias, name in ALIASES.items():
+    for alias, name in aliases.items():
         value = settings.get(alias)
         if value is None:
             continue
@@ -238,7 +196,7 @@ def _select_sizes(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Llama's rotary positions in the library's one entry for them, whatever the two older ones were called."""
+    """Rotary positions in the library's one entry for them, whatever the two older ones were called."""
     said = _list_ropes(settings)
     if len(said) == 2 and _normalize(said[0], settings) != _normalize(said[1], settings):
         raise refusal(who, "rope_parameters and rope_scaling that differ", "one of them", "keep the one that is meant")

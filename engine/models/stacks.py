@@ -7,7 +7,6 @@ to k. Attention masks and rotary positions stay the library's business; a family
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Interface
 
@@ -19,21 +18,7 @@ from transformers.masking_utils import create_causal_mask
 from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
 from engine.errors import ShapeError, SubjectError, TooShallowError, explain
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Where a model family keeps its blocks, its final norm and its learned positions (None when rotary)."""
-
-    blocks: str
-    norm: str
-    positions: str | None
-
-
-FAMILIES = {
-    "gpt2": Family(blocks="h", norm="ln_f", positions="wpe"),
-    "llama": Family(blocks="layers", norm="norm", positions=None),
-}
+from engine.models.families import FAMILIES, Family
 
 
 class Invertible(Interface):
@@ -99,7 +84,7 @@ class BlockStack:
                     who="stack",
                     got=f"a model of type {model.config.model_type!r}",
                     expected=f"one of {', '.join(FAMILIES)}",
-                    remedy="add a Family for it in engine/models/stacks.py",
+                    remedy="add its entry in engine/models/families.py",
                 )
             )
         body: Any = model.base_model

@@ -7,13 +7,13 @@ nothing, or is a reason to refuse the model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.models.families import FAMILIES, Family
 from engine.models.refusals import SAVE_AGAIN, refusal
 from engine.models.weight_files import INDEX, read_index
 from engine.text import shorten
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 TIED = frozenset({"lm_head.weight"})
 """What need not be stored, since it may be the embedding."""
 FETCH_AGAIN = "fetch or save the model again"
-PREFIXES = {"gpt2": "transformer.", "llama": "model."}
-"""What a model's names have before those of the same model without its head."""
-
-CAUSAL_MASK = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.bias")
-MASKED_BIAS = re.compile(r"(?:transformer\.)?h\.\d+\.attn\.masked_bias")
-FREQUENCIES = re.compile(r"(?:model\.)?(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
-"""Buffers that older versions of the library stored, and that newer ones make for themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +46,15 @@ def check_stored(
     """
     found = _list_tensors(who, folder, files)
     places: Mapping[str, Tensor] = model.state_dict()
-    prefix, taken = PREFIXES[config.model_type], dict[str, str]()
+    family, taken = FAMILIES[config.model_type], dict[str, str]()
+    prefix = family.prefix
     lost = set(places) - {name if name in places else prefix + name for name in found}
     for name, tensor in sorted(found.items()):
         place = name if name in places else prefix + name
         if place not in places:
             if not _changes_nothing(name, tensor, config):
                 got = f"{name[:120]}, which the configuration has no place for"
-                raise refusal(who, got, _ALL, _advise(name, lost - TIED))
+                raise refusal(who, got, _ALL, _advise(name, lost - TIED, family))
             continue
         if place in taken:
             raise refusal(who, f"{taken[place]} and {name}, which are one", "each tensor once", FETCH_AGAIN)
@@ -71,18 +65,18 @@ def check_stored(
         if tensor.dtype not in ("float64", "float32", "float16", "bfloat16"):
             got, remedy = f"{name[:120]} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
             raise refusal(who, got, "float64, float32, float16 or bfloat16", remedy)
-    _check_head(who, prefix, config, {place: found[name] for place, name in taken.items()})
+    _check_head(who, prefix + family.embedding, config, {place: found[name] for place, name in taken.items()})
 
 
 _ALL = "weights that fit the configuration, all of them"
 
 
-def _advise(name: str, lost: AbstractSet[str]) -> str:
+def _advise(name: str, lost: AbstractSet[str], family: Family) -> str:
     """What to do about a tensor that the configuration has no place for. lost: places that no tensor is there for."""
     if "lora_" in name:
         return "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
-    for part, entry in (("self_attn", "attention_bias"), ("mlp", "mlp_bias")):
-        if re.fullmatch(rf"model\.layers\.\d+\.{part}\.\w+_proj\.bias", name):
+    for biases, entry in family.biases:
+        if biases.fullmatch(name):
             return f'write "{entry}": true into config.json, if the model was trained with them'
     for place in sorted(lost, key=len, reverse=True):
         if name.endswith(place):
@@ -92,9 +86,9 @@ def _advise(name: str, lost: AbstractSet[str]) -> str:
     return "name a model whose family has it, or load this one and save it again (save_pretrained) to do without"
 
 
-def _check_head(who: str, prefix: str, config: PreTrainedConfig, found: Mapping[str, Stored]) -> None:
+def _check_head(who: str, name: str, config: PreTrainedConfig, found: Mapping[str, Stored]) -> None:
     """A head that is stored beside the embedding that it is tied to must be the same."""
-    embedding = found.get(prefix + {"gpt2": "wte.weight", "llama": "embed_tokens.weight"}[config.model_type])
+    embedding = found.get(name)
     head = found.get("lm_head.weight")
     if embedding is None or head is None or not config.tie_word_embeddings:
         return
@@ -110,14 +104,16 @@ def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
     """Whether a tensor without a place is a buffer of older versions, with the numbers that newer ones make."""
     import torch
 
-    if config.model_type == "gpt2" and CAUSAL_MASK.fullmatch(name):
+    family = FAMILIES[config.model_type]
+    causal, filling = family.masks or (None, None)
+    if causal is not None and causal.fullmatch(name):
         size = int(config.n_positions)
         if tensor.shape != (1, 1, size, size):
             return False
         return torch.equal(tensor.read()[0, 0].float(), torch.ones(size, size).tril())
-    if config.model_type == "gpt2" and MASKED_BIAS.fullmatch(name):
+    if filling is not None and filling.fullmatch(name):
         return tensor.shape in ((), (1,)) and float(tensor.read()) <= -9000  # -1e4 in bfloat16 is -9984
-    if config.model_type == "llama" and FREQUENCIES.fullmatch(name):
+    if family.frequencies is not None and family.frequencies.fullmatch(name):
         width = int(config.head_dim)
         if tensor.shape != (width // 2,) or not tensor.dtype.endswith(("float32", "float16", "bfloat16")):
             return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import MissingError, SubjectError, explain
 from engine.files import hash_file
+from engine.models.families import FAMILIES
 from engine.models.loading import loading
 from engine.models.refusals import refusal
 from engine.models.staging import staged
@@ -109,7 +110,7 @@ def read_tokenizer(
     vocab = int(config.vocab_size)
     remedy = "name the model's folder in transformers' format instead" if gguf_file else SAVE_TOKENIZER
     if gguf_file is None and not has_tokenizer(folder):
-        if config.model_type == "gpt2" and vocab == GPT2_VOCAB:
+        if vocab == FAMILIES[config.model_type].vocabulary:
             return make_gpt2_tokenizer()
         raise refusal(who, "no whole tokenizer", "tokenizer.json, or vocab.json and merges.txt", SAVE_TOKENIZER)
     files = [gguf_file] if gguf_file else find_tokenizer_files(folder)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError, explain
-from engine.models.families import Attention
+from engine.models.families import GPT2, Attention
 from engine.models.loading import loading, outline
 from engine.models.subject import Pattern, Subject, Tier
 from engine.models.tokenizers import make_gpt2_tokenizer, missing_gpt2_vocabulary
@@ -88,7 +88,7 @@ class Gpt2Pattern:
 
     @property
     def family(self) -> str:
-        return "gpt2"
+        return GPT2.key
 
     def tokenizer_source(self) -> str:
         return ""  # pinned with the package

@@ -9,6 +9,7 @@ from engine.arms.costs import CPU, GPU, Cost, CostModel, Machine, Size, count_by
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import SentenceNet
 from engine.models import find_subject
+from engine.models.families import count_block
 
 PROCESS_BYTES = 5.0e8
 """A process that has loaded torch and transformers, before its first model."""
@@ -24,15 +25,10 @@ GPU_CONTEXT_BYTES = 6.0e8
 def size_of(subject: str) -> Size:
     """Sizes from the subject's configuration."""
     config = find_subject(subject).config()
-    d, cached = int(config.hidden_size), 2 * int(config.hidden_size)
-    if config.model_type == "gpt2":
-        block = 12 * d * d
-    else:
-        cached = 2 * d * int(config.num_key_value_heads) // int(config.num_attention_heads)
-        block = (2 * d + cached) * d + 3 * d * int(config.intermediate_size)
+    block, cached = count_block(config)
     return Size(
         vocab=int(config.vocab_size),
-        d_model=d,
+        d_model=int(config.hidden_size),
         blocks=int(config.num_hidden_layers),
         block_weights=block,
         cached=cached,

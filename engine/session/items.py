@@ -14,6 +14,7 @@ from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.errors import EngineError, no_exits
 from engine.models import Subject, find_subject
+from engine.models.families import FAMILIES
 from engine.models.memory import explain_shortage
 from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 from engine.session.options import Choices
@@ -65,7 +66,7 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
         )
         for subject in _subjects(claim, choices)
         for protocol in _protocols(claim, choices)
-        if protocol != SCRIPT or subject.family == "gpt2"
+        if protocol != SCRIPT or FAMILIES[subject.family].scripts
     ]
 
 

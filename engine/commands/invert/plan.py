@@ -30,6 +30,7 @@ from engine.experiments.tuning.procedure import Tuned, tune
 from engine.models import Subject, find_subject
 from engine.models.devices import Devices, check_device, find_devices
 from engine.models.encoding import encode_own
+from engine.models.families import FAMILIES
 from engine.models.memory import explain_shortage, most_room_first
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.token_text import read_text, read_token
@@ -86,7 +87,7 @@ def make_plan(wish: Wish) -> Plan:
         raise UsageError(explain(who="--dtype", got=repr(wish.dtype), expected=expected, remedy="pick one"))
     subject = find_subject(wish.subject)
     protocol = find_protocol(wish.protocol)
-    if protocol == SCRIPT and subject.family != "gpt2":
+    if protocol == SCRIPT and not FAMILIES[subject.family].scripts:
         expected, remedy = "a GPT-2, which the author's scripts are about", "take --protocol page or controlled"
         got = f"{subject.id}, a {subject.family} model"
         raise UsageError(explain(who="--protocol script", got=got, expected=expected, remedy=remedy))

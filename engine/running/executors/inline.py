@@ -11,9 +11,8 @@ from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.experiments.inputs import Watch, unwatched
 from engine.models.devices import held_to
-from engine.models.families import FAMILIES
+from engine.models.families import FAMILIES, model_class
 from engine.models.loaded import Shelf
-from engine.models.loading import model_class
 from engine.running.executors.attempt import run_arm
 from engine.running.executors.base import Sequential
 
