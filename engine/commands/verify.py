@@ -12,7 +12,7 @@ import pytest
 from engine.claim.discover import declares_claim
 from engine.claim.registration import LOCK
 from engine.commands.command_line import Parser, parser_of
-from engine.session.spelling import LOADED_BEFORE, OPTIONS, expand_files, spell_out
+from engine.session.spelling import BY_SPELLING, GROUPS, LOADED_BEFORE, SHORT, expand_files, spell_out
 
 FILES = ("test_*.py", "c[0-9][0-9]_*.py", "a[0-9][0-9]_*.py")
 """How files of claims are named."""
@@ -73,6 +73,9 @@ def build_parser() -> Parser:
         "starts, each is also there as --claims-NAME, whatever other plugins have.",
         allow_abbrev=False,
     )
-    for option in OPTIONS:
-        parser.add_argument(option.short, help=option.help, **option.details)
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            option = BY_SPELLING[SHORT + name]
+            group.add_argument(option.short, help=option.help, **option.details)
     return parser

@@ -130,6 +130,13 @@ OPTIONS = (
 )
 MADE = ("ledger", "report-dir")
 """Options whose folders are made where they are not there."""
+GROUPS = {
+    "what is tested": ("effort", "subject", "protocol", "prompt", "seeds", "all-units"),
+    "where it is measured": ("device", "dtype", "executor", "ray-address", "workers", "threads", "memory"),
+    "what is stored and reported": ("ledger", "report-dir", "fresh", "stored", "strict-verdicts"),
+    "how much is run": ("slice", "plan"),
+}
+"""The options by what they are about, as the help of `lm-claims verify` lists them."""
 BY_SPELLING = {spelling: option for option in OPTIONS for spelling in (option.short, option.long)}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.__main__ import COMMANDS, main
-from engine.session.spelling import BY_SPELLING, OPTIONS, find_mistaken, spell_out
+from engine.session.spelling import BY_SPELLING, GROUPS, OPTIONS, find_mistaken, spell_out
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,6 +283,10 @@ def test_only_values_that_stand_alone_and_are_there_can_be_mistaken(tmp_path: Pa
     assert find_mistaken(words, tmp_path) == ["there"]
     assert find_mistaken(words, tmp_path, workers=True) == ["there", "absent"]
     assert find_mistaken(words, tmp_path, {"--ledger"}) == []
+
+
+def test_every_option_is_in_one_group_of_the_help() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(option.name for option in OPTIONS)
 
 
 def test_every_option_has_two_spellings_of_its_own() -> None:
