@@ -24,19 +24,27 @@ class Needs:
     gpu_bytes: float
     number: int
 
+    @property
+    def room(self) -> tuple[float, float]:
+        """What decides whether there is room for it."""
+        return self.host_bytes, self.gpu_bytes
+
+
+Costliest = list[tuple[float, int, Needs]]
+
 
 @dataclass(kw_only=True)
 class _Queue:
-    """The arms of one group, costliest first and in turn, and their seconds together."""
+    """The arms of one group: in turn, and by the room that they need, costliest first; and their seconds together."""
 
     seconds: float = 0.0
-    costliest: list[tuple[float, int, Needs]] = field(default_factory=list[tuple[float, int, Needs]])
     in_turn: dict[int, Needs] = field(default_factory=dict[int, Needs])
+    by_room: dict[tuple[float, float], Costliest] = field(default_factory=dict[tuple[float, float], Costliest])
 
 
 class Waiting:
-    """Arms by the group that shares their weights. Adding, taking out and finding one cost no more as they grow, but
-    for the search in a sorted list.
+    """Arms by the group that shares their weights and by the room that they need, of which there are few: adding one,
+    taking one out and finding the next cost no more as there are more arms, but for the search in a sorted list.
     """
 
     def __init__(self, arms: Iterable[Arm] = ()) -> None:
@@ -69,7 +77,7 @@ class Waiting:
             queue = self._queues[needs.group] = _Queue()
             insort(self._groups, needs.group)
         queue.seconds += needs.seconds
-        insort(queue.costliest, (-needs.seconds, needs.number, needs))
+        insort(queue.by_room.setdefault(needs.room, []), (-needs.seconds, needs.number, needs))
         queue.in_turn[needs.number] = needs
         self._needs[id(arm)] = self._new[id(arm)] = needs
 
@@ -78,7 +86,10 @@ class Waiting:
         needs = self._needs.pop(id(arm))
         self._new.pop(id(arm), None)
         queue = self._queues[needs.group]
-        del queue.costliest[bisect_left(queue.costliest, (-needs.seconds, needs.number))]
+        same = queue.by_room[needs.room]
+        del same[bisect_left(same, (-needs.seconds, needs.number))]
+        if not same:
+            del queue.by_room[needs.room]
         del queue.in_turn[needs.number]
         queue.seconds -= needs.seconds
         if not queue.in_turn:
@@ -95,14 +106,10 @@ class Waiting:
         """The next in turn of the first group."""
         return next(iter(self), None)
 
-    @property
-    def groups(self) -> list[Group]:
-        return self._groups
-
     def seconds_of(self, group: Group) -> float:
         """What the arms of a group that wait will take together."""
         return self._queues[group].seconds
 
-    def list_costliest(self, group: Group) -> Iterator[Needs]:
-        """The arms of a group, the costliest first, equal ones in turn."""
-        return (needs for _, _, needs in self._queues[group].costliest)
+    def list_costliest(self) -> Iterator[Needs]:
+        """Of each group and each room that its arms need, the costliest: where it does not fit, none of them does."""
+        return (same[0][2] for group in self._groups for same in self._queues[group].by_room.values())

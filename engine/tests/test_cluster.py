@@ -93,7 +93,7 @@ def answer(arm: Arm, threads: int) -> Measurement:
 def provide_ray(monkeypatch: pytest.MonkeyPatch) -> PlantedRay:
     ray = PlantedRay(found=[node(2, 4)])
     monkeypatch.setitem(sys.modules, "ray", ray)
-    for place in ("engine.running.costs", "engine.running.executors.ray"):
+    for place in ("engine.running.costs", "engine.running.waiting"):
         monkeypatch.setattr(
             f"{place}.estimate_cost", lambda arm: Cost(seconds=SECONDS[cpu(arm)], memory_bytes=SIZES[cpu(arm)])
         )

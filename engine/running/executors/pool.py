@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.models.devices import VISIBLE
 from engine.running.costs import PROCESS_BYTES, gpu_bytes, group_of, host_bytes
 from engine.running.executors.base import RefusedError
-from engine.running.waiting import Group, Needs, Waiting
+from engine.running.waiting import Needs, Waiting
 
 ATTEMPTS = 2
 """Times that an arm is tried when the process under it dies."""
@@ -132,12 +132,7 @@ class Pool:
             self._refuse(needs)
         if len(self._workers) == self._most and not self._idle():
             return None
-        tried: set[tuple[object, ...]] = set()
         for needs in self._rank(waiting):
-            # Another of the same group and size finds no room either.
-            if (kind := (needs.group, needs.host_bytes, needs.gpu_bytes)) in tried:
-                continue
-            tried.add(kind)
             for worker in self._find_workers(needs.arm):
                 if self._make_room(needs.arm, worker):
                     self._chosen = worker
@@ -190,21 +185,18 @@ class Pool:
     def _idle(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.arm is None]
 
-    def _rank(self, waiting: Waiting) -> Iterator[Needs]:
+    def _rank(self, waiting: Waiting) -> list[Needs]:
         """Arms in the order of preference: of groups that an idle worker holds, then of those that no worker has; in
         them what is large before what is small, the costliest group first, and in a group the costliest arm.
         """
         served = {group_of(worker.arm) for worker in self._workers if worker.arm is not None}
         at_home = {group_of(worker.last) for worker in self._idle() if worker.last is not None}
 
-        def rank(part: tuple[Group, bool]) -> tuple[bool, bool, bool, float]:
-            group, small = part
-            return (group not in at_home, group in served, small, -waiting.seconds_of(group))
+        def rank(needs: Needs) -> tuple[bool, bool, bool, float, float]:
+            group, small = needs.group, needs.host_bytes <= self._budget / 2
+            return (group not in at_home, group in served, small, -waiting.seconds_of(group), -needs.seconds)
 
-        for group, small in sorted(((g, small) for g in waiting.groups for small in (False, True)), key=rank):
-            for needs in waiting.list_costliest(group):
-                if (needs.host_bytes <= self._budget / 2) is small:
-                    yield needs
+        return sorted(waiting.list_costliest(), key=rank)
 
     def _find_workers(self, arm: Arm) -> list[_Worker]:
         """Those that may have an arm, best first: the one that holds its weights, else new ones, else any idle one.

@@ -116,16 +116,8 @@ class Cluster:
         if len(taken) >= _AT_ONCE:
             return None
         all_taken, whole = sum(taken, start=NOTHING), sum(self._nodes, start=NOTHING)
-        tried: set[tuple[object, ...]] = set()
-        for group in sorted(waiting.groups, key=lambda group: (-waiting.seconds_of(group), group)):
-            for needs in waiting.list_costliest(group):
-                # Another of the same group and size finds no room either.
-                if (kind := (group, needs.host_bytes, needs.gpu_bytes)) in tried:
-                    continue
-                tried.add(kind)
-                if (all_taken + self._request(needs.arm)).within(whole):
-                    return needs.arm
-        return None
+        ranked = sorted(waiting.list_costliest(), key=lambda n: (-waiting.seconds_of(n.group), n.group, -n.seconds))
+        return next((n.arm for n in ranked if (all_taken + self._request(n.arm)).within(whole)), None)
 
     def submit(self, arm: Arm) -> Future[Measurement]:
         """Begin an arm that was chosen."""
