@@ -1,0 +1,1 @@
+"""What a claim declares, what decides it, and how it is registered."""

@@ -1,0 +1,1 @@
+"""The mathematics: descent, walks, token search, distances. No claim in sight."""

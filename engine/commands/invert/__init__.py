@@ -1,0 +1,1 @@
+"""`lm-claims invert`: one inversion at the terminal, shown as it goes."""

@@ -1,0 +1,1 @@
+"""The embedding matrix: its round trip, its pseudo-inverse, the words in its vocabulary."""

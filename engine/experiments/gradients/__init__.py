@@ -1,0 +1,1 @@
+"""Gradients of a stack's outputs."""

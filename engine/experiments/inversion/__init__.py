@@ -1,0 +1,1 @@
+"""Descents from noise to the output of a prompt."""

@@ -1,0 +1,1 @@
+"""Walks orthogonal to the gradients of the output."""

@@ -1,0 +1,1 @@
+"""Prompts sought from their activations."""

@@ -1,0 +1,1 @@
+"""Benchmarks: the engine beside a literal loop and beside the bare matrix products."""

@@ -1,0 +1,1 @@
+"""How often verdicts are false, on simulated claims whose truth is known."""
