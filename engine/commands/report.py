@@ -17,8 +17,8 @@ from engine.records import Record, explain_part, read_records
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
 from engine.report.export import SHEETS, write_export
-from engine.report.figures import write_page
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
+from engine.report.pages import write_page
 from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 from engine.session.finish import check_replaced
 from engine.studies.bench.page import render_bench, tabulate_bench

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.records import CriterionRecord, Record, is_measured, key_of, read_records
 from engine.report.causes import KINDS, NOTHING, Cause, find_causes
 from engine.report.history import Run, find_file, gather_run
-from engine.report.views import Mark, mark_record, sort_records
+from engine.report.marks import Mark, mark_record, sort_records
 from engine.text import format_interval
 
 WEIGHTS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 from engine.records import Record, is_measured
 from engine.report.causes import KINDS
 from engine.report.compare import WEIGHTS, Change, Comparison
-from engine.report.figures import render_page, write_page
 from engine.report.history import Run
-from engine.report.views import mark_record
+from engine.report.marks import mark_record
+from engine.report.pages import render_page, write_page
 from engine.text import write_plain
 
 PAGE = "compare.html"

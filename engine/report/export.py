@@ -14,7 +14,7 @@ from typing import Any
 from engine.errors import LedgerError, MissingError, UsageError, explain
 from engine.files import STANDARD_OUTPUT, write_whole
 from engine.records import CriterionRecord, Record
-from engine.report.views import sort_records
+from engine.report.marks import sort_records
 from engine.text import write_plain
 
 LONGEST_CELL = 32_000

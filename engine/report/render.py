@@ -17,25 +17,26 @@ from markupsafe import Markup
 from engine.files import write_whole
 from engine.records import CriterionRecord, Record, Table, write_records
 from engine.report.charts import read_bundle
-from engine.report.charts.kiln import DrawingError, Kiln
-from engine.report.facts import gather_facts
+from engine.report.charts.vega import DrawingError, Kiln
 from engine.report.history import Run
-from engine.report.overview import arrange_matrix, list_choices
-from engine.report.pictures import Scale, draw
-from engine.report.standing import count_registrations, group_unregistered, list_registrations
+from engine.report.intervals import Scale, draw
+from engine.report.marks import OUTCOMES, find_mark, mark_record, sort_records, write_headline
+from engine.report.summary import (
+    arrange_matrix,
+    count_registrations,
+    gather_facts,
+    group_unregistered,
+    list_choices,
+    list_registrations,
+)
 from engine.report.views import (
-    OUTCOMES,
     ClaimView,
     are_many,
     arrange_claims,
     count_marks,
     count_outcomes,
     find_changes,
-    find_mark,
     group_skipped,
-    mark_record,
-    sort_records,
-    write_headline,
 )
 from engine.text import (
     format_duration,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
-from engine.report.charts.kiln import Fire, fire_when_asked
-from engine.report.charts.reading import Row, finite, read_rows
-from engine.report.film import draw_films
+from engine.report.charts.panels import Row, finite, read_rows
+from engine.report.charts.vega import Fire, fire_when_asked
 from engine.report.history import Run, date_record, read_moment, trend_table
-from engine.report.pictures import Scale, draw, draw_small, fit_scale
-from engine.text import format_interval
+from engine.report.intervals import Scale, draw, draw_small, fit_scale
+from engine.report.marks import MARKS, OUTCOMES, Mark, find_mark, mark_record, sort_records
+from engine.report.token_film import draw_films
 
 FILMED_ITEMS = 12
 """Items of a claim whose decoded tokens the page shows; those of the others are in records.jsonl alone."""
@@ -24,50 +24,6 @@ FILMED_ITEMS = 12
 
 MANY_ITEMS = 1500
 """Beyond these a page holds a line for each item: with a drawing and tables for each, browsers take long to open it."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A verdict as symbol and word; `kind` is its class in the style sheet."""
-
-    symbol: str
-    word: str
-    kind: str
-
-
-MARKS = {
-    mark.word: mark
-    for mark in (
-        Mark("✓", "supported", "supported"),
-        Mark("◐", "partly supported", "partly"),
-        Mark("✗", "refuted", "refuted"),
-        Mark("?", "inconclusive", "inconclusive"),
-        Mark("○", "not run at this effort", "unmeasured"),
-        Mark("–", "skipped", "unmeasured"),
-        Mark("!", "error", "alarm"),
-    )
-}
-
-OUTCOMES = {
-    "passed": "passed",
-    "xfailed": "as on record (xfailed)",
-    "finding": "a finding, nothing on record",
-    "drift": "contrary to the record (drift)",
-    "inconclusive": "inconclusive",
-    "not run": "not run",
-    "skipped": "skipped",
-    "error": "in error",
-}
-
-
-def find_mark(word: str | None) -> Mark:
-    """The mark of a verdict's word, or of 'skipped' and 'error'; a plain dot for a word not known here."""
-    return MARKS.get(word or "", Mark("·", word or "no verdict", "inconclusive"))
-
-
-def mark_record(record: Record) -> Mark:
-    """The mark that an item carries: its verdict, or why there is none."""
-    return find_mark(record.ruling or record.outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,17 +121,6 @@ class Changes:
     gone: tuple[Record, ...]
 
 
-def _sort_naturally(text: str) -> tuple[tuple[int, str], ...]:
-    # Digits that int() does not read ('²') stay text; the length keeps a 100 kB number from being parsed.
-    parts: list[str] = re.findall(r"[0-9]{1,9}|[^0-9]+", text[:200])
-    return tuple((int(p), "") if p.isascii() and p.isdigit() else (-1, p) for p in parts)
-
-
-def sort_records(records: Iterable[Record]) -> list[Record]:
-    """By claim, subject and protocol, C2 before C10: the order in which they were run does not matter."""
-    return sorted(records, key=lambda r: (*map(_sort_naturally, key_of(r)), *key_of(r), r.effort, r.sentence))
-
-
 _OWN_IDS = ("top", "overview", "filters", "shown", "matrix", "how-to-read", "claims", "skipped", "changes", "theme")
 """What the page itself is linked and styled by: a claim of that name gets another."""
 
@@ -196,12 +141,6 @@ class _Anchors:
 def are_many(records: Sequence[Record]) -> bool:
     """Whether there are more items than a page can draw one by one."""
     return len(records) > MANY_ITEMS
-
-
-def write_headline(record: Record) -> str:
-    """'ratio = 148 [92, 251]', or nothing where nothing was estimated."""
-    c = find_headline(record)
-    return "" if c is None or c.value is None else f"{c.estimate} = {format_interval(c.value, c.low, c.high)}"
 
 
 def arrange_claims(

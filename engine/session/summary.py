@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.errors import say_count
 from engine.records import Record
-from engine.report.standing import STATUSES, read_status
-from engine.report.views import write_headline
+from engine.report.marks import write_headline
+from engine.report.summary import STATUSES, read_status
 from engine.text import write_plain
 
 TIERS = ("cpu", "gpu", "xl")

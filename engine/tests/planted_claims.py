@@ -16,7 +16,6 @@ from engine.claim.procedure import Evidence, Procedure, Rounds, Trial
 from engine.records import Record, read_records
 
 # What is compiled can be loaded only once in a process: sessions in this one must find it, and torch, there already.
-from engine.report.charts import gallery as gallery
 from engine.statistics import Estimate
 
 INTERVALS: dict[str, tuple[float, float] | None] = {

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from engine.records import Table
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.drawing import ask_still, finish_still
-from engine.report.charts.kiln import work
+from engine.report.charts.vega import work
 from engine.tests.browser import Report, Visitor, look_at_charts
 from engine.tests.test_charts import SAMPLES, make_record, make_table, texts
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.experiments.token_trajectory import film_rows, film_table
 from engine.records import CHOICES, Record, Table
-from engine.report.film import draw_films
+from engine.report.token_film import draw_films
 from engine.tests.report_samples import make_records
 
 TEXTS = {1: "The", 2: " sky", 3: " is", 4: " blue", 5: "\n", 6: "<script>", 7: " The"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.report.charts import kiln as kiln_module
 from engine.report.charts import read_bundle
-from engine.report.charts.kiln import ATTEMPTS, LOST, WORTH_TWO, DrawingError, Job, Kiln, work
+from engine.report.charts import vega as kiln_module
+from engine.report.charts.vega import ATTEMPTS, LOST, WORTH_TWO, DrawingError, Job, Kiln, work
 
 STRAY = """import json
 while True: input(); print(json.dumps([0, "of another job"]), flush=True)"""
@@ -63,7 +63,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize(("program", "why"), PROGRAMS.values(), ids=PROGRAMS)
 def test_a_process_costs_a_picture_and_says_why(program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.report.charts.kiln._begin", lambda: stand_in(program))
+    monkeypatch.setattr("engine.report.charts.vega._begin", lambda: stand_in(program))
     with Kiln(1) as kiln, pytest.raises(DrawingError, match=re.escape(f"the process that draws {why}")):
         kiln.fire(make_job(40))()
 
@@ -84,7 +84,7 @@ def test_after_two_jobs_that_nothing_could_draw_no_more_are_tried(monkeypatch: p
         tried.append(1)
         raise BlockingIOError("no more processes")
 
-    monkeypatch.setattr("engine.report.charts.kiln.subprocess.Popen", refuse)
+    monkeypatch.setattr("engine.report.charts.vega.subprocess.Popen", refuse)
     with Kiln(1) as kiln:
         for k in range(5):
             with pytest.raises(DrawingError, match="cannot be begun: no more processes"):
@@ -96,7 +96,7 @@ def test_without_threads_jobs_are_done_when_asked(monkeypatch: pytest.MonkeyPatc
     def refuse(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("engine.report.charts.kiln.Thread.start", refuse)
+    monkeypatch.setattr("engine.report.charts.vega.Thread.start", refuse)
     with Kiln(1) as kiln:
         assert kiln.fire(make_job(40))() == work(make_job(40))
 

@@ -16,7 +16,7 @@ import pytest
 from engine.records import write_records
 from engine.report import render
 from engine.report.charts import read_bundle
-from engine.report.charts.kiln import DrawingError
+from engine.report.charts.vega import DrawingError
 from engine.tests.test_charts import SAMPLES, make_record
 
 NOBODY = 54321
@@ -77,7 +77,7 @@ def test_a_claim_whose_drawings_cannot_be_declared_says_so_and_shows_its_numbers
     def fail(*_: object) -> None:
         raise ImportError("no <altair> here")
 
-    monkeypatch.setattr("engine.report.charts.gallery.draw_all", fail)
+    monkeypatch.setattr("engine.report.charts.registry.draw_all", fail)
     page = render([make_record(*SAMPLES["hits"])], title="LM Claims", rendered_at="now")
     assert "This drawing could not be made: ImportError: no &lt;altair&gt; here. The numbers" in page
     assert "data-chart>" not in page, "the page's script has nothing to draw there"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.report.pictures import Scale, choose_ticks, draw, fit_scale
+from engine.report.intervals import Scale, choose_ticks, draw, fit_scale
 from engine.tests.report_samples import INF, PROVENANCE, make_criterion
 from engine.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from engine.records import Record, Table
-from engine.report.charts.kiln import DrawingError, Fire, fire_when_asked
+from engine.report.charts.vega import DrawingError, Fire, fire_when_asked
 from engine.text import write_plain
 
 LOST = '<p class="small">This drawing could not be made: {}. The numbers that it would show are in the tables.</p>'
@@ -69,7 +69,7 @@ def draw_charts(
     if not extra and not any(table.kind for record in records for table in record.tables):
         return ()
     try:
-        from engine.report.charts.gallery import draw_all
+        from engine.report.charts.registry import draw_all
 
         return draw_all(records, anchor, extra, fire)
     except Exception as error:  # whatever befalls a claim's drawings leaves its numbers, and the other claims

@@ -14,8 +14,8 @@ from pathlib import Path
 from engine.errors import LedgerError
 from engine.files import cache_folder, write_whole
 from engine.report.charts.drawing import VERSION
-from engine.report.charts.kiln import Fire
-from engine.report.charts.look import CONFIG
+from engine.report.charts.theme import CONFIG
+from engine.report.charts.vega import Fire
 
 _SCRIPT_END = re.compile(r"</(?=script)|<!--", re.IGNORECASE)
 

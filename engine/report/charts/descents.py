@@ -10,9 +10,10 @@ from typing import Any
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, SHARE, SOFT, Arms, fit_log, fit_steps
-from engine.report.charts.reading import ARMS, Panel, Panels, Row, by, finite, number, trim
+from engine.report.charts.panels import ARMS, Panel, Panels, Row, by, finite, number, trim
+from engine.report.charts.scales import SHARE, fit_log, fit_steps
 from engine.report.charts.strips import Strip, draw_strips, only
+from engine.report.charts.theme import INK, SOFT, Arms
 from engine.text import format_number
 
 RUNS_OF_A_PANEL, RUNS_OF_A_CHART = 12, 45

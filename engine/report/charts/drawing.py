@@ -12,9 +12,9 @@ import altair as alt
 from markupsafe import Markup, escape
 
 from engine.report.charts import ChartView
-from engine.report.charts.kiln import DrawingError, Job, fire_when_asked
-from engine.report.charts.look import CONFIG
-from engine.report.charts.reading import Panel, Panels, Row
+from engine.report.charts.panels import Panel, Panels, Row
+from engine.report.charts.theme import CONFIG
+from engine.report.charts.vega import DrawingError, Job, fire_when_asked
 
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 """The Vega-Lite that Altair writes for, for the still drawing and for the page's script."""

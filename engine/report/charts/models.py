@@ -9,9 +9,10 @@ from typing import Any
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, PAPER, SERIES, SHARE, SOFT, Arms, Scale, fit_linear, fit_log
-from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, trim
+from engine.report.charts.panels import PANELS, Panel, Panels, Row, finite, label, number, trim
+from engine.report.charts.scales import SHARE, Scale, fit_linear, fit_log
 from engine.report.charts.strips import Strip, draw_strips, label_margin, only
+from engine.report.charts.theme import INK, PAPER, SERIES, SOFT, Arms
 from engine.text import format_number
 
 INPUTS = ("e_N", "decoded", "shift", "e₀")

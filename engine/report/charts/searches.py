@@ -8,9 +8,10 @@ from statistics import median
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, SERIES, SOFT, Arms, Scale, fit_log
-from engine.report.charts.reading import PANELS, Panel, Panels, Row, finite, label, number, trim
+from engine.report.charts.panels import PANELS, Panel, Panels, Row, finite, label, number, trim
+from engine.report.charts.scales import Scale, fit_log
 from engine.report.charts.strips import STEP, Strip, draw_strips, label_margin, only
+from engine.report.charts.theme import INK, SERIES, SOFT, Arms
 from engine.text import format_number
 
 SHARES = Scale(low=-0.03, high=1.95, ticks=(0, 0.5, 1))

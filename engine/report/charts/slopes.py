@@ -9,9 +9,10 @@ import altair as alt
 
 from engine.report.charts.descents import choose_runs
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, SHARE, Arms
-from engine.report.charts.reading import Panels, Row, finite, trim
+from engine.report.charts.panels import Panels, Row, finite, trim
+from engine.report.charts.scales import SHARE
 from engine.report.charts.strips import only
+from engine.report.charts.theme import INK, Arms
 from engine.text import format_number
 
 SLOPES_OF_A_PANEL, SLOPES_OF_A_CHART = 36, 64

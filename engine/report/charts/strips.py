@@ -10,8 +10,9 @@ from typing import Literal
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, LINE, SOFT, Arms, Scale
-from engine.report.charts.reading import Panel, Panels, Row, number
+from engine.report.charts.panels import Panel, Panels, Row, number
+from engine.report.charts.scales import Scale
+from engine.report.charts.theme import INK, LINE, SOFT, Arms
 from engine.text import format_number
 
 STEP = 24

@@ -9,9 +9,9 @@ import altair as alt
 
 from engine.records import Table
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import SOFT
-from engine.report.charts.reading import PANELS, Panel, Panels, Row, label, number, read_rows, trim
+from engine.report.charts.panels import PANELS, Panel, Panels, Row, label, number, read_rows, trim
 from engine.report.charts.strips import only
+from engine.report.charts.theme import SOFT
 from engine.report.history import read_moment
 from engine.text import format_number
 

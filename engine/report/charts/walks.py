@@ -8,9 +8,10 @@ from typing import Any
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.look import INK, SHARE, SOFT, Arms, Scale, fit_log
-from engine.report.charts.reading import Panels, Row, finite, label, number, trim
+from engine.report.charts.panels import Panels, Row, finite, label, number, trim
+from engine.report.charts.scales import SHARE, Scale, fit_log
 from engine.report.charts.strips import Strip, draw_strips, only
+from engine.report.charts.theme import INK, SOFT, Arms
 from engine.text import format_number
 
 FACTORS = (1.0, 10.0, 100.0)

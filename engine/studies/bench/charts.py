@@ -8,9 +8,10 @@ import altair as alt
 
 from engine.report.charts import ChartView
 from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
-from engine.report.charts.look import INK, PAPER, SERIES, SOFT, fit_log
-from engine.report.charts.reading import Row, label, trim
+from engine.report.charts.panels import Row, label, trim
+from engine.report.charts.scales import fit_log
 from engine.report.charts.strips import only
+from engine.report.charts.theme import INK, PAPER, SERIES, SOFT
 from engine.studies.bench.results import WAYS, Contest, Growth
 from engine.text import format_number
 

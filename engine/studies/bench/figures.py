@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.errors import LedgerError, explain
 from engine.files import read_whole, write_whole
-from engine.report.figures import write_page
+from engine.report.pages import write_page
 from engine.report.render import BENCH_PAGE
 from engine.studies.bench.page import render_bench
 from engine.studies.bench.results import read_bench

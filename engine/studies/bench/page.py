@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.report.figures import render_page, write_rows
+from engine.report.pages import render_page, write_rows
 from engine.studies.bench.results import WAYS, Bench, Contest
 from engine.text import format_number, write_markdown_cell
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from engine.report.figures import Figures, Share, Word, read_figures
+from engine.report.pages import Figures, Share, Word, read_figures
 from engine.text import format_number
 
 WAYS = ("literal", "engine", "floor")

@@ -8,9 +8,10 @@ import altair as alt
 
 from engine.report.charts import ChartView
 from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
-from engine.report.charts.look import PAPER, SERIES, SHARE, SOFT, Scale, fit_linear
-from engine.report.charts.reading import Row, label, trim
+from engine.report.charts.panels import Row, label, trim
+from engine.report.charts.scales import SHARE, Scale, fit_linear
 from engine.report.charts.strips import only
+from engine.report.charts.theme import PAPER, SERIES, SOFT
 from engine.studies.calibration.figures import MOST_FALSE, MOST_FALSE_SURELY
 from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE, World
 from engine.text import format_percent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.report.figures import render_page, write_rows
+from engine.report.pages import render_page, write_rows
 from engine.studies.calibration.figures import COVERED_FROM
 from engine.studies.calibration.results import ACROSS, BARS, INSIDE, OUTSIDE, SIDES, Calibration, World
 from engine.text import format_number, format_percent, write_markdown_cell

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.report.figures import Figures, Share, Word, read_figures
+from engine.report.pages import Figures, Share, Word, read_figures
 from engine.studies.calibration.figures import COVERED_FROM, LEAST_COVERED, MOST_FALSE, MOST_FALSE_SURELY, list_misses
 from engine.text import format_number, format_percent
 

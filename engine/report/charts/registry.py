@@ -10,9 +10,9 @@ from altair.utils.schemapi import debug_mode
 from engine.records import Record, Table
 from engine.report.charts import ChartView, descents, models, searches, slopes, trend, walks
 from engine.report.charts.drawing import Drawing, ask_still, declare, finish_still, write_spec
-from engine.report.charts.kiln import Fire
-from engine.report.charts.look import Arms
-from engine.report.charts.reading import Panels, gather_panels
+from engine.report.charts.panels import Panels, gather_panels
+from engine.report.charts.theme import Arms
+from engine.report.charts.vega import Fire
 
 Draw = Callable[[Panels, Arms], Drawing | None]
 
