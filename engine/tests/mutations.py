@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.tests.test_hostile_report import HOSTILE
+from engine.tests.report.test_hostile_report import HOSTILE
 
 DEEP, LONG = "a list in a list in a list", "a number of very many digits"
 """Stand for what Python itself would not write: brackets without end, and more digits than it reads."""

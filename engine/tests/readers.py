@@ -36,11 +36,11 @@ from engine.studies.bench.results import read_bench
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import read_calibration
 from engine.tests import kept_figures
+from engine.tests.ledger.test_ledger import KINDS
 from engine.tests.mutations import NUMBERS, TEXTS, damage, fuzz_json, mix, write_toml
 from engine.tests.report_samples import make_records
 from engine.tests.report_tables import KINDS as KINDS_OF_TABLES
 from engine.tests.report_tables import Cast, make_tables
-from engine.tests.test_ledger import KINDS
 
 READ = frozenset({"read"})
 

@@ -1,0 +1,65 @@
+"""Pages with films and charts: equal records give equal bytes, and a page grows by less than its records."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.records import Record, read_records, write_records
+from engine.report import render
+from engine.tests.report_tables import KINDS
+from engine.tests.report_worlds import make_hostile_records, make_illustrated_records, make_world
+
+ROOT = Path(__file__).parents[3]
+
+
+def show(records: list[Record]) -> str:
+    return render(records, title="LM Claims", rendered_at="2026-02-14")
+
+
+def test_every_kind_of_table_stands_behind_some_record() -> None:
+    assert {t.kind for r in make_illustrated_records() for t in r.tables} == {"", *KINDS}
+
+
+def test_equal_records_give_equal_bytes_in_any_order_films_and_charts_too() -> None:
+    records = make_illustrated_records()
+    shuffled = [replace(r, settings=dict(reversed(r.settings.items()))) for r in reversed(make_illustrated_records())]
+    page = show(records)
+    assert show(shuffled) == page
+    assert 'class="film"' in page
+    assert "data-chart" in page
+
+
+def test_a_file_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    write_records(make_illustrated_records(), file)
+    pages: list[bytes] = []
+    for seed in ("0", "1"):  # hashes of strings, and with them the order of sets, differ between these
+        arguments = ["render", str(file), "--out", str(tmp_path / seed), "--rendered-at", "2026-02-14"]
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-m", "engine", "report", *arguments]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        pages.append((tmp_path / seed / "index.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert show(read_records(file)).encode() == pages[0]
+
+
+def test_a_text_of_100_kb_in_every_place_does_not_swell_the_page() -> None:
+    short, long = (len(show(make_hostile_records("<b>" * times))) for times in (10, 33_000))
+    assert long < short + 1_500_000
+
+
+def test_a_world_has_every_item_once() -> None:
+    world = make_world(claims=3, subjects=4)
+    assert len({(r.claim, r.subject, r.protocol) for r in world}) == len(world) == 36
+    assert {r.ruling for r in make_world(claims=3, subjects=20)} == {"supported", "refuted", "inconclusive"}
+
+
+@pytest.mark.parametrize("claims", [1, 6])
+def test_the_same_world_is_made_every_time(claims: int) -> None:
+    assert make_world(claims=claims, subjects=2) == make_world(claims=claims, subjects=2)
