@@ -159,7 +159,7 @@ def test_a_hit_that_moved_asks_for_a_new_version(field: str, found: dict[str, An
 
 
 def test_a_new_version_asks_for_new_numbers(found: dict[str, Any], stored: dict[str, Any]) -> None:
-    with pytest.raises(pytest.fail.Exception, match=r"rewrite it with python -m engine\.tests\.test_golden"):
+    with pytest.raises(pytest.fail.Exception, match=r"rewrite it with python -m engine\.tests\.arms\.test_golden"):
         check(found, stored, NUMERICS + 1)
 
 
