@@ -55,7 +55,7 @@ def _build_parser() -> Parser:
     export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
     bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
     _add_figures(bench, "bench")
-    calibration = commands.add_parser("calibration", help="write calibration.html from those of engine.calibration")
+    calibration = commands.add_parser("calibration", help="write calibration.html from those of lm-claims calibrate")
     _add_figures(calibration, "calibration")
     return parser
 

@@ -13,15 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import SubjectError
-from engine.models.families import FAMILIES, Family
+from engine.models.families import FAMILIES, Family, split_names
 from engine.models.refusals import refusal
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-CALLS = _names(
+CALLS = split_names(
     """
     use_cache output_past return_dict use_return_dict output_hidden_states output_attentions torchscript dtype
     torch_dtype attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset
@@ -31,7 +26,7 @@ CALLS = _names(
 )
 """What a caller decides, and this suite is the caller."""
 
-DECODING = _names(
+DECODING = split_names(
     """
     assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens diversity_penalty do_sample
     early_stopping encoder_no_repeat_ngram_size encoder_repetition_penalty epsilon_cutoff eta_cutoff
@@ -43,7 +38,7 @@ DECODING = _names(
 )
 """How text is generated: claims about continuations say that themselves."""
 
-ABOUT = _names(
+ABOUT = split_names(
     """
     model_type transformers_version architectures _name_or_path name_or_path _model_name_or_path
     base_model_name_or_path _commit_hash id2label label2id num_labels _num_labels problem_type finetuning_task
@@ -101,7 +96,7 @@ ROPE: Mapping[str, frozenset[str]] = {
     "longrope": frozenset(
         {"short_factor", "long_factor", "factor", "attention_factor", "original_max_position_embeddings"}
     ),
-    "yarn": _names(
+    "yarn": split_names(
         """
         factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate original_max_position_embeddings
         """

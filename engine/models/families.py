@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Attention = Literal["sdpa", "eager"]
 
 
-def _names(text: str) -> frozenset[str]:
+def split_names(text: str) -> frozenset[str]:
+    """The names in a text, between spaces and line breaks."""
     return frozenset(text.split())
 
 
@@ -82,7 +83,7 @@ class Family:
         return self.positions is None
 
 
-SHARED = _names(
+SHARED = split_names(
     "vocab_size initializer_range bos_token_id eos_token_id pad_token_id tie_word_embeddings tokenizer_class"
 )
 
@@ -98,7 +99,7 @@ GPT2 = Family(
     embedding="wte.weight",
     # `reorder_and_upcast_attn` moves a factor and roundings alone, which torch's own attention does its own way.
     settings=SHARED
-    | _names(
+    | split_names(
         """
         n_positions n_embd n_layer n_head n_inner activation_function layer_norm_epsilon scale_attn_weights
         scale_attn_by_inverse_layer_idx reorder_and_upcast_attn resid_pdrop embd_pdrop attn_pdrop
@@ -129,7 +130,7 @@ GPT2 = Family(
         ),
         optional=("feed_forward_length", "vocab_size"),
         block=re.compile(r"blk\.(\d+)\.(?:attn_norm|attn_qkv|attn_output|ffn_norm|ffn_up|ffn_down)\.(?:weight|bias)"),
-        whole=_names("token_embd.weight position_embd.weight output_norm.weight output_norm.bias output.weight"),
+        whole=split_names("token_embd.weight position_embd.weight output_norm.weight output_norm.bias output.weight"),
         width="n_inner",
     ),
 )
@@ -144,7 +145,7 @@ LLAMA = Family(
     prefix="model.",
     embedding="embed_tokens.weight",
     settings=SHARED
-    | _names(
+    | split_names(
         """
         hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim hidden_act
         max_position_embeddings rms_norm_eps attention_bias mlp_bias attention_dropout rope_parameters
@@ -182,7 +183,7 @@ LLAMA = Family(
         block=re.compile(
             r"blk\.(\d+)\.(?:attn_norm|attn_q|attn_k|attn_v|attn_output|ffn_norm|ffn_gate|ffn_up|ffn_down)\.weight"
         ),
-        whole=_names("token_embd.weight output_norm.weight output.weight"),
+        whole=split_names("token_embd.weight output_norm.weight output.weight"),
         ones=frozenset({"rope_freqs.weight"}),
     ),
 )

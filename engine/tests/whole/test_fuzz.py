@@ -76,7 +76,7 @@ TRIALS = {
     "--prompt": Trial(make=make_prompts, many=4_000),
     "--subject": Trial(make=make_names, many=6_000),
     "--effort, --protocol, --device": Trial(make=make_choices, many=3_000),
-    "engine.invert's command line": Trial(make=make_wishes, many=4_000),
+    "invert's command line": Trial(make=make_wishes, many=4_000),
 }
 
 
