@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -28,6 +27,7 @@ from engine.running.executors.ray import Cluster, Task, measure
 from engine.running.scheduler import Campaign, Silent
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
+from engine.tests.processes import find_worker, kill_worker
 from engine.tests.running.test_campaign import asking
 from engine.tests.running.test_pool import long_arm
 from engine.tests.tiny_models import make_gpt2, save
@@ -71,29 +71,6 @@ def provide_executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
     assert executor.choose(Waiting([arm])) is arm
     return executor.submit(arm)
-
-
-def find_worker() -> psutil.Process | None:
-    """The process below this one that measures: it has used more time than loading takes, and is no part of Ray's."""
-    for child in psutil.Process().children(recursive=True):
-        try:
-            words = " ".join(child.cmdline())
-            if ("spawn_main" in words or "ray::measure" in words) and sum(child.cpu_times()[:2]) > 3:
-                return child
-        except psutil.Error:
-            continue
-    return None
-
-
-def kill_worker() -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if (worker := find_worker()) is not None:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-            return
-        time.sleep(0.1)
-    pytest.fail("no process was measuring")
 
 
 @pytest.mark.parametrize("name", EVERY)

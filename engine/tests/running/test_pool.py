@@ -40,6 +40,7 @@ from engine.running.scheduler import Campaign, Silent
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.planted import make_inverse, make_measurement
+from engine.tests.processes import has_ended, kill_worker
 from engine.tests.running.test_campaign import asking
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -67,24 +68,6 @@ def long_arm(subject: str, iterations: int = 2500) -> InversionArm:
 def begin(pool: Pool, arm: Arm) -> Future[Measurement]:
     assert pool.choose(Waiting([arm])) is arm
     return pool.submit(arm)
-
-
-def kill_worker(after_s: float = 1.0) -> None:
-    """Kill the one process that is measuring, once it has been at it for a while."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for child in psutil.Process().children(recursive=True):
-            if child.status() == psutil.STATUS_ZOMBIE:
-                continue  # killed before, and not yet buried
-            # Loading takes less processor time than this; what comes after is measuring.
-            if "spawn_main" in " ".join(child.cmdline()) and sum(child.cpu_times()[:2]) > 2 + after_s:
-                child.kill()
-                # Not waited for: the pool is to learn how its worker left, and the system tells it once.
-                while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-                    time.sleep(0.01)
-                return
-        time.sleep(0.1)
-    pytest.fail("no process was measuring")
 
 
 def test_a_pool_gives_the_numbers_of_one_process(tmp_path: Path, subject: str) -> None:
@@ -189,7 +172,7 @@ def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:
     before = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
     assert before
     pool.rest()
-    assert not any(child.is_running() for child in before)
+    assert all(has_ended(child) for child in before)
 
 
 ORPHAN = """
