@@ -18,19 +18,19 @@ from engine.experiments.inversion.estimators import (
     HitRate,
     HitRatio,
     Mean,
-    Quotient,
     Rate,
+    Ratio,
     Trend,
 )
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import (
+    Complement,
     Exact,
     InputDistance,
     InsideBound,
     InTopFive,
     LastRecovered,
     LogFrequency,
-    Not,
     OutputDistance,
     Recovery,
     Repetition,
@@ -39,19 +39,19 @@ from engine.experiments.inversion.readings import (
 )
 from engine.experiments.inversion.samples import Sample
 from engine.experiments.language.decoding import CompareDecoding
-from engine.experiments.language.procedure import NextWord, ShiftAgreement
+from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
 from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
 from engine.experiments.recovery.procedure import (
-    FewerChecks,
-    Gain,
+    CheckSpeedup,
+    Distinguishable,
     MarginOverNoise,
-    Recover,
     Recovered,
+    RecoveryDifference,
     RecoveryRate,
-    ToldApart,
+    Searches,
 )
-from engine.experiments.recovery.searches import LADDER, LEFT_OUT, Rung, Search
-from engine.records import Beyond
+from engine.experiments.recovery.searches import ABLATIONS, METHOD_STEPS, Search, SearchMethod
+from engine.records import SeeAlso
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_UNTRAINED = "smollm2-135m-untrained"
@@ -60,13 +60,13 @@ GPT2_SIZES = ("gpt2", "gpt2-medium", "gpt2-large")
 GPT2_XL = "gpt2-xl"
 
 __all__ = [
+    "ABLATIONS",
     "CONTROLLED",
     "DIRECT",
     "GPT2_SIZES",
     "GPT2_UNTRAINED",
     "GPT2_XL",
-    "LADDER",
-    "LEFT_OUT",
+    "METHOD_STEPS",
     "PAGE",
     "SCRIPT",
     "SMOLLM2",
@@ -76,7 +76,7 @@ __all__ = [
     "AtLeast",
     "AtMost",
     "Below",
-    "Beyond",
+    "CheckSpeedup",
     "Claim",
     "ClampedGain",
     "ClampedText",
@@ -84,11 +84,11 @@ __all__ = [
     "CompareDecoding",
     "CompareGradients",
     "CompareInverses",
+    "Complement",
     "Criterion",
     "Difference",
+    "Distinguishable",
     "Exact",
-    "FewerChecks",
-    "Gain",
     "GeometricMean",
     "HitRate",
     "HitRatio",
@@ -100,30 +100,30 @@ __all__ = [
     "LogFrequency",
     "MarginOverNoise",
     "Mean",
-    "NextWord",
-    "Not",
+    "NextTokenIs",
     "OrthogonalDrift",
     "Orthogonality",
     "OutputDistance",
     "Protocol",
-    "Quotient",
     "Rate",
-    "Recover",
+    "Ratio",
     "Recovered",
     "Recovery",
+    "RecoveryDifference",
     "RecoveryRate",
     "Repetition",
     "RoundTrip",
-    "Rung",
     "SameNextToken",
     "Sample",
     "Schedule",
     "Search",
+    "SearchMethod",
+    "Searches",
+    "SeeAlso",
     "SentenceNet",
     "ShiftAgreement",
     "Stack",
     "TokenNet",
-    "ToldApart",
     "TopFiveOverlap",
     "Trend",
     "Units",

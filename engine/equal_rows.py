@@ -17,6 +17,6 @@ def find_equal_rows(weight: Tensor) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(tokens) for tokens in groups.values()))
 
 
-def name_equals(groups: tuple[tuple[int, ...], ...]) -> dict[int, tuple[int, ...]]:
+def equal_tokens(groups: tuple[tuple[int, ...], ...]) -> dict[int, tuple[int, ...]]:
     """The other tokens of each token's group."""
     return {token: tuple(i for i in group if i != token) for group in groups for token in group}

@@ -93,7 +93,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beyond:
+class SeeAlso:
     """Where a reader of one claim should go on: another claim, and what it adds to what this one measured."""
 
     claim: str
@@ -101,7 +101,7 @@ class Beyond:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnRecord:
+class RecordedVerdict:
     """A verdict that was committed before, with its date and reason."""
 
     ruling: str
@@ -196,7 +196,7 @@ class Record:
     ruling: str | None
     sentence: str
     criteria: tuple[CriterionRecord, ...] = ()
-    on_record: OnRecord | None = None
+    on_record: RecordedVerdict | None = None
     settings: dict[str, str] = field(default_factory=dict[str, str])
     sources: dict[str, str] = field(default_factory=dict[str, str])
     command: str
@@ -206,7 +206,7 @@ class Record:
     provenance: Provenance | None = None
     session: Session | None = None
     registration: Registration | None = None
-    beyond: Beyond | None = None
+    beyond: SeeAlso | None = None
 
 
 RECORD = TypeAdapter(Record)

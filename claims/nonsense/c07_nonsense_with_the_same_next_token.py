@@ -10,16 +10,16 @@ from engine import (
     Above,
     AtLeast,
     AtMost,
-    Beyond,
     Claim,
+    Complement,
     Difference,
     Exact,
     Inversions,
     LastRecovered,
-    Not,
     Rate,
     SameNextToken,
     Sample,
+    SeeAlso,
     Stack,
     Units,
     Verdict,
@@ -27,7 +27,7 @@ from engine import (
 
 HEAD = Stack(blocks=1, head=True)
 FOUND = Sample(stack=HEAD, iterations=300, read_at="N", snapshots=(30, 100), probe=HEAD)
-UNRECOVERED = (Not(LastRecovered()),)
+UNRECOVERED = (Complement(LastRecovered()),)
 
 CLAIM = Claim(
     id="C07",
@@ -73,7 +73,7 @@ CLAIM = Claim(
         "The author's script compares the last vocabulary column at each position, which is a position and no token.",
         "Nonsense that steers a model is known from adversarial suffixes (arXiv 2307.15043).",
     ),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures what descent on all positions at once finds; the ladder adds, without the head, what "
         "else can be found from the same activations.",

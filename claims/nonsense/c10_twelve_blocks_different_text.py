@@ -8,17 +8,17 @@ from engine import (
     Above,
     AtLeast,
     AtMost,
-    Beyond,
     Claim,
+    Complement,
     Difference,
     Inversions,
     LastRecovered,
     Mean,
-    Not,
     Rate,
     Recovery,
     SameNextToken,
     Sample,
+    SeeAlso,
     Stack,
     Units,
     Verdict,
@@ -26,7 +26,7 @@ from engine import (
 
 DEEP = Stack(blocks=12, head=True)
 FOUND = Sample(stack=DEEP, iterations=2000, read_at="N", step=0.001, snapshots=(100, 1000), probe=DEEP)
-UNRECOVERED = (Not(LastRecovered()),)
+UNRECOVERED = (Complement(LastRecovered()),)
 
 CLAIM = Claim(
     id="C10",
@@ -59,7 +59,7 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0, standard=0),
     notes=("η = 0.001 is the page's own and fixed under its protocol; tuned under the controlled one.",),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures whether joint descent ends in other text; the ladder adds, on a trained model without "
         "head, what other methods find behind twelve blocks.",

@@ -1,6 +1,6 @@
 """C32: the document's prompt is continued with its colour."""
 
-from engine import DIRECT, GPT2_SIZES, GPT2_XL, SMOLLM2, AtLeast, Claim, NextWord, Units, Verdict
+from engine import DIRECT, GPT2_SIZES, GPT2_XL, SMOLLM2, AtLeast, Claim, NextTokenIs, Units, Verdict
 
 CLAIM = Claim(
     id="C32",
@@ -8,7 +8,7 @@ CLAIM = Claim(
     sentence="A trained model's likeliest next token after 'The sky is' is ' blue'.",
     estimand="whether the token of the largest logit after the last one of the prompt is ' blue': 1 or 0",
     document="blue",
-    procedure=NextWord(prompt="The sky is", word=" blue"),
+    procedure=NextTokenIs(prompt="The sky is", word=" blue"),
     criteria=(AtLeast("next token is blue", 1, because="the document names the word"),),
     subjects=(SMOLLM2, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),

@@ -8,14 +8,14 @@ from engine import (
     SMOLLM2,
     SMOLLM2_UNTRAINED,
     AtLeast,
+    CheckSpeedup,
     Claim,
-    FewerChecks,
-    Recover,
+    Distinguishable,
     Recovered,
     RecoveryRate,
     Search,
+    Searches,
     Stack,
-    ToldApart,
     Units,
     Verdict,
 )
@@ -38,20 +38,20 @@ CLAIM = Claim(
     "matching at each position; the rate of all prompts, with its interval, and a few positions held against the whole "
     "vocabulary beside it",
     document="the document concludes the opposite of trained models, from descent on all embeddings at once",
-    procedure=Recover(
+    procedure=Searches(
         samples=SEARCHES,
         estimates=(
             *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
             *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
-            *(ToldApart(name=f"told apart, {name}", of=name) for name, search in SEARCHES if search.margins),
-            *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+            *(Distinguishable(name=f"told apart, {name}", of=name) for name, search in SEARCHES if search.margins),
+            *(CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
     criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
     subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
     units=Units(smoke=1, standard=16, full=16, wave=16),
-    full_only=(SMOLLM2_UNTRAINED, GPT2_UNTRAINED),
+    only_at_full_effort=(SMOLLM2_UNTRAINED, GPT2_UNTRAINED),
     notes=(
         "No claim of the document, but the question that its conclusion leaves open: is the information missing, or "
         "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",

@@ -8,14 +8,14 @@ from engine import (
     SMOLLM2,
     SMOLLM2_UNTRAINED,
     AtLeast,
+    CheckSpeedup,
     Claim,
-    FewerChecks,
-    Recover,
+    Distinguishable,
     Recovered,
     RecoveryRate,
     Search,
+    Searches,
     Stack,
-    ToldApart,
     Units,
     Verdict,
 )
@@ -36,13 +36,13 @@ CLAIM = Claim(
     estimand="share of the prompts tried that come back token for token from logits, one token and no other of those "
     "checked matching at each position; the rate beside it, and the whole vocabulary at a few positions",
     document="the document finds the head a bottleneck of descent; it does not ask what logits hold",
-    procedure=Recover(
+    procedure=Searches(
         samples=SEARCHES,
         estimates=(
             *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
             *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
-            *(ToldApart(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
-            *(FewerChecks(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+            *(Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
+            *(CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
     criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),

@@ -3,17 +3,17 @@
 from itertools import pairwise
 
 from engine import (
+    ABLATIONS,
     DIRECT,
     GPT2_SIZES,
-    LADDER,
-    LEFT_OUT,
+    METHOD_STEPS,
     SMOLLM2,
     Above,
     Claim,
-    Gain,
-    Recover,
+    RecoveryDifference,
     RecoveryRate,
     Search,
+    Searches,
     Stack,
     Units,
     Verdict,
@@ -22,17 +22,19 @@ from engine import (
 SHALLOW, DEEP = "1 block", "12 blocks"
 FULL = Units(smoke=0, standard=0, full=16, wave=16)
 SEARCHES = (
-    *((f"{SHALLOW}: {name}", Search(stack=Stack(blocks=1), rung=rung)) for name, rung in (*LADDER, *LEFT_OUT)),
-    *((f"{DEEP}: {name}", Search(stack=Stack(blocks=12), rung=rung, units=FULL)) for name, rung in LADDER),
+    *((f"{SHALLOW}: {name}", Search(stack=Stack(blocks=1), how=rung)) for name, rung in (*METHOD_STEPS, *ABLATIONS)),
+    *((f"{DEEP}: {name}", Search(stack=Stack(blocks=12), how=rung, units=FULL)) for name, rung in METHOD_STEPS),
 )
 GAINS = tuple(
-    Gain(name=f"gain, {group}, {name}", more=f"{group}: {name}", less=f"{group}: {before}")
+    RecoveryDifference(name=f"gain, {group}, {name}", more=f"{group}: {name}", less=f"{group}: {before}")
     for group in (SHALLOW, DEEP)
-    for (before, _), (name, _) in pairwise(LADDER)
+    for (before, _), (name, _) in pairwise(METHOD_STEPS)
 )
 LOSSES = tuple(
-    Gain(name=f"loss, {SHALLOW}, {name}", more=f"{SHALLOW}: {LADDER[-1][0]}", less=f"{SHALLOW}: {name}")
-    for name, _ in LEFT_OUT
+    RecoveryDifference(
+        name=f"loss, {SHALLOW}, {name}", more=f"{SHALLOW}: {METHOD_STEPS[-1][0]}", less=f"{SHALLOW}: {name}"
+    )
+    for name, _ in ABLATIONS
 )
 
 CLAIM = Claim(
@@ -42,7 +44,7 @@ CLAIM = Claim(
     estimand="mean recovery of each rung minus that of the rung below it, paired by prompt and start, after 100 "
     "iterations a token; exact rates and what is lost by leaving one change out of the full method beside it",
     document="the first rung is the document's procedure",
-    procedure=Recover(
+    procedure=Searches(
         samples=SEARCHES,
         estimates=(
             *GAINS,

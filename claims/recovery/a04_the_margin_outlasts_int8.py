@@ -8,12 +8,12 @@ from engine import (
     SMOLLM2,
     AtLeast,
     Claim,
+    Distinguishable,
     MarginOverNoise,
-    Recover,
     RecoveryRate,
     Search,
+    Searches,
     Stack,
-    ToldApart,
     Units,
     Verdict,
 )
@@ -38,10 +38,10 @@ CLAIM = Claim(
     estimand="share of the positions tried at which no other token of the whole vocabulary lies within the noise of "
     "equal inputs; how far the nearest other lies over that noise (the geometric mean) and the exact rate beside it",
     document="the document calls int8 no reason for what fails",
-    procedure=Recover(
+    procedure=Searches(
         samples=SEARCHES,
         estimates=(
-            *(ToldApart(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
+            *(Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
             *(MarginOverNoise(name=f"margin / noise, {name}", of=name) for name, _ in SEARCHES),
             *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
         ),

@@ -57,7 +57,7 @@ CLAIM = Claim(
     subjects=(GPT2_XL,),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    others=("gpt2",),
+    needs_subjects=("gpt2",),
     notes=("Both models' starts decode to repetitions of their own, so each run's own start is taken off.",),
 )
 

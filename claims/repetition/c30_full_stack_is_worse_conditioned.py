@@ -50,9 +50,9 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_XL),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    full_only=(SMOLLM2,),
-    others=("gpt2-xl-int8",),
-    others_on=GPT2_XL,
+    only_at_full_effort=(SMOLLM2,),
+    needs_subjects=("gpt2-xl-int8",),
+    needed_on=GPT2_XL,
     notes=(
         "On smollm2-135m int8 is a check of the path and is not judged: its weights were 4-bit ones already.",
         "LLM.int8() (arXiv 2208.07339) finds no loss at inference and is silent on input gradients.",

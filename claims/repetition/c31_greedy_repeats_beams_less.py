@@ -17,8 +17,8 @@ CLAIM = Claim(
     subjects=(SMOLLM2, *GPT2_SIZES, GPT2_XL),
     protocols=(DIRECT,),
     units=Units(smoke=1),
-    others=("gpt2",),
-    others_on=GPT2_XL,
+    needs_subjects=("gpt2",),
+    needed_on=GPT2_XL,
     notes=(
         "Repetition is seq-rep-4 of Welleck et al. (arXiv 1908.04319), whose own remedy is the training objective.",
         "Holtzman et al. (arXiv 1904.09751): beam search itself often degenerates into repetition.",

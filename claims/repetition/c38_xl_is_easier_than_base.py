@@ -31,7 +31,7 @@ CLAIM = Claim(
     subjects=(GPT2_XL,),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    others=("gpt2",),
+    needs_subjects=("gpt2",),
 )
 
 

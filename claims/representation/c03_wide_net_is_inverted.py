@@ -44,7 +44,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0, wave=36),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=("The first five tokens of each prompt, since the document's net has five inputs.",),
     pilot_seen=True,
 )

@@ -9,9 +9,9 @@ from engine import (
     WHOLE,
     AtLeast,
     Claim,
+    Complement,
     Exact,
     Inversions,
-    Not,
     Rate,
     SameNextToken,
     Sample,
@@ -40,18 +40,18 @@ CLAIM = Claim(
     procedure=Inversions(
         samples=(("narrow", NARROW),),
         estimates=(
-            Rate(name="agreement (inexact units)", of="narrow", reading=SameNextToken(), among=(Not(Exact()),)),
+            Rate(name="agreement (inexact units)", of="narrow", reading=SameNextToken(), among=(Complement(Exact()),)),
             Rate(
                 name="agreement of the decoded tokens",
                 of="narrow",
                 reading=SameNextToken("decoded"),
-                among=(Not(Exact()),),
+                among=(Complement(Exact()),),
             ),
             Rate(
                 name="agreement of an equal random shift",
                 of="narrow",
                 reading=SameNextToken("shifted"),
-                among=(Not(Exact()),),
+                among=(Complement(Exact()),),
             ),
             Rate(name="exact rate", of="narrow", reading=Exact()),
         ),

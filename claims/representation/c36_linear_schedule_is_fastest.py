@@ -47,7 +47,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=(
         "Where the bound is met early in a long schedule the step size has hardly fallen, and schedules can hardly "
         "differ: the hit depends on N.",

@@ -7,12 +7,12 @@ from engine import (
     SCRIPT,
     SMOLLM2,
     AtLeast,
-    Beyond,
     Claim,
     Difference,
     Inversions,
     Recovery,
     Sample,
+    SeeAlso,
     Stack,
     Units,
     Verdict,
@@ -49,7 +49,7 @@ CLAIM = Claim(
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",
         "Under the page's protocol trained and untrained embeddings start at very different relative distances.",
     ),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures what one method brings back; the ladder adds what each change of the method brings "
         "back from a trained block.",

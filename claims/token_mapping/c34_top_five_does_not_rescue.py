@@ -7,13 +7,13 @@ from engine import (
     SCRIPT,
     SMOLLM2,
     AtMost,
-    Beyond,
     Claim,
     InTopFive,
     Inversions,
     Mean,
     Recovery,
     Sample,
+    SeeAlso,
     Stack,
     Units,
     Verdict,
@@ -40,7 +40,7 @@ CLAIM = Claim(
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
     notes=("Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures the five likeliest tokens after joint descent; the ladder adds what becomes of "
         "candidates that a forward pass checks.",

@@ -14,7 +14,7 @@ from engine import (
     Inversions,
     Mean,
     OutputDistance,
-    Quotient,
+    Ratio,
     Recovery,
     Sample,
     Stack,
@@ -40,7 +40,7 @@ CLAIM = Claim(
         estimates=(
             GeometricMean(name="distance / m(1/100)", of="(0.001, 0.999)", reading=OutputDistance(in_bounds=True)),
             Mean(name="recovery", of="(0.001, 0.999)", reading=Recovery()),
-            Quotient(
+            Ratio(
                 name="distance, (1, 1) / (0.001, 0.999)",
                 over=("(1, 1)", OutputDistance()),
                 under=("(0.001, 0.999)", OutputDistance()),

@@ -7,7 +7,6 @@ from engine import (
     SCRIPT,
     SMOLLM2,
     AtMost,
-    Beyond,
     Claim,
     InsideBound,
     Inversions,
@@ -15,6 +14,7 @@ from engine import (
     Rate,
     Recovery,
     Sample,
+    SeeAlso,
     Stack,
     Units,
     Verdict,
@@ -43,7 +43,7 @@ CLAIM = Claim(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511).",
     ),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures what is decoded once a bound is met; the ladder adds what is found by going on to "
         "float noise.",

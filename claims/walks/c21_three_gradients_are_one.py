@@ -30,7 +30,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(DIRECT,),
     units=Units(smoke=0, standard=2, full=12),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=(
         "It is arithmetic, so a few prompts are enough: each takes one gradient for every output.",
         "Single gradients are added in float64, as the document does.",

@@ -47,7 +47,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=(
         "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. The relative "
         "product does not, so that it alone tells conditioning from scale.",

@@ -38,7 +38,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=(
         "Orthogonality to the gradient of the sum leaves every other output direction free: the walk can fail without "
         "any conditioning problem, and float64 cannot mend that. The tables give the share of free directions.",

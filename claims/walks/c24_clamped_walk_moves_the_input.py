@@ -30,7 +30,7 @@ CLAIM = Claim(
     procedure=ClampedGain(
         walks=(
             ("1 inner step", ClampedWalk(stack=DEEP)),
-            ("many inner steps", ClampedWalk(stack=DEEP, many=True, units=FULL_ONLY)),
+            ("many inner steps", ClampedWalk(stack=DEEP, many_inner_steps=True, units=FULL_ONLY)),
         )
     ),
     criteria=(
@@ -42,7 +42,7 @@ CLAIM = Claim(
     subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
     protocols=(PAGE, SCRIPT, CONTROLLED),
     units=Units(smoke=0),
-    full_only=(GPT2_UNTRAINED,),
+    only_at_full_effort=(GPT2_UNTRAINED,),
     notes=(
         "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",

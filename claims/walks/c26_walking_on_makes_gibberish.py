@@ -8,9 +8,9 @@ from engine import (
     SMOLLM2,
     Above,
     Below,
-    Beyond,
     Claim,
     ClampedText,
+    SeeAlso,
     Units,
     Verdict,
 )
@@ -42,7 +42,7 @@ CLAIM = Claim(
         "100, the one that leaves the fewest tokens.",
         "m stands for the shift bound under every protocol. Recovery is judged on units whose ceiling is 1.",
     ),
-    beyond=Beyond(
+    beyond=SeeAlso(
         claim="A03",
         words="This measures how far an input can be walked within a bound on the output; the ladder adds that the "
         "sentence is found again once float noise takes the place of the bound.",

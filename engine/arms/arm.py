@@ -94,7 +94,7 @@ class Arm:
         return costs.count_passes(len(getattr(self, "units", (None,))), 1, dtype_of(self))
 
     def assume(self) -> Result | None:
-        """The result to plan with before there is one, so that later rounds are foreseen; None ends a plan here."""
+        """The result to plan with before there is one, so that later rounds are forecast; None ends a plan here."""
         return None
 
     @classmethod

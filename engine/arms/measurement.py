@@ -51,7 +51,7 @@ class Measurement:
         """Digest of the arm and its numbers, timings and provenance aside."""
         plain = measurement_type().dump_python(self, mode="json", include={"digest", "arm", "result"})
         parts = {"arm": self.arm, "result": self.result}
-        return hash_plain(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
+        return digest_json(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
 
 
 @cache
@@ -62,7 +62,7 @@ def measurement_type() -> TypeAdapter[Measurement]:
 
 def digest_of(arm: Arm) -> str:
     """Name of an arm: 40 hexadecimal digits over every setting and the version of the numerics."""
-    return hash_plain({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
+    return digest_json({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
 
 
 def _plain(value: Any, *, real: bool = False) -> Any:
@@ -89,6 +89,6 @@ def _counts(value: Any, field: Field[Any]) -> bool:
     return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
 
 
-def hash_plain(value: Any) -> str:
+def digest_json(value: Any) -> str:
     """64 hexadecimal digits of a value that JSON holds, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

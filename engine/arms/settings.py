@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from engine.arms.protocol import LINEAR_TO_TENTH, Protocol, Schedule
 from engine.arms.stacks import AnyStack, describe_stack
 
-LATER = {"later": True}
+ADDED_LATER = {"later": True}
 """Marks a field that came after arms had been measured: at its default it is no part of an arm's digest."""
 
 
@@ -70,7 +70,7 @@ class DescentSettings(StackSettings):
     metric: Metric = "l1"
     schedule: Schedule = LINEAR_TO_TENTH
     blend: tuple[float, float] = (1.0, 0.0)
-    optimizer: Optimizer = field(default="descent", metadata=LATER)
+    optimizer: Optimizer = field(default="descent", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""Names that digests read in the place of a class's own, so that code can be renamed and no measurement is orphaned."""
+"""Names that digests read instead of a class's or a field's own, so that a rename in code orphans no measurement."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -23,6 +23,11 @@ def tag_of(value: object) -> str:
         remedy = f'write tag: ClassVar[str] = "{kind.__name__}" in it, and keep that when you rename it'
         raise DeclarationError(explain(who="digest", got=got, expected=expected, remedy=remedy))
     return tag
+
+
+def field_tag(field: Field[Any]) -> str:
+    """The name that digests read for a field: its own, or an older one under `metadata={"tag": "…"}`."""
+    return field.metadata.get(TAG, field.name)
 
 
 @cache

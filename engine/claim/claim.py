@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from engine.claim.criteria import DECISIVE, Criterion, Finding, Ruling, Scope, Verdict, combine_rulings, judge_criterion
+from engine.arms.tags import TAG
+from engine.claim.criteria import (
+    DECISIVE,
+    Criterion,
+    CriterionResult,
+    Ruling,
+    Scope,
+    Verdict,
+    combine_rulings,
+    judge_criterion,
+)
 from engine.claim.units import Units
 from engine.errors import DeclarationError
-from engine.records import Beyond
+from engine.records import SeeAlso
 from engine.statistics import Estimate, count_fewest, n_to_decide
 
 if TYPE_CHECKING:
@@ -26,9 +36,9 @@ class Claim:
     criteria: what the estimates must satisfy; several are all required.
     subjects: ids from the catalogue; protocols: settings of the experiment.
     units: how many at each effort.
-    full_only: subjects on which standard effort cannot afford the row, so that it runs at full effort alone.
-    others: subjects that an item needs beside its own, such as a smaller model to compare with.
-    others_on: the items that need them; the rest do without.
+    only_at_full_effort: subjects on which standard effort cannot afford the row, so that it runs at full effort alone.
+    needs_subjects: subjects that an item needs beside its own, such as a smaller model to compare with.
+    needed_on: the items that need them; the rest do without.
     notes: confounds, literature and decisions that a reader of the report should know.
     beyond: another claim that says more of the same, and what it adds.
     factors: choices of an experiment on inversions that full effort makes otherwise, one at a time.
@@ -45,11 +55,11 @@ class Claim:
     subjects: tuple[str, ...]
     protocols: tuple[Protocol, ...]
     units: Units = Units()
-    full_only: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-    others_on: Scope = "every"
+    only_at_full_effort: tuple[str, ...] = field(default=(), metadata={TAG: "full_only"})
+    needs_subjects: tuple[str, ...] = field(default=(), metadata={TAG: "others"})
+    needed_on: Scope = field(default="every", metadata={TAG: "others_on"})
     notes: tuple[str, ...] = ()
-    beyond: Beyond | None = None
+    beyond: SeeAlso | None = None
     factors: tuple[Factor, ...] = ()
     pilot_seen: bool = False
 
@@ -74,12 +84,12 @@ class Claim:
         sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 
-    def is_in_reach(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
+    def could_be_decided(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
         """Whether so many times the units might decide it, if every estimate keeps its value and its spread.
 
         An estimate of too few independent units may come to anything.
         """
-        hoped: list[Finding] = []
+        hoped: list[CriterionResult] = []
         for criterion in (c for c in self.criteria if c.on in scopes):
             finding = judge_criterion(criterion, estimates.get(criterion.estimate))
             estimate = finding.estimate

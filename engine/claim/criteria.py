@@ -162,7 +162,7 @@ class Within(Criterion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CriterionResult:
     """One criterion held against its estimate."""
 
     criterion: Criterion
@@ -177,7 +177,7 @@ class Verdict:
 
     ruling: Ruling
     sentence: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CriterionResult, ...] = ()
 
     @property
     def supported(self) -> bool:
@@ -188,11 +188,11 @@ class Verdict:
         return self.ruling in DECISIVE
 
 
-def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Finding:
+def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> CriterionResult:
     """What an estimate says of a criterion: its interval inside the region, outside, or across an edge."""
     if estimate is None:
         sentence = f"{criterion.estimate} was not run at this effort (asked: {criterion.text})."
-        return Finding(criterion=criterion, estimate=None, ruling=Ruling.NOT_RUN, sentence=sentence)
+        return CriterionResult(criterion=criterion, estimate=None, ruling=Ruling.NOT_RUN, sentence=sentence)
     ruling = criterion.region.rule(estimate.low, estimate.high)
     relation = {
         Ruling.SUPPORTED: "inside",
@@ -205,10 +205,10 @@ def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Finding:
         sentence += (
             f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
         )
-    return Finding(criterion=criterion, estimate=estimate, ruling=ruling, sentence=sentence + ".")
+    return CriterionResult(criterion=criterion, estimate=estimate, ruling=ruling, sentence=sentence + ".")
 
 
-def combine_rulings(findings: tuple[Finding, ...]) -> Ruling:
+def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
     """All supported, or any refuted; direction held and magnitude not is 'partly'."""
     # No criterion at all is a path that was run to be shown, and not to be judged.
     if not findings:

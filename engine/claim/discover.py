@@ -13,21 +13,21 @@ from engine.errors import DeclarationError, UsageError, explain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
+class DeclaredClaim:
     """A claim and the file that declares it."""
 
     claim: Claim
     file: Path
 
 
-def find_claims(place: Path) -> list[Declared]:
+def find_claims(place: Path) -> list[DeclaredClaim]:
     """The claims that Python files declare as CLAIM. Other files are not imported.
 
     Raises UsageError where there are none, DeclarationError for a file that cannot be imported.
     """
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*.py") if path.is_file())
     hidden = [file for file in files if any(part.startswith(".") for part in file.relative_to(place).parts)]
-    declared = [Declared(claim=c, file=f) for f in files if f not in hidden and (c := _load_claim(f)) is not None]
+    declared = [DeclaredClaim(claim=c, file=f) for f in files if f not in hidden and (c := _load_claim(f)) is not None]
     if not declared:
         expected, remedy = "a folder or file that declares a claim as CLAIM", "name another"
         raise UsageError(explain(who="register", got=str(place), expected=expected, remedy=remedy))

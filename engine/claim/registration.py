@@ -15,8 +15,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
 
-from engine.arms.measurement import hash_plain
-from engine.arms.tags import tag_of
+from engine.arms.measurement import digest_json
+from engine.arms.tags import field_tag, tag_of
 from engine.claim.claim import Claim
 from engine.claim.criteria import Criterion
 from engine.claim.procedure import Trial
@@ -29,7 +29,7 @@ LOCK = "registered.lock"
 PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
 """What a claim says for its readers, and nothing is decided by."""
 
-UNORDERED = frozenset({"criteria", "subjects", "protocols", "full_only", "others"})
+UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})
 """Fields of a claim whose order decides nothing."""
 
 _HEAD = """\
@@ -48,7 +48,7 @@ def _check_date(date: datetime) -> datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class RegistrationEntry:
     """One registration of a claim.
 
     commit: what the claim's file was checked out from; '' where there is no git. digest: of everything that decides
@@ -68,13 +68,13 @@ class Entry:
         return f"{self.date:%Y-%m-%d}" + (f" (commit {self.commit[:12]})" if self.commit else "")
 
 
-Lock = Mapping[str, Sequence[Entry]]
+Lock = Mapping[str, Sequence[RegistrationEntry]]
 """A claim's entries by its id, the oldest first."""
 
-_LOCK = TypeAdapter(dict[str, list[Entry]])
+_LOCK = TypeAdapter(dict[str, list[RegistrationEntry]])
 
 
-def declare(claim: Claim) -> dict[str, Any]:
+def plain_declaration(claim: Claim) -> dict[str, Any]:
     """What decides a claim and what is measured for it, field by field, as plain data without prose.
 
     Raises DeclarationError for what is no data, such as a function.
@@ -84,26 +84,26 @@ def declare(claim: Claim) -> dict[str, Any]:
         if field.name in PROSE:
             continue
         value = _to_plain(getattr(claim, field.name), f"claim {claim.id}, {field.name}")
-        plain[field.name] = sorted(value, key=_dump) if field.name in UNORDERED else value
+        plain[field_tag(field)] = sorted(value, key=_dump) if field.name in UNORDERED else value
     return _without_absent(plain)
 
 
 def digest_claim(claim: Claim) -> str:
     """Name of a declaration: 40 hexadecimal digits, the same in every process. Raises DeclarationError."""
-    return hash_plain(declare(claim))[:40]
+    return digest_json(plain_declaration(claim))[:40]
 
 
 def digest_fields(claim: Claim) -> dict[str, str]:
     """A short digest of each field that decides anything. Raises DeclarationError."""
-    return {name: hash_plain(value)[:8] for name, value in declare(claim).items() if name != "id"}
+    return {name: digest_json(value)[:8] for name, value in plain_declaration(claim).items() if name != "id"}
 
 
 def _to_plain(value: object, where: str) -> Any:
     """The value as JSON holds it: equal values alike, however they are written (1 and 1.0, a default or not)."""
     if is_dataclass(value) and not isinstance(value, type):
         prose = {"because"} if isinstance(value, Criterion) else set[str]()
-        names = [field.name for field in fields(value) if field.name not in prose]
-        held = {name: _to_plain(getattr(value, name), f"{where}.{name}") for name in names}
+        counted = [field for field in fields(value) if field.name not in prose]
+        held = {field_tag(f): _to_plain(getattr(value, f.name), f"{where}.{f.name}") for f in counted}
         return [tag_of(value), _without_absent(held)]
     if isinstance(value, tuple | list):
         return [_to_plain(part, where) for part in value]  # pyright: ignore[reportUnknownVariableType]
@@ -162,7 +162,7 @@ def write_lock(lock: Lock) -> str:
     return "\n".join(blocks)
 
 
-def _write_entry(name: str, entry: Entry) -> str:
+def _write_entry(name: str, entry: RegistrationEntry) -> str:
     held = ", ".join(f'{field} = "{digest}"' for field, digest in sorted(entry.fields.items()))
     date = entry.date.astimezone(UTC).isoformat(timespec="seconds")
     return f'[[{name}]]\ndate = {date}\ncommit = "{entry.commit}"\ndigest = "{entry.digest}"\nfields = {{ {held} }}\n'
@@ -190,11 +190,12 @@ def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) 
     return Registration(status="amended", **origin, why=why)
 
 
-def name_changes(entry: Entry, claim: Claim) -> str:
+def name_changes(entry: RegistrationEntry, claim: Claim) -> str:
     """The fields in which a claim differs from its entry, in words."""
     now = digest_fields(claim)
     names = [name for name in (*now, *entry.fields) if now.get(name) != entry.fields.get(name)]
-    return " and ".join(name.replace("_", " ") for name in dict.fromkeys(names)) or "the declaration"
+    words = {field_tag(field): field.name.replace("_", " ") for field in fields(claim)}
+    return " and ".join(words.get(name, name) for name in dict.fromkeys(names)) or "the declaration"
 
 
 def _list_strange(claim: Claim, trial: Trial) -> list[str]:

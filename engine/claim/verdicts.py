@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from engine.claim.criteria import Ruling, Verdict
 from engine.errors import LedgerError, explain
 from engine.files import find_nearest, parse_toml, read_whole
-from engine.records import OnRecord
+from engine.records import RecordedVerdict
 
 Key = tuple[str, str, str]
 """claim, subject, protocol"""
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 RED_WHEN_STRICT = frozenset({Outcome.FINDING, Outcome.INCONCLUSIVE, Outcome.NOT_RUN})
 
 
-def settle(verdict: Verdict, on_record: OnRecord | None) -> Outcome:
+def classify_outcome(verdict: Verdict, on_record: RecordedVerdict | None) -> Outcome:
     """What a verdict is beside the one on record. Source: the outcomes of the design."""
     if verdict.ruling is Ruling.NOT_RUN:
         return Outcome.NOT_RUN
@@ -51,7 +51,7 @@ _ROWS = TypeAdapter(list[dict[str, str]])
 _FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
 
 
-def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
+def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
     """Verdicts on record by claim, subject and protocol. Raises LedgerError with the entry that is wrong."""
     try:
         document = parse_toml(read_whole(path).decode())
@@ -61,7 +61,7 @@ def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
         raise LedgerError(
             explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="mend the file")
         ) from error
-    found: dict[Key, OnRecord] = {}
+    found: dict[Key, RecordedVerdict] = {}
     for number, row in enumerate(rows, 1):
         key = (row.get("claim", ""), row.get("subject", ""), row.get("protocol", ""))
         if set(row) != _FIELDS or row["ruling"] not in set(Ruling) or key in found:
@@ -73,11 +73,11 @@ def read_verdicts(path: Path) -> Mapping[Key, OnRecord]:
                     remedy="mend the entry",
                 )
             )
-        found[key] = OnRecord(ruling=row["ruling"], date=row["date"], reason=row["reason"])
+        found[key] = RecordedVerdict(ruling=row["ruling"], date=row["date"], reason=row["reason"])
     return found
 
 
-def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, OnRecord]:
+def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, RecordedVerdict]:
     """The nearest verdicts.toml at or above a claim's folder, up to `root`; none is an empty record."""
     path = find_nearest("verdicts.toml", claim_file, root)
     return read_verdicts(path) if path else {}

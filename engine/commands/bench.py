@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.commands.command_line import Parser, list_words, parser_of, run_command, say
+from engine.commands.command_line import Parser, list_words, make_parser, run_command, say
 from engine.errors import UsageError, explain
 from engine.studies.bench.figures import keep_figures
 from engine.studies.bench.whole_run import WORKERS, time_ledger, write_table
@@ -15,7 +15,7 @@ COMMANDS = ("figures", "run")
 
 
 def _build_parser() -> Parser:
-    kind = parser_of(list_words([*COMMANDS]))
+    kind = make_parser(list_words([*COMMANDS]))
     parser = kind(prog="lm-claims bench", description="What the engine costs.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     commands.add_parser("figures", help="keep the figures of the last `make bench` in reports/reference")

@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(explain(who=who, got=got, expected=expected or self.expected, remedy=remedy))
 
 
-def parser_of(expected: str) -> type[Parser]:
+def make_parser(expected: str) -> type[Parser]:
     """A parser that says this of what it may be given."""
     return type("Parser", (Parser,), {"expected": expected})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.arms.arm import weights_of
 from engine.arms.measurement import Measurement
-from engine.commands.command_line import Parser, list_words, parser_of, run_command, say
+from engine.commands.command_line import Parser, list_words, make_parser, run_command, say
 from engine.errors import say_count
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.maintenance import find_leftovers, merge, read_ledger, remove, tabulate_ledger
@@ -24,7 +24,7 @@ LEDGER = Path(".ledger")
 
 
 def _build_parser() -> Parser:
-    kind = parser_of(list_words([*COMMANDS]))
+    kind = make_parser(list_words([*COMMANDS]))
     parser = kind(prog="lm-claims ledger", description="Ledgers: what was measured, wherever it was.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     listing = commands.add_parser("list", help="print what is stored")

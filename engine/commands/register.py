@@ -10,36 +10,36 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.claim.discover import Declared, find_claims
+from engine.claim.discover import DeclaredClaim, find_claims
 from engine.claim.registration import (
     LOCK,
-    Entry,
     Lock,
+    RegistrationEntry,
     digest_claim,
     digest_fields,
     name_changes,
     read_lock,
     write_lock,
 )
-from engine.commands.command_line import Parser, parser_of
+from engine.commands.command_line import Parser, make_parser
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
 from engine.files import find_nearest, write_whole
-from engine.ledger.provenance import ask_git
+from engine.ledger.provenance import run_git
 from engine.text import write_plain
 
 EXIT_UNREGISTERED, EXIT_USAGE = 1, 4
 WHO = "register"
-_NAMED = 3
+MAX_FILES_NAMED = 3
 """Files that an error names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class LockStatus:
     """The claims that one lock is for, beside what it holds. whole: whether these are all that it is for."""
 
     path: Path
     lock: Lock
-    declared: dict[str, Declared]
+    declared: dict[str, DeclaredClaim]
     whole: bool
 
     @property
@@ -53,7 +53,7 @@ class Survey:
         return [id for id in known if self.lock[id][-1].digest != digest_claim(self.declared[id].claim)]
 
     @property
-    def due(self) -> list[Declared]:
+    def due(self) -> list[DeclaredClaim]:
         """What is to be registered."""
         return [self.declared[id] for id in (*self.new, *self.amended)]
 
@@ -74,7 +74,7 @@ class Survey:
         return [*table, f"{path}: {told}"]
 
 
-def survey(place: Path) -> list[Survey]:
+def read_lock_status(place: Path) -> list[LockStatus]:
     """The claims in a folder, or in one file, beside the lock that each is for: the nearest at or above it.
 
     Where there is none yet, it is the folder's own. Raises UsageError, DeclarationError and LedgerError.
@@ -82,7 +82,7 @@ def survey(place: Path) -> list[Survey]:
     place = place.resolve()
     folder = place if place.is_dir() else place.parent
     root = find_checkout(folder) or folder
-    groups: dict[Path, dict[str, Declared]] = {}
+    groups: dict[Path, dict[str, DeclaredClaim]] = {}
     for found in find_claims(place):
         path = find_nearest(LOCK, found.file, root) or folder / LOCK
         known = groups.setdefault(path, {}).setdefault(found.claim.id, found)
@@ -91,7 +91,7 @@ def survey(place: Path) -> list[Survey]:
             got = f"a second claim {found.claim.id} in {found.file}"
             raise DeclarationError(explain(who=WHO, got=got, expected=expected, remedy=remedy))
     return [
-        Survey(
+        LockStatus(
             path=path,
             lock=read_lock(path) if os.path.lexists(path) else {},
             declared=dict(sorted(declared.items())),
@@ -115,25 +115,27 @@ def read_commit(files: Sequence[Path]) -> str:
     if top is None:
         return ""
     try:
-        changed = ask_git(top, "status", "--porcelain", "--ignored", "--", *map(str, files)).splitlines()
+        changed = run_git(top, "status", "--porcelain", "--ignored", "--", *map(str, files)).splitlines()
         if not changed:
-            return ask_git(top, "rev-parse", "HEAD")
+            return run_git(top, "rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError) as error:
         got, expected = f"{error}", f"git to tell the commit of {top}"
         raise LedgerError(explain(who=WHO, got=got, expected=expected, remedy="see git status there")) from error
     names = [line.split(maxsplit=1)[-1] for line in changed]
-    told = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    told = ", ".join(names[:MAX_FILES_NAMED]) + (
+        f" and {len(names) - MAX_FILES_NAMED} more" if len(names) > MAX_FILES_NAMED else ""
+    )
     expected, remedy = "them committed, so that the lock can name the commit", "commit them, then register"
     raise UsageError(explain(who=WHO, got=f"uncommitted changes in {told}", expected=expected, remedy=remedy))
 
 
-def register(found: Survey, commit: str, now: datetime) -> None:
+def register(found: LockStatus, commit: str, now: datetime) -> None:
     """Add what is due to the lock. Raises LedgerError when it cannot be written."""
     lock = {id: list(entries) for id, entries in found.lock.items()}
     for due in found.due:
         entries = lock.setdefault(due.claim.id, [])
         entries.append(
-            Entry(
+            RegistrationEntry(
                 # Never before the last one, whatever the clock says: the order is what tells the first from the rest.
                 date=max([now, *(entry.date for entry in entries)]),
                 commit=commit,
@@ -145,7 +147,7 @@ def register(found: Survey, commit: str, now: datetime) -> None:
 
 
 def _build_parser() -> Parser:
-    of_ours = parser_of("a folder, or --check")
+    of_ours = make_parser("a folder, or --check")
     parser = of_ours(prog="lm-claims register", description="Registers claims before they are measured.")
     argument = parser.add_argument
     argument("place", nargs="?", type=Path, default=Path("claims"), metavar="FOLDER", help="(default: claims)")
@@ -167,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(place: Path, *, check: bool) -> tuple[int, list[str]]:
-    surveys = survey(place)
+    surveys = read_lock_status(place)
     lines = [line for found in surveys for line in found.lines()]
     due = [one.file for found in surveys for one in found.due]
     if not due:

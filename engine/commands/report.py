@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.commands.command_line import Parser, list_words, parser_of, run_command, say
+from engine.commands.command_line import Parser, list_words, make_parser, run_command, say
 from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, explain_part, read_records
@@ -30,7 +30,7 @@ COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
 
 
 def _build_parser() -> Parser:
-    kind = parser_of(list_words([*COMMANDS]))
+    kind = make_parser(list_words([*COMMANDS]))
     parser = kind(prog="lm-claims report", description="Reports from the records of sessions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")

@@ -11,7 +11,7 @@ import pytest
 
 from engine.claim.discover import declares_claim
 from engine.claim.registration import LOCK
-from engine.commands.command_line import Parser, parser_of
+from engine.commands.command_line import Parser, make_parser
 from engine.session.spelling import BY_SPELLING, GROUPS, LOADED_BEFORE, SHORT, expand_files, spell_out
 
 FILES = ("test_*.py", "c[0-9][0-9]_*.py", "a[0-9][0-9]_*.py")
@@ -64,7 +64,7 @@ def find_claims(here: Path) -> Path:
 
 def build_parser() -> Parser:
     """A parser that knows our options alone, for its help and for what is wrong with them; pytest reads them."""
-    parser = parser_of("options that it has")(
+    parser = make_parser("options that it has")(
         prog="lm-claims verify",
         usage="lm-claims verify [OPTIONS] [PATH …]",
         description="Test claims: measure what is not stored, judge, write the report. Without a path: the claims in "

@@ -14,25 +14,25 @@ from engine.arms.arm import Arm
 from engine.arms.prompts import check_prompt
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.experiments.finite import OUTPUTS, check_numbers
-from engine.methods.descent import Observer, Plan, Problem
-from engine.methods.distances import OutputDistance, wide
-from engine.models.devices import send
-from engine.models.loaded import Shelf
-from engine.models.stacks import Invertible
+from engine.methods.descent import DescentPlan, Observer, Problem
+from engine.methods.distances import DistanceToTarget, wide
+from engine.models.devices import to_device
+from engine.models.loaded import LoadedModels
+from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import encode as encode_text
 
 TOP = 5
 """Most activated tokens that a reading keeps at each position."""
 
 
-def generator(purpose: str, seed: int | str) -> torch.Generator:
+def make_generator(purpose: str, seed: int | str) -> torch.Generator:
     """A CPU generator of its own for each purpose and seed, the same on every machine."""
     digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedded:
+class EmbeddedPrompts:
     """Units as embeddings.
 
     settings: what they were embedded for. target: [units, tokens, d_model], positions included, padded on the right
@@ -53,21 +53,23 @@ class Embedded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posed(Embedded):
+class Batch(EmbeddedPrompts):
     """A batch of units ready to descend. bound: [units], None where it is a share of each run's start distance."""
 
     start: Tensor
     bound: Tensor | None
 
 
-def embed(settings: StackSettings, units: tuple[Unit, ...], shelf: Shelf, stack: Invertible) -> Embedded:
+def embed_prompts(
+    settings: StackSettings, units: tuple[Unit, ...], models: LoadedModels, stack: EmbeddingFunction
+) -> EmbeddedPrompts:
     """The units' prompts as the stack takes them. Raises PromptError for one that it cannot use."""
-    codec = shelf.codec(settings.subject, settings.dtype, settings.device)
-    ids = tuple(encode(settings, unit.prompt, shelf) for unit in units)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
+    ids = tuple(encode(settings, unit.prompt, models) for unit in units)
     sizes = [len(row) for row in ids]
     positions = stack.positions(max(sizes))
     rows = [codec.embed(torch.tensor(row, device=settings.device)) + positions[: len(row)] for row in ids]
-    return Embedded(
+    return EmbeddedPrompts(
         settings=settings,
         units=units,
         ids=ids,
@@ -77,13 +79,15 @@ def embed(settings: StackSettings, units: tuple[Unit, ...], shelf: Shelf, stack:
     )
 
 
-def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack: Invertible) -> Posed:
+def prepare_batch(
+    settings: DescentSettings, units: tuple[Unit, ...], models: LoadedModels, stack: EmbeddingFunction
+) -> Batch:
     """Targets, starts and bounds of units. Source: equation 2's start, the catalogue's words for e, e₀ and bound."""
-    embedded = embed(settings, units, shelf, stack)
+    embedded = embed_prompts(settings, units, models, stack)
     pairs = zip(units, embedded.target, embedded.sizes, strict=True)
     starts = [_draw_start(settings, unit, row[:size]) for unit, row, size in pairs]
     bound = shift_bounds(settings, embedded, stack) if settings.protocol.bound == "shift" else None
-    return Posed(
+    return Batch(
         settings=settings,
         units=units,
         ids=embedded.ids,
@@ -95,27 +99,29 @@ def pose(settings: DescentSettings, units: tuple[Unit, ...], shelf: Shelf, stack
     )
 
 
-def encode(settings: StackSettings, prompt: str, shelf: Shelf) -> tuple[int, ...]:
+def encode(settings: StackSettings, prompt: str, models: LoadedModels) -> tuple[int, ...]:
     """Ids of a prompt, cut to the settings' first tokens. Raises PromptError when it cannot be used."""
-    tokenizer = shelf.tokenizer(settings.subject)
+    tokenizer = models.tokenizer(settings.subject)
     ids = encode_text(tokenizer, prompt, who=settings.subject)
-    model = shelf.model(settings.subject, settings.dtype, settings.device)
+    model = models.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
     context, vocab = int(model.config.max_position_embeddings), int(model.config.vocab_size)
     check_prompt(prompt, ids, context=context, needs=needs, vocab=vocab, who=settings.subject)
     return tuple(ids[: settings.first_tokens])
 
 
-def draw_rows(embedded: Embedded, sources: list[torch.Generator]) -> Tensor:
+def draw_rows(embedded: EmbeddedPrompts, sources: list[torch.Generator]) -> Tensor:
     """Standard normal noise in the target's shape. Each unit's has its own length, so that neighbours do not matter."""
     width = embedded.target.shape[2]
     noise = [torch.randn((n, width), generator=g) for n, g in zip(embedded.sizes, sources, strict=True)]
-    return send(pad_sequence(noise, batch_first=True), embedded.target.device, embedded.target.dtype)
+    return to_device(pad_sequence(noise, batch_first=True), embedded.target.device, embedded.target.dtype)
 
 
 def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor:
     # Drawn in float32 on the CPU, so that every device and precision starts from the same point.
-    noise = send(torch.randn(target.shape, generator=generator("start", unit.seed)), target.device, target.dtype)
+    noise = to_device(
+        torch.randn(target.shape, generator=make_generator("start", unit.seed)), target.device, target.dtype
+    )
     std = target.std() if settings.protocol.start_std is None else settings.protocol.start_std
     start = settings.protocol.start_mean + std * noise
     share, kept = settings.blend
@@ -123,15 +129,15 @@ def _draw_start(settings: DescentSettings, unit: Unit, target: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def shift_bounds(settings: StackSettings, embedded: Embedded, stack: Invertible) -> Tensor:
+def shift_bounds(settings: StackSettings, embedded: EmbeddedPrompts, stack: EmbeddingFunction) -> Tensor:
     """m(σ): mean over draws of ‖O(e + N(0, σ²)) − O(e)‖₁ for each unit: [units]. Source: the document's m.
 
     Raises SubjectError where an output is not finite.
     """
     target = embedded.target
-    distance = OutputDistance(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
+    distance = DistanceToTarget(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
     total = target.new_zeros(len(target), dtype=wide(target.dtype))
-    sources = [generator("shift", unit.prompt) for unit in embedded.units]
+    sources = [make_generator("shift", unit.prompt) for unit in embedded.units]
     for _ in range(settings.protocol.shift_draws):
         total = total + distance.l1(stack(target + settings.sigma * draw_rows(embedded, sources)))
     check_numbers(total, settings, OUTPUTS)
@@ -143,9 +149,9 @@ def start_fraction(settings: DescentSettings) -> float:
     return settings.protocol.start_fraction * settings.sigma / settings.protocol.reference_sigma
 
 
-def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> Plan:
+def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> DescentPlan:
     """How the settings descend."""
-    return Plan(
+    return DescentPlan(
         iterations=settings.iterations,
         metric=settings.metric,
         schedule=settings.schedule,
@@ -156,28 +162,28 @@ def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> 
 
 
 @torch.no_grad()
-def make_problem(settings: DescentSettings, posed: Posed, steps: Tensor, stack: Invertible) -> Problem:
-    """Posed units with their step sizes [units], ready to descend. Raises SubjectError for outputs not finite."""
-    output = stack(posed.target)
+def make_problem(settings: DescentSettings, batch: Batch, steps: Tensor, stack: EmbeddingFunction) -> Problem:
+    """A batch with their step sizes [units], ready to descend. Raises SubjectError for outputs not finite."""
+    output = stack(batch.target)
     check_numbers(output, settings, OUTPUTS)
     return Problem(
         output=output,
-        start=posed.start,
-        lengths=posed.lengths,
+        start=batch.start,
+        lengths=batch.lengths,
         steps=steps,
-        bound=posed.bound,
+        bound=batch.bound,
         start_fraction=start_fraction(settings),
     )
 
 
-class Watch(Interface):
+class WrapObserver(Interface):
     """Takes the place of a batch's observer and passes its looks on, so that no number changes."""
 
-    def __call__(self, arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+    def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
         """What looks at the batch instead of `observer`. It asks `observer` who goes on, and does as it says."""
         ...
 
 
-def unwatched(arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+def keep_observer(arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
     """Nobody watches."""
     return observer

@@ -159,7 +159,7 @@ def draw_subject(subject: Subject, seed: int | None, *, drawn: bool = False) -> 
     return subject
 
 
-def settle_stack(stack: AnyStack, subject: Subject, seed: int | None) -> AnyStack:
+def resolve_stack(stack: AnyStack, subject: Subject, seed: int | None) -> AnyStack:
     """The stack with its number of blocks, or the net with its seed, as an arm holds them."""
     if not isinstance(stack, Stack):
         return stack if seed is None else replace(stack, seed=seed)

@@ -49,7 +49,7 @@ _COMPLAINT = ("ledger", "a ledger", "pytest claims makes one in .ledger")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredFile:
     """A file of a ledger: its measurement, or why it can't be trusted."""
 
     path: Path
@@ -58,17 +58,17 @@ class Stored:
 
 
 @dataclass(kw_only=True)
-class Merged:
+class MergeResult:
     """What a merge did. differing: arms that both ledgers hold with other numbers; the first one's are kept."""
 
     taken: list[Measurement] = field(default_factory=list)
     known: list[Measurement] = field(default_factory=list)
     differing: list[Measurement] = field(default_factory=list)
-    refused: list[Stored] = field(default_factory=list)
+    refused: list[StoredFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leftover:
+class Removable:
     """A file that a tidied ledger does without, and why."""
 
     path: Path
@@ -80,7 +80,7 @@ class Leftover:
         return self.path.is_dir() and not self.path.is_symlink()
 
 
-def read_ledger(folder: Path) -> Iterator[Stored]:
+def read_ledger(folder: Path) -> Iterator[StoredFile]:
     """Everything under a measurement's name in a ledger, by digest; what is no measurement with the reason.
 
     Raises LedgerError when the folder is none or the disk fails.
@@ -90,17 +90,17 @@ def read_ledger(folder: Path) -> Iterator[Stored]:
             content = read_stored(path)
             if content is None:
                 if os.path.lexists(path):
-                    yield Stored(path=path, reason="a link that leads nowhere")
+                    yield StoredFile(path=path, reason="a link that leads nowhere")
                 continue  # else it was set aside by a session meanwhile
             measurement = read_measurement(content)
         except UntrustedError as reason:
-            yield Stored(path=path, reason=str(reason))
+            yield StoredFile(path=path, reason=str(reason))
         else:
             named = measurement.digest == path.stem
-            yield Stored(path=path, measurement=measurement) if named else Stored(path=path, reason="other-arm")
+            yield StoredFile(path=path, measurement=measurement) if named else StoredFile(path=path, reason="other-arm")
 
 
-def merge(into: Path, sources: Sequence[Path]) -> Merged:
+def merge(into: Path, sources: Sequence[Path]) -> MergeResult:
     """Give `into` what the sources hold and it does not; nothing that it holds is replaced.
 
     Raises LedgerError when a source is no ledger, before anything is written, or when the disk refuses.
@@ -108,7 +108,7 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     for source in sources:
         find_measurements(source, complaint=_COMPLAINT)
     # Without locks: what sessions store meanwhile is whole, and a shared folder may have none.
-    ledger, done = Ledger(into, locks=False), Merged()
+    ledger, done = Ledger(into, locks=False), MergeResult()
     for stored in (stored for source in sources for stored in read_ledger(source)):
         if stored.measurement is None:
             done.refused.append(stored)
@@ -124,7 +124,7 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     return done
 
 
-def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = "") -> list[Leftover]:
+def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = "") -> list[Removable]:
     """Files that no session asks for: of other versions or set aside, unfinished, locks that nobody holds.
 
     subjects: their measurements as well. before: measurements older than this moment (ISO 8601) as well.
@@ -134,23 +134,23 @@ def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = 
     measurements = find_measurements(folder, complaint=_COMPLAINT)
     leftovers = [leftover for leftover in found if leftover is not None]
     for path in sorted((folder / "aside").glob("*.json")):
-        leftovers.append(Leftover(path=path, why=f"set aside: {path.name.split('.')[-2]}"))
+        leftovers.append(Removable(path=path, why=f"set aside: {path.name.split('.')[-2]}"))
     for path in sorted(folder.glob("locks/*.lock")):
         if _is_free(path):
-            leftovers.append(Leftover(path=path, why="lock that nobody holds"))
+            leftovers.append(Removable(path=path, why="lock that nobody holds"))
     for path in sorted([*measurements.glob(f"??/*{UNFINISHED}"), *folder.glob(f"locks/*{UNFINISHED}")]):
         if _is_free(folder / "locks" / f"{path.name.split('.')[0]}.lock"):
-            leftovers.append(Leftover(path=path, why="never finished"))
+            leftovers.append(Removable(path=path, why="never finished"))
     return leftovers
 
 
-def _judge(stored: Stored, subjects: Sequence[str], before: str) -> Leftover | None:
+def _judge(stored: StoredFile, subjects: Sequence[str], before: str) -> Removable | None:
     if stored.measurement is None:
-        return Leftover(path=stored.path, why=f"not to be trusted: {stored.reason}")
+        return Removable(path=stored.path, why=f"not to be trusted: {stored.reason}")
     subject, measured_at = weights_of(stored.measurement.arm)[0], stored.measurement.provenance.measured_at
     if subject in subjects:
-        return Leftover(path=stored.path, why=f"of {subject}")
-    return Leftover(path=stored.path, why=f"measured at {measured_at}") if measured_at < before else None
+        return Removable(path=stored.path, why=f"of {subject}")
+    return Removable(path=stored.path, why=f"measured at {measured_at}") if measured_at < before else None
 
 
 def _is_free(lock: Path) -> bool:
@@ -166,7 +166,7 @@ def _is_free(lock: Path) -> bool:
     return True
 
 
-def remove(leftovers: Sequence[Leftover]) -> None:
+def remove(leftovers: Sequence[Removable]) -> None:
     """Remove files for good, and no folder. Raises LedgerError for the first that the disk keeps."""
     for leftover in leftovers:
         if leftover.is_folder:

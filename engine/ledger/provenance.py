@@ -15,7 +15,7 @@ from engine.records import Provenance, Session
 PACKAGES = ("lm-claims", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
-def observe(*, dtype: str, device: str, threads: int, gpu: str = "", tf32: bool | None = None) -> Provenance:
+def current_provenance(*, dtype: str, device: str, threads: int, gpu: str = "", tf32: bool | None = None) -> Provenance:
     """Provenance of what is being measured now. Commit and dirty flag are those of this package's checkout."""
     commit, dirty = _checkout(Path(__file__).resolve().parent)
     return Provenance(
@@ -38,7 +38,7 @@ def identify(began: str) -> Session:
     return Session(began=began, commit=commit, dirty=dirty, numerics=NUMERICS)
 
 
-def ask_git(folder: Path, *arguments: str) -> str:
+def run_git(folder: Path, *arguments: str) -> str:
     """What git says in a folder. Raises OSError without git, and SubprocessError where it refuses."""
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
@@ -48,9 +48,9 @@ def ask_git(folder: Path, *arguments: str) -> str:
 def _checkout(folder: Path) -> tuple[str, bool]:
     try:
         # Only code decides numbers: an edited README does not make a measurement dirty.
-        ask_git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # else it is somebody else's repository
-        changed = ask_git(folder, "status", "--porcelain", "--", ".", "../claims")
-        return ask_git(folder, "rev-parse", "HEAD"), bool(changed)
+        run_git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # else it is somebody else's repository
+        changed = run_git(folder, "status", "--porcelain", "--", ".", "../claims")
+        return run_git(folder, "rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown", False
 

@@ -95,7 +95,7 @@ class Ledger:
             raise _unwritable(path, error, self.folder) from error
 
     @contextmanager
-    def claim_arm(self, arm: Arm) -> Generator[None, None, None]:
+    def lock_arm(self, arm: Arm) -> Generator[None, None, None]:
         """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
         lock = self._lock(arm, wait=True)
         assert lock is not None
@@ -104,7 +104,7 @@ class Ledger:
         finally:
             lock.release()
 
-    def try_claim(self, arm: Arm) -> FileLock | None:
+    def try_lock(self, arm: Arm) -> FileLock | None:
         """Hold `arm` until the lock is released; None while another session measures it."""
         return self._lock(arm, wait=False)
 
@@ -222,10 +222,10 @@ def read_stored(path: Path) -> bytes | None:
 def _read(path: Path, arm: Arm) -> Measurement | None:
     """The measurement in a file, None without one. Raises UntrustedError, or LedgerError for the disk's errors."""
     content = read_stored(path)
-    return None if content is None else trust(content, arm)
+    return None if content is None else verify_stored(content, arm)
 
 
-def trust(content: bytes, arm: Arm) -> Measurement:
+def verify_stored(content: bytes, arm: Arm) -> Measurement:
     """The measurement of `arm` that a stored file holds. Raises UntrustedError when it holds anything else."""
     measurement = read_measurement(content)
     if measurement.arm != arm:

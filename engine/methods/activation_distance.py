@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.errors import DeclarationError, explain
 from engine.models.codec import Codec
-from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack
 from engine.statistics.tolerance import tolerance_limit
@@ -25,7 +25,7 @@ STEPS = 127
 """Steps of eight bits between 0 and the largest of a position's numbers."""
 
 
-class Likeness:
+class ActivationDistance:
     """How far activations lie from those that were seen: ‖x − y‖₂ / ‖y‖₂.
 
     Behind a head the same of its logits, without its bias.
@@ -59,7 +59,7 @@ class Likeness:
         return self._size(seen)
 
 
-class RoundedLikeness(Likeness):
+class RoundedActivationDistance(ActivationDistance):
     """The same of activations that were rounded to eight bits: the largest |x − y|, in steps of the rounding.
 
     Equal inputs lie half a step apart at most. A relative distance would see the rounding of an attention sink's few
@@ -79,17 +79,17 @@ class RoundedLikeness(Likeness):
         return self._size(seen) / STEPS
 
 
-def liken(head: Tensor | None, *, int8: bool) -> Likeness:
+def make_distance(head: Tensor | None, *, int8: bool) -> ActivationDistance:
     """How what is seen is compared, of a stack with this head.
 
     Raises DeclarationError for rounded logits: what is read back from them is not rounded in steps.
     """
     if not int8:
-        return Likeness(head)
+        return ActivationDistance(head)
     if head is not None:
         got, expected = "logits rounded to 8 bits", "a stack without head"
         raise DeclarationError(explain(who="liken", got=got, expected=expected, remedy="round hidden states instead"))
-    return RoundedLikeness()
+    return RoundedActivationDistance()
 
 
 def round_to_int8(hidden: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def read_back(logits: Tensor, head: Tensor) -> Tensor:
     return (products @ inverse).to(logits.dtype).unflatten(0, logits.shape[:-1])
 
 
-def observe(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
+def read_activations(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
     """What is seen behind a stack, as hidden states: of a stack with head only its logits are looked at.
 
     embeddings: [runs, tokens, d_model], positions included. int8: hidden states rounded to it.
@@ -126,7 +126,7 @@ def observe(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
 
 @torch.no_grad()
 def measure_noise(
-    stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, likeness: Likeness | None = None
+    stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, likeness: ActivationDistance | None = None
 ) -> Tensor:
     """Largest distance of equal inputs' activations, before any rounding, in several batch layouts.
 
@@ -135,8 +135,8 @@ def measure_noise(
     given. Returns [rows, tokens], each at least the spacing of floats at 1 (of the largest number, in steps).
     """
     embeddings = codec.embed(ids) + stack.positions(ids.shape[1])
-    seen = torch.cat([observe(stack, part, int8=False) for part in embeddings.split(together)])
-    likeness, sizes = likeness or Likeness(stack.head), sorted({*ROWS_TOGETHER, together})
+    seen = torch.cat([read_activations(stack, part, int8=False) for part in embeddings.split(together)])
+    likeness, sizes = likeness or ActivationDistance(stack.head), sorted({*ROWS_TOGETHER, together})
     least = likeness.least_noise * torch.finfo(seen.dtype).eps
     found = [torch.full(ids.shape, least, dtype=seen.dtype, device=seen.device)]
     for size in sizes:
@@ -159,5 +159,5 @@ def _read_in_turn(stack: BlockStack, embeddings: Tensor) -> Tensor:
             for rows in every.split(width)
         ]
         found.append(torch.cat(outputs).unflatten(0, (len(embeddings), REPEATED)))
-        prefix = settle(stack, prefix, here)
+        prefix = extend_prefix(stack, prefix, here)
     return torch.cat(found, dim=2)

@@ -17,8 +17,8 @@ from torch import Tensor
 from engine.arms.protocol import Schedule
 from engine.arms.settings import Metric, Optimizer, ReadAt
 from engine.errors import ShapeError
-from engine.methods.distances import OutputDistance, widen
-from engine.models.stacks import Invertible
+from engine.methods.distances import DistanceToTarget, widen
+from engine.models.stacks import EmbeddingFunction
 
 LOOK_EVERY = 20
 """Iterations between two looks at the device's buffer."""
@@ -55,7 +55,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DescentPlan:
     """How a descent goes: N iterations, the metric whose gradient it follows, and at which it is looked at."""
 
     iterations: int
@@ -116,7 +116,7 @@ class Observer(Interface):
         ...
 
 
-class Patient:
+class NeverStop:
     """Lets every run go to the end and never looks: for devices where nothing can be read."""
 
     def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
@@ -124,7 +124,7 @@ class Patient:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaver:
+class StopFinished:
     """Sends home the runs that have diverged and, when the claim is read at the hit, those that have hit."""
 
     read_at: ReadAt
@@ -159,7 +159,7 @@ class TuningObserver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllOrNone:
+class StopTogether:
     """Lets every run go on until an observer sends all of them home: for a stack that knows each run by its place."""
 
     observer: Observer
@@ -169,7 +169,7 @@ class AllOrNone:
         return staying if staying is not None and len(staying) == 0 else None
 
 
-def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer) -> Trace:
+def descend(stack: EmbeddingFunction, problem: Problem, plan: DescentPlan, observer: Observer) -> Trace:
     """Run a batch of descents e ← e − η·∇(scale · distance) for at most N iterations.
 
     Iteration n is read before step n + 1, so that n = 0 is the start and n = N the end. A run that the observer
@@ -180,7 +180,7 @@ def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer)
     valid = stack.rows(problem.lengths, problem.start.shape[1])
     trace = _open(problem, plan)
     runs = torch.arange(len(problem.start), device=problem.start.device)
-    distance = OutputDistance(target, valid, stack.head)
+    distance = DistanceToTarget(target, valid, stack.head)
     e, steps = problem.start.clone(), problem.steps
     mover = _Adam(e) if plan.optimizer == "adam" else _Plain(plan.loss_scale)
     for n in range(plan.iterations + 1):
@@ -191,7 +191,7 @@ def descend(stack: Invertible, problem: Problem, plan: Plan, observer: Observer)
                 mover.keep(staying)
                 if len(runs) == 0:
                     return trace
-                distance = OutputDistance(target[runs], valid[runs], stack.head)
+                distance = DistanceToTarget(target[runs], valid[runs], stack.head)
         e, read, gradient = _evaluate(stack, distance, e, plan, last=n == plan.iterations)
         _record(trace, problem, runs, n, e, read)
         if gradient is not None:
@@ -236,7 +236,7 @@ class _Adam:
         return torch.addcmul(e, (steps * factor)[:, None, None], direction)
 
 
-def _open(problem: Problem, plan: Plan) -> Trace:
+def _open(problem: Problem, plan: DescentPlan) -> Trace:
     runs = len(problem.start)
     bound = torch.empty_like(widen(problem.steps)) if problem.bound is None else problem.bound
     return Trace(
@@ -249,7 +249,7 @@ def _open(problem: Problem, plan: Plan) -> Trace:
 
 
 def _evaluate(
-    stack: Invertible, distance: OutputDistance, e: Tensor, plan: Plan, *, last: bool
+    stack: EmbeddingFunction, distance: DistanceToTarget, e: Tensor, plan: DescentPlan, *, last: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The embeddings, their L¹ distance, and the gradient of the descended metric (None on the last iteration)."""
     if last:

@@ -57,7 +57,7 @@ class _HeadL1(torch.autograd.Function):
         return (grad_outputs[0][:, None] * gradient).to(gradient.dtype), None, None
 
 
-class OutputDistance:
+class DistanceToTarget:
     """Distance of a batch's outputs to its targets over the rows that belong to each prompt.
 
     target: [runs, rows, width] before the head; valid: [runs, rows] of bool; head: [outputs, width], or None.

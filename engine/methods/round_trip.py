@@ -44,7 +44,7 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
     for first in range(0, codec.vocab, rows):
         block, before = projected[first : first + rows], ranked[: first + rows]
         doubtful = bounds.find_doubtful(first, rows, room)
-        for at, where in _find_losers(block, before, rows, room, doubtful):
+        for at, where in _find_misdecoded(block, before, rows, room, doubtful):
             loser, winner = int(order[first + at]), int(order[where])
             misses.append(
                 RoundTripMiss(
@@ -76,7 +76,7 @@ class _Bounds:
         self._needed = (1 - self.SLACK) * leverages
         if self._patience:
             factor = vectors * values.sqrt()
-            self._shadows = torch.cat([_cast_shadow(part @ factor) for part in as_float64(codec.weight)])[order].to(
+            self._shadows = torch.cat([_bound_rows(part @ factor) for part in as_float64(codec.weight)])[order].to(
                 codec.weight
             )
 
@@ -95,13 +95,13 @@ class _Bounds:
         return None
 
 
-def _cast_shadow(rows: Tensor) -> Tensor:
+def _bound_rows(rows: Tensor) -> Tensor:
     """The first third of each row's coordinates, and the length of the rest: [rows, d] → [rows, d // 3 + 1]."""
     kept = rows.shape[1] // 3
     return torch.cat([rows[:, :kept], rows[:, kept:].norm(dim=1, keepdim=True)], dim=1)
 
 
-def _find_losers(
+def _find_misdecoded(
     block: Tensor, before: Tensor, rows: int, room: Tensor, doubtful: Tensor | None
 ) -> list[tuple[int, int]]:
     """Rows of a block with a larger coefficient than their own, and whose it is.

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.arms.settings import Method
-from engine.methods.activation_distance import Likeness
-from engine.methods.descent import Patient, Plan, Problem, descend
+from engine.methods.activation_distance import ActivationDistance
+from engine.methods.descent import DescentPlan, NeverStop, Problem, descend
 from engine.models.codec import Codec
-from engine.models.devices import send
-from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.devices import to_device
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.stacks import BlockStack
 
 FIRST_WINDOW, WIDER = 32, 4
@@ -29,7 +29,7 @@ CHECK_BYTES = 192 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ObservedActivations:
     """All that a method may read of the prompts.
 
     hidden: activations behind the stack's blocks [units, tokens, width], padded on the right. lengths: [units].
@@ -40,7 +40,7 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class TokenSearch:
     """How prompts are sought.
 
     plan, step: of every descent. mean, std: of the normal start. draw: standard normal noise of a unit's starts, by
@@ -50,18 +50,18 @@ class Search:
     """
 
     method: Method
-    plan: Plan
+    plan: DescentPlan
     step: float
     mean: float
     std: float
     draw: Callable[[int, int], Tensor]
-    likeness: Likeness
+    likeness: ActivationDistance
     epsilons: Sequence[float]
     equals: Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class TokenMatch:
     """What was found at a position.
 
     token: None where nothing in the vocabulary matched. same: other tokens with equal activations, as far as checked.
@@ -78,7 +78,9 @@ class Found:
     runner_up: float = float("inf")
 
 
-def recover(stack: BlockStack, codec: Codec, seen: Seen, search: Search) -> list[tuple[Found, ...]]:
+def recover(
+    stack: BlockStack, codec: Codec, seen: ObservedActivations, search: TokenSearch
+) -> list[tuple[TokenMatch, ...]]:
     """What is found at each position of each prompt, in order.
 
     A prompt ends early at a position where nothing matched: what follows would be sought behind a wrong prefix.
@@ -87,13 +89,13 @@ def recover(stack: BlockStack, codec: Codec, seen: Seen, search: Search) -> list
 
 
 class _Recovery:
-    def __init__(self, stack: BlockStack, codec: Codec, seen: Seen, search: Search) -> None:
+    def __init__(self, stack: BlockStack, codec: Codec, seen: ObservedActivations, search: TokenSearch) -> None:
         self._stack, self._codec, self._seen, self._search = stack, codec, seen, search
         self._lengths = [int(n) for n in seen.lengths.tolist()]
         self._jointly: dict[int, Tensor] = {}
 
-    def run(self) -> list[tuple[Found, ...]]:
-        found: list[list[Found]] = [[] for _ in self._lengths]
+    def run(self) -> list[tuple[TokenMatch, ...]]:
+        found: list[list[TokenMatch]] = [[] for _ in self._lengths]
         prefix = Prefix()
         going = list(range(len(self._lengths)))
         for t in range(max(self._lengths)):
@@ -114,22 +116,22 @@ class _Recovery:
 
     def _settle(self, prefix: Prefix, tokens: list[int | None]) -> Prefix:
         ids = torch.tensor(tokens, device=self._seen.hidden.device)[:, None]  # [units, 1]
-        return settle(self._stack, prefix, self._codec.embed(ids) + self._position(prefix))
+        return extend_prefix(self._stack, prefix, self._codec.embed(ids) + self._position(prefix))
 
     def _position(self, prefix: Prefix) -> Tensor:
         return NextPosition(self._stack, prefix).positions(1)
 
-    def _trust(self, units: list[int], t: int, prefix: Prefix) -> list[Found]:
+    def _trust(self, units: list[int], t: int, prefix: Prefix) -> list[TokenMatch]:
         """The first choice of the decoder, unchecked."""
         first = self._score(self._guess(units, t, 0, prefix)).argmin(-1)
-        return [Found(token=token) for token in first.tolist()]
+        return [TokenMatch(token=token) for token in first.tolist()]
 
-    def _confirm(self, units: list[int], t: int, prefix: Prefix) -> list[Found]:
+    def _confirm(self, units: list[int], t: int, prefix: Prefix) -> list[TokenMatch]:
         """The candidate that gives the activations again, nearest first, in wider windows until there is one."""
         vocab = self._codec.vocab
         hidden = self._seen.hidden[self._index(units), t]  # [units, width]
         tried = torch.zeros(len(units), vocab, dtype=torch.bool, device=hidden.device)
-        at = [Found(token=None, guesses=0) for _ in units]
+        at = [TokenMatch(token=None, guesses=0) for _ in units]
         waiting, checked, window = list(range(len(units))), 0, FIRST_WINDOW
         while waiting and checked < vocab:
             rows, width = self._index(waiting), min(window, vocab - checked)
@@ -145,7 +147,7 @@ class _Recovery:
             checked, window = checked + width, window * WIDER
         return at
 
-    def _read(self, before: Found, ids: list[int], distances: list[float], epsilon: float) -> Found:
+    def _read(self, before: TokenMatch, ids: list[int], distances: list[float], epsilon: float) -> TokenMatch:
         """What is known after one more window."""
         matched = [(away, i) for i, away in zip(ids, distances, strict=True) if away <= epsilon]
         missed = min((away for away in distances if away > epsilon), default=float("inf"))
@@ -194,7 +196,7 @@ class _Recovery:
             steps=torch.full_like(starts[:, :, 0, 0].flatten(), self._search.step),
             bound=None,
         )
-        trace = descend(stack, problem, self._search.plan, Patient())
+        trace = descend(stack, problem, self._search.plan, NeverStop())
         ends = trace.final.unflatten(0, starts.shape[:2])
         last = trace.distances[self._search.plan.iterations].view(starts.shape[:2])
         best = last.nan_to_num(nan=torch.inf).argmin(1)  # [units]
@@ -205,7 +207,7 @@ class _Recovery:
         """Starts of a guess, one or several for each unit, padded with zeros: [units, starts, tokens, d_model]."""
         drawn = [self._search.draw(unit, turn).transpose(0, 1) for unit in units]  # [tokens, starts, d_model] each
         starts = pad_sequence([self._search.mean + self._search.std * noise for noise in drawn], batch_first=True)
-        return send(starts.transpose(1, 2).contiguous(), self._seen.hidden.device, self._seen.hidden.dtype)
+        return to_device(starts.transpose(1, 2).contiguous(), self._seen.hidden.device, self._seen.hidden.dtype)
 
 
 def score_tokens(codec: Codec, guess: Tensor, method: Method) -> Tensor:
@@ -223,7 +225,7 @@ def score_tokens(codec: Codec, guess: Tensor, method: Method) -> Tensor:
 
 @torch.no_grad()
 def check(
-    stack: BlockStack, codec: Codec, likeness: Likeness, prefix: Prefix, candidates: Tensor, hidden: Tensor
+    stack: BlockStack, codec: Codec, likeness: ActivationDistance, prefix: Prefix, candidates: Tensor, hidden: Tensor
 ) -> Tensor:
     """Distance of each candidate's activations from those seen, behind each unit's prefix.
 

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.methods.distances import OutputDistance
-from engine.models.stacks import Invertible, whole_output
+from engine.methods.distances import DistanceToTarget
+from engine.models.stacks import EmbeddingFunction, whole_output
 
 COPIES = 256
 """Outputs whose gradients are taken together, each from a copy of the input of its own."""
@@ -33,7 +33,7 @@ class InputGradients:
     outputs: int
 
 
-def take_gradients(stack: Invertible, e: Tensor) -> InputGradients:
+def take_gradients(stack: EmbeddingFunction, e: Tensor) -> InputGradients:
     """Gradient of the sum of the outputs, its product with a vector of ones, and the sum of one gradient per output.
 
     e: [tokens, d_model]. Source: the document's summed, layer and individual gradients.
@@ -46,7 +46,7 @@ def take_gradients(stack: Invertible, e: Tensor) -> InputGradients:
     return InputGradients(summed=summed[0], ones=ones[0], individual=individual, outputs=outputs.numel())
 
 
-def _sum_individual(stack: Invertible, e: Tensor, outputs: int) -> Tensor:
+def _sum_individual(stack: EmbeddingFunction, e: Tensor, outputs: int) -> Tensor:
     # Added up in float64, as the document does: thousands of additions would round on their own account.
     total = torch.zeros(e.shape, dtype=torch.float64, device=e.device)
     for first in range(0, outputs, COPIES):
@@ -74,7 +74,7 @@ class OrthogonalTrace:
 
 
 def walk_orthogonally(
-    stack: Invertible, start: Tensor, *, steps: int, step: float, vectors: Literal["broadcast", "per token"]
+    stack: EmbeddingFunction, start: Tensor, *, steps: int, step: float, vectors: Literal["broadcast", "per token"]
 ) -> OrthogonalTrace:
     """Add step · v to every token, v being orthogonal to all tokens' gradients of the summed output, `steps` times.
 
@@ -175,7 +175,7 @@ class Herder(Wanderer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Held:
+class _ActiveWalks:
     """Walks that are still computed: what the loop needs of each, by place. walks: their places in the batch."""
 
     problem: ClampedProblem
@@ -184,10 +184,10 @@ class _Held:
     noise: Tensor
     size: Tensor
 
-    def at(self, places: list[int]) -> _Held:
+    def at(self, places: list[int]) -> _ActiveWalks:
         index = torch.tensor(places, dtype=torch.long, device=self.walks.device)
         problem = self.problem
-        return _Held(
+        return _ActiveWalks(
             problem=ClampedProblem(
                 target=problem.target[index],
                 lengths=problem.lengths[index],
@@ -202,13 +202,13 @@ class _Held:
             size=self.size[index],
         )
 
-    def distance(self, stack: Invertible) -> OutputDistance:
+    def distance(self, stack: EmbeddingFunction) -> DistanceToTarget:
         rows = stack.rows(self.problem.lengths, self.problem.target.shape[1])
-        return OutputDistance(self.target_outputs, rows, stack.head)
+        return DistanceToTarget(self.target_outputs, rows, stack.head)
 
 
 def walk_clamped(
-    stack: Invertible, problem: ClampedProblem, plan: ClampedPlan, draw: DrawClamp, observer: Wanderer
+    stack: EmbeddingFunction, problem: ClampedProblem, plan: ClampedPlan, draw: DrawClamp, observer: Wanderer
 ) -> ClampedTrace:
     """Shift the coordinates from a random index on, then descend on those before it to mend the output; repeat.
 
@@ -233,7 +233,7 @@ def walk_clamped(
     return trace
 
 
-def _begin(stack: Invertible, problem: ClampedProblem, plan: ClampedPlan) -> tuple[_Held, ClampedTrace]:
+def _begin(stack: EmbeddingFunction, problem: ClampedProblem, plan: ClampedPlan) -> tuple[_ActiveWalks, ClampedTrace]:
     target = problem.target
     size = target.abs().sum((1, 2))
     with torch.no_grad():
@@ -241,7 +241,7 @@ def _begin(stack: Invertible, problem: ClampedProblem, plan: ClampedPlan) -> tup
     walks = torch.arange(len(target), device=target.device)
     mean = size / (problem.lengths * target.shape[2])
     noise = problem.noise * mean if plan.scaled else problem.noise
-    held = _Held(problem=problem, walks=walks, target_outputs=outputs, noise=noise, size=size)
+    held = _ActiveWalks(problem=problem, walks=walks, target_outputs=outputs, noise=noise, size=size)
     return held, ClampedTrace(
         final=target.clone(),
         ended_at=torch.zeros_like(walks),
@@ -251,9 +251,9 @@ def _begin(stack: Invertible, problem: ClampedProblem, plan: ClampedPlan) -> tup
 
 
 def _step_outer(
-    stack: Invertible,
-    held: _Held,
-    distance: OutputDistance,
+    stack: EmbeddingFunction,
+    held: _ActiveWalks,
+    distance: DistanceToTarget,
     e: Tensor,
     rates: Tensor | None,
     plan: ClampedPlan,
@@ -277,7 +277,7 @@ def _step_outer(
     return e, rates
 
 
-def _fix_rates(held: _Held, plan: ClampedPlan, gradient: Tensor) -> Tensor:
+def _fix_rates(held: _ActiveWalks, plan: ClampedPlan, gradient: Tensor) -> Tensor:
     if not plan.scaled:
         return held.problem.steps
     # Padding has no gradient, so that the sum is over a prompt's own positions.
@@ -285,7 +285,7 @@ def _fix_rates(held: _Held, plan: ClampedPlan, gradient: Tensor) -> Tensor:
     return held.problem.steps * held.noise / mean
 
 
-def _record(trace: ClampedTrace, held: _Held, plan: ClampedPlan, n: int, e: Tensor, moving: Tensor) -> Tensor:
+def _record(trace: ClampedTrace, held: _ActiveWalks, plan: ClampedPlan, n: int, e: Tensor, moving: Tensor) -> Tensor:
     """Note where each walk is, and say which go on: [walks] of bool."""
     trace.final.index_copy_(0, held.walks, e)
     trace.ended_at.index_copy_(0, held.walks, trace.ended_at[held.walks] + moving)

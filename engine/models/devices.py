@@ -74,14 +74,14 @@ def find_devices(name: str) -> Devices:
     return Devices(kind="cuda", gpus=tuple(range(torch.cuda.device_count())) if index is None else (index,))
 
 
-def name_for_children(gpu: int) -> str:
+def visible_id(gpu: int) -> str:
     """What a child process must be told to see one of this process's GPUs and no other."""
     listed = os.environ.get(VISIBLE)
     return str(gpu) if listed is None else listed.split(",")[gpu].strip()
 
 
 @contextmanager
-def held_to(gpus: Sequence[int]) -> Generator[None]:
+def using_gpus(gpus: Sequence[int]) -> Generator[None]:
     """Inside, 'cuda' means the first of these GPUs (torch's choice where none is named), and float32 products are
     float32 throughout.
 
@@ -98,7 +98,7 @@ def held_to(gpus: Sequence[int]) -> Generator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor of the host's on a device. The host does not wait for a GPU to have it."""
     tensor = tensor.to(dtype=dtype)
     if device.type != "cuda":

@@ -11,7 +11,7 @@ from engine.models.families import Attention
 from engine.models.local import load_folder, read_config
 from engine.models.subject import Subject, Tier
 from engine.models.tokenizers import has_tokenizer, read_tokenizer
-from engine.models.untrained import Gpt2Pattern, UntrainedSubject
+from engine.models.untrained import Gpt2ConfigSource, UntrainedSubject
 from engine.models.weight_files import WEIGHT_FILES
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _make(
         stem=f"{name}-untrained",
         note=f"The configuration of {name} with random weights",
         size=twin_size,
-        pattern=Gpt2Pattern(sizes=sizes),
+        pattern=Gpt2ConfigSource(sizes=sizes),
     )
     return HubSubject(
         id=name,

@@ -56,7 +56,7 @@ class Prefix:
 
 
 @torch.no_grad()
-def settle(stack: BlockStack, prefix: Prefix, embeddings: Tensor) -> Prefix:
+def extend_prefix(stack: BlockStack, prefix: Prefix, embeddings: Tensor) -> Prefix:
     """The prefix with more tokens behind it: embeddings [runs, new tokens, d_model], positions included."""
     cache = prefix.fill_cache()
     stack.read_on(embeddings, cache)

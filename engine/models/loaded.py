@@ -21,12 +21,12 @@ from engine.models import find_subject
 from engine.models.codec import Codec
 from engine.models.placement import place
 from engine.models.quantized import int8_layers
-from engine.models.stacks import BlockStack, FullyConnected, Invertible, TokenWise, embedding_weight
+from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise, embedding_weight
 
 T = TypeVar("T")
 
 
-class _Recent(Generic[T]):
+class LruCache(Generic[T]):
     """The last few things made, by key."""
 
     def __init__(self, room: int) -> None:
@@ -46,7 +46,7 @@ class _Recent(Generic[T]):
             del self._kept[key]
 
 
-class Shelf:
+class LoadedModels:
     """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded.
 
     gpus: those that a model may be spread over.
@@ -54,10 +54,10 @@ class Shelf:
 
     def __init__(self, gpus: tuple[int, ...] = ()) -> None:
         self._gpus = gpus
-        self._models = _Recent[PreTrainedModel](1)
-        self._codecs = _Recent[Codec](1)
-        self._nets = _Recent[FullyConnected](1)
-        self._tokenizers = _Recent[PreTrainedTokenizerBase](8)
+        self._models = LruCache[PreTrainedModel](1)
+        self._codecs = LruCache[Codec](1)
+        self._nets = LruCache[FullyConnected](1)
+        self._tokenizers = LruCache[PreTrainedTokenizerBase](8)
         self._sources: dict[str, str] = {}
 
     def make_room_for(self, arm: Arm) -> None:
@@ -75,7 +75,7 @@ class Shelf:
             kept.keep_only(lambda key: key[:2] == used)
         net = getattr(settings, "stack", None)
         self._nets.keep_only(lambda key: key[0] == net)
-        give_back_memory()
+        release_memory()
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -102,7 +102,7 @@ class Shelf:
 
         return self._codecs.get((subject, dtype, device), factorize)
 
-    def stack(self, settings: StackSettings) -> Invertible:
+    def stack(self, settings: StackSettings) -> EmbeddingFunction:
         """What `settings` inverts or walks on, on its device."""
         model = self.model(settings.subject, settings.dtype, settings.device)
         if isinstance(settings.stack, Stack):
@@ -120,7 +120,7 @@ class Shelf:
         return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Free what is held in cycles, as models are, and give it to the system where the C library can.
 
     Without it a model's blocks would stand beside the next model's for some time, on a GPU also in the way of others'.
@@ -132,7 +132,7 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def check_source(arm: Arm) -> None:
+def verify_fingerprint(arm: Arm) -> None:
     """Raises SubjectError unless what lies on disk now are the weights that an arm is named by."""
     subject, source = weights_of(arm)
     if subject == "none":

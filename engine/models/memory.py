@@ -57,7 +57,7 @@ def find_failed_allocation(error: BaseException | None) -> str | None:
     return None
 
 
-def most_room_first(gpus: Sequence[int]) -> tuple[int, ...]:
+def by_free_memory(gpus: Sequence[int]) -> tuple[int, ...]:
     """The GPUs in the order of their free memory."""
     return tuple(sorted(gpus, key=lambda gpu: -free_bytes(f"cuda:{gpu}")))
 

@@ -13,7 +13,7 @@ from engine.models.loading import load_weights, loading
 from engine.models.subject import Subject, Tier
 from engine.models.tokenizers import find_wheel, read_tokenizer
 from engine.models.untrained import UntrainedSubject
-from engine.models.weights_cache import keep, set_aside
+from engine.models.weights_cache import cached_weights, set_aside
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ class PackagedSubject(Subject):
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
 
-        return keep(f"{self.id}-{SHA256[:16]}-transformers-{transformers.__version__}", unpack)
+        return cached_weights(f"{self.id}-{SHA256[:16]}-transformers-{transformers.__version__}", unpack)
 
     def _from_gguf(self, gguf: Path, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         return load_weights(

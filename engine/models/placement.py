@@ -12,7 +12,7 @@ from engine.models.quantized import int8_layers, move
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Room = Callable[[int], float]
+Capacity = Callable[[int], float]
 """Free bytes of a GPU."""
 
 
@@ -21,7 +21,7 @@ def place(model: PreTrainedModel, device: str, gpus: Sequence[int]) -> PreTraine
     if device != "cuda" or len(gpus) < 2 or int8_layers(model):
         return move(model, device)
     layout = plan_layout(model, gpus, ask_room)
-    return move(model, device) if layout is None else spread(model, layout)
+    return move(model, device) if layout is None else dispatch(model, layout)
 
 
 def ask_room(gpu: int) -> float:
@@ -30,7 +30,7 @@ def ask_room(gpu: int) -> float:
     return float(torch.cuda.mem_get_info(gpu)[0])
 
 
-def plan_layout(model: PreTrainedModel, gpus: Sequence[int], room: Room) -> dict[str, Any] | None:
+def plan_layout(model: PreTrainedModel, gpus: Sequence[int], room: Capacity) -> dict[str, Any] | None:
     """A device for each module, whole blocks together; None where the first GPU holds all that is needed.
 
     The first keeps room for what works on the embeddings: their gradients and their factors.
@@ -53,7 +53,7 @@ def plan_layout(model: PreTrainedModel, gpus: Sequence[int], room: Room) -> dict
     return layout
 
 
-def spread(model: PreTrainedModel, layout: Mapping[str, Any], **options: Any) -> PreTrainedModel:
+def dispatch(model: PreTrainedModel, layout: Mapping[str, Any], **options: Any) -> PreTrainedModel:
     """The model with each module on its device; the library's hooks carry hidden states from one to the next."""
     from accelerate import dispatch_model
 

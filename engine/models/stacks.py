@@ -21,7 +21,7 @@ from engine.errors import ShapeError, SubjectError, TooShallowError, explain
 from engine.models.families import FAMILIES, Family
 
 
-class Invertible(Interface):
+class EmbeddingFunction(Interface):
     """A function from embeddings [runs, tokens, d_model] to outputs, one row per output position."""
 
     head: Tensor | None
@@ -40,7 +40,7 @@ class Invertible(Interface):
         ...
 
 
-def whole_output(stack: Invertible, embeddings: Tensor) -> Tensor:
+def whole_output(stack: EmbeddingFunction, embeddings: Tensor) -> Tensor:
     """The output behind the head, without its bias, which no difference and no gradient sees.
 
     [runs, tokens, d_model] → [runs, rows, outputs].

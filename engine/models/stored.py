@@ -28,7 +28,7 @@ FETCH_AGAIN = "fetch or save the model again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredTensor:
     """A tensor in a file. read: gives its numbers."""
 
     file: str
@@ -86,7 +86,7 @@ def _advise(name: str, lost: AbstractSet[str], family: Family) -> str:
     return "name a model whose family has it, or load this one and save it again (save_pretrained) to do without"
 
 
-def _check_head(who: str, name: str, config: PreTrainedConfig, found: Mapping[str, Stored]) -> None:
+def _check_head(who: str, name: str, config: PreTrainedConfig, found: Mapping[str, StoredTensor]) -> None:
     """A head that is stored beside the embedding that it is tied to must be the same."""
     embedding = found.get(name)
     head = found.get("lm_head.weight")
@@ -100,7 +100,7 @@ def _check_head(who: str, name: str, config: PreTrainedConfig, found: Mapping[st
         raise refusal(who, got, "the same where tie_word_embeddings is true", remedy)
 
 
-def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
+def _changes_nothing(name: str, tensor: StoredTensor, config: Any) -> bool:
     """Whether a tensor without a place is a buffer of older versions, with the numbers that newer ones make."""
     import torch
 
@@ -125,10 +125,10 @@ def _changes_nothing(name: str, tensor: Stored, config: Any) -> bool:
     return False
 
 
-def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, Stored]:
+def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, StoredTensor]:
     """Every tensor of the files by its name. Raises SubjectError for one that lies elsewhere than its index says."""
     places = read_index(who, folder / files[0]) if files[0].endswith(INDEX) else {}
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     for file in files[1:] if places else files:
         list_file = _list_safetensors if file.endswith(".safetensors") else _list_pickle
         for name, tensor in list_file(who, folder / file).items():
@@ -148,26 +148,26 @@ def _list_tensors(who: str, folder: Path, files: Sequence[str]) -> dict[str, Sto
 SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def _list_safetensors(who: str, path: Path) -> dict[str, Stored]:
+def _list_safetensors(who: str, path: Path) -> dict[str, StoredTensor]:
     from safetensors import safe_open
 
     def read(name: str) -> Tensor:
         with safe_open(path, framework="pt") as opened:
             return opened.get_tensor(name)
 
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     with safe_open(path, framework="pt") as opened:
         for name in opened.keys():  # noqa: SIM118 (it is no dictionary)
             part: Any = opened.get_slice(name)
             dtype = str(part.get_dtype())
             shape = tuple(int(n) for n in part.get_shape())
-            found[name] = Stored(
+            found[name] = StoredTensor(
                 file=path.name, shape=shape, dtype=SAFETENSORS.get(dtype, dtype), read=lambda name=name: read(name)
             )
     return found
 
 
-def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
+def _list_pickle(who: str, path: Path) -> dict[str, StoredTensor]:
     import torch
     from transformers.modeling_utils import load_state_dict
 
@@ -176,10 +176,10 @@ def _list_pickle(who: str, path: Path) -> dict[str, Stored]:
     if not isinstance(tensors, dict) or not all(isinstance(part, torch.Tensor) for part in tensors.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         got, remedy = f"{path.name} that holds more than tensors", f"take the model's own out of it, and {SAVE_AGAIN}"
         raise refusal(who, got, "a tensor under each name", remedy)
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         dtype = str(tensor.dtype).removeprefix("torch.")
-        found[str(name)] = Stored(
+        found[str(name)] = StoredTensor(
             file=path.name, shape=tuple(tensor.shape), dtype=dtype, read=lambda tensor=tensor: tensor
         )
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Tier = Literal["cpu", "gpu", "xl"]
 
 
-class Pattern(Protocol):
+class ConfigSource(Protocol):
     """What random weights are drawn for: a configuration, with the tokenizer that belongs to it."""
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError, explain
 from engine.models.families import GPT2, Attention
 from engine.models.loading import loading, outline
-from engine.models.subject import Pattern, Subject, Tier
+from engine.models.subject import ConfigSource, Subject, Tier
 from engine.models.tokenizers import make_gpt2_tokenizer, missing_gpt2_vocabulary
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class UntrainedSubject(Subject):
     stem: str
     size: Tier | None = None
     seed: int | None = None
-    pattern: Pattern
+    pattern: ConfigSource
 
     @property
     def tier(self) -> Tier:
@@ -81,7 +81,7 @@ class UntrainedSubject(Subject):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpt2Pattern:
+class Gpt2ConfigSource:
     """GPT-2's configuration, with the library's defaults but for `sizes`, and GPT-2's vocabulary."""
 
     sizes: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)

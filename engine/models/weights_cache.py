@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)
 
 
-def keep(key: str, unpack: Callable[[Path], None]) -> Path | None:
+def cached_weights(key: str, unpack: Callable[[Path], None]) -> Path | None:
     """The cache's entry called `key`, written by `unpack` into an empty folder when it is absent or damaged.
 
     None when the cache cannot be written (no space, read-only): the caller then does without.

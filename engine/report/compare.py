@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.records import CriterionRecord, Record, is_measured, key_of, read_records
 from engine.report.causes import KINDS, NOTHING, Cause, find_causes
 from engine.report.history import Run, find_file, gather_run
-from engine.report.marks import Mark, mark_record, sort_records
+from engine.report.marks import VerdictSymbol, mark_record, sort_records
 from engine.text import format_interval
 
 WEIGHTS = {
@@ -31,7 +31,7 @@ _ALARMS = ("drift", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift:
+class EstimateChange:
     """An estimate that is not the same in both runs. apart: its intervals have no point in common."""
 
     estimate: str
@@ -47,11 +47,11 @@ class Change:
     kind: str
     before: Record
     after: Record
-    shifts: tuple[Shift, ...]
+    shifts: tuple[EstimateChange, ...]
     causes: tuple[Cause, ...]
 
     @property
-    def marks(self) -> tuple[Mark, Mark]:
+    def marks(self) -> tuple[VerdictSymbol, VerdictSymbol]:
         return mark_record(self.before), mark_record(self.after)
 
     @property
@@ -122,7 +122,7 @@ def compare_runs(before: Run, after: Run) -> Comparison:
     )
 
 
-def _weigh(before: Record, after: Record, shifts: Sequence[Shift], causes: Sequence[Cause]) -> str | None:
+def _weigh(before: Record, after: Record, shifts: Sequence[EstimateChange], causes: Sequence[Cause]) -> str | None:
     """The kind of an item's change, None where nothing about it is worth a word."""
     was, now = mark_record(before).word, mark_record(after).word
     outcomes = before.outcome, after.outcome
@@ -149,13 +149,13 @@ def _count_estimates(before: Record, after: Record) -> int:
     return len(_gather_estimates(before).keys() & _gather_estimates(after).keys())
 
 
-def _find_shifts(before: Record, after: Record) -> tuple[Shift, ...]:
+def _find_shifts(before: Record, after: Record) -> tuple[EstimateChange, ...]:
     one, two = _gather_estimates(before), _gather_estimates(after)
     names = sorted({*one, *two})
     return tuple(shift for name in names if (shift := _shift(name, one.get(name), two.get(name))))
 
 
-def _shift(name: str, before: CriterionRecord | None, after: CriterionRecord | None) -> Shift | None:
+def _shift(name: str, before: CriterionRecord | None, after: CriterionRecord | None) -> EstimateChange | None:
     numbers = [(c.value, c.low, c.high) if c else None for c in (before, after)]
     if repr(numbers[0]) == repr(numbers[1]):  # in which NaN equals itself
         return None
@@ -163,7 +163,7 @@ def _shift(name: str, before: CriterionRecord | None, after: CriterionRecord | N
     if one == two:
         one, two = (f"{n[0]!r} [{n[1]!r}, {n[2]!r}]" if n else NOTHING for n in numbers)
     apart = before is not None and after is not None and _are_apart(before, after)
-    return Shift(estimate=name, before=one, after=two, apart=apart)
+    return EstimateChange(estimate=name, before=one, after=two, apart=apart)
 
 
 def _are_apart(before: CriterionRecord, after: CriterionRecord) -> bool:

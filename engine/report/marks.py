@@ -11,7 +11,7 @@ from engine.text import format_interval
 
 
 @dataclass(frozen=True)
-class Mark:
+class VerdictSymbol:
     """A verdict as symbol and word; `kind` is its class in the style sheet."""
 
     symbol: str
@@ -22,13 +22,13 @@ class Mark:
 MARKS = {
     mark.word: mark
     for mark in (
-        Mark("✓", "supported", "supported"),
-        Mark("◐", "partly supported", "partly"),
-        Mark("✗", "refuted", "refuted"),
-        Mark("?", "inconclusive", "inconclusive"),
-        Mark("○", "not run at this effort", "unmeasured"),
-        Mark("–", "skipped", "unmeasured"),
-        Mark("!", "error", "alarm"),
+        VerdictSymbol("✓", "supported", "supported"),
+        VerdictSymbol("◐", "partly supported", "partly"),
+        VerdictSymbol("✗", "refuted", "refuted"),
+        VerdictSymbol("?", "inconclusive", "inconclusive"),
+        VerdictSymbol("○", "not run at this effort", "unmeasured"),
+        VerdictSymbol("–", "skipped", "unmeasured"),
+        VerdictSymbol("!", "error", "alarm"),
     )
 }
 
@@ -45,12 +45,12 @@ OUTCOMES = {
 }
 
 
-def find_mark(word: str | None) -> Mark:
+def find_mark(word: str | None) -> VerdictSymbol:
     """The mark of a verdict's word, or of 'skipped' and 'error'; a plain dot for a word not known here."""
-    return MARKS.get(word or "", Mark("·", word or "no verdict", "inconclusive"))
+    return MARKS.get(word or "", VerdictSymbol("·", word or "no verdict", "inconclusive"))
 
 
-def mark_record(record: Record) -> Mark:
+def mark_record(record: Record) -> VerdictSymbol:
     """The mark that an item carries: its verdict, or why there is none."""
     return find_mark(record.ruling or record.outcome)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.records import Provenance, Record, Registration, explain_part
-from engine.report.marks import Mark
+from engine.report.marks import VerdictSymbol
 from engine.report.views import ClaimView, ItemView
 
 COLUMNS_OF_A_MATRIX = 12
@@ -19,7 +19,7 @@ class Cell:
     """One claim on one subject: items with an estimate to show, and the others by what they are for want of one."""
 
     lines: tuple[ItemView, ...]
-    bare: tuple[tuple[Mark, tuple[ItemView, ...]], ...]
+    bare: tuple[tuple[VerdictSymbol, tuple[ItemView, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def list_choices(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[str, ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class RunFacts:
     """The distinct machines, commits, dates and packages behind the records, sorted.
 
     subjects: with what is to be known of each. measured_subjects: those with a verdict, however it fell.
@@ -108,12 +108,12 @@ class Facts:
     part: str
 
 
-def gather_facts(records: Sequence[Record]) -> Facts:
+def gather_facts(records: Sequence[Record]) -> RunFacts:
     """The facts of a run, from its records."""
     known = [r.provenance for r in records if r.provenance is not None]
     days = sorted(p.measured_at for p in known)
     packages = {f"{name} {version}" for p in known for name, version in p.versions.items()}
-    return Facts(
+    return RunFacts(
         machines=_once(f"{p.machine} ({p.named_device})" for p in known),
         commits=_once(map(name_commit, known)),
         measured=tuple(dict.fromkeys((_to_the_minute(days[0]), _to_the_minute(days[-1])))) if days else (),
@@ -164,7 +164,7 @@ def list_registrations(claim: ClaimView) -> tuple[tuple[str, int], ...]:
 
     Where any were measured, those alone: of what waits there is nothing to add.
     """
-    known = [item.record.registration for item in claim.items if item.told]
+    known = [item.record.registration for item in claim.items if item.has_content]
     known = known or [item.record.registration for item in claim.items]
     return tuple(Counter(write_registration(one) for one in known if one is not None).items())
 

@@ -15,7 +15,7 @@ from engine.report.charts.panels import Row, finite, read_rows
 from engine.report.charts.vega import Fire, fire_when_asked
 from engine.report.history import Run, date_record, read_moment, trend_table
 from engine.report.intervals import Scale, draw, draw_small, fit_scale
-from engine.report.marks import MARKS, OUTCOMES, Mark, find_mark, mark_record, sort_records
+from engine.report.marks import MARKS, OUTCOMES, VerdictSymbol, find_mark, mark_record, sort_records
 from engine.report.token_film import draw_films
 
 FILMED_ITEMS = 12
@@ -31,7 +31,7 @@ class FindingView:
     """A criterion with its mark and drawing."""
 
     record: CriterionRecord
-    mark: Mark
+    mark: VerdictSymbol
     picture: Markup
 
 
@@ -45,7 +45,7 @@ class ItemView:
     record: Record
     line: int
     anchor: str
-    mark: Mark
+    mark: VerdictSymbol
     headline: CriterionRecord | None
     small: Markup
     findings: tuple[FindingView, ...]
@@ -54,7 +54,7 @@ class ItemView:
     amended: bool
 
     @property
-    def told(self) -> bool:
+    def has_content(self) -> bool:
         """Whether there is more to tell than why there is nothing: an estimate, a measurement or an error."""
         estimated = any(c.value is not None for c in self.record.criteria)
         return estimated or bool(self.record.arms) or self.record.outcome == "error"
@@ -76,7 +76,7 @@ class ItemView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeyondView:
+class SeeAlsoView:
     """What another claim on the page adds. figures: its searches' counts, in words."""
 
     words: str
@@ -94,7 +94,7 @@ class ClaimView:
     criteria: tuple[CriterionRecord, ...]
     items: tuple[ItemView, ...]
     charts: tuple[ChartView, ...]
-    beyond: BeyondView | None = None
+    beyond: SeeAlsoView | None = None
 
     @property
     def asks(self) -> str:
@@ -106,7 +106,7 @@ class ClaimView:
         return sum(item.record.outcome == "skipped" for item in self.items)
 
     @property
-    def tally(self) -> tuple[tuple[Mark, int], ...]:
+    def tally(self) -> tuple[tuple[VerdictSymbol, int], ...]:
         """How many of its items carry each mark."""
         return count_marks([self])
 
@@ -159,21 +159,21 @@ def arrange_claims(
         groups.setdefault(record.claim, []).append((line, record))
     drawn = not are_many(records)
     views = [_arrange_claim(group, anchors, before, history, fire, drawn=drawn) for group in groups.values()]
-    return tuple(replace(view, beyond=look_beyond(view.record, views)) for view in views)
+    return tuple(replace(view, beyond=find_see_also(view.record, views)) for view in views)
 
 
-def look_beyond(record: Record, views: Sequence[ClaimView]) -> BeyondView | None:
+def find_see_also(record: Record, views: Sequence[ClaimView]) -> SeeAlsoView | None:
     """What another claim on the page adds to this one; None where it names none or that is not on the page."""
     if record.beyond is None:
         return None
     other = next((view for view in views if view.record.claim == record.beyond.claim), None)
     if other is None:
         return None
-    figures = tuple(figure for item in other.items for figure in tell_searches(item.record))
-    return BeyondView(words=record.beyond.words, claim=record.beyond.claim, anchor=other.anchor, figures=figures)
+    figures = tuple(figure for item in other.items for figure in count_recoveries(item.record))
+    return SeeAlsoView(words=record.beyond.words, claim=record.beyond.claim, anchor=other.anchor, figures=figures)
 
 
-def tell_searches(record: Record) -> list[str]:
+def count_recoveries(record: Record) -> list[str]:
     """Of each group of searches, how many prompts the first and the best recovered, in words."""
     found: list[str] = []
     for table in (t for t in record.tables if t.kind == "searches"):
@@ -271,7 +271,7 @@ def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Cha
     )
 
 
-def count_marks(claims: Sequence[ClaimView]) -> tuple[tuple[Mark, int], ...]:
+def count_marks(claims: Sequence[ClaimView]) -> tuple[tuple[VerdictSymbol, int], ...]:
     """How many items carry each mark, in the order of MARKS and without zeros."""
     counts = Counter(item.mark for claim in claims for item in claim.items)
     known = [m for m in MARKS.values() if counts[m]]

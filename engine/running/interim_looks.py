@@ -8,13 +8,13 @@ from enum import StrEnum
 
 from engine.claim.claim import Claim
 from engine.claim.procedure import Evidence, Rounds, Trial
-from engine.running.sensitivity import vary
+from engine.running.sensitivity import sensitivity_table
 
 SLACK = 2
 """A claim is given up only where even twice the planned units would not decide it, if all went on as it began."""
 
 
-class Ending(StrEnum):
+class StopReason(StrEnum):
     """Why no more units were measured."""
 
     ALL_IN = "all are in"
@@ -22,20 +22,20 @@ class Ending(StrEnum):
     OUT_OF_REACH = "more would hardly decide"
 
 
-def run_whole(claim: Claim, trial: Trial) -> Rounds:
+def evaluate_item(claim: Claim, trial: Trial) -> Rounds:
     """All that a session asks of an item: its looks, and at full effort its sensitivity to the claim's factors.
 
     The tables are drawn here, so that a mistake in one is the item's error and costs no other item.
     """
-    evidence = yield from run_in_looks(claim, trial)
+    evidence = yield from evaluate_in_looks(claim, trial)
     tables = evidence.tables
     if not claim.factors or trial.effort != "full":
         return evidence
-    table, measurements = yield from vary(claim, trial, evidence)
+    table, measurements = yield from sensitivity_table(claim, trial, evidence)
     return replace(evidence, draw=lambda: (*tables, table), measurements=(*evidence.measurements, *measurements))
 
 
-def run_in_looks(claim: Claim, trial: Trial) -> Rounds:
+def evaluate_in_looks(claim: Claim, trial: Trial) -> Rounds:
     """The rounds of the claim's procedure with the units of one look after the other, until more would not help.
 
     The evidence is that of the look that decided. What is out of reach, or has all its units, gets the intervals of
@@ -46,13 +46,13 @@ def run_in_looks(claim: Claim, trial: Trial) -> Rounds:
     for at in looks:
         evidence = yield from _measure(claim, at)
         if at.look.last:
-            return _note(evidence, at, looks, Ending.ALL_IN)
+            return _note(evidence, at, looks, StopReason.ALL_IN)
         if is_decided(claim, at, evidence):
-            return _note(evidence, at, looks, Ending.DECIDED)
+            return _note(evidence, at, looks, StopReason.DECIDED)
         hoped = yield from _measure(claim, replace(at, look=replace(at.look, as_last=True)))
         times = SLACK * looks[-1].count() / max(1, at.count())
-        if not claim.is_in_reach(hoped.estimates, at.scopes, times):
-            return _note(hoped, at, looks, Ending.OUT_OF_REACH)
+        if not claim.could_be_decided(hoped.estimates, at.scopes, times):
+            return _note(hoped, at, looks, StopReason.OUT_OF_REACH)
     raise AssertionError("the last look ends every trial")
 
 
@@ -63,7 +63,7 @@ def _measure(claim: Claim, trial: Trial) -> Rounds:
     return evidence
 
 
-def _note(evidence: Evidence, at: Trial, looks: Sequence[Trial], ending: Ending) -> Evidence:
+def _note(evidence: Evidence, at: Trial, looks: Sequence[Trial], ending: StopReason) -> Evidence:
     """The evidence with a word on how many of the planned units there were, and why no more."""
     if len(looks) == 1:
         return evidence

@@ -10,9 +10,9 @@ from engine.arms.arm import Arm
 from engine.arms.costs import Cost
 from engine.arms.measurement import Measurement, digest_of
 from engine.errors import say_count
-from engine.ledger.provenance import observe
+from engine.ledger.provenance import current_provenance
 from engine.running.costs import PROCESS_BYTES, estimate_cost
-from engine.running.scheduler import Campaign, Job, label
+from engine.running.scheduler import ItemRun, Scheduler, label
 from engine.text import duration
 
 
@@ -33,7 +33,7 @@ class PlannedArm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class ArmCapacity:
     """How many arms may run at once, with how many threads, and what they may take together in bytes."""
 
     workers: int
@@ -41,14 +41,14 @@ class Room:
     arms_bytes: float
 
 
-def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[PlannedArm]:
+def plan_session(jobs: Sequence[tuple[str, ItemRun]], scheduler: Scheduler) -> list[PlannedArm]:
     """Arms of every round and look, each once: the first as they will be run, later ones with a nominal step size."""
     users: dict[str, list[str]] = {}
     arms: dict[str, tuple[Arm, bool]] = {}
     sure: set[str] = set()
     for name, job in jobs:
         sure |= {digest_of(arm) for arm, _ in _rehearse(job)}
-        whole = Job(claim=job.claim, trial=replace(job.trial, stopping=False))
+        whole = ItemRun(claim=job.claim, trial=replace(job.trial, stopping=False))
         for arm, later in _rehearse(whole):
             digest = digest_of(arm)
             users.setdefault(digest, []).append(name)
@@ -57,7 +57,7 @@ def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[Plann
         PlannedArm(
             arm=arm,
             items=tuple(users[digest]),
-            stored=campaign.look_up(arm) is not None,
+            stored=scheduler.look_up(arm) is not None,
             later=later,
             surely=digest in sure,
             cost=estimate_cost(arm),
@@ -66,18 +66,18 @@ def make_plan(jobs: Sequence[tuple[str, Job]], campaign: Campaign) -> list[Plann
     ]
 
 
-def foresee(job: Job) -> list[Arm]:
+def forecast_arms(job: ItemRun) -> list[Arm]:
     """Arms of the rounds behind a job's first, with nominal step sizes. Nothing of the job itself is moved."""
-    return [arm for arm, later in _rehearse(Job(claim=job.claim, trial=job.trial)) if later]
+    return [arm for arm, later in _rehearse(ItemRun(claim=job.claim, trial=job.trial)) if later]
 
 
-def estimate_job(job: Job) -> dict[str, float]:
+def estimate_job(job: ItemRun) -> dict[str, float]:
     """Seconds of each arm that a job asks for up to its first look, by digest. Nothing of the job itself is moved."""
-    own = Job(claim=job.claim, trial=job.trial)
+    own = ItemRun(claim=job.claim, trial=job.trial)
     return {digest_of(arm): estimate_cost(arm).seconds for arm, _ in _rehearse(own)}
 
 
-def _rehearse(job: Job) -> list[tuple[Arm, bool]]:
+def _rehearse(job: ItemRun) -> list[tuple[Arm, bool]]:
     """Drive a job with the results that its arms assume, until its first look asks for one that assumes none."""
     found: list[tuple[Arm, bool]] = []
     job.advance(None)
@@ -97,11 +97,11 @@ def assume(arm: Arm) -> Measurement | None:
     result = arm.assume()
     if result is None:
         return None
-    nowhere = observe(dtype="float32", device="none", threads=0)
+    nowhere = current_provenance(dtype="float32", device="none", threads=0)
     return Measurement(digest=digest_of(arm), arm=arm, result=result, provenance=nowhere, elapsed_s=0.0)
 
 
-def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
+def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: ArmCapacity) -> None:
     """The plan's sums as lines of text, and how many arms run at once."""
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
@@ -123,7 +123,7 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
     write(f"at once: up to {workers} of {threads}; nothing was run")
 
 
-def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: Room) -> None:
+def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: ArmCapacity) -> None:
     """Every arm of a plan as a line of text."""
     for planned in plan:
         state = "stored" if planned.stored else "after tuning" if planned.later else "to run"

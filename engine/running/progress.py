@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from engine.arms.arm import Arm
 from engine.running.costs import estimate_cost
-from engine.running.scheduler import Progress, Silent, label
+from engine.running.scheduler import NoProgress, Progress, label
 from engine.text import duration
 
 INTERVAL_S, QUIET_INTERVAL_S = 0.2, 20.0
@@ -101,7 +101,7 @@ class Bar:
         while not closed.wait(self._beat_s):
             self._show()
 
-    def foresee(self, arms: Sequence[Arm]) -> None:
+    def forecast(self, arms: Sequence[Arm]) -> None:
         with self._lock:
             self._foreseen, self._foreseen_s = len(arms), seconds_of(arms)
             self._stretch(self._foreseen_s)
@@ -194,4 +194,4 @@ def seconds_of(arms: Sequence[Arm]) -> float:
 
 def make_progress(*, quiet: bool) -> Progress:
     """A bar, or silence for a worker whose output nobody sees."""
-    return Silent() if quiet else Bar()
+    return NoProgress() if quiet else Bar()

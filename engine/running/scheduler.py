@@ -25,8 +25,8 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, LedgerError, SubjectError, explain, explain_replaced, no_exits
 from engine.ledger import Ledger
 from engine.running.costs import group_of
-from engine.running.executors.base import Executor, RefusedError
-from engine.running.interim_looks import run_whole
+from engine.running.executors.base import DoesNotFitError, Executor
+from engine.running.interim_looks import evaluate_item
 from engine.running.waiting import Waiting
 
 POLL_S = 0.5
@@ -40,7 +40,7 @@ class Progress(Interface):
         """More arms are to be measured."""
         ...
 
-    def foresee(self, arms: Sequence[Arm]) -> None:
+    def forecast(self, arms: Sequence[Arm]) -> None:
         """These, or others like them, will be asked for later; what was foreseen before no longer counts."""
         ...
 
@@ -51,12 +51,12 @@ class Progress(Interface):
     def close(self) -> None: ...
 
 
-class Silent:
+class NoProgress:
     """Progress that nobody watches."""
 
     def expect(self, arms: Sequence[Arm]) -> None: ...
 
-    def foresee(self, arms: Sequence[Arm]) -> None: ...
+    def forecast(self, arms: Sequence[Arm]) -> None: ...
 
     def begin(self, arm: Arm) -> None: ...
 
@@ -66,7 +66,7 @@ class Silent:
 
 
 @dataclass(kw_only=True, eq=False)
-class Job:
+class ItemRun:
     """One item on its way: its rounds so far, and in the end its evidence or the error that stopped it.
 
     entries: of the arms that it asks for. missing: how many of them it waits for.
@@ -77,7 +77,7 @@ class Job:
     asked: Sequence[Arm] = ()
     evidence: Evidence | None = None
     error: Exception | None = None
-    entries: list[Entry] = field(default_factory=list["Entry"], repr=False)
+    entries: list[ArmEntry] = field(default_factory=list["ArmEntry"], repr=False)
     missing: int = field(default=0, repr=False)
     _rounds: Rounds | None = field(default=None, repr=False)
 
@@ -90,7 +90,7 @@ class Job:
         try:
             with no_exits():
                 if self._rounds is None:
-                    self._rounds = run_whole(self.claim, self.trial)
+                    self._rounds = evaluate_item(self.claim, self.trial)
                     self.asked = next(self._rounds)
                 else:
                     assert given is not None
@@ -116,15 +116,15 @@ def check_kinds(claim: str, arms: Sequence[object]) -> None:
         raise DeclarationError(explain(who=f"claim {claim}", got=got, expected=f"one of {kinds}", remedy=remedy))
 
 
-Foresee = Callable[[Job], Sequence[Arm]]
+Forecast = Callable[[ItemRun], Sequence[Arm]]
 """The arms of a job's later rounds, as far as they can be told before it has run."""
 
 
-def _blind(job: Job) -> Sequence[Arm]:
+def _no_forecast(job: ItemRun) -> Sequence[Arm]:
     return ()
 
 
-class State(Enum):
+class ArmState(Enum):
     """Where an arm stands."""
 
     WAITING = "waiting for its turn"
@@ -135,25 +135,25 @@ class State(Enum):
 
 
 @dataclass(kw_only=True, eq=False)
-class Entry:
+class ArmEntry:
     """An arm that was asked for. jobs: those that wait for it."""
 
     arm: Arm
     digest: str
-    state: State = State.WAITING
+    state: ArmState = ArmState.WAITING
     measurement: Measurement | None = None
     error: Exception | None = None
-    jobs: list[Job] = field(default_factory=list[Job])
+    jobs: list[ItemRun] = field(default_factory=list[ItemRun])
 
 
-class Campaign:
+class Scheduler:
     """Measures what jobs ask for, with one ledger and one executor.
 
     Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
     All that is known of an arm is its entry; a job counts the entries that it waits for, so that nothing is searched.
     fresh_since: stored measurements older than this moment (ISO 8601, UTC), or of the future, are not used; '' uses
     all.
-    foresee: for the progress alone.
+    forecast: for the progress alone.
     """
 
     def __init__(
@@ -163,23 +163,23 @@ class Campaign:
         *,
         progress: Progress,
         fresh_since: str = "",
-        foresee: Foresee = _blind,
+        forecast: Forecast = _no_forecast,
     ) -> None:
         self.ledger = ledger
         self._make_executor, self._executor = make_executor, None
-        self._progress, self._fresh_since, self._foresee = progress, fresh_since, foresee
-        self._entries: dict[str, Entry] = {}
+        self._progress, self._fresh_since, self._forecast = progress, fresh_since, forecast
+        self._entries: dict[str, ArmEntry] = {}
         self._waiting = Waiting()
-        self._in_line: dict[int, Entry] = {}
-        self._elsewhere: list[Entry] = []
-        self._running: dict[Future[Measurement], tuple[Entry, FileLock]] = {}
-        self._ready: deque[Job] = deque()
-        self._ahead: dict[Job, dict[str, Arm]] = {}
+        self._in_line: dict[int, ArmEntry] = {}
+        self._elsewhere: list[ArmEntry] = []
+        self._running: dict[Future[Measurement], tuple[ArmEntry, FileLock]] = {}
+        self._ready: deque[ItemRun] = deque()
+        self._ahead: dict[ItemRun, dict[str, Arm]] = {}
         self._sources: dict[str, str] = {}
         self._unstored: LedgerError | None = None
-        self._answering: Job | None = None
+        self._answering: ItemRun | None = None
 
-    def run(self, jobs: Iterable[Job]) -> None:
+    def run(self, jobs: Iterable[ItemRun]) -> None:
         """Bring every job to its evidence or its error.
 
         Raises LedgerError when a measurement cannot be stored: the next ones would be measured for nothing. Jobs that
@@ -193,7 +193,7 @@ class Campaign:
             while True:
                 # Answer first: what jobs ask for next may be stored already, and then nothing has to be measured.
                 while self._ready:
-                    answered: list[Job] = []
+                    answered: list[ItemRun] = []
                     while self._ready:
                         answered.append(job := self._ready.popleft())
                         self._answer(job)
@@ -222,9 +222,9 @@ class Campaign:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return stored if self._fresh_since <= stored.provenance.measured_at <= now else None
 
-    def _ask(self, jobs: Iterable[Job]) -> int:
+    def _ask(self, jobs: Iterable[ItemRun]) -> int:
         """Note what jobs ask for: take what is stored, and put the rest in line. How many jobs are not done."""
-        missing: list[Entry] = []
+        missing: list[ArmEntry] = []
         going = 0
         for job in jobs:
             self._ahead.pop(job, None)
@@ -232,40 +232,40 @@ class Campaign:
                 continue
             going += 1
             job.entries = [self._find(arm, missing) for arm in job.asked]
-            open_ = {e.digest: e for e in job.entries if e.state not in (State.MEASURED, State.FAILED)}
-            job.missing = 0 if any(entry.state is State.FAILED for entry in job.entries) else len(open_)
+            open_ = {e.digest: e for e in job.entries if e.state not in (ArmState.MEASURED, ArmState.FAILED)}
+            job.missing = 0 if any(entry.state is ArmState.FAILED for entry in job.entries) else len(open_)
             if job.missing == 0:
                 self._ready.append(job)
                 continue
             for entry in open_.values():
                 entry.jobs.append(job)
             if all(arm.assume() is not None for arm in job.asked):
-                self._ahead[job] = {digest_of(arm): arm for arm in self._foresee(job)}
+                self._ahead[job] = {digest_of(arm): arm for arm in self._forecast(job)}
         if missing:
             self._put_in_line(missing)
         return going
 
-    def _find(self, arm: Arm, missing: list[Entry]) -> Entry:
+    def _find(self, arm: Arm, missing: list[ArmEntry]) -> ArmEntry:
         """The entry of an arm; a new one that is not stored is among the missing, too."""
         digest = digest_of(arm)
         entry = self._entries.get(digest)
         if entry is not None:
             return entry
-        entry = self._entries[digest] = Entry(arm=arm, digest=digest)
+        entry = self._entries[digest] = ArmEntry(arm=arm, digest=digest)
         try:
             with no_exits():
                 self._check_source(arm)
                 entry.measurement = self.look_up(arm)
         except Exception as error:
-            entry.state, entry.error = State.FAILED, error
+            entry.state, entry.error = ArmState.FAILED, error
             return entry
         if entry.measurement is not None:
-            entry.state = State.MEASURED
+            entry.state = ArmState.MEASURED
         else:
             missing.append(entry)
         return entry
 
-    def _put_in_line(self, missing: list[Entry]) -> None:
+    def _put_in_line(self, missing: list[ArmEntry]) -> None:
         """Let arms wait for their turn, those that share weights together, and tell the progress of them."""
         missing.sort(key=lambda entry: group_of(entry.arm))
         for entry in missing:
@@ -274,7 +274,7 @@ class Campaign:
         self._progress.expect([entry.arm for entry in missing])
         ahead = {digest: arm for foreseen in self._ahead.values() for digest, arm in foreseen.items()}
         states = {digest: entry.state for digest in ahead if (entry := self._entries.get(digest)) is not None}
-        self._progress.foresee([arm for digest, arm in ahead.items() if states.get(digest) is not State.MEASURED])
+        self._progress.forecast([arm for digest, arm in ahead.items() if states.get(digest) is not ArmState.MEASURED])
 
     def _check_source(self, arm: Arm) -> None:
         """Raises SubjectError where other weights were asked for by the same name: no verdict may rest on both."""
@@ -283,7 +283,7 @@ class Campaign:
         if source != first:
             raise SubjectError(explain_replaced(subject, got=source, expected=first))
 
-    def _answer(self, job: Job) -> None:
+    def _answer(self, job: ItemRun) -> None:
         """Give a job what it asked for, or the error of the first arm that failed."""
         self._answering = job
         failed = next((entry.error for entry in job.entries if entry.error is not None), None)
@@ -294,10 +294,12 @@ class Campaign:
             job.advance([measurement for measurement in found if measurement is not None])
         self._answering = None
 
-    def _settle(self, entry: Entry, *, measurement: Measurement | None = None, error: Exception | None = None) -> None:
+    def _settle(
+        self, entry: ArmEntry, *, measurement: Measurement | None = None, error: Exception | None = None
+    ) -> None:
         """Note an arm's outcome, and which jobs it was the last one for."""
         entry.measurement, entry.error = measurement, error
-        entry.state = State.MEASURED if measurement is not None else State.FAILED
+        entry.state = ArmState.MEASURED if measurement is not None else ArmState.FAILED
         for job in entry.jobs:
             if job.missing > 0:
                 job.missing = 0 if error is not None else job.missing - 1
@@ -311,7 +313,7 @@ class Campaign:
             self._executor = self._executor or self._make_executor()
             try:
                 arm = self._executor.choose(self._waiting)
-            except RefusedError as refused:
+            except DoesNotFitError as refused:
                 self._waiting.take_out(refused.arm)
                 self._settle(self._in_line[id(refused.arm)], error=refused)
                 self._progress.finish(refused.arm, 0.0)
@@ -321,19 +323,19 @@ class Campaign:
             self._waiting.take_out(arm)
             self._begin(self._executor, self._in_line[id(arm)])
 
-    def _begin(self, executor: Executor, entry: Entry) -> None:
+    def _begin(self, executor: Executor, entry: ArmEntry) -> None:
         """Measure an arm, unless another session measures it, or has by now."""
         try:
-            lock = self.ledger.try_claim(entry.arm)
+            lock = self.ledger.try_lock(entry.arm)
         except LedgerError as error:
             self._unstored = error
             self._settle(entry, error=error)
             return
         if lock is None:
-            entry.state = State.ELSEWHERE
+            entry.state = ArmState.ELSEWHERE
             self._elsewhere.append(entry)
             return
-        entry.state = State.RUNNING
+        entry.state = ArmState.RUNNING
         self._progress.begin(entry.arm)
         try:
             # Another session may have measured it while this one waited.
@@ -361,7 +363,7 @@ class Campaign:
         elif self._elsewhere:
             time.sleep(POLL_S)
         for entry in self._elsewhere:
-            entry.state = State.WAITING
+            entry.state = ArmState.WAITING
             self._waiting.add(entry.arm)
         self._elsewhere.clear()
 
@@ -386,7 +388,7 @@ class Campaign:
 
     def _release(
         self,
-        entry: Entry,
+        entry: ArmEntry,
         lock: FileLock,
         *,
         measurement: Measurement | None = None,
@@ -403,7 +405,7 @@ class Campaign:
         for future in [future for future in self._running if future.done()]:
             self._finish(future)
         if self._executor is not None:
-            self._executor.rest()
+            self._executor.shutdown()
         for entry, lock in self._running.values():
             lock.release()
             self._forget(entry)
@@ -415,7 +417,7 @@ class Campaign:
         self._in_line.clear()
         self._progress.close()
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: ArmEntry) -> None:
         """Nothing is known of it yet: another run looks again."""
         self._entries.pop(entry.digest, None)
 

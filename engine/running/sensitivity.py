@@ -72,7 +72,7 @@ VARIANTS = (
 """Each factor's other choices; those that an item has already are left out."""
 
 
-def vary(
+def sensitivity_table(
     claim: Claim, trial: Trial, evidence: Evidence
 ) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[Table, tuple[Measurement, ...]]]:
     """The claim judged anew under each variant of its factors, on one wave of units and at a single look.

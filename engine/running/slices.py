@@ -31,7 +31,7 @@ def read_slice(text: str) -> Slice:
     return Slice(number=int(found[1]), of=int(found[2]))
 
 
-def deal(costs: Sequence[Mapping[str, float]], of: int) -> list[int]:
+def share_items(costs: Sequence[Mapping[str, float]], of: int) -> list[int]:
     """The slice, from 1, of each item.
 
     costs: seconds of each arm that an item asks for, by digest. An arm that a slice has already costs nothing more

@@ -29,27 +29,27 @@ from engine.ledger.provenance import identify
 from engine.models.allowance import explain_allowance
 from engine.running.endings import Endings, check_interpreter
 from engine.running.output import prepare_output
-from engine.running.scheduler import Campaign, Job
-from engine.running.slices import deal
+from engine.running.scheduler import ItemRun, Scheduler
+from engine.running.slices import share_items
 from engine.session import ending, outcomes
 from engine.session.ending import cut_short, take_over
-from engine.session.items import Item, explain_skip, items_of, name_left_out
+from engine.session.items import Item, expand_items, explain_skip, name_left_out
 from engine.session.options import are_asked
 from engine.session.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
 from engine.session.state import (
     BEGAN,
-    DEALT,
+    EMPTY_SLICE,
     ENDINGS,
     FAILED,
-    JOB_OF_ITEM,
     RECORDS,
     REPORT_LINES,
-    SPARED,
+    RUN_OF_ITEM,
+    SHARED_ITEMS,
     TAKEN,
-    campaign_of,
-    choices_of,
     item_of,
+    options_of,
     parameters_of,
+    scheduler_of,
     usage_errors,
 )
 
@@ -113,7 +113,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REPORT_LINES] = []
     if are_asked(config):  # what is wrong with an option is better said before anything is collected
         with usage_errors():
-            choices_of(config)
+            options_of(config)
     if config.option.claims_plan and hasattr(config.option, "dist"):
         config.option.dist = "no"  # a plan is printed by one process
 
@@ -130,7 +130,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     take_over(config)
     try:
         with no_exits():
-            items = items_of(claim, choices_of(config))
+            items = expand_items(claim, options_of(config))
     except EngineError as error:
         raise pytest.Collector.CollectError(f"claim {claim.id}: {error}") from error
     metafunc.parametrize(
@@ -155,14 +155,14 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
     """Leave a machine its share of the claims' items; whatever else there is runs on each."""
     from engine.running.plan import estimate_job
 
-    choices = choices_of(config)
+    choices = options_of(config)
     assert choices.slice is not None
     claimed = [(test, item) for test in tests if (item := item_of(test)) is not None]
     costs = [
-        estimate_job(Job(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
+        estimate_job(ItemRun(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
         for _, item in claimed
     ]
-    dealt = deal(costs, choices.slice.of)
+    dealt = share_items(costs, choices.slice.of)
     others = {test for (test, _), number in zip(claimed, dealt, strict=True) if number != choices.slice.number}
     config.hook.pytest_deselected(items=list(others))
     tests[:] = [test for test in tests if test not in others]
@@ -170,10 +170,10 @@ def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
     line = f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}"
     spared = bool(claimed) and not tests
     config.stash[REPORT_LINES].append(line)
-    config.stash[SPARED] = spared
+    config.stash[EMPTY_SLICE] = spared
     if hasattr(config, "workeroutput"):
         config.workeroutput["claims_slice"] = (line, spared)  # pyright: ignore[reportAttributeAccessIssue]
-    config.stash[DEALT] = len(claimed) if choices.slice.of > 1 else 0
+    config.stash[SHARED_ITEMS] = len(claimed) if choices.slice.of > 1 else 0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -184,7 +184,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or config.option.setuponly or session.testsfailed:
         return None
-    choices = choices_of(config)
+    choices = options_of(config)
     with usage_errors():
         refuse_taken(config.invocation_params.args, config.stash.get(TAKEN, frozenset()))
     identify(choices.began)  # before hours of measuring in which somebody may edit the code
@@ -194,24 +194,24 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         check_interpreter()
         with no_exits():
             choices.check_prompts(item.trial.subject for _, item in claimed)
-        campaign = campaign_of(config)
+        scheduler = scheduler_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     if terminal and not choices.elsewhere and (limited := explain_allowance()):
         terminal.ensure_newline()
         terminal.write_line(limited)
     config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), choices.prompts)
     if choices.plan:
-        _print_plan(config, [item for _, item in claimed], campaign)
+        _print_plan(config, [item for _, item in claimed], scheduler)
         return True
-    jobs: list[Job] = []
+    jobs: list[ItemRun] = []
     for test, item in claimed:
         if explain_skip(item, choices) is None:
-            jobs.append(test.stash.setdefault(JOB_OF_ITEM, Job(claim=item.claim, trial=item.trial)))
+            jobs.append(test.stash.setdefault(RUN_OF_ITEM, ItemRun(claim=item.claim, trial=item.trial)))
     capture: Any = config.pluginmanager.getplugin("capturemanager")  # None under -p no:capture
     with usage_errors(), capture.global_and_fixture_disabled() if capture else nullcontext():
         try:
             with no_exits():
-                campaign.run(jobs)
+                scheduler.run(jobs)
         except (KeyboardInterrupt, LedgerError, EscapedError) as cut:
             cut_short(session, [test for test, _ in claimed], cut)
         except EngineError:
@@ -228,24 +228,24 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["claims_began"] = node.config.stash[BEGAN]
 
 
-def _print_plan(config: pytest.Config, items: list[Item], campaign: Campaign) -> None:
-    from engine.running.plan import Room, make_plan, print_arms, print_items, print_plan, print_skips
+def _print_plan(config: pytest.Config, items: list[Item], scheduler: Scheduler) -> None:
+    from engine.running.plan import ArmCapacity, plan_session, print_arms, print_items, print_plan, print_skips
 
-    choices = choices_of(config)
+    choices = options_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     write: Callable[[str], None] = terminal.write_line if terminal else print
     write("")
-    jobs: list[tuple[str, Job]] = []
+    jobs: list[tuple[str, ItemRun]] = []
     skipped: list[tuple[str, str]] = []
     for item in items:
         missing = explain_skip(item, choices)
         if missing is None:
-            jobs.append((item.name, Job(claim=item.claim, trial=item.trial)))
+            jobs.append((item.name, ItemRun(claim=item.claim, trial=item.trial)))
         else:
             skipped.append((item.name, missing))
     with usage_errors():
-        plan = make_plan(jobs, campaign)
-        room = Room(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
+        plan = plan_session(jobs, scheduler)
+        room = ArmCapacity(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
         print_plan(plan, write, room=room)
         print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, write)
         print_skips(skipped, write, each=config.get_verbosity() > 0)

@@ -19,17 +19,17 @@ from engine.session.finish import finish_empty, finish_report
 from engine.session.options import are_asked
 from engine.session.selection import read_selection
 from engine.session.state import (
-    CAMPAIGN,
+    EMPTY_SLICE,
     ENDINGS,
     FAILED,
     INTERRUPT,
-    JOB_OF_ITEM,
     LOST,
     RECORDS,
     REPORT_LINES,
-    SPARED,
+    RUN_OF_ITEM,
+    SCHEDULER,
     SUMMARIZED,
-    choices_of,
+    options_of,
 )
 from engine.session.summary import print_verdicts, sort_by_claim
 
@@ -75,7 +75,7 @@ def pytest_testnodedown(node: Any) -> None:
     line, spared = getattr(node, "workeroutput", {}).get("claims_slice", ("", False))
     if line and line not in config.stash[REPORT_LINES]:
         config.stash[REPORT_LINES].append(line)
-        config.stash[SPARED] = spared
+        config.stash[EMPTY_SLICE] = spared
 
 
 def cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:
@@ -88,7 +88,7 @@ def cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: Keyboard
     else:
         config.stash[FAILED] = True
         lines.append(explain_fault(cut))
-    jobs = {test: test.stash[JOB_OF_ITEM] for test in claimed if JOB_OF_ITEM in test.stash}
+    jobs = {test: test.stash[RUN_OF_ITEM] for test in claimed if RUN_OF_ITEM in test.stash}
     missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
     # Of nothing but skipped items no report is made: it would replace one that says more.
     session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
@@ -154,12 +154,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
     lost = bool(records) and config.stash.get(LOST, False)
     failed |= lost
-    if CAMPAIGN in config.stash:
-        config.stash[REPORT_LINES].extend(config.stash[CAMPAIGN].ledger.list_untrusted())
+    if SCHEDULER in config.stash:
+        config.stash[REPORT_LINES].extend(config.stash[SCHEDULER].ledger.list_untrusted())
     if records:
         try:
             with no_exits():
-                choices = choices_of(config)
+                choices = options_of(config)
                 asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash or lost)
                 written = finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
         except Exception as error:
@@ -167,10 +167,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             lines.append(explain_fault(error))
             written = False
         failed |= not written
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(SPARED, False):
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(EMPTY_SLICE, False):
         session.exitstatus = pytest.ExitCode.OK
         if not hasattr(config, "workerinput"):
-            failed |= not finish_empty(choices_of(config).report_dir, tell=lines.append)
+            failed |= not finish_empty(options_of(config).report_dir, tell=lines.append)
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR or not config.pluginmanager.hasplugin("terminalreporter"):
         print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)  # pytest comes to no summary
     try:

@@ -17,7 +17,7 @@ from engine.models import Subject, find_subject
 from engine.models.families import FAMILIES
 from engine.models.memory import explain_shortage
 from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
-from engine.session.options import Choices
+from engine.session.options import SessionOptions
 
 LOCAL_ANY = "local"
 """How the name of a user's own model begins, of its int8 version and of its untrained twin."""
@@ -46,7 +46,7 @@ class Item:
         return () if tier == "cpu" else ("xl", "weights") if tier == "xl" else ("gpu", "weights")
 
 
-def items_of(claim: Claim, choices: Choices) -> list[Item]:
+def expand_items(claim: Claim, choices: SessionOptions) -> list[Item]:
     """The claim's items under these choices, subjects first."""
     return [
         Item(
@@ -73,10 +73,10 @@ def items_of(claim: Claim, choices: Choices) -> list[Item]:
 def _units(claim: Claim, subject: Subject) -> Units:
     # 'NAME-untrained:SEED' costs what NAME-untrained does; a model of the user's own is asked for by name.
     name = subject.id if subject.id.startswith("local") else subject.id.split(":")[0]
-    return replace(claim.units, smoke=0, standard=0) if name in claim.full_only else claim.units
+    return replace(claim.units, smoke=0, standard=0) if name in claim.only_at_full_effort else claim.units
 
 
-def _subjects(claim: Claim, choices: Choices) -> list[Subject]:
+def _subjects(claim: Claim, choices: SessionOptions) -> list[Subject]:
     if not choices.subjects:
         return [find_subject(name) for name in claim.subjects]
     listed = set(claim.subjects)
@@ -84,7 +84,7 @@ def _subjects(claim: Claim, choices: Choices) -> list[Subject]:
     return [s for s in choices.subjects if s.id.startswith(own) or s.id in listed or s.id.split(":")[0] in listed]
 
 
-def _protocols(claim: Claim, choices: Choices) -> list[Protocol]:
+def _protocols(claim: Claim, choices: SessionOptions) -> list[Protocol]:
     return [p for p in claim.protocols if not choices.protocols or p in choices.protocols]
 
 
@@ -123,10 +123,10 @@ def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list
     ]
 
 
-def explain_skip(item: Item, choices: Choices) -> str | None:
+def explain_skip(item: Item, choices: SessionOptions) -> str | None:
     """Why an item cannot run here and what to do about it; None when it can."""
     subject, device = item.trial.subject, item.trial.device
-    others = map(find_subject, item.claim.others if item.claim.others_on in item.trial.scopes else ())
+    others = map(find_subject, item.claim.needs_subjects if item.claim.needed_on in item.trial.scopes else ())
     models = (subject, *others)
     missing = next((sentence for model in models if (sentence := model.missing())), None)
     if subject.tier != "cpu" and not item.asked and device == "cpu":
@@ -145,7 +145,7 @@ def _refuse_dtype(item: Item) -> str | None:
     return explain_dtype(item.trial.subject.id, item.trial.dtype)
 
 
-def _find_shortage(item: Item, models: tuple[Subject, ...], choices: Choices) -> str | None:
+def _find_shortage(item: Item, models: tuple[Subject, ...], choices: SessionOptions) -> str | None:
     if choices.elsewhere:
         return None  # what a cluster has no room for, it refuses by itself
     try:

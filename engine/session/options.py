@@ -21,9 +21,9 @@ from engine.files import expand_home
 from engine.ledger import find_measurements
 from engine.models import Subject, find_subject
 from engine.models.allowance import count_cores
-from engine.models.devices import Devices, check_device, find_devices, name_for_children
+from engine.models.devices import Devices, check_device, find_devices, visible_id
 from engine.models.encoding import encode_own
-from engine.models.memory import free_bytes, most_room_first
+from engine.models.memory import by_free_memory, free_bytes
 from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 from engine.running.costs import PROCESS_BYTES
 from engine.running.slices import Slice, read_slice
@@ -39,7 +39,7 @@ SIZE = TypeAdapter(ByteSize)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class SessionOptions:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
     ledger: where measurements go. other_ledgers: where they are only read.
@@ -121,13 +121,13 @@ class Choices:
     def make_executor(self) -> Executor:
         """The executor that was asked for: by default a pool where several arms run at once, else inline."""
         if self.stored:
-            from engine.running.executors.base import Nothing
+            from engine.running.executors.base import StoredOnly
 
-            return Nothing()
+            return StoredOnly()
         gpus = self.devices.gpus
         if len(gpus) > 1 and self.inline:
             number, of = self.session
-            gpus = most_room_first(gpus) if of == 1 else (*gpus[number % len(gpus) :], *gpus[: number % len(gpus)])
+            gpus = by_free_memory(gpus) if of == 1 else (*gpus[number % len(gpus) :], *gpus[: number % len(gpus)])
         if self.inline:
             from engine.running.executors.inline import Inline  # torch is first imported here
 
@@ -150,7 +150,7 @@ class Choices:
             workers=self.workers,
             threads=self.threads,
             budget_bytes=self.arms_bytes,
-            gpus=tuple(Gpu(name=name_for_children(gpu), bytes=free) for gpu, free in room.items()),
+            gpus=tuple(Gpu(name=visible_id(gpu), bytes=free) for gpu, free in room.items()),
         )
 
 
@@ -159,7 +159,7 @@ def are_asked(config: pytest.Config) -> bool:
     return any(getattr(config.option, o.dest) != o.details.get("default", False) for o in OPTIONS)
 
 
-def read_choices(config: pytest.Config, *, began: str) -> Choices:
+def read_options(config: pytest.Config, *, began: str) -> SessionOptions:
     """Check every option. Raises UsageError, SubjectError or LedgerError with one line."""
     option = config.option
     worker = getattr(config, "workerinput", {})
@@ -190,7 +190,7 @@ def read_choices(config: pytest.Config, *, began: str) -> Choices:
     other_ledgers = tuple(here / expand_home(other) for other in ledgers[1:])
     for other in other_ledgers:
         find_measurements(other)
-    return Choices(
+    return SessionOptions(
         effort=find_effort(option.claims_effort),
         subjects=subjects,
         protocols=tuple(find_protocol(name) for name in option.claims_protocol),

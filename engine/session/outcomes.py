@@ -11,13 +11,13 @@ import pytest
 
 from engine.claim.procedure import Evidence
 from engine.claim.registration import find_registration
-from engine.claim.verdicts import RED_WHEN_STRICT, Outcome, find_verdicts, settle
+from engine.claim.verdicts import RED_WHEN_STRICT, Outcome, classify_outcome, find_verdicts
 from engine.errors import EngineError, MissingError, TooLongError, TooShallowError, explain, no_exits
-from engine.records import RECORD, OnRecord, Record
-from engine.running.scheduler import Job
+from engine.records import RECORD, Record, RecordedVerdict
+from engine.running.scheduler import ItemRun
 from engine.session.items import Item, explain_skip
 from engine.session.record import write_record
-from engine.session.state import DEALT, JOB_OF_ITEM, RECORD_OF_ITEM, campaign_of, choices_of, item_of
+from engine.session.state import RECORD_OF_ITEM, RUN_OF_ITEM, SHARED_ITEMS, item_of, options_of, scheduler_of
 from engine.session.summary import LONGEST
 from engine.text import write_plain
 
@@ -35,7 +35,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         raise pytest.fail.Exception(line, pytrace=False)
     if request.config.option.setuponly:
         return None  # it is only shown what would be set up; nothing is judged
-    choices = choices_of(request.config)
+    choices = options_of(request.config)
     node: pytest.Item = request.node
     write = partial(write_record, item, choices, request.path)
     registration = None
@@ -60,7 +60,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         assert missing is not None
         _note(node, write(outcome=Outcome.SKIPPED, sentence=missing, registration=registration))
         pytest.skip(write_plain(missing, LONGEST))
-    outcome = settle(judged, on_record)
+    outcome = classify_outcome(judged, on_record)
     _note(node, write(outcome, judged.sentence, judged, evidence, on_record, registration))
     return judged
 
@@ -85,16 +85,16 @@ def _does_not_apply(item: Item, error: EngineError) -> bool:
 def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:
     """What the session's rounds found for an item; a worker measures it now. Raises the experiment's error."""
     node: pytest.Item = request.node
-    job = node.stash.get(JOB_OF_ITEM, None) or Job(claim=item.claim, trial=item.trial)
+    job = node.stash.get(RUN_OF_ITEM, None) or ItemRun(claim=item.claim, trial=item.trial)
     if not job.done:
-        campaign_of(request.config).run([job])
+        scheduler_of(request.config).run([job])
     if job.evidence is None:
         assert job.error is not None
         raise job.error
     return job.evidence
 
 
-def _find_on_record(request: pytest.FixtureRequest, item: Item) -> OnRecord | None:
+def _find_on_record(request: pytest.FixtureRequest, item: Item) -> RecordedVerdict | None:
     """The verdict on record; None under prompts, seeds or a dtype that are not the registered ones."""
     if not item.trial.registered:
         return None
@@ -104,7 +104,7 @@ def _find_on_record(request: pytest.FixtureRequest, item: Item) -> OnRecord | No
 
 def _note(node: pytest.Item, record: Record) -> None:
     """Leave the record on the item for the report, and the verdict in JUnit."""
-    if record.session is not None and (dealt := node.config.stash.get(DEALT, 0)):
+    if record.session is not None and (dealt := node.config.stash.get(SHARED_ITEMS, 0)):
         record = replace(record, session=replace(record.session, dealt=dealt))
     node.stash[RECORD_OF_ITEM] = record
     facts = {"outcome": record.outcome, "verdict": record.ruling, "sentence": record.sentence}
@@ -123,14 +123,14 @@ def pytest_runtest_makereport(
     if record is None and report.failed and (asked := item_of(item)) is not None:
         # Another fixture failed before the verdict's: the item is lost, and a report shall say so.
         words = " ".join(f"The claim's test raised {call.excinfo.exconly() if call.excinfo else ''}".split())
-        record = write_record(asked, choices_of(item.config), item.path, outcome=Outcome.ERROR, sentence=words)
+        record = write_record(asked, options_of(item.config), item.path, outcome=Outcome.ERROR, sentence=words)
         _note(item, record)
     if record is None or report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
     if report.when == "call":
         mishap = _find_mishap(call, Outcome(record.outcome))
         if mishap is None:
-            _rewrite(report, record, strict=choices_of(item.config).strict)
+            _rewrite(report, record, strict=options_of(item.config).strict)
         else:
             record = replace(record, outcome=Outcome.ERROR.value, sentence=mishap)
             _note(item, record)

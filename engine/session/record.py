@@ -8,26 +8,26 @@ from pathlib import Path
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import DIRECT
 from engine.arms.settings import StackSettings
-from engine.claim.criteria import Finding, Verdict
+from engine.claim.criteria import CriterionResult, Verdict
 from engine.claim.procedure import Evidence
 from engine.claim.registration import compare_dates
 from engine.claim.units import Effort
 from engine.claim.verdicts import Outcome
 from engine.ledger.provenance import identify
-from engine.records import CriterionRecord, OnRecord, Record, Registration
+from engine.records import CriterionRecord, Record, RecordedVerdict, Registration
 from engine.session.items import Item, find_left_out
-from engine.session.options import Choices
+from engine.session.options import SessionOptions
 
 
 def write_record(
     item: Item,
-    choices: Choices,
+    choices: SessionOptions,
     path: Path,
     outcome: Outcome,
     sentence: str,
     verdict: Verdict | None = None,
     evidence: Evidence | None = None,
-    on_record: OnRecord | None = None,
+    on_record: RecordedVerdict | None = None,
     registration: Registration | None = None,
 ) -> Record:
     """The record of one item. path: the claim's file. verdict, evidence: None where there are none (skipped, error)."""
@@ -70,7 +70,7 @@ def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
     return evidence.settings | ({"prompts": said} if said else {})
 
 
-def _criterion(finding: Finding) -> CriterionRecord:
+def _criterion(finding: CriterionResult) -> CriterionRecord:
     criterion, estimate, region = finding.criterion, finding.estimate, finding.criterion.region
     return CriterionRecord(
         text=criterion.text,
@@ -101,7 +101,7 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     return found
 
 
-def reproduce(item: Item, choices: Choices, path: Path, effort: Effort) -> str:
+def reproduce(item: Item, choices: SessionOptions, path: Path, effort: Effort) -> str:
     """The command that runs this item, from the session's root."""
     trial = item.trial
     words = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.records import Record
-from engine.session.options import Choices
+from engine.session.options import SessionOptions
 
 _SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 """pytest's options that leave items out, by the names that it keeps them under."""
@@ -31,7 +31,7 @@ class Selection:
     leads_to: Callable[[Record], bool]
 
 
-def read_selection(session: pytest.Session, exitstatus: int, choices: Choices, *, cut: bool) -> Selection:
+def read_selection(session: pytest.Session, exitstatus: int, choices: SessionOptions, *, cut: bool) -> Selection:
     """What the command line asks for. cut: whether a disk that refused ended the measuring."""
     config = session.config
     ended_early = cut or bool(session.shouldfail or session.shouldstop) or exitstatus not in _WHOLE

@@ -9,53 +9,53 @@ from engine.ledger import Ledger
 from engine.records import Record
 from engine.running.endings import Endings
 from engine.running.progress import make_progress
-from engine.running.scheduler import Campaign, Job
+from engine.running.scheduler import ItemRun, Scheduler
 from engine.session.items import Item
-from engine.session.options import Choices, read_choices
+from engine.session.options import SessionOptions, read_options
 
 BEGAN = pytest.StashKey[str]()
 TAKEN = pytest.StashKey[frozenset[str]]()
 """Short spellings of our options that another plugin or a conftest has."""
-CHOICES = pytest.StashKey[Choices]()
+SESSION_OPTIONS = pytest.StashKey[SessionOptions]()
 """Read when the first claim is met: in other people's sessions there is nothing to choose."""
-CAMPAIGN = pytest.StashKey[Campaign]()
+SCHEDULER = pytest.StashKey[Scheduler]()
 RECORDS = pytest.StashKey[list[Record]]()
 REPORT_LINES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
 LOST = pytest.StashKey[bool]()
 """Whether a file could not be collected, so that the session does not have all that it was asked for."""
 SUMMARIZED = pytest.StashKey[bool]()
-DEALT = pytest.StashKey[int]()
+SHARED_ITEMS = pytest.StashKey[int]()
 """How many items the shares of a run have together, where the session has one of several."""
-SPARED = pytest.StashKey[bool]()
+EMPTY_SLICE = pytest.StashKey[bool]()
 """Of more slices than items: a machine without one has done its share."""
 ENDINGS = pytest.StashKey[Endings]()
 INTERRUPT = pytest.StashKey[KeyboardInterrupt]()
 RECORD_OF_ITEM = pytest.StashKey[Record]()
-JOB_OF_ITEM = pytest.StashKey[Job]()
+RUN_OF_ITEM = pytest.StashKey[ItemRun]()
 
 
-def choices_of(config: pytest.Config) -> Choices:
-    """What the user asked for, read once. Raises as `read_choices` does."""
-    if CHOICES not in config.stash:
-        config.stash[CHOICES] = read_choices(config, began=config.stash[BEGAN])
-    return config.stash[CHOICES]
+def options_of(config: pytest.Config) -> SessionOptions:
+    """What the user asked for, read once. Raises as `read_options` does."""
+    if SESSION_OPTIONS not in config.stash:
+        config.stash[SESSION_OPTIONS] = read_options(config, began=config.stash[BEGAN])
+    return config.stash[SESSION_OPTIONS]
 
 
-def campaign_of(config: pytest.Config) -> Campaign:
+def scheduler_of(config: pytest.Config) -> Scheduler:
     """What measures for the session, made once."""
-    from engine.running.plan import foresee
+    from engine.running.plan import forecast_arms
 
-    if CAMPAIGN not in config.stash:
-        choices = choices_of(config)
-        config.stash[CAMPAIGN] = Campaign(
+    if SCHEDULER not in config.stash:
+        choices = options_of(config)
+        config.stash[SCHEDULER] = Scheduler(
             Ledger(choices.ledger, choices.other_ledgers),
             choices.make_executor,
             progress=make_progress(quiet=hasattr(config, "workerinput")),
             fresh_since=choices.began if choices.fresh else "",
-            foresee=foresee,
+            forecast=forecast_arms,
         )
-    return config.stash[CAMPAIGN]
+    return config.stash[SCHEDULER]
 
 
 def parameters_of(test: pytest.Item) -> dict[str, object]:

@@ -1,12 +1,12 @@
 """Estimates, from the outcomes of units, pairs and hit times, whose intervals hold over all looks at a claim."""
 
-from engine.statistics.companions import list_companions
 from engine.statistics.estimate import Estimate, n_to_decide
 from engine.statistics.hit_times import HitTimes, median_hit, median_ratio
 from engine.statistics.looks import ONLY, Look, count_fewest
 from engine.statistics.medians import median
 from engine.statistics.paired import geometric_ratio, paired_mean
 from engine.statistics.proportions import exact_share, proportion
+from engine.statistics.secondary import secondary_estimates
 from engine.statistics.trends import trend
 
 __all__ = [
@@ -17,12 +17,12 @@ __all__ = [
     "count_fewest",
     "exact_share",
     "geometric_ratio",
-    "list_companions",
     "median",
     "median_hit",
     "median_ratio",
     "n_to_decide",
     "paired_mean",
     "proportion",
+    "secondary_estimates",
     "trend",
 ]

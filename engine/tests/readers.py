@@ -21,7 +21,7 @@ from engine.claim.units import find_effort
 from engine.claim.verdicts import read_verdicts
 from engine.commands.invert.options import parse
 from engine.errors import EngineError
-from engine.ledger.store import UntrustedError, trust
+from engine.ledger.store import UntrustedError, verify_stored
 from engine.models import CATALOGUE, find_subject
 from engine.models.devices import check_device
 from engine.records import RECORD, read_records
@@ -77,7 +77,7 @@ def make_stored(_: Path) -> Reader:
 
     def read(given: tuple[bytes, Measurement]) -> None:
         # What is trusted has the numbers that were stored: at most what is said of the run has changed.
-        assert trust(given[0], given[1].arm).content() == given[1].content()
+        assert verify_stored(given[0], given[1].arm).content() == given[1].content()
 
     reasons = {"read", "unreadable", "other-schema", "invalid", "other-arm", "altered"}
     inputs = st.one_of([fuzz(measurement) for measurement in KINDS.values()])

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from engine.records import CriterionRecord, OnRecord, Provenance, Record, Registration, Table
+from engine.records import CriterionRecord, Provenance, Record, RecordedVerdict, Registration, Table
 from engine.tests.report_sample_claims import CLAIMS
 
 INF = math.inf
@@ -120,7 +120,7 @@ def _recoveries() -> list[Record]:
                     **share,
                 ),
             ),
-            on_record=OnRecord(ruling="refuted", date="2026-01-20", reason="one token loses to larger leverage"),
+            on_record=RecordedVerdict(ruling="refuted", date="2026-01-20", reason="one token loses to larger leverage"),
             tables=(
                 Table(
                     title="Tokens that decode to another",
@@ -211,7 +211,7 @@ def _ratios() -> list[Record]:
             "refuted",
             sentence="Refuted: iterations ratio 0.62 [0.48, 0.81] lies outside iterations ratio > 1.",
             criteria=_judge_head((0.62, 0.48, 0.81, "refuted"), (0, 0, 0, "refuted"), 30),
-            on_record=OnRecord(
+            on_record=RecordedVerdict(
                 ruling="refuted",
                 date="2026-01-20",
                 reason="over equal ways it is faster",
@@ -225,7 +225,7 @@ def _ratios() -> list[Record]:
             "supported",
             sentence="Supported: iterations ratio 412 [236, ∞] lies inside iterations ratio > 100.",
             criteria=_judge_head((412.0, 236.5, INF, "supported"), (0, 0, 0, "supported"), 100),
-            on_record=OnRecord(ruling="supported", date="2026-01-20", reason="reference run"),
+            on_record=RecordedVerdict(ruling="supported", date="2026-01-20", reason="reference run"),
         ),
         make_record(
             "C16",
@@ -235,7 +235,7 @@ def _ratios() -> list[Record]:
             "refuted",
             sentence="Refuted: iterations ratio 0.94 [0.87, 0.98] lies outside iterations ratio > 1.",
             criteria=_judge_head((0.941, 0.873, 0.982, "refuted"), (0, 0, 0, "refuted"), 100),
-            on_record=OnRecord(ruling="partly supported", date="2026-01-20", reason="twelve, not a hundred"),
+            on_record=RecordedVerdict(ruling="partly supported", date="2026-01-20", reason="twelve, not a hundred"),
         ),
         make_record(
             "C16",
@@ -275,7 +275,9 @@ def _others() -> list[Record]:
                 because="the document’s figure",
             ),
         ),
-        on_record=OnRecord(ruling="refuted", date="2026-01-20", reason="the best of 24 settings passes 3 with ease"),
+        on_record=RecordedVerdict(
+            ruling="refuted", date="2026-01-20", reason="the best of 24 settings passes 3 with ease"
+        ),
     )
     skip = {
         "sentence": needs,

@@ -22,7 +22,7 @@ from engine.experiments.clamped_walk.procedure import GAIN_CHOICES, TEXT_CHOICES
 from engine.ledger import Ledger
 from engine.models import Subject
 from engine.running.executors.inline import Inline
-from engine.running.scheduler import Campaign, Job, Silent
+from engine.running.scheduler import ItemRun, NoProgress, Scheduler
 
 PROMPTS = ("The sky is blue.", "This is a prompt sentence.")
 FEW = Units(smoke=2, standard=2, full=2)
@@ -85,17 +85,17 @@ def shortened() -> Iterator[None]:
             one.stop()
 
 
-def make_campaign(ledger: Path) -> Campaign:
+def make_campaign(ledger: Path) -> Scheduler:
     """A session's, in this process, with a ledger of its own."""
-    return Campaign(Ledger(ledger), Inline, progress=Silent())
+    return Scheduler(Ledger(ledger), Inline, progress=NoProgress())
 
 
-def run_claim(campaign: Campaign, claim: Claim, subject: Subject, protocol: Protocol, **options: Any) -> Job:
+def run_claim(scheduler: Scheduler, claim: Claim, subject: Subject, protocol: Protocol, **options: Any) -> ItemRun:
     """A claim brought to its evidence, tables and all, or to the error that stopped it."""
     short = shorten(claim)
     plain: dict[str, Any] = {"effort": "smoke", "units": FEW, "prompts": PROMPTS}
     trial = Trial(subject=subject, protocol=protocol, **{**plain, **options})
-    job = Job(claim=short, trial=trial)
+    job = ItemRun(claim=short, trial=trial)
     with shortened():
-        campaign.run([job])
+        scheduler.run([job])
     return job

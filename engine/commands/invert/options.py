@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT
 from engine.arms.settings import Metric
 from engine.arms.stacks import Depth
-from engine.commands.command_line import Parser, parser_of
+from engine.commands.command_line import Parser, make_parser
 from engine.errors import LedgerError, PromptError, UsageError, explain
 from engine.files import STANDARD_OUTPUT, expand_home, read_target
 from engine.text import is_text
@@ -22,7 +22,7 @@ WHO = "invert"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class InvertOptions:
     """One inversion as it was asked for.
 
     iterations: None takes the number that claims take. step: None takes the protocol's, or tunes. json: where the
@@ -64,10 +64,10 @@ class Wish:
             _check_file(self.json)
 
 
-def parse(arguments: Sequence[str]) -> Wish:
+def parse(arguments: Sequence[str]) -> InvertOptions:
     """The wish behind command-line arguments. Raises UsageError, PromptError or LedgerError with one line."""
     chosen = _build_parser().parse_args(arguments)
-    return Wish(
+    return InvertOptions(
         prompt=chosen.prompt,
         subject=chosen.subject,
         blocks=chosen.blocks,
@@ -88,7 +88,7 @@ def parse(arguments: Sequence[str]) -> Wish:
 
 
 def _build_parser() -> Parser:
-    parser = parser_of("a prompt and known options")(
+    parser = make_parser("a prompt and known options")(
         prog=f"lm-claims {WHO}",
         description="Finds an input whose output, through a model's first blocks, is that of the prompt, by gradient "
         "descent from noise; shows the tokens that the input decodes to on the way.",

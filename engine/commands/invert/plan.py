@@ -13,7 +13,7 @@ from engine.arms.settings import Unit
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
-from engine.commands.invert.options import Wish
+from engine.commands.invert.options import InvertOptions
 from engine.errors import MissingError, UsageError, explain
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.samples import (
@@ -26,12 +26,12 @@ from engine.experiments.inversion.samples import (
     tuning_arm,
 )
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.experiments.tuning.procedure import Tuned, tune
+from engine.experiments.tuning.procedure import StepChoice, tune
 from engine.models import Subject, find_subject
 from engine.models.devices import Devices, check_device, find_devices
 from engine.models.encoding import encode_own
 from engine.models.families import FAMILIES
-from engine.models.memory import explain_shortage, most_room_first
+from engine.models.memory import by_free_memory, explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.token_text import read_text, read_token
 from engine.session.options import DTYPES
@@ -43,13 +43,13 @@ LEADING = (1, 2, 5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class InvertPlan:
     """A wish whose subject, device and prompt are known to fit.
 
     iterations: the schedule's length N. ids: tokens of the prompt.
     """
 
-    wish: Wish
+    wish: InvertOptions
     trial: Trial
     devices: Devices
     sample: Sample
@@ -61,7 +61,7 @@ class Plan:
         """What tokens say together."""
         return read_token(self.tokenizer, *ids) if len(ids) == 1 else read_text(self.tokenizer, ids)
 
-    def rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[InversionArm, Tuned]]:
+    def rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[InversionArm, StepChoice]]:
         """Tuning arms for as long as a step size is looked for; then the arm that is measured."""
         trial, sample = self.trial, self.sample
         fixed = self._fix_step()
@@ -71,13 +71,13 @@ class Plan:
         unit = Unit(prompt=self.wish.prompt, seed=self.wish.seed)
         return inversion_arm(trial, sample, settings, tuned.step, (unit,)), tuned
 
-    def _fix_step(self) -> Tuned | None:
+    def _fix_step(self) -> StepChoice | None:
         if self.wish.step is not None:
-            return Tuned(step=self.wish.step, source="as asked")
+            return StepChoice(step=self.wish.step, source="as asked")
         return fix_step(self.trial, self.sample, {})
 
 
-def make_plan(wish: Wish) -> Plan:
+def plan_inversion(wish: InvertOptions) -> InvertPlan:
     """Check a wish against its subject and this machine, without loading weights.
 
     Raises UsageError, PromptError, SubjectError or MissingError with one line.
@@ -95,7 +95,7 @@ def make_plan(wish: Wish) -> Plan:
         raise UsageError(explain_dtype(subject.id, wish.dtype))
     devices = find_devices(check_device(wish.device))
     if len(devices.gpus) > 1:
-        devices = replace(devices, gpus=most_room_first(devices.gpus))
+        devices = replace(devices, gpus=by_free_memory(devices.gpus))
     _check_step(wish)
     subject.require()
     stack = Stack(blocks=_count_blocks(wish, subject), head=wish.head)
@@ -116,7 +116,7 @@ def make_plan(wish: Wish) -> Plan:
     shortage = explain_shortage((subject,), dtype=wish.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)
-    return Plan(
+    return InvertPlan(
         wish=wish,
         trial=trial,
         devices=devices,
@@ -133,7 +133,7 @@ def film_iterations(iterations: int) -> tuple[int, ...]:
     return tuple(sorted({0, *(n for n in between if n < iterations), iterations}))
 
 
-def _check_step(wish: Wish) -> None:
+def _check_step(wish: InvertOptions) -> None:
     import torch
 
     most = torch.finfo(getattr(torch, wish.dtype)).max
@@ -142,7 +142,7 @@ def _check_step(wish: Wish) -> None:
         raise UsageError(explain(who="--step", got=f"{wish.step:g}", expected=expected, remedy="take a smaller one"))
 
 
-def _count_blocks(wish: Wish, subject: Subject) -> int:
+def _count_blocks(wish: InvertOptions, subject: Subject) -> int:
     depth = int(subject.config().num_hidden_layers)
     count = Stack(blocks=wish.blocks).count(depth)
     if not 1 <= count <= depth:

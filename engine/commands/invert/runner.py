@@ -10,47 +10,47 @@ from torch import Tensor
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.commands.invert.outcome import Found, Stopped
-from engine.commands.invert.plan import Plan
+from engine.commands.invert.outcome import Interrupted, InversionOutcome
+from engine.commands.invert.plan import InvertPlan
 from engine.commands.invert.token_view import Film
-from engine.commands.invert.view import Stage, View
-from engine.experiments.inputs import Posed
+from engine.commands.invert.view import ProgressStage, View
+from engine.experiments.inputs import Batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot
 from engine.experiments.inversion.measure import curve_points, read_run, read_snapshot, read_top
 from engine.experiments.tuning.arm import TuningArm
-from engine.experiments.tuning.procedure import Tuned
+from engine.experiments.tuning.procedure import StepChoice
 from engine.ledger import Ledger
 from engine.methods.descent import LOOK_EVERY, Observer, Trace
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
 
 
-class Looker:
+class Runner:
     """Takes a plan to its end."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, view: View) -> None:
+    def __init__(self, plan: InvertPlan, ledger: Ledger, view: View) -> None:
         self._plan, self._ledger, self._view = plan, ledger, view
         self._executor = Inline(self._watch, gpus=plan.devices.gpus)
         self._look: _FilmLook | None = None
         self._round = 0
 
-    def run(self) -> Found:
+    def run(self) -> InversionOutcome:
         """Tune where it is needed, then measure. Raises Stopped on Ctrl-C, and the experiment's errors."""
-        tuned: Tuned | None = None
+        tuned: StepChoice | None = None
         try:
             arm, tuned = self._settle()
             measurement, stored = self._obtain(arm)
         except KeyboardInterrupt:
             before = f"the first look, at iteration {LOOK_EVERY}" if self._look else "the descent began"
-            raise Stopped(self._read_part(tuned), before=before) from None
+            raise Interrupted(self._read_part(tuned), before=before) from None
         result = measurement.result
         assert isinstance(result, InversionResult)
         (run,) = result.runs
         self._show_rest(run)
-        return Found(arm=arm, run=run, tuned=tuned, measurement=measurement, stored=stored)
+        return InversionOutcome(arm=arm, run=run, tuned=tuned, measurement=measurement, stored=stored)
 
-    def _settle(self) -> tuple[InversionArm, Tuned]:
+    def _settle(self) -> tuple[InversionArm, StepChoice]:
         """The arm to measure, once its step size is known."""
         rounds = self._plan.rounds()
         try:
@@ -68,7 +68,7 @@ class Looker:
         stored = None if self._plan.wish.fresh else self._ledger.get(arm)
         if stored is not None:
             return stored, True
-        with self._ledger.claim_arm(arm):
+        with self._ledger.lock_arm(arm):
             # Another process may have measured it while this one waited.
             stored = None if self._plan.wish.fresh else self._ledger.get(arm)
             if stored is None:
@@ -77,16 +77,16 @@ class Looker:
                 return measurement, False
         return stored, True
 
-    def _watch(self, arm: Arm, posed: Posed, shelf: Shelf, observer: Observer) -> Observer:
+    def _watch(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
             expected_s = estimate_cost(arm).seconds
-            self._view.begin(Stage(label=label, total=arm.horizon, expected_s=expected_s))
+            self._view.begin(ProgressStage(label=label, total=arm.horizon, expected_s=expected_s))
             return _ProgressLook(observer, self._view)
         assert isinstance(arm, InversionArm)
         expected_s = estimate_cost(arm).seconds
-        self._view.begin(Stage(label="descending", total=arm.settings.iterations, expected_s=expected_s))
-        self._look = _FilmLook(arm, posed, shelf, observer, self._view, lambda token: self._plan.text(token))
+        self._view.begin(ProgressStage(label="descending", total=arm.settings.iterations, expected_s=expected_s))
+        self._look = _FilmLook(arm, batch, models, observer, self._view, lambda token: self._plan.text(token))
         return self._look
 
     def _show_rest(self, run: InversionRun) -> None:
@@ -98,17 +98,17 @@ class Looker:
         for snapshot in run.snapshots:
             show_once(film, snapshot, self._view)
 
-    def _read_part(self, tuned: Tuned | None) -> Found | None:
+    def _read_part(self, tuned: StepChoice | None) -> InversionOutcome | None:
         if self._look is None or tuned is None:
             return None
         run = self._look.read_part()
         if run is None:
             return None
         show_once(self._look.film, run.snapshots[-1], self._view)
-        return Found(arm=self._look.arm, run=run, tuned=tuned, measurement=None)
+        return InversionOutcome(arm=self._look.arm, run=run, tuned=tuned, measurement=None)
 
 
-def explain_step(tuned: Tuned) -> str:
+def explain_step(tuned: StepChoice) -> str:
     """Which step size is used and why."""
     chosen = f"step size η = {tuned.step:g}, {tuned.source}"
     if not tuned.measurements:
@@ -119,7 +119,7 @@ def explain_step(tuned: Tuned) -> str:
     return f"{chosen}: half of the tuning prompts hit by iteration {tuned.median:g}"
 
 
-def open_film(run: InversionRun, plan: Plan) -> Film:
+def open_film(run: InversionRun, plan: InvertPlan) -> Film:
     """A film of a run that is over."""
     return Film(
         target=run.target,
@@ -154,21 +154,21 @@ class _FilmLook:
     def __init__(
         self,
         arm: InversionArm,
-        posed: Posed,
-        shelf: Shelf,
+        batch: Batch,
+        models: LoadedModels,
         observer: Observer,
         view: View,
         text: Callable[[int], str],
     ) -> None:
         self.arm = arm
         settings = arm.settings
-        self._codec = shelf.codec(settings.subject, settings.dtype, settings.device)
-        self._posed, self._observer, self._view = posed, observer, view
+        self._codec = models.codec(settings.subject, settings.dtype, settings.device)
+        self._posed, self._observer, self._view = batch, observer, view
         self._trace: Trace | None = None
         self._read_to = 0
-        back = read_top(self._codec, posed.target[0] - posed.positions)
+        back = read_top(self._codec, batch.target[0] - batch.positions)
         self.film = Film(
-            target=posed.ids[0],
+            target=batch.ids[0],
             given_back=tuple(top[0] for top in back),
             slots=curve_points(settings.iterations),
             text=text,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from engine.commands.invert.chart import ROWS, draw_chart
 from engine.commands.invert.token_view import Film, Layout, Match, draw_frame, draw_target, lay_out, write_bounds
-from engine.commands.invert.view import Line, Stage
+from engine.commands.invert.view import ProgressStage, SummaryLine
 from engine.experiments.inversion.arm import Snapshot
 from engine.text import write_plain
 
@@ -37,7 +37,7 @@ class Screen:
             console=console,
             expand=True,
         )
-        self._stage = Stage(label="")
+        self._stage = ProgressStage(label="")
         self._task = self._progress.add_task("", stage=self._stage)
         self._spinner: Spinner | None = Spinner("dots")
         self._film: Film | None = None
@@ -60,7 +60,7 @@ class Screen:
     def say(self, sentence: str) -> None:
         self._console.print(Text(write_plain(sentence, limit=10_000)))
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: ProgressStage) -> None:
         words = write_plain(stage.label)
         self._spinner = None if stage.total else Spinner("dots", Text(words))
         self._progress.reset(self._task, description=words, total=stage.total, stage=stage)
@@ -83,7 +83,7 @@ class Screen:
         assert self._layout is not None
         self._console.print(draw_frame(film, snapshot, self._layout))
 
-    def tell(self, lines: list[Line]) -> None:
+    def tell(self, lines: list[SummaryLine]) -> None:
         self._live.stop()
         if self._film is not None:
             self._console.print(Padding(self._draw_chart(self._film), (1, 0)))
@@ -108,11 +108,11 @@ class _TimeLeft(ProgressColumn):
     """The time left as a log tells it."""
 
     def render(self, task: Task) -> Text:
-        stage: Stage = task.fields["stage"]
+        stage: ProgressStage = task.fields["stage"]
         return Text(stage.left(), style="cyan", no_wrap=True)
 
 
-def _draw_line(line: Line) -> Table:
+def _draw_line(line: SummaryLine) -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=8, style="bold")
     grid.add_column(overflow="fold")

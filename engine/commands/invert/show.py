@@ -10,36 +10,36 @@ from rich.console import Console
 
 from engine.arms.measurement import measurement_type
 from engine.arms.stacks import describe_stack
-from engine.commands.invert.options import Wish
-from engine.commands.invert.outcome import Stopped
-from engine.commands.invert.plan import Plan, make_plan
+from engine.commands.invert.options import InvertOptions
+from engine.commands.invert.outcome import Interrupted
+from engine.commands.invert.plan import InvertPlan, plan_inversion
 from engine.commands.invert.screen import Screen
 from engine.commands.invert.summary import tell
-from engine.commands.invert.view import Line, Lines, Stage, View
+from engine.commands.invert.view import Lines, ProgressStage, SummaryLine, View
 from engine.files import STANDARD_OUTPUT, write_whole
 from engine.ledger import Ledger
 from engine.models import find_subject
 from engine.models.token_text import name_added
 
 
-def show(wish: Wish, view: View | None = None) -> bool:
+def show(wish: InvertOptions, view: View | None = None) -> bool:
     """Invert, with everything shown as it goes. Returns False when Ctrl-C ended it early.
 
     Raises EngineError with one line where the wish or the machine is at fault.
     """
     find_subject(wish.subject)  # a name that is none is refused before anything is shown
     with view or choose_view(live=wish.live, aside=wish.json == STANDARD_OUTPUT) as watching:
-        watching.begin(Stage(label=f"getting {wish.subject} ready"))
-        plan = make_plan(wish)
+        watching.begin(ProgressStage(label=f"getting {wish.subject} ready"))
+        plan = plan_inversion(wish)
         watching.say(introduce(plan))
         # Imported late: it brings torch, which takes seconds.
-        from engine.commands.invert.runner import Looker
+        from engine.commands.invert.runner import Runner
 
         try:
-            found = Looker(plan, Ledger(wish.ledger), watching).run()
-        except Stopped as stopped:
+            found = Runner(plan, Ledger(wish.ledger), watching).run()
+        except Interrupted as stopped:
             nothing = f"It was stopped before {stopped.before}: nothing was found yet. What is stored stays."
-            watching.tell(tell(plan, stopped.found) if stopped.found else [Line(label="stopped", text=nothing)])
+            watching.tell(tell(plan, stopped.found) if stopped.found else [SummaryLine(label="stopped", text=nothing)])
             return False
         if wish.json is not None:
             assert found.measurement is not None
@@ -60,7 +60,7 @@ def choose_view(*, live: bool, environment: Mapping[str, str] = os.environ, asid
     return Screen(console) if live and not dull else Lines(out)
 
 
-def introduce(plan: Plan) -> str:
+def introduce(plan: InvertPlan) -> str:
     """What is inverted, how."""
     sample, trial = plan.sample, plan.trial
     parts = (

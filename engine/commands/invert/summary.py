@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from engine.arms.measurement import digest_of
-from engine.commands.invert.options import WHO, Wish
-from engine.commands.invert.outcome import Found
-from engine.commands.invert.plan import Plan
+from engine.commands.invert.options import WHO, InvertOptions
+from engine.commands.invert.outcome import InversionOutcome
+from engine.commands.invert.plan import InvertPlan
 from engine.commands.invert.token_view import Match, judge, show_token, write_bounds
-from engine.commands.invert.view import Line
+from engine.commands.invert.view import SummaryLine
 from engine.experiments.inversion.arm import InversionRun, Stop
 from engine.experiments.inversion.readings import InTopFive
 from engine.files import STANDARD_OUTPUT
@@ -19,23 +19,23 @@ from engine.text import format_number, is_invisible, write_plain
 TEXT_LIMIT = 2000
 
 
-def tell(plan: Plan, found: Found) -> list[Line]:
+def tell(plan: InvertPlan, found: InversionOutcome) -> list[SummaryLine]:
     """The end of a descent, or how far it had come when it was stopped."""
     run = found.run
     lines = [_tell_bound(plan, found), _tell_tokens(plan, run)]
     if run.ceiling < 1:
         lines.append(_tell_ceiling(plan, run))
     lines.append(_tell_input(run))
-    lines.append(Line(label="prompt", text=_quote_text(plan.text(*run.target))))
+    lines.append(SummaryLine(label="prompt", text=_quote_text(plan.text(*run.target))))
     if run.stop is not Stop.DIVERGED:
-        lines.append(Line(label="decoded", text=_quote_text(plan.text(*_decode(run)))))
+        lines.append(SummaryLine(label="decoded", text=_quote_text(plan.text(*_decode(run)))))
     if run.next_tokens is not None:
         lines.append(_tell_next(plan, run))
-    lines.append(Line(label="kept", text=_tell_kept(plan.wish, found)))
-    return [*lines, Line(label="again", text=write_command(plan, found.arm.step), verbatim=True)]
+    lines.append(SummaryLine(label="kept", text=_tell_kept(plan.wish, found)))
+    return [*lines, SummaryLine(label="again", text=write_command(plan, found.arm.step), verbatim=True)]
 
 
-def _tell_bound(plan: Plan, found: Found) -> Line:
+def _tell_bound(plan: InvertPlan, found: InversionOutcome) -> SummaryLine:
     run, n = found.run, plan.iterations
     start, bound, final = map(format_number, (run.start_distance, run.bound, run.final_distance))
     ratio, first = write_bounds(run.final_distance, run.bound), write_bounds(run.start_distance, run.bound)
@@ -43,30 +43,32 @@ def _tell_bound(plan: Plan, found: Found) -> Line:
     end = f"and is {final} ({ratio} bounds) at iteration {run.ended_at}"
     if found.measurement is None:
         hit = f"the bound was hit at iteration {run.hit}" if run.hit is not None else "the bound was not hit yet"
-        return Line(
+        return SummaryLine(
             label="bound", text=f"Stopped at iteration {run.ended_at} of {n}; {hit} (it is {bound}): {way} {end}."
         )
     if run.stop is Stop.DIVERGED:
         before = f"after a hit at iteration {run.hit}" if run.hit is not None else "without a hit"
         text = f"The descent diverged by iteration {run.ended_at}, {before}: {way}. A smaller --step may hold it."
-        return Line(label="bound", text=text, style="red")
+        return SummaryLine(label="bound", text=text, style="red")
     if run.hit is None:
         text = f"The output did not come within the bound of {bound} in {n} iterations: {way} {end}."
-        return Line(label="bound", text=text, style="yellow")
+        return SummaryLine(label="bound", text=text, style="yellow")
     when = f"at iteration {run.hit} of {n}" if run.hit else "from the start"
-    return Line(label="bound", text=f"The output came within the bound of {bound} {when}: {way} {end}.", style="green")
+    return SummaryLine(
+        label="bound", text=f"The output came within the bound of {bound} {when}: {way} {end}.", style="green"
+    )
 
 
-def _tell_tokens(plan: Plan, run: InversionRun) -> Line:
+def _tell_tokens(plan: InvertPlan, run: InversionRun) -> SummaryLine:
     count = len(run.target)
     right, near = round(run.recovery * count), round((InTopFive().read(run, {}) or 0.0) * count)
     if run.exact:
-        return Line(label="tokens", text=f"All {count} tokens came back.", style="green")
+        return SummaryLine(label="tokens", text=f"All {count} tokens came back.", style="green")
     text = f"{right} of {count} tokens came back; at {near} of {count} the prompt's is among the five most activated."
-    return Line(label="tokens", text=text, style="yellow" if right else "red")
+    return SummaryLine(label="tokens", text=text, style="yellow" if right else "red")
 
 
-def _tell_ceiling(plan: Plan, run: InversionRun) -> Line:
+def _tell_ceiling(plan: InvertPlan, run: InversionRun) -> SummaryLine:
     missed = [
         f"{show_token(plan.text(i))} (position {place}, decoded to {show_token(plan.text(top[0]))})"
         for place, (i, top) in enumerate(zip(run.target, run.target_top, strict=True), 1)
@@ -74,20 +76,22 @@ def _tell_ceiling(plan: Plan, run: InversionRun) -> Line:
     ]
     count = len(run.target)
     able = f"The codec gives back only {count - len(missed)} of {count} from the prompt's own embeddings"
-    return Line(label="ceiling", text=f"{able}; no descent recovers {', '.join(missed)}.")
+    return SummaryLine(label="ceiling", text=f"{able}; no descent recovers {', '.join(missed)}.")
 
 
-def _tell_input(run: InversionRun) -> Line:
+def _tell_input(run: InversionRun) -> SummaryLine:
     start = next((s.l2 for s in run.snapshots if s.iteration == 0), None)
     began = f"; it began {format_number(start)} away" if start is not None else ""
-    return Line(label="input", text=f"The input is {format_number(run.final_l2)} away from the prompt's in L²{began}.")
+    return SummaryLine(
+        label="input", text=f"The input is {format_number(run.final_l2)} away from the prompt's in L²{began}."
+    )
 
 
 def _decode(run: InversionRun) -> tuple[int, ...]:
     return tuple(top[0] for top in run.snapshots[-1].top)
 
 
-def _tell_next(plan: Plan, run: InversionRun) -> Line:
+def _tell_next(plan: InvertPlan, run: InversionRun) -> SummaryLine:
     said = run.next_tokens
     assert said is not None
     prompt, final, decoded = (show_token(plan.text(i)) for i in (said.target, said.final, said.decoded))
@@ -96,10 +100,10 @@ def _tell_next(plan: Plan, run: InversionRun) -> Line:
         f"The stack's next token is {prompt} after the prompt, {final} after the found input ({same}), "
         f"and {decoded} after the text that this decodes to."
     )
-    return Line(label="next", text=text)
+    return SummaryLine(label="next", text=text)
 
 
-def _tell_kept(wish: Wish, found: Found) -> str:
+def _tell_kept(wish: InvertOptions, found: InversionOutcome) -> str:
     if found.measurement is None:
         return "Nothing, since the descent did not end."
     name = digest_of(found.arm)[:10]
@@ -114,13 +118,13 @@ def _quote_text(text: str) -> str:
     return f"“{write_plain(text, limit=TEXT_LIMIT)}”"
 
 
-def write_command(plan: Plan, step: float) -> str:
+def write_command(plan: InvertPlan, step: float) -> str:
     """The command that runs the same descent again: every setting that decides its numbers."""
     wish = plan.wish
     parts: list[object] = ["python", "-m", WHO, wish.prompt, "--subject", wish.subject, "--blocks", wish.blocks]
     parts += ["--head"] if wish.head else []
     parts += ["--protocol", wish.protocol, "--iterations", plan.iterations, "--step", repr(step), "--seed", wish.seed]
-    plain = Wish(prompt=wish.prompt, subject=wish.subject)
+    plain = InvertOptions(prompt=wish.prompt, subject=wish.subject)
     for name in ("sigma", "metric", "dtype"):
         if getattr(wish, name) != getattr(plain, name):
             parts += [f"--{name}", getattr(wish, name)]

@@ -19,7 +19,7 @@ QUIET_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class SummaryLine:
     """A labelled sentence. verbatim: to be copied from the terminal as it is."""
 
     label: str
@@ -29,7 +29,7 @@ class Line:
 
 
 @dataclass(kw_only=True)
-class Stage:
+class ProgressStage:
     """Something that takes time. total: its iterations, None where it has none.
 
     expected_s: a guess at all of them, until the first look.
@@ -72,7 +72,7 @@ class View(Interface):
         """A sentence of its own."""
         ...
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: ProgressStage) -> None:
         """What takes time now."""
         ...
 
@@ -88,7 +88,7 @@ class View(Interface):
         """One more frame."""
         ...
 
-    def tell(self, lines: list[Line]) -> None:
+    def tell(self, lines: list[SummaryLine]) -> None:
         """The end."""
         ...
 
@@ -98,7 +98,7 @@ class Lines:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
-        self._stage, self._said = Stage(label=""), 0.0
+        self._stage, self._said = ProgressStage(label=""), 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ class Lines:
     def say(self, sentence: str) -> None:
         print(write_plain(sentence, limit=10_000), file=self._out, flush=True)
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: ProgressStage) -> None:
         self._stage, self._said = stage, time.monotonic()
         self.say(f"{stage.label}, {stage.left()}" if stage.expected_s else stage.label)
 
@@ -129,6 +129,6 @@ class Lines:
     def show(self, film: Film, snapshot: Snapshot) -> None:
         self.say(write_frame(film, snapshot))
 
-    def tell(self, lines: list[Line]) -> None:
+    def tell(self, lines: list[SummaryLine]) -> None:
         for line in lines:
             self.say(f"{line.label:<9}{line.text}")

@@ -1,4 +1,4 @@
-"""Clamped walks: posed, walked batch by batch, and read."""
+"""Clamped walks: batch, walked batch by batch, and read."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkRead, WalkRun
-from engine.experiments.inputs import TOP, Embedded, draw_rows, embed, generator, shift_bounds
-from engine.methods.distances import OutputDistance, widen
+from engine.experiments.inputs import TOP, EmbeddedPrompts, draw_rows, embed_prompts, make_generator, shift_bounds
+from engine.methods.distances import DistanceToTarget, widen
 from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, DrawClamp, Herder, walk_clamped
 from engine.models.codec import Codec
-from engine.models.devices import send
-from engine.models.loaded import Shelf
-from engine.models.stacks import Invertible
+from engine.models.devices import to_device
+from engine.models.loaded import LoadedModels
+from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import read_tokens
 
 RANDOM_STEPS = 4
@@ -40,18 +40,18 @@ class Walkers:
     problem: ClampedProblem
 
 
-def measure_clamped_walk(arm: ClampedWalkArm, shelf: Shelf) -> ClampedWalkResult:
+def measure_clamped_walk(arm: ClampedWalkArm, models: LoadedModels) -> ClampedWalkResult:
     """Every unit under every choice, batch by batch."""
-    stack = shelf.stack(arm.settings)
-    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    embedded = embed(arm.settings, arm.units, shelf, stack)
+    stack = models.stack(arm.settings)
+    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    embedded = embed_prompts(arm.settings, arm.units, models, stack)
     bounds = shift_bounds(arm.settings, embedded, stack)
     observer = Herder(look_every=max(1, LOOK_EVERY // arm.inner))
     runs: list[WalkRun] = []
     for walkers in split_walks(arm, embedded):
         trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), observer)
         runs += read_walks(arm, embedded, walkers, trace, stack, codec, bounds)
-    texts = read_tokens(shelf.tokenizer(arm.settings.subject), (i for run in runs for i in _ids_of(run)))
+    texts = read_tokens(models.tokenizer(arm.settings.subject), (i for run in runs for i in _ids_of(run)))
     return ClampedWalkResult(runs=tuple(runs), texts=texts)
 
 
@@ -59,7 +59,7 @@ def plan_walk(arm: ClampedWalkArm) -> ClampedPlan:
     return ClampedPlan(inner=arm.inner, scaled=arm.scaled, stop_at=arm.stop_at, reads=arm.reads)
 
 
-def split_walks(arm: ClampedWalkArm, embedded: Embedded) -> list[Walkers]:
+def split_walks(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> list[Walkers]:
     """All choices × units in batches whose activations fit."""
     pairs = [(choice, unit) for choice in range(len(arm.choices)) for unit in range(len(arm.units))]
     size = _walks_at_once(arm.settings, embedded.target)
@@ -74,7 +74,7 @@ def _walks_at_once(settings: StackSettings, target: Tensor) -> int:
     return max(1, min(MOST_WALKS, int(WALK_BYTES / (numbers * target.element_size()))))
 
 
-def _ready(arm: ClampedWalkArm, embedded: Embedded, which: tuple[tuple[int, int], ...]) -> Walkers:
+def _ready(arm: ClampedWalkArm, embedded: EmbeddedPrompts, which: tuple[tuple[int, int], ...]) -> Walkers:
     target = embedded.target
     unit = torch.tensor([u for _, u in which], device=target.device)
     noise = [arm.choices[c].noise for c, _ in which]
@@ -90,9 +90,9 @@ def _ready(arm: ClampedWalkArm, embedded: Embedded, which: tuple[tuple[int, int]
     return Walkers(which=which, problem=problem)
 
 
-def draw_clamps(arm: ClampedWalkArm, embedded: Embedded) -> DrawClamp:
+def draw_clamps(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> DrawClamp:
     """Indices and noise of the units, outer step after outer step; a unit's are the same under every choice."""
-    sources = [generator("clamp", f"{unit.prompt}:{unit.seed}") for unit in arm.units]
+    sources = [make_generator("clamp", f"{unit.prompt}:{unit.seed}") for unit in arm.units]
     width = embedded.target.shape[2]
     law = torch.randn if arm.law == "normal" else torch.rand
 
@@ -100,14 +100,14 @@ def draw_clamps(arm: ClampedWalkArm, embedded: Embedded) -> DrawClamp:
         indices = torch.cat([torch.randint(width, (1,), generator=source) for source in sources])
         noise = [law((n, width), generator=source) for n, source in zip(embedded.sizes, sources, strict=True)]
         place = embedded.target.device
-        return send(indices, place), send(pad_sequence(noise, batch_first=True), place, embedded.target.dtype)
+        return to_device(indices, place), to_device(pad_sequence(noise, batch_first=True), place, embedded.target.dtype)
 
     return draw
 
 
 @torch.no_grad()
 def measure_random_steps(
-    arm: ClampedWalkArm, embedded: Embedded, walkers: Walkers, trace: ClampedTrace, stack: Invertible
+    arm: ClampedWalkArm, embedded: EmbeddedPrompts, walkers: Walkers, trace: ClampedTrace, stack: EmbeddingFunction
 ) -> Tensor:
     """‖O(e) − O(e + δ)‖₁ of normal steps δ with the ‖·‖₁ of each walk, mean over draws: [walks]."""
     problem = walkers.problem
@@ -115,25 +115,25 @@ def measure_random_steps(
     length = (trace.final - problem.target).abs().sum((1, 2))
     total = torch.zeros_like(length)
     for k in range(RANDOM_STEPS):
-        sources = [generator("random step", f"{unit.prompt}:{unit.seed}:{k}") for unit in arm.units]
+        sources = [make_generator("random step", f"{unit.prompt}:{unit.seed}:{k}") for unit in arm.units]
         noise = draw_rows(embedded, sources)[problem.unit]
         step = noise * (length / noise.abs().sum((1, 2)))[:, None, None]
         total = total + distance.l1(stack(problem.target + step))
     return total / RANDOM_STEPS
 
 
-def _distance(stack: Invertible, problem: ClampedProblem) -> OutputDistance:
+def _distance(stack: EmbeddingFunction, problem: ClampedProblem) -> DistanceToTarget:
     rows = stack.rows(problem.lengths, problem.target.shape[1])
-    return OutputDistance(stack(problem.target), rows, stack.head)
+    return DistanceToTarget(stack(problem.target), rows, stack.head)
 
 
 @torch.no_grad()
 def read_walks(
     arm: ClampedWalkArm,
-    embedded: Embedded,
+    embedded: EmbeddedPrompts,
     walkers: Walkers,
     trace: ClampedTrace,
-    stack: Invertible,
+    stack: EmbeddingFunction,
     codec: Codec,
     bounds: Tensor,
 ) -> list[WalkRun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median as middle
 from typing import ClassVar
@@ -14,10 +14,11 @@ from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
+from engine.arms.tags import TAG
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice, WalkRun
-from engine.experiments.clamped_walk.readings import Walked, drift_ratio, gain_of, r_of
+from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
 from engine.experiments.clamped_walk.tables import (
     ending_table,
     estimate_table,
@@ -76,11 +77,14 @@ TEXT_CHOICES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedWalk:
-    """Walks on one stack. many: descend many times after each shift, else once. units: None takes the claim's."""
+    """Walks on one stack.
+
+    many_inner_steps: descend many times after each shift, else once. units: None takes the claim's.
+    """
 
     tag: ClassVar[str] = "ClampedWalk"
     stack: AnyStack
-    many: bool = False
+    many_inner_steps: bool = field(default=False, metadata={TAG: "many"})
     first_tokens: int | None = None
     units: Units | None = None
 
@@ -121,13 +125,13 @@ class ClampedGain:
         )
 
 
-Drawing = Generator[Sequence[Arm], Sequence[Measurement], Walked]
+Drawing = Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]
 
 
 def _draw_gain(trial: Trial, walk: ClampedWalk) -> Drawing:
     """Tune a walk for its gain on units of tuning's own, then measure it on the trial's."""
     script = trial.protocol == SCRIPT
-    inner = (SCRIPT_INNER if script else PAGE_INNER) if walk.many else 1
+    inner = (SCRIPT_INNER if script else PAGE_INNER) if walk.many_inner_steps else 1
     arm = _frame(walk.stack, inner=inner, script=script, stop_at=None if script else DISTANCE)
     tuned = None
     if not script:
@@ -205,7 +209,7 @@ def _measure(trial: Trial, walk: ClampedWalk, frame: ClampedWalkArm, tuned: _Tun
     measurements = yield [dealt.arm for dealt in assigned]
     runs: Runs[WalkRun] = collect(assigned, measurements, _runs_of)
     results = [m.result for m in measurements]
-    return Walked(
+    return WalkRuns(
         runs=runs,
         choice=choice,
         inner=frame.inner,
@@ -295,7 +299,7 @@ def _recovery(run: WalkRun, outer: int) -> float:
     return next((read.recovery for read in run.reads if read.outer == outer), 0.0)
 
 
-def _words(trial: Trial, drawn: dict[str, Walked]) -> dict[str, str]:
+def _words(trial: Trial, drawn: dict[str, WalkRuns]) -> dict[str, str]:
     words = {"positions": trial.protocol.positions, "dtype": trial.dtype, "device": trial.device}
     for name, found in drawn.items():
         choice, unit = found.choice, "" if trial.protocol == SCRIPT else " (scaled)"

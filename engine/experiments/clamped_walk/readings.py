@@ -11,7 +11,7 @@ from engine.experiments.sampling import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walked:
+class WalkRuns:
     """Walks of one stack under the choice that was taken.
 
     tuned: that choice as tuning had it, None where nothing was tuned. tried: each of its choices with its walks.

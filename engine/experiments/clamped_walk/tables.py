@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median as middle
 from typing import Literal
 
-from engine.experiments.clamped_walk.readings import Walked, drift_ratio, gain_of, r_of
+from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
 from engine.experiments.token_trajectory import FILMED, film_rows
 from engine.experiments.token_trajectory import film_table as tabulate_film
 from engine.records import Table
@@ -25,7 +25,7 @@ def estimate_table(estimates: Sequence[Estimate]) -> Table:
     )
 
 
-def ending_table(drawn: Mapping[str, Walked]) -> Table:
+def ending_table(drawn: Mapping[str, WalkRuns]) -> Table:
     """How many walks got to the distance at which they are compared."""
     return Table(
         title="How walks ended",
@@ -42,7 +42,7 @@ def ending_table(drawn: Mapping[str, Walked]) -> Table:
     )
 
 
-def walk_table(drawn: Mapping[str, Walked]) -> Table:
+def walk_table(drawn: Mapping[str, WalkRuns]) -> Table:
     return Table(
         title="Walks",
         columns=(
@@ -63,7 +63,7 @@ def walk_table(drawn: Mapping[str, Walked]) -> Table:
     )
 
 
-def walk_tuning_table(drawn: Mapping[str, Walked], *, sought: Literal["gain", "text"] = "gain") -> Table:
+def walk_tuning_table(drawn: Mapping[str, WalkRuns], *, sought: Literal["gain", "text"] = "gain") -> Table:
     """What every choice came to on the tuning walks. sought: what they were tuned for."""
     return Table(
         title="Settings tried",
@@ -85,7 +85,7 @@ def walk_tuning_table(drawn: Mapping[str, Walked], *, sought: Literal["gain", "t
     )
 
 
-def recovery_table(found: Walked) -> Table:
+def recovery_table(found: WalkRuns) -> Table:
     """Mean recovery and exact rate by outer steps, over walks whose ceiling is 1, and how far the output has gone."""
     reads = sorted({read.outer for run in found.runs.runs for read in run.reads})
     rows: list[Row] = []
@@ -102,7 +102,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def film_table(found: Walked) -> Table:
+def film_table(found: WalkRuns) -> Table:
     """What the first few walks decode to on their way."""
     return tabulate_film(
         [

@@ -16,18 +16,18 @@ from engine.experiments.embedding.arm import (
     VocabularyResult,
 )
 from engine.experiments.embedding.ridge import compare_with_ridge
-from engine.experiments.inputs import generator
-from engine.experiments.word_frequency import FLOOR, log_frequency
+from engine.experiments.inputs import make_generator
+from engine.experiments.language.word_frequency import FLOOR, log_frequency
 from engine.methods.round_trip import find_round_trip_misses
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.models.stacks import embedding_weight
 from engine.models.token_text import encodes_to_itself, read_token, read_tokens
 
 
-def measure_round_trip(arm: RoundTripArm, shelf: Shelf) -> RoundTripResult:
+def measure_round_trip(arm: RoundTripArm, models: LoadedModels) -> RoundTripResult:
     """Decode every row of W, and sort the ids by whether their own text encodes back to them."""
-    codec = shelf.codec(arm.subject, arm.dtype, arm.device)
-    tokenizer = shelf.tokenizer(arm.subject)
+    codec = models.codec(arm.subject, arm.dtype, arm.device)
+    tokenizer = models.tokenizer(arm.subject)
     vocab = min(codec.vocab, len(tokenizer))
     special = special_ids(tokenizer, vocab)
     own = {
@@ -62,27 +62,29 @@ def special_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> set[int]:
     return {i for i in {*tokenizer.all_special_ids, *marked} if i < vocab}
 
 
-def measure_pseudo_inverse(arm: PseudoInverseArm, shelf: Shelf) -> PseudoInverseResult:
+def measure_pseudo_inverse(arm: PseudoInverseArm, models: LoadedModels) -> PseudoInverseResult:
     """The embedding matrix, or a random one of known rank, in float64."""
     if arm.matrix == "embedding":
-        model = shelf.model(arm.subject, "float32", arm.device)
+        model = models.model(arm.subject, "float32", arm.device)
         weight = embedding_weight(model).double()
-        return compare_with_ridge(weight, expected_rank=min(weight.shape), noise=generator("norm", 0))
+        return compare_with_ridge(weight, expected_rank=min(weight.shape), noise=make_generator("norm", 0))
     shape, rank, seed = (part.split(":")[-1].split("=")[-1] for part in arm.matrix.removeprefix("random:").split(":"))
     rows, columns = map(int, shape.split("x"))
-    source = generator("matrix", seed)
+    source = make_generator("matrix", seed)
     # Small integers: the product is exact, so that the matrix has this rank and not one more by rounding.
     left = torch.randint(-3, 4, (rows, int(rank)), generator=source).double()
     right = torch.randint(-3, 4, (int(rank), columns), generator=source).double()
-    return compare_with_ridge((left @ right).to(arm.device), expected_rank=int(rank), noise=generator("norm", seed))
+    return compare_with_ridge(
+        (left @ right).to(arm.device), expected_rank=int(rank), noise=make_generator("norm", seed)
+    )
 
 
-def measure_vocabulary(arm: VocabularyArm, shelf: Shelf) -> VocabularyResult:
+def measure_vocabulary(arm: VocabularyArm, models: LoadedModels) -> VocabularyResult:
     """Mean and quartiles of the log₁₀ frequency of every token that is a word-initial word.
 
     Raises SubjectError where there is none.
     """
-    tokenizer = shelf.tokenizer(arm.subject)
+    tokenizer = models.tokenizer(arm.subject)
     texts = read_tokens(tokenizer, range(len(tokenizer)))
     known = [value for value in map(log_frequency, texts.values()) if value is not None]
     if not known:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from engine.arms.settings import Unit
 from engine.experiments.finite import GRADIENTS, check_numbers
 from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
-from engine.experiments.inputs import embed
+from engine.experiments.inputs import embed_prompts
 from engine.methods.walks import InputGradients, take_gradients
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 
 
-def measure_gradients(arm: GradientArm, shelf: Shelf) -> GradientResult:
+def measure_gradients(arm: GradientArm, models: LoadedModels) -> GradientResult:
     """Three gradients of each unit, one unit at a time: its outputs' gradients fill a batch by themselves."""
-    stack = shelf.stack(arm.settings)
+    stack = models.stack(arm.settings)
     runs: list[GradientRun] = []
     for unit in arm.units:
-        embedded = embed(arm.settings, (unit,), shelf, stack)
+        embedded = embed_prompts(arm.settings, (unit,), models, stack)
         found = take_gradients(stack, embedded.target[0])
         for one in (found.summed, found.ones, found.individual):
             check_numbers(one, arm.settings, GRADIENTS)

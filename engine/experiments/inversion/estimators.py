@@ -9,21 +9,21 @@ from typing import Protocol as Interface
 
 from engine.experiments.inversion.arm import InversionRun
 from engine.experiments.inversion.readings import Reading
-from engine.experiments.inversion.samples import Drawn
+from engine.experiments.inversion.samples import SampleRuns
 from engine.statistics import (
     ONLY,
     Estimate,
     HitTimes,
     Look,
     geometric_ratio,
-    list_companions,
     median_ratio,
     paired_mean,
     proportion,
+    secondary_estimates,
     trend,
 )
 
-Samples = Mapping[str, Drawn]
+Samples = Mapping[str, SampleRuns]
 
 
 class Estimator(Interface):
@@ -60,7 +60,7 @@ class HitRatio:
         """What is shown beside the ratio and decides nothing."""
         slow, fast = drawn[self.slow], drawn[self.fast]
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
-        return list_companions(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
+        return secondary_estimates(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quotient:
+class Ratio:
     """Geometric mean of a reading of one sample over a reading of another, paired by prompt and start."""
 
     tag: ClassVar[str] = "Quotient"
@@ -216,7 +216,7 @@ class Trend:
         return trend(self.name, rows, clusters=clusters, seed=0, look=look)
 
 
-def hit_times(drawn: Drawn) -> HitTimes:
+def hit_times(drawn: SampleRuns) -> HitTimes:
     """Hits of a sample's runs, censored at its schedule's length."""
     return HitTimes(
         hits=tuple(run.hit for run in drawn.runs),
@@ -225,13 +225,15 @@ def hit_times(drawn: Drawn) -> HitTimes:
     )
 
 
-def _judged(drawn: Drawn, reading: Reading, among: tuple[Reading, ...]) -> list[tuple[InversionRun, int]]:
+def _judged(drawn: SampleRuns, reading: Reading, among: tuple[Reading, ...]) -> list[tuple[InversionRun, int]]:
     """Runs that count, with their model seeds."""
     keep = _keeper(drawn, (reading, *among), among)
     return [(run, seed) for run, seed in zip(drawn.runs, drawn.clusters, strict=True) if keep(run)]
 
 
-def _keeper(drawn: Drawn, readings: tuple[Reading, ...], among: tuple[Reading, ...]) -> Callable[[InversionRun], bool]:
+def _keeper(
+    drawn: SampleRuns, readings: tuple[Reading, ...], among: tuple[Reading, ...]
+) -> Callable[[InversionRun], bool]:
     ceiling = any(reading.needs_ceiling for reading in readings)
 
     def keep(run: InversionRun) -> bool:

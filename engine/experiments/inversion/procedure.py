@@ -13,7 +13,7 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
 from engine.experiments.embedding.arm import VocabularyArm
 from engine.experiments.inversion.estimators import Estimator, HitRatio
-from engine.experiments.inversion.samples import Drawn, Sample, draw, settings_of, subject_of
+from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample, settings_of, subject_of
 from engine.experiments.inversion.tables import (
     ceiling_table,
     companion_table,
@@ -86,9 +86,9 @@ class Inversions:
             measurements=(*(m for _, sample in named for m in sample.measurements), *words),
         )
 
-    def _draw(self, trial: Trial) -> Generator[Sequence[Arm], Sequence[Measurement], dict[str, Drawn]]:
+    def _draw(self, trial: Trial) -> Generator[Sequence[Arm], Sequence[Measurement], dict[str, SampleRuns]]:
         """Samples by name in their declared order, those that depend on others after them."""
-        waiting, drawn = dict(self.samples), dict[str, Drawn]()
+        waiting, drawn = dict(self.samples), dict[str, SampleRuns]()
         while waiting:
             ready = [name for name, sample in waiting.items() if not set(sample.depends_on) & set(waiting)]
             if not ready:
@@ -100,7 +100,7 @@ class Inversions:
                         remedy="break the circle",
                     )
                 )
-            results = yield from run_together(*(draw(trial, waiting[name], drawn) for name in ready))
+            results = yield from run_together(*(run_sample(trial, waiting[name], drawn) for name in ready))
             drawn |= {name: found for name, found in zip(ready, results, strict=True) if found is not None}
             for name in ready:
                 del waiting[name]
@@ -112,7 +112,7 @@ def _vocabulary_arm(trial: Trial) -> VocabularyArm:
 
 
 def _tables(
-    named: tuple[tuple[str, Drawn], ...],
+    named: tuple[tuple[str, SampleRuns], ...],
     estimates: Sequence[object],
     ratios: Sequence[HitRatio],
     words: Sequence[Measurement],
@@ -135,7 +135,7 @@ def _tables(
     return tuple(table for table in tables if table.rows)
 
 
-def settings_in_words(trial: Trial, drawn: Drawn) -> dict[str, str]:
+def settings_in_words(trial: Trial, drawn: SampleRuns) -> dict[str, str]:
     """What was run, for the report."""
     sample = drawn.sample
     words = describe(settings_of(trial, sample, None, drawn.iterations))

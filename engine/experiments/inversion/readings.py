@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from typing import Protocol as Interface
 
 from engine.experiments.inversion.arm import InversionRun, Snapshot
-from engine.experiments.word_frequency import log_frequency
+from engine.experiments.language.word_frequency import log_frequency
 
 Stage = Literal["start", "end"]
 Bounds = tuple[float, float] | None
@@ -154,7 +154,7 @@ class SameNextToken(_Share):
 
 
 @dataclass(frozen=True)
-class Not(_Share):
+class Complement(_Share):
     """One minus another reading."""
 
     tag: ClassVar[str] = "Not"

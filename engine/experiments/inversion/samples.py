@@ -20,11 +20,11 @@ from engine.experiments.sampling import (
     assign_units,
     draw_subject,
     has_random_weights,
-    settle_stack,
+    resolve_stack,
     tuning_units,
 )
 from engine.experiments.tuning.arm import TuningArm
-from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
+from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.models import Subject, find_subject
 from engine.models.quantized import quantize
 from engine.statistics import HitTimes, median_hit
@@ -87,7 +87,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class SampleRuns:
     """The runs of a sample in their units' order, with the model seed of each and the step that was used.
 
     iterations: the schedule's length N, to which every run had to go.
@@ -97,15 +97,15 @@ class Drawn:
     iterations: int
     runs: tuple[InversionRun, ...]
     clusters: tuple[int, ...]
-    tuned: Tuned
+    tuned: StepChoice
     measurements: tuple[Measurement, ...]
     texts: dict[int, str]
 
 
-Drawing = Generator[Sequence[Arm], Sequence[Measurement], Drawn | None]
+Drawing = Generator[Sequence[Arm], Sequence[Measurement], SampleRuns | None]
 
 
-def draw(trial: Trial, sample: Sample, before: Mapping[str, Drawn] | None = None) -> Drawing:
+def run_sample(trial: Trial, sample: Sample, before: Mapping[str, SampleRuns] | None = None) -> Drawing:
     """Tune a sample's step size on seeds of its own, then measure it on fresh ones.
 
     before: samples that were drawn already, by name. None where the sample is not run at this effort, or depends on
@@ -129,7 +129,7 @@ def draw(trial: Trial, sample: Sample, before: Mapping[str, Drawn] | None = None
         for position, run in zip(positions, result.runs, strict=True):
             runs[position], clusters[position] = run, seed
     order = sorted(runs)
-    return Drawn(
+    return SampleRuns(
         sample=sample,
         iterations=iterations,
         runs=tuple(runs[i] for i in order),
@@ -140,7 +140,7 @@ def draw(trial: Trial, sample: Sample, before: Mapping[str, Drawn] | None = None
     )
 
 
-def count_iterations(trial: Trial, sample: Sample, known: Mapping[str, Drawn]) -> int:
+def count_iterations(trial: Trial, sample: Sample, known: Mapping[str, SampleRuns]) -> int:
     """The schedule's length N of a sample."""
     if sample.cap_of is not None:
         name, factor = sample.cap_of
@@ -154,15 +154,15 @@ def count_iterations(trial: Trial, sample: Sample, known: Mapping[str, Drawn]) -
     return CPU_CAP if trial.subject.tier == "cpu" else GPU_CAP
 
 
-def fix_step(trial: Trial, sample: Sample, known: Mapping[str, Drawn]) -> Tuned | None:
+def fix_step(trial: Trial, sample: Sample, known: Mapping[str, SampleRuns]) -> StepChoice | None:
     """The step size that needs no tuning: the protocol's own, the page's, or another sample's; None to tune."""
     fixed = trial.protocol.steps
     if fixed is not None:
-        return Tuned(step=_fixed_step(trial, sample), source="the scripts'")
+        return StepChoice(step=_fixed_step(trial, sample), source="the scripts'")
     if sample.step is not None and trial.protocol == PAGE:
-        return Tuned(step=sample.step, source="the page's")
+        return StepChoice(step=sample.step, source="the page's")
     if sample.step_of is not None:
-        return Tuned(step=known[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
+        return StepChoice(step=known[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
     return None
 
 
@@ -189,7 +189,7 @@ def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int)
     return DescentSettings(
         subject=subject.id,
         source=subject.fingerprint(),
-        stack=settle_stack(sample.stack, subject, seed),
+        stack=resolve_stack(sample.stack, subject, seed),
         protocol=trial.protocol,
         iterations=iterations,
         sigma=sample.sigma,
@@ -242,7 +242,7 @@ def inversion_arm(
     kept = tuple(sorted({0, *(k for k in sample.snapshots if k < n), n}))
     probe = sample.probe
     if probe is not None:
-        settled = settle_stack(probe, subject_of(trial, sample), None)
+        settled = resolve_stack(probe, subject_of(trial, sample), None)
         assert isinstance(settled, Stack)
         probe = settled
     return InversionArm(

@@ -10,13 +10,13 @@ from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
 from engine.experiments.inversion.arm import InversionResult, InversionRun, NextTokens
 from engine.experiments.inversion.estimators import hit_times
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
-from engine.experiments.inversion.samples import Drawn
+from engine.experiments.inversion.samples import SampleRuns
 from engine.experiments.token_trajectory import FILMED, film_rows
 from engine.experiments.token_trajectory import film_table as tabulate_film
 from engine.records import Table
 from engine.statistics import Estimate, median_hit, proportion
 
-Named = tuple[tuple[str, Drawn], ...]
+Named = tuple[tuple[str, SampleRuns], ...]
 Row = tuple[str | int | float | None, ...]
 
 DRAWN_POINTS = 24
@@ -206,7 +206,7 @@ def curve_table(named: Named) -> Table:
     )
 
 
-def _curve_points(drawn: Drawn) -> tuple[int, ...]:
+def _curve_points(drawn: SampleRuns) -> tuple[int, ...]:
     # A sample's measurements share their N, and with it the iterations at which curves are kept.
     return next((m.result.curve_at for m in drawn.measurements if isinstance(m.result, InversionResult)), ())
 

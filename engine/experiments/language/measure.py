@@ -22,21 +22,21 @@ from engine.arms.settings import StackSettings
 from engine.arms.stacks import WHOLE
 from engine.errors import SubjectError, TooShallowError, explain
 from engine.experiments.finite import LOGITS, check_numbers
-from engine.experiments.inputs import TOP, Embedded, draw_rows, embed, encode, generator
+from engine.experiments.inputs import TOP, EmbeddedPrompts, draw_rows, embed_prompts, encode, make_generator
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
-from engine.models.loaded import Shelf
-from engine.models.stacks import Invertible
+from engine.models.loaded import LoadedModels
+from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import read_text, read_tokens
 
 LEAST_PROMPT = 2
 """Tokens that a prompt has at least."""
 
 
-def measure_next_tokens(arm: NextTokenArm, shelf: Shelf) -> NextTokenResult:
+def measure_next_tokens(arm: NextTokenArm, models: LoadedModels) -> NextTokenResult:
     """The likeliest tokens after each prompt, and the winner after each shift of its embeddings."""
     settings = whole_settings(arm)
-    stack = shelf.stack(settings)
-    embedded = embed(settings, arm.units, shelf, stack)
+    stack = models.stack(settings)
+    embedded = embed_prompts(settings, arm.units, models, stack)
     logits = read_last(stack, embedded, embedded.target)
     shifted = shift_and_read(stack, embedded, sigma=arm.sigma, draws=arm.draws).tolist()
     best, top = logits.double().softmax(-1).topk(min(TOP, logits.shape[-1]))  # [units, TOP] both
@@ -52,7 +52,7 @@ def measure_next_tokens(arm: NextTokenArm, shelf: Shelf) -> NextTokenResult:
         for unit, ids, chances, others in pairs
     )
     named = {i for row in rows for i in (*row.top, *row.shifted)}
-    return NextTokenResult(rows=rows, texts=read_tokens(shelf.tokenizer(arm.subject), named))
+    return NextTokenResult(rows=rows, texts=read_tokens(models.tokenizer(arm.subject), named))
 
 
 def whole_settings(arm: NextTokenArm | GenerationArm) -> StackSettings:
@@ -63,13 +63,13 @@ def whole_settings(arm: NextTokenArm | GenerationArm) -> StackSettings:
 
 
 @torch.no_grad()
-def shift_and_read(stack: Invertible, embedded: Embedded, *, sigma: float, draws: int) -> Tensor:
+def shift_and_read(stack: EmbeddingFunction, embedded: EmbeddedPrompts, *, sigma: float, draws: int) -> Tensor:
     """The token of the largest logit after e + N(0, σ²), for each unit and draw: [units, draws].
 
     Each unit draws from a generator of its own, so that its shifts are the same whatever stands beside it.
     Source: the document's shifted input (section 'Sentence Representation with Language Models').
     """
-    sources = [generator("shift of a prompt", f"{unit.prompt}:{unit.seed}") for unit in embedded.units]
+    sources = [make_generator("shift of a prompt", f"{unit.prompt}:{unit.seed}") for unit in embedded.units]
     said = [embedded.lengths.new_empty((len(embedded.units), 0))]
     for _ in range(draws):
         shifted = embedded.target + sigma * draw_rows(embedded, sources)
@@ -78,7 +78,7 @@ def shift_and_read(stack: Invertible, embedded: Embedded, *, sigma: float, draws
 
 
 @torch.no_grad()
-def read_last(stack: Invertible, embedded: Embedded, embeddings: Tensor) -> Tensor:
+def read_last(stack: EmbeddingFunction, embedded: EmbeddedPrompts, embeddings: Tensor) -> Tensor:
     """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab].
 
     Raises SubjectError where one is not finite: the largest of them would be any.
@@ -91,11 +91,11 @@ def read_last(stack: Invertible, embedded: Embedded, embeddings: Tensor) -> Tens
     return logits
 
 
-def measure_generation(arm: GenerationArm, shelf: Shelf) -> GenerationResult:
+def measure_generation(arm: GenerationArm, models: LoadedModels) -> GenerationResult:
     """What follows each prompt by the library's own decoding, up to the end of text."""
     settings = whole_settings(arm)
-    model, tokenizer = shelf.model(arm.subject, arm.dtype, arm.device), shelf.tokenizer(arm.subject)
-    prompts = [encode(settings, unit.prompt, shelf) for unit in arm.units]
+    model, tokenizer = models.model(arm.subject, arm.dtype, arm.device), models.tokenizer(arm.subject)
+    prompts = [encode(settings, unit.prompt, models) for unit in arm.units]
     room = _find_room(arm, context=int(model.config.max_position_embeddings))
     for unit, ids in zip(arm.units, prompts, strict=True):
         check_prompt(unit.prompt, ids, context=room, who=f"{arm.subject}, {arm.new_tokens} tokens to follow")

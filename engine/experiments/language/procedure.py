@@ -84,7 +84,7 @@ def _others(row: Continuation, result: NextTokenResult) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextWord:
+class NextTokenIs:
     """Whether the whole model's likeliest token after one prompt is this word. Gives 'next token is WORD': 1 or 0.
 
     prompt: the claim's own; after others it is another claim, and not judged. word: with its leading space.

@@ -1,4 +1,4 @@
-"""Orthogonal walks: posed, walked together where prompts have one length, and read."""
+"""Orthogonal walks: batch, walked together where prompts have one length, and read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import TokenNet
 from engine.errors import SubjectError
 from engine.experiments.finite import GRADIENTS, OUTPUTS, check_numbers, explain_overflow
-from engine.experiments.inputs import embed, encode, generator
+from engine.experiments.inputs import embed_prompts, encode, make_generator
 from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.methods.walks import OrthogonalTrace, walk_orthogonally
-from engine.models.loaded import Shelf
-from engine.models.stacks import Invertible, whole_output
+from engine.models.loaded import LoadedModels
+from engine.models.stacks import EmbeddingFunction, whole_output
 from engine.models.token_text import read_token
 
 
@@ -28,11 +28,11 @@ class Group:
     positions: Tensor
 
 
-def measure_orthogonal_walk(arm: OrthogonalWalkArm, shelf: Shelf) -> OrthogonalWalkResult:
+def measure_orthogonal_walk(arm: OrthogonalWalkArm, models: LoadedModels) -> OrthogonalWalkResult:
     """Orthogonal walks, prompts of one length together."""
-    stack = shelf.stack(arm.settings)
+    stack = models.stack(arm.settings)
     runs: dict[int, OrthogonalRun] = {}
-    for group in group_units(arm.settings, arm.units, shelf, stack):
+    for group in group_units(arm.settings, arm.units, models, stack):
         with torch.no_grad():
             before = whole_output(stack, group.inputs)
         check_numbers(before, arm.settings, OUTPUTS)
@@ -45,42 +45,44 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, shelf: Shelf) -> OrthogonalW
         with torch.no_grad():
             moved = whole_output(stack, trace.final) - before  # [runs, rows, outputs]
         for row, place in enumerate(group.places):
-            decoded = _decode_both(arm.settings, shelf, group, trace, row)
+            decoded = _decode_both(arm.settings, models, group, trace, row)
             runs[place] = read_orthogonal(arm, arm.units[place], group, trace, moved, row, decoded)
     return OrthogonalWalkResult(runs=tuple(runs[i] for i in range(len(arm.units))))
 
 
-def group_units(settings: StackSettings, units: tuple[Unit, ...], shelf: Shelf, stack: Invertible) -> list[Group]:
+def group_units(
+    settings: StackSettings, units: tuple[Unit, ...], models: LoadedModels, stack: EmbeddingFunction
+) -> list[Group]:
     """Units by length, shortest first: their embeddings, or random inputs for a net of a size of its own.
 
     Random inputs are N(0, std(W)²), drawn for each unit by itself. Raises PromptError for a prompt without use.
     """
     alone = isinstance(settings.stack, TokenNet) and settings.stack.d_model is not None
-    lengths = [len(encode(settings, unit.prompt, shelf)) for unit in units]
+    lengths = [len(encode(settings, unit.prompt, models)) for unit in units]
     groups: list[Group] = []
     for length in sorted(set(lengths)):
         places = tuple(i for i, n in enumerate(lengths) if n == length)
         members = tuple(units[i] for i in places)
         inputs = (
-            _draw_inputs(settings, members, length, shelf, stack)
+            _draw_inputs(settings, members, length, models, stack)
             if alone
-            else embed(settings, members, shelf, stack).target
+            else embed_prompts(settings, members, models, stack).target
         )
         groups.append(Group(places=places, inputs=inputs, positions=stack.positions(length)))
     return groups
 
 
 def _draw_inputs(
-    settings: StackSettings, units: tuple[Unit, ...], length: int, shelf: Shelf, stack: Invertible
+    settings: StackSettings, units: tuple[Unit, ...], length: int, models: LoadedModels, stack: EmbeddingFunction
 ) -> Tensor:
-    weight = shelf.codec(settings.subject, settings.dtype, settings.device).weight
+    weight = models.codec(settings.subject, settings.dtype, settings.device).weight
     width = stack.positions(1).shape[1]
-    sources = [generator("net input", f"{unit.prompt}:{unit.seed}") for unit in units]
+    sources = [make_generator("net input", f"{unit.prompt}:{unit.seed}") for unit in units]
     drawn = torch.stack([torch.randn((length, width), generator=source) for source in sources])
     return weight.std() * drawn.to(weight)
 
 
-def walk_group(arm: OrthogonalWalkArm, stack: Invertible, group: Group) -> OrthogonalTrace:
+def walk_group(arm: OrthogonalWalkArm, stack: EmbeddingFunction, group: Group) -> OrthogonalTrace:
     return walk_orthogonally(stack, group.inputs, steps=arm.steps, step=arm.step, vectors=arm.vectors)
 
 
@@ -115,15 +117,15 @@ def read_orthogonal(
 
 
 def _decode_both(
-    settings: StackSettings, shelf: Shelf, group: Group, trace: OrthogonalTrace, row: int
+    settings: StackSettings, models: LoadedModels, group: Group, trace: OrthogonalTrace, row: int
 ) -> tuple[str, str]:
     """What the inputs decode to before and after the walk, where they are embeddings."""
-    codec = shelf.codec(settings.subject, settings.dtype, settings.device)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
     ends = (group.inputs[row] - group.positions, trace.final[row] - group.positions)
     if (isinstance(settings.stack, TokenNet) and settings.stack.d_model is not None) or not bool(
         torch.isfinite(trace.final[row]).all()
     ):
         return ("", "")
-    tokenizer = shelf.tokenizer(settings.subject)
+    tokenizer = models.tokenizer(settings.subject)
     before, after = (" ".join(f"[{read_token(tokenizer, i)}]" for i in codec.decode(e).tolist()) for e in ends)
     return before, after

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from engine.arms.arm import PROBE_UNITS, Arm, Probe, ProbeTarget, Result
 from engine.arms.costs import TOKENS, Cost, CostModel
 from engine.arms.protocol import CONTROLLED
-from engine.arms.settings import LATER, DescentSettings, Method, Observed, StackSettings, Unit
+from engine.arms.settings import ADDED_LATER, DescentSettings, Method, Observed, StackSettings, Unit
 from engine.arms.stacks import Stack, describe_stack
 from engine.records import Number
 
@@ -83,7 +83,7 @@ class RecoveryResult(Result):
     vocab: int
     noise: tuple[Number, ...]
     epsilon: Number
-    epsilons: tuple[Number, ...] = field(default=(), metadata=LATER)
+    epsilons: tuple[Number, ...] = field(default=(), metadata=ADDED_LATER)
     equal_rows: tuple[tuple[int, ...], ...]
     texts: dict[int, str]
     kind: Literal["recovery"] = "recovery"
@@ -91,7 +91,7 @@ class RecoveryResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MarginRun:
-    """One position of one prompt against the whole vocabulary; distances are a `Likeness`'s.
+    """One position of one prompt against the whole vocabulary; distances are an `ActivationDistance`'s.
 
     own: the prompt's token. runner_up: the other token whose activations are nearest, equal rows of W left out.
     same: other tokens within epsilon, equal rows of W included.
@@ -115,7 +115,7 @@ class MarginResult(Result):
     vocab: int
     noise: tuple[Number, ...]
     epsilon: Number
-    epsilons: tuple[Number, ...] = field(default=(), metadata=LATER)
+    epsilons: tuple[Number, ...] = field(default=(), metadata=ADDED_LATER)
     texts: dict[int, str]
     kind: Literal["margin"] = "margin"
 

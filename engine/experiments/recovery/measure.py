@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from engine.arms.settings import StackSettings
-from engine.equal_rows import find_equal_rows, name_equals
+from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.errors import DeclarationError
 from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
-from engine.experiments.inputs import Embedded, embed, generator, plan_descent
+from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent
 from engine.experiments.recovery.arm import (
     LATER_STARTS,
     MarginArm,
@@ -24,11 +24,11 @@ from engine.experiments.recovery.arm import (
     RecoveryRun,
     TokenFound,
 )
-from engine.methods.activation_distance import Likeness, liken, measure_noise, observe
-from engine.methods.token_search import Found, Search, Seen, check, recover
+from engine.methods.activation_distance import ActivationDistance, make_distance, measure_noise, read_activations
+from engine.methods.token_search import ObservedActivations, TokenMatch, TokenSearch, check, recover
 from engine.models.codec import Codec
-from engine.models.kv_prefix import Prefix, settle
-from engine.models.loaded import Shelf
+from engine.models.kv_prefix import Prefix, extend_prefix
+from engine.models.loaded import LoadedModels
 from engine.models.stacks import BlockStack
 from engine.models.token_text import read_tokens
 
@@ -39,21 +39,21 @@ MOST_NAMED = 8
 """Tokens that are named among those with equal activations."""
 
 
-def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
+def measure_recovery(arm: RecoveryArm, models: LoadedModels) -> RecoveryResult:
     """Prompts of an arm, batch by batch."""
-    stack = transformer(arm.settings, shelf)
-    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    stack = transformer(arm.settings, models)
+    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
     groups = find_equal_rows(codec.weight)
     batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
-    every = [embed(arm.settings, units, shelf, stack) for units in batches]
+    every = [embed_prompts(arm.settings, units, models, stack) for units in batches]
     together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
-    likeness = liken(stack.head, int8=arm.observed != "float")
+    likeness = make_distance(stack.head, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, tokens, together=together)
     check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
     epsilons, runs = likeness.limits(noise), list[RecoveryRun]()
     for embedded in every:
-        seen = look(stack, embedded, int8=arm.observed != "float")
-        search = Search(
+        seen = show_to_method(stack, embedded, int8=arm.observed != "float")
+        search = TokenSearch(
             method=arm.method,
             plan=plan_descent(arm.settings),
             step=arm.step,
@@ -62,9 +62,9 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
             draw=Draws(tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
             likeness=likeness,
             epsilons=epsilons,
-            equals=name_equals(groups),
+            equals=equal_tokens(groups),
         )
-        runs += read_runs(embedded, recover(stack, codec, seen, search), codec, name_equals(groups))
+        runs += read_runs(embedded, recover(stack, codec, seen, search), codec, equal_tokens(groups))
     named = {i for run in runs for i in (*run.target, *(i for f in run.found for i in (f.token, *f.named)))}
     named |= {i for group in groups for i in group}
     return RecoveryResult(
@@ -72,18 +72,18 @@ def measure_recovery(arm: RecoveryArm, shelf: Shelf) -> RecoveryResult:
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
         epsilon=max(epsilons),
-        epsilons=apart(epsilons),
+        epsilons=flatten_positions(epsilons),
         equal_rows=groups,
         texts=read_tokens(
-            shelf.tokenizer(arm.settings.subject),
+            models.tokenizer(arm.settings.subject),
             {*(i for i in named if i is not None), *(i for g in groups for i in g)},
         ),
     )
 
 
-def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
+def transformer(settings: StackSettings, models: LoadedModels) -> BlockStack:
     """The settings' stack. Raises DeclarationError for a net, which has no positions that follow each other."""
-    stack = shelf.stack(settings)
+    stack = models.stack(settings)
     if not isinstance(stack, BlockStack):
         raise DeclarationError(
             "recovery: got a fully connected net, expected transformer blocks; positions are sought one by one"
@@ -91,23 +91,23 @@ def transformer(settings: StackSettings, shelf: Shelf) -> BlockStack:
     return stack
 
 
-def draw_noise(stack: BlockStack, codec: Codec, likeness: Likeness, tokens: int, *, together: int) -> Tensor:
+def draw_noise(stack: BlockStack, codec: Codec, likeness: ActivationDistance, tokens: int, *, together: int) -> Tensor:
     """The noise of activations on random tokens, which have nothing to do with any prompt: [rows, tokens]."""
-    ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=generator("noise of activations", 0))
+    ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=make_generator("noise of activations", 0))
     return measure_noise(stack, codec, ids.to(codec.weight.device), together=together, likeness=likeness)
 
 
-def apart(epsilons: list[float]) -> tuple[float, ...]:
+def flatten_positions(epsilons: list[float]) -> tuple[float, ...]:
     """Limits by position where they differ, and nothing where one holds for all."""
     return tuple(epsilons) if len(set(epsilons)) > 1 else ()
 
 
 @torch.no_grad()
-def look(stack: BlockStack, embedded: Embedded, *, int8: bool) -> Seen:
+def show_to_method(stack: BlockStack, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
     """What a method is shown of units. Raises SubjectError where a number of it is not finite."""
-    hidden = observe(stack, embedded.target, int8=int8)
+    hidden = read_activations(stack, embedded.target, int8=int8)
     check_numbers(hidden, embedded.settings, OUTPUTS)
-    return Seen(hidden=hidden, lengths=embedded.lengths)
+    return ObservedActivations(hidden=hidden, lengths=embedded.lengths)
 
 
 def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
@@ -126,13 +126,13 @@ class Draws:
         """[starts, tokens, d_model]."""
         seed, shape = self._seeds[unit], (self._sizes[unit], self._d_model)
         if turn == 0:
-            return torch.randn(shape, generator=generator("start", seed))[None]
-        sources = [generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
+            return torch.randn(shape, generator=make_generator("start", seed))[None]
+        sources = [make_generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
         return torch.stack([torch.randn(shape, generator=source) for source in sources])
 
 
 def read_runs(
-    embedded: Embedded, found: list[tuple[Found, ...]], codec: Codec, equals: dict[int, tuple[int, ...]]
+    embedded: EmbeddedPrompts, found: list[tuple[TokenMatch, ...]], codec: Codec, equals: dict[int, tuple[int, ...]]
 ) -> list[RecoveryRun]:
     """What was found, held against the prompts."""
     own = codec.decode(embedded.target - embedded.positions).tolist()  # [units, tokens]
@@ -149,7 +149,7 @@ def read_runs(
     ]
 
 
-def _read_found(found: Found) -> TokenFound:
+def _read_found(found: TokenMatch) -> TokenFound:
     return TokenFound(
         token=found.token,
         same=len(found.same),
@@ -161,22 +161,22 @@ def _read_found(found: Found) -> TokenFound:
     )
 
 
-def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
+def measure_margins(arm: MarginArm, models: LoadedModels) -> MarginResult:
     """One position of each unit, drawn by the unit, against every token of the vocabulary."""
-    stack = transformer(arm.settings, shelf)
-    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    likeness = liken(stack.head, int8=arm.observed != "float")
-    embedded = embed(arm.settings, arm.units, shelf, stack)
-    seen = look(stack, embedded, int8=arm.observed != "float")
+    stack = transformer(arm.settings, models)
+    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    likeness = make_distance(stack.head, int8=arm.observed != "float")
+    embedded = embed_prompts(arm.settings, arm.units, models, stack)
+    seen = show_to_method(stack, embedded, int8=arm.observed != "float")
     noise = draw_noise(stack, codec, likeness, max(embedded.sizes), together=len(arm.units))
     check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
-    epsilons, equals = likeness.limits(noise), name_equals(find_equal_rows(codec.weight))
+    epsilons, equals = likeness.limits(noise), equal_tokens(find_equal_rows(codec.weight))
     runs = list[MarginRun]()
     every = torch.arange(codec.vocab, device=codec.weight.device)[None]
     for row, (unit, ids) in enumerate(zip(arm.units, embedded.ids, strict=True)):
-        source = generator("position of a margin", f"{unit.prompt}:{unit.seed}")
+        source = make_generator("position of a margin", f"{unit.prompt}:{unit.seed}")
         at = int(torch.randint(len(ids), (), generator=source))
-        prefix = settle(stack, Prefix(), embedded.target[row : row + 1, :at]) if at else Prefix()
+        prefix = extend_prefix(stack, Prefix(), embedded.target[row : row + 1, :at]) if at else Prefix()
         away = check(stack, codec, likeness, prefix, every, seen.hidden[row : row + 1, at])[0]  # [vocab]
         check_numbers(away, arm.settings, RANDOM_OUTPUTS)
         others = away.clone()
@@ -199,6 +199,6 @@ def measure_margins(arm: MarginArm, shelf: Shelf) -> MarginResult:
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
         epsilon=max(epsilons),
-        epsilons=apart(epsilons),
-        texts=read_tokens(shelf.tokenizer(arm.settings.subject), named),
+        epsilons=flatten_positions(epsilons),
+        texts=read_tokens(models.tokenizer(arm.settings.subject), named),
     )

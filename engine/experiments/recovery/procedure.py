@@ -12,7 +12,7 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
 from engine.experiments.inversion.tables import estimate_table
 from engine.experiments.recovery.arm import RecoveryRun
-from engine.experiments.recovery.searches import Search, Sought, seek
+from engine.experiments.recovery.searches import Search, SearchRuns, run_search
 from engine.experiments.recovery.tables import (
     equal_row_table,
     margin_table,
@@ -24,7 +24,7 @@ from engine.experiments.sampling import run_together
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
 
-Found = Mapping[str, Sought]
+Found = Mapping[str, SearchRuns]
 
 
 class SearchEstimator(Interface):
@@ -71,7 +71,7 @@ class RecoveryRate(_OfOne):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain:
+class RecoveryDifference:
     """Recovery by one search minus that by another, paired by prompt and start.
 
     Over units whose own embeddings the pseudo-inverse decodes, so that no decoder has an advantage.
@@ -98,7 +98,7 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldApart(_OfOne):
+class Distinguishable(_OfOne):
     """Share of the positions held against the whole vocabulary at which no other token lies within ε: a count."""
 
     tag: ClassVar[str] = "ToldApart"
@@ -127,7 +127,7 @@ class MarginOverNoise(_OfOne):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewerChecks(_OfOne):
+class CheckSpeedup(_OfOne):
     """Median, over the positions sought, of how many times as many candidates a blind search would have checked.
 
     Blind: in random order until the token is met, half of the vocabulary on average.
@@ -143,12 +143,12 @@ class FewerChecks(_OfOne):
         return median(self.name, values, clusters=clusters, counts="tokens", look=look)
 
 
-def _seeded(sought: Sought) -> list[tuple[RecoveryRun, int]]:
+def _seeded(sought: SearchRuns) -> list[tuple[RecoveryRun, int]]:
     return list(zip(sought.found.runs, sought.found.clusters, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recover:
+class Searches:
     """Run every search, then make every estimate whose searches were run at this effort.
 
     samples: (name, search) in the report's order; a name 'GROUP: NAME' puts searches of one group side by side.
@@ -173,7 +173,7 @@ class Recover:
             )
 
     def rounds(self, trial: Trial) -> Rounds:
-        results = yield from run_together(*(seek(trial, search) for _, search in self.samples))
+        results = yield from run_together(*(run_search(trial, search) for _, search in self.samples))
         found = {name: one for (name, _), one in zip(self.samples, results, strict=True) if one is not None}
         estimates = [e.estimate(found, trial.look) for e in self.estimates if all(name in found for name in e.samples)]
         named = tuple(found.items())
@@ -185,7 +185,7 @@ class Recover:
         )
 
 
-def _tables(named: tuple[tuple[str, Sought], ...], estimates: Sequence[Estimate]) -> tuple[Table, ...]:
+def _tables(named: tuple[tuple[str, SearchRuns], ...], estimates: Sequence[Estimate]) -> tuple[Table, ...]:
     """The tables of a claim on searches, empty ones left out."""
     tables = (
         equal_row_table(named),
@@ -198,12 +198,12 @@ def _tables(named: tuple[tuple[str, Sought], ...], estimates: Sequence[Estimate]
     return tuple(table for table in tables if table.rows)
 
 
-def _in_words(sought: Sought) -> dict[str, str]:
+def _in_words(sought: SearchRuns) -> dict[str, str]:
     """What was run, for the report."""
-    method = sought.search.rung.method
+    method = sought.search.how.method
     words = describe(sought.settings) | {
         "η": f"{sought.tuned.step:g}, {sought.tuned.source}",
-        "start and positions": sought.search.rung.protocol.name,
+        "start and positions": sought.search.how.protocol.name,
         "decoder": method.decoder,
         "positions sought": "one by one" if method.token_by_token else "all together",
         "tokens": "checked by a forward pass" if method.verify else "the decoder's first choice",

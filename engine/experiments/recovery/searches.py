@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 from engine.arms.arm import Arm, Result
@@ -12,6 +12,7 @@ from engine.arms.prompts import LONG
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
 from engine.arms.settings import DescentSettings, Method, Observed, Optimizer, StackSettings, Unit
 from engine.arms.stacks import Stack
+from engine.arms.tags import TAG
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.recovery.arm import MarginArm, MarginResult, MarginRun, RecoveryArm, RecoveryResult, RecoveryRun
@@ -25,7 +26,7 @@ from engine.experiments.sampling import (
     tuning_units,
 )
 from engine.experiments.tuning.arm import TuningArm
-from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, Tuned, every_second_power_of_two, tune
+from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)
 
@@ -46,7 +47,7 @@ CHECKED = Method()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class SearchMethod:
     """A way to find prompts: where descents start and at which positions (the protocol), how they move, and the method.
 
     The default is the full method.
@@ -58,30 +59,33 @@ class Rung:
     method: Method = CHECKED
 
 
-FULL_RUNG = Rung()
+FULL_METHOD = SearchMethod()
 JOINTLY = Method(decoder="pseudo-inverse", token_by_token=False, verify=False)
 PAGE_START = replace(PAGE, name="page's start and positions", bound="start")
 """The page's start and positions. Its bound would only change what step sizes are tuned for, from rung to rung."""
 
 TRUE_PAGE = replace(PAGE_START, name="page's start, true positions", positions="true")
 
-LADDER: tuple[tuple[str, Rung], ...] = (
-    ("page", Rung(protocol=PAGE_START, optimizer="descent", method=JOINTLY)),
-    ("true positions", Rung(protocol=TRUE_PAGE, optimizer="descent", method=JOINTLY)),
-    ("start at scale", Rung(optimizer="descent", method=JOINTLY)),
-    ("Adam", Rung(method=JOINTLY)),
-    ("nearest row", Rung(method=replace(JOINTLY, decoder="nearest"))),
-    ("token by token", Rung(method=Method(verify=False))),
-    ("checked", FULL_RUNG),
+METHOD_STEPS: tuple[tuple[str, SearchMethod], ...] = (
+    ("page", SearchMethod(protocol=PAGE_START, optimizer="descent", method=JOINTLY)),
+    ("true positions", SearchMethod(protocol=TRUE_PAGE, optimizer="descent", method=JOINTLY)),
+    ("start at scale", SearchMethod(optimizer="descent", method=JOINTLY)),
+    ("Adam", SearchMethod(method=JOINTLY)),
+    ("nearest row", SearchMethod(method=replace(JOINTLY, decoder="nearest"))),
+    ("token by token", SearchMethod(method=Method(verify=False))),
+    ("checked", FULL_METHOD),
 )
 """From the page's descent to the full method; each rung is the one before it with a single change."""
 
-LEFT_OUT: tuple[tuple[str, Rung], ...] = (
-    ("without true positions", Rung(protocol=replace(CONTROLLED, name="controlled, position 0", positions="first"))),
-    ("without the start at scale", Rung(protocol=TRUE_PAGE)),
-    ("without Adam", Rung(optimizer="descent")),
-    ("without the nearest row", Rung(method=Method(decoder="pseudo-inverse"))),
-    ("without token by token", Rung(method=Method(token_by_token=False))),
+ABLATIONS: tuple[tuple[str, SearchMethod], ...] = (
+    (
+        "without true positions",
+        SearchMethod(protocol=replace(CONTROLLED, name="controlled, position 0", positions="first")),
+    ),
+    ("without the start at scale", SearchMethod(protocol=TRUE_PAGE)),
+    ("without Adam", SearchMethod(optimizer="descent")),
+    ("without the nearest row", SearchMethod(method=Method(decoder="pseudo-inverse"))),
+    ("without token by token", SearchMethod(method=Method(token_by_token=False))),
 )
 """The full method without one of its changes; without the check it is the rung below it."""
 
@@ -97,7 +101,7 @@ class Search:
 
     tag: ClassVar[str] = "Search"
     stack: Stack
-    rung: Rung = FULL_RUNG
+    how: SearchMethod = field(default=FULL_METHOD, metadata={TAG: "rung"})
     iterations: int = ITERATIONS
     observed: Observed = "float"
     margins: int = 0
@@ -106,7 +110,7 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sought:
+class SearchRuns:
     """What came of a search, in the units' order, with the model seed of each.
 
     elapsed_s: what the search took, tuning and margins aside.
@@ -114,7 +118,7 @@ class Sought:
 
     search: Search
     settings: DescentSettings
-    tuned: Tuned
+    tuned: StepChoice
     found: Runs[RecoveryRun]
     margins: Runs[MarginRun]
     results: tuple[RecoveryResult, ...]
@@ -133,22 +137,22 @@ class Sought:
         return {i: text for result in (*self.results, *self.margin_results) for i, text in result.texts.items()}
 
 
-Seeking = Generator[Sequence[Arm], Sequence[Measurement], Sought | None]
+SearchRounds = Generator[Sequence[Arm], Sequence[Measurement], SearchRuns | None]
 
 
-def seek(trial: Trial, search: Search) -> Seeking:
+def run_search(trial: Trial, search: Search) -> SearchRounds:
     """Tune the step size on prompts of its own, then seek the units; None where it is not run at this effort."""
     trial = trial if search.units is None else replace(trial, units=search.units)
     if not trial.count():
         return None
     if search.long and not trial.prompts:
-        trial = replace(trial, prompts=spread(LONG, trial.units.at(trial.effort)))
+        trial = replace(trial, prompts=spread_evenly(LONG, trial.units.at(trial.effort)))
     tuned = yield from tune(tuning_arm(trial, search))
 
     def find(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
         return RecoveryArm(
             settings=descent_settings(search, settings),
-            method=search.rung.method,
+            method=search.how.method,
             step=tuned.step,
             units=units,
             batch=BATCH,
@@ -156,7 +160,7 @@ def seek(trial: Trial, search: Search) -> Seeking:
         )
 
     def measure(settings: StackSettings, units: tuple[Unit, ...]) -> MarginArm:
-        own = replace(settings, protocol=search.rung.protocol)
+        own = replace(settings, protocol=search.how.protocol)
         return MarginArm(settings=own, units=units, observed=search.observed)
 
     finding, measuring = (
@@ -165,7 +169,7 @@ def seek(trial: Trial, search: Search) -> Seeking:
     )
     measurements = yield [dealt.arm for dealt in (*finding, *measuring)]
     found, margins = measurements[: len(finding)], measurements[len(finding) :]
-    return Sought(
+    return SearchRuns(
         search=search,
         settings=finding[0].arm.settings,
         tuned=tuned,
@@ -176,7 +180,7 @@ def seek(trial: Trial, search: Search) -> Seeking:
     )
 
 
-def spread(prompts: Sequence[str], count: int) -> tuple[str, ...]:
+def spread_evenly(prompts: Sequence[str], count: int) -> tuple[str, ...]:
     """So many of the prompts, from the first to the last in equal steps."""
     last, steps = len(prompts) - 1, max(1, count - 1)
     return tuple(prompts[round(k * last / steps)] for k in range(min(count, len(prompts))))
@@ -188,21 +192,21 @@ def descent_settings(search: Search, settings: StackSettings) -> DescentSettings
         subject=settings.subject,
         source=settings.source,
         stack=settings.stack,
-        protocol=search.rung.protocol,
+        protocol=search.how.protocol,
         sigma=SIGMA,
         dtype=settings.dtype,
         device=settings.device,
         iterations=search.iterations,
-        optimizer=search.rung.optimizer,
+        optimizer=search.how.optimizer,
         first_tokens=settings.first_tokens,
     )
 
 
 def tuning_arm(trial: Trial, search: Search) -> TuningArm:
     """The first round of a search's tuning: over whole prompts, or over their 4th tokens where one position moves."""
-    alone = search.rung.method.token_by_token
+    alone = search.how.method.token_by_token
     plain = HEAD_GRID if search.stack.head else OPEN_GRID
-    steps = ADAM_GRID if search.rung.optimizer == "adam" else plain
+    steps = ADAM_GRID if search.how.optimizer == "adam" else plain
     count = 1 if trial.effort == "smoke" else TUNING_TOKENS if alone else TUNING_UNITS
     units = tuning_units(count, first_tokens=TUNED_AT if alone else None)
     seed = tuning_seed(trial, search.stack)

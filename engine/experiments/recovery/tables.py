@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
-from engine.experiments.recovery.searches import Sought
+from engine.experiments.recovery.searches import SearchRuns
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 
-Named = tuple[tuple[str, Sought], ...]
+Named = tuple[tuple[str, SearchRuns], ...]
 Cell = str | int | float | None
 Row = tuple[Cell, ...]
 
@@ -28,7 +28,7 @@ def search_table(named: Named) -> Table:
     )
 
 
-def _compare(name: str, sought: Sought) -> Row:
+def _compare(name: str, sought: SearchRuns) -> Row:
     runs, clusters = sought.found.runs, sought.found.clusters
     group, _, label = name.partition(": ")
     exact = proportion("exact", [run.exact for run in runs], clusters=clusters)
@@ -44,17 +44,17 @@ def _compare(name: str, sought: Sought) -> Row:
     )
 
 
-def _count_determined(sought: Sought) -> int | None:
+def _count_determined(sought: SearchRuns) -> int | None:
     """Prompts at each of whose positions one token matched and no other that was checked; None without checks."""
-    checked = sought.search.rung.method.verify
+    checked = sought.search.how.method.verify
     return sum(run.determined for run in sought.found.runs) if checked else None
 
 
-def _count_steps(sought: Sought, run: RecoveryRun) -> int:
+def _count_steps(sought: SearchRuns, run: RecoveryRun) -> int:
     """Steps of descents in tokens: a joint one moves every token, one position's descents that token alone."""
     iterations, length = sought.search.iterations, len(run.target)
     turns = [1 + LATER_STARTS * (one.guesses - 1) for one in run.found]
-    return iterations * (sum(turns) if sought.search.rung.method.token_by_token else max(turns) * length)
+    return iterations * (sum(turns) if sought.search.how.method.token_by_token else max(turns) * length)
 
 
 def margin_table(named: Named) -> Table:
@@ -122,8 +122,8 @@ def search_run_table(named: Named) -> Table:
     )
 
 
-def _say_determined(sought: Sought, run: RecoveryRun) -> str:
-    if not sought.search.rung.method.verify:
+def _say_determined(sought: SearchRuns, run: RecoveryRun) -> str:
+    if not sought.search.how.method.verify:
         return ""
     return "yes" if run.determined else "no"
 

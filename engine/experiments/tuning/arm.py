@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from engine.arms.arm import Arm, Result
 from engine.arms.costs import TOKENS, Cost, CostModel
-from engine.arms.settings import LATER, DescentSettings, Unit
+from engine.arms.settings import ADDED_LATER, DescentSettings, Unit
 from engine.records import Number
 
 LARGEST_EXTENSIONS = 16
@@ -49,7 +49,7 @@ class TuningArm(Arm):
     units: tuple[Unit, ...]
     horizon: int
     batch: int
-    alone: bool = field(default=False, metadata=LATER)
+    alone: bool = field(default=False, metadata=ADDED_LATER)
     kind: Literal["tuning"] = "tuning"
 
     def estimate_cost(self, costs: CostModel) -> Cost:

@@ -7,26 +7,36 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from engine.experiments.inputs import Posed, Watch, make_problem, plan_descent, pose, shift_bounds, unwatched
+from engine.experiments.inputs import (
+    Batch,
+    WrapObserver,
+    keep_observer,
+    make_problem,
+    plan_descent,
+    prepare_batch,
+    shift_bounds,
+)
 from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
-from engine.methods.descent import AllOrNone, Trace, TuningObserver, descend
+from engine.methods.descent import StopTogether, Trace, TuningObserver, descend
 from engine.methods.distances import widen
-from engine.models.kv_prefix import NextPosition, Prefix, settle
-from engine.models.loaded import Shelf
-from engine.models.stacks import BlockStack, Invertible
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
+from engine.models.loaded import LoadedModels
+from engine.models.stacks import BlockStack, EmbeddingFunction
 
 
-def measure_tuning(arm: TuningArm, shelf: Shelf, watch: Watch = unwatched) -> TuningResult:
+def measure_tuning(arm: TuningArm, models: LoadedModels, watch: WrapObserver = keep_observer) -> TuningResult:
     """Every step size on every tuning unit, together, until the best is known."""
-    stack: Invertible = shelf.stack(arm.settings)
-    posed, prefix = pose(arm.settings, arm.units, shelf, stack), Prefix()
+    stack: EmbeddingFunction = models.stack(arm.settings)
+    batch, prefix = prepare_batch(arm.settings, arm.units, models, stack), Prefix()
     if arm.alone:
-        posed, prefix = take_last(arm, posed, stack)
-    repeated, rates, groups = repeat_for_steps(posed, arm.steps)
+        batch, prefix = last_position(arm, batch, stack)
+    repeated, rates, groups = repeat_for_steps(batch, arm.steps)
     if arm.alone:
-        stack = follow(stack, prefix.select(torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps))))
+        stack = behind_prefix(
+            stack, prefix.select(torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps)))
+        )
     tuning = TuningObserver(groups=groups, horizon=arm.horizon)
-    observer = watch(arm, repeated, shelf, AllOrNone(observer=tuning) if arm.alone else tuning)
+    observer = watch(arm, repeated, models, StopTogether(observer=tuning) if arm.alone else tuning)
     problem = make_problem(arm.settings, repeated, rates, stack)
     trace = descend(stack, problem, plan_descent(arm.settings), observer)
     return TuningResult(
@@ -35,42 +45,42 @@ def measure_tuning(arm: TuningArm, shelf: Shelf, watch: Watch = unwatched) -> Tu
     )
 
 
-def take_last(arm: TuningArm, posed: Posed, stack: Invertible) -> tuple[Posed, Prefix]:
+def last_position(arm: TuningArm, batch: Batch, stack: EmbeddingFunction) -> tuple[Batch, Prefix]:
     """The last token of each prompt, and the others as what it follows."""
     assert isinstance(stack, BlockStack)
-    before = posed.target.shape[1] - 1
-    prefix = settle(stack, Prefix(), posed.target[:, :before])
+    before = batch.target.shape[1] - 1
+    prefix = extend_prefix(stack, Prefix(), batch.target[:, :before])
     last = replace(
-        posed,
-        ids=tuple(ids[before:] for ids in posed.ids),
-        target=posed.target[:, before:],
-        start=posed.start[:, before:],
-        lengths=torch.ones_like(posed.lengths),
-        positions=posed.positions[before:],
+        batch,
+        ids=tuple(ids[before:] for ids in batch.ids),
+        target=batch.target[:, before:],
+        start=batch.start[:, before:],
+        lengths=torch.ones_like(batch.lengths),
+        positions=batch.positions[before:],
     )
-    here = follow(stack, prefix)
-    return replace(last, bound=None if posed.bound is None else shift_bounds(arm.settings, last, here)), prefix
+    here = behind_prefix(stack, prefix)
+    return replace(last, bound=None if batch.bound is None else shift_bounds(arm.settings, last, here)), prefix
 
 
-def follow(stack: Invertible, prefix: Prefix) -> NextPosition:
+def behind_prefix(stack: EmbeddingFunction, prefix: Prefix) -> NextPosition:
     assert isinstance(stack, BlockStack)
     return NextPosition(stack, prefix)
 
 
-def repeat_for_steps(posed: Posed, steps: tuple[float, ...]) -> tuple[Posed, Tensor, Tensor]:
+def repeat_for_steps(batch: Batch, steps: tuple[float, ...]) -> tuple[Batch, Tensor, Tensor]:
     """The units once for each step size, with the step size of each run and its index: [steps · units] both."""
-    units, target = len(posed.units), posed.target
+    units, target = len(batch.units), batch.target
     every = torch.arange(units, device=target.device).repeat(len(steps))
     groups = torch.arange(len(steps), device=target.device).repeat_interleave(units)
-    repeated = Posed(
-        settings=posed.settings,
-        units=posed.units * len(steps),
-        ids=posed.ids * len(steps),
+    repeated = Batch(
+        settings=batch.settings,
+        units=batch.units * len(steps),
+        ids=batch.ids * len(steps),
         target=target[every],
-        start=posed.start[every],
-        lengths=posed.lengths[every],
-        positions=posed.positions,
-        bound=None if posed.bound is None else posed.bound[every],
+        start=batch.start[every],
+        lengths=batch.lengths[every],
+        positions=batch.positions,
+        bound=None if batch.bound is None else batch.bound[every],
     )
     return repeated, torch.tensor(steps, dtype=target.dtype, device=target.device)[groups], groups
 

@@ -23,7 +23,7 @@ NET_GRID = every_second_power_of_two(-8, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class StepChoice:
     """The step size that was chosen, and all that were tried.
 
     median: Kaplan–Meier median hit on the tuning units, infinite when none hit by the cap, NaN where nothing was tuned.
@@ -37,7 +37,7 @@ class Tuned:
     source: str = "tuned"
 
 
-def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Tuned]:
+def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
     """Try half and double of the best step size until both have been tried and neither is better.
 
     That refines the grid to a factor of 2 around its best and widens it where the best is at its edge.
@@ -57,7 +57,7 @@ def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Tune
         median = _median(best, arm)
         steps = _beyond(best.step, outcomes)
         if not steps or len(measurements) > LARGEST_EXTENSIONS:
-            return Tuned(
+            return StepChoice(
                 step=best.step,
                 median=median,
                 outcomes=tuple(outcomes[step] for step in sorted(outcomes)),

@@ -10,9 +10,9 @@ from typing import Any
 import altair as alt
 
 from engine.report.charts.drawing import Drawing
-from engine.report.charts.panels import ARMS, Panel, Panels, Row, by, finite, number, trim
+from engine.report.charts.panels import ARMS, Panel, Panels, Row, finite, group_by, number, trim
 from engine.report.charts.scales import SHARE, fit_log, fit_steps
-from engine.report.charts.strips import Strip, draw_strips, only
+from engine.report.charts.strips import DotPlot, draw_strips, layer_of
 from engine.report.charts.theme import INK, SOFT, Arms
 from engine.text import format_number
 
@@ -48,13 +48,13 @@ def draw_hits(panels: Panels, arms: Arms) -> Drawing | None:
     tips = [arm, at, alt.Tooltip("y:Q", title="have hit", format=".0%")]
     why = [arm, at, alt.Tooltip("v:N", title="runs")]
     layers = [
-        only("r").mark_rule(color=SOFT, strokeDash=[2, 3], opacity=0.6).encode(y=y),
-        only("s")
+        layer_of("r").mark_rule(color=SOFT, strokeDash=[2, 3], opacity=0.6).encode(y=y),
+        layer_of("s")
         .mark_line(interpolate="step-after", strokeWidth=2.2)
         .encode(x=x, y=y, color=colour, **arms.dash(drawn)),
-        only("s").mark_circle(size=14, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
-        only("c").mark_tick(orient="vertical", size=13, thickness=2).encode(x=x, y=y, color=colour, tooltip=why),
-        only("x")
+        layer_of("s").mark_circle(size=14, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
+        layer_of("c").mark_tick(orient="vertical", size=13, thickness=2).encode(x=x, y=y, color=colour, tooltip=why),
+        layer_of("x")
         .mark_point(shape="cross", angle=45, size=60, filled=True, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=why),
     ]
@@ -115,7 +115,7 @@ def draw_endings(panels: Panels, arms: Arms) -> Drawing | None:
         for p in panels.shown
         if any(r["read at"] == "N" for r in p.rows)
     )
-    strip = Strip(
+    strip = DotPlot(
         title="Recovery at the end, run by run",
         caption="A dot is a run, a bar the mean of its arm; dots that would cover each other are spread.",
         axis="share of positions recovered",
@@ -198,10 +198,10 @@ def draw_curves(panels: Panels, arms: Arms) -> Drawing | None:
     colour, tips = arms.colour(drawn), [alt.Tooltip("a:N", title="arm"), alt.Tooltip("r:N", title="run")]
     channels: dict[str, Any] = {"x": x, "y": y, "color": colour, "detail": "r:N", "tooltip": tips}
     layers = [
-        only("r").mark_rule(color=INK, strokeDash=[4, 3]).encode(y=y),
-        only("l").mark_line(strokeWidth=1, opacity=0.45).encode(**channels),
-        only("m").mark_line(strokeWidth=2.8).encode(**channels),
-        only("h").mark_circle(size=36, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
+        layer_of("r").mark_rule(color=INK, strokeDash=[4, 3]).encode(y=y),
+        layer_of("l").mark_line(strokeWidth=1, opacity=0.45).encode(**channels),
+        layer_of("m").mark_line(strokeWidth=2.8).encode(**channels),
+        layer_of("h").mark_circle(size=36, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
     ]
     return Drawing(
         title="Distance to the target on the way",
@@ -221,9 +221,9 @@ Curve = tuple[str, str, str, bool, list[tuple[float, float]], float | None]
 def _read_curves(panels: Panels, most: int) -> list[Curve]:
     read: list[Curve] = []
     for panel in panels.shown:
-        groups = list(by(panel.rows, "arm").items())[:ARMS]
+        groups = list(group_by(panel.rows, "arm").items())[:ARMS]
         for (arm,), rows in groups:
-            runs = [_read_curve(name, own) for (name,), own in by(rows, "run").items()]
+            runs = [_read_curve(name, own) for (name,), own in group_by(rows, "run").items()]
             runs = sorted((run for run in runs if run[1]), key=_order_run)
             chosen = choose_runs(len(runs), max(1, most // len(groups)))
             middle = (len(runs) - 1) // 2

@@ -75,7 +75,7 @@ class Drawing:
         return f"{self.title}. {'; '.join(self.facts[:_FACTS])}{more}."
 
 
-def declare(drawing: Drawing) -> dict[str, Any]:
+def declare_chart(drawing: Drawing) -> dict[str, Any]:
     """The drawing in Vega-Lite's words.
 
     Layers and panels are put together here: Altair would copy every channel once more for each of the two.
@@ -166,7 +166,7 @@ def _round(number: re.Match[str]) -> str:
 
 def show_still(drawing: Drawing, name: str) -> ChartView:
     """The drawing for a page without a script. name: unique on the page."""
-    job = ask_still(declare(drawing))
+    job = ask_still(declare_chart(drawing))
     return ChartView(
         id=name,
         title=drawing.title,

@@ -11,7 +11,7 @@ import altair as alt
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.panels import PANELS, Panel, Panels, Row, finite, label, number, trim
 from engine.report.charts.scales import SHARE, Scale, fit_linear, fit_log
-from engine.report.charts.strips import Strip, draw_strips, label_margin, only
+from engine.report.charts.strips import DotPlot, draw_strips, label_margin, layer_of
 from engine.report.charts.theme import INK, PAPER, SERIES, SOFT, Arms
 from engine.text import format_number
 
@@ -71,9 +71,9 @@ def _agreement_layers(deep: int) -> list[alt.Chart]:
     tips = [alt.Tooltip("v:N", title="prompt"), alt.Tooltip("c:N", title="next token")]
     marks: dict[str, Any] = {"shape": "square", "size": 42, "stroke": SOFT, "strokeWidth": 0.6}
     return [
-        only("d").mark_point(**marks, opacity=1).encode(x=x, y=y, fill=fill, tooltip=tips),
-        only("b").mark_point(**marks, opacity=0.35).encode(x=x, y=y, fill=fill, tooltip=tips),
-        only("t").mark_text(fontSize=11, color=INK).encode(x=x, y=y, text="v:N"),
+        layer_of("d").mark_point(**marks, opacity=1).encode(x=x, y=y, fill=fill, tooltip=tips),
+        layer_of("b").mark_point(**marks, opacity=0.35).encode(x=x, y=y, fill=fill, tooltip=tips),
+        layer_of("t").mark_text(fontSize=11, color=INK).encode(x=x, y=y, text="v:N"),
     ]
 
 
@@ -100,7 +100,7 @@ def draw_kept(panels: Panels, arms: Arms) -> Drawing | None:
         caption="A dot is a prompt: how sure the model was of its next token, and how many of the shifts leave it.",
         facts=facts,
         panels=panels.keep(rows),
-        layers=[only("d").mark_circle(size=54, opacity=0.65, color=SERIES[0]).encode(x=x, y=y, tooltip=tips)],
+        layers=[layer_of("d").mark_circle(size=54, opacity=0.65, color=SERIES[0]).encode(x=x, y=y, tooltip=tips)],
         rows=rows,
         packed=("x", "y", "v"),
     )
@@ -128,8 +128,8 @@ def draw_likeliest(panels: Panels, arms: Arms) -> Drawing | None:
     x = alt.X("x:Q", scale=across.scale(), axis=across.axis("probability", format=".0%", grid=False))
     y = alt.Y("y:O", axis=alt.Axis(title="rank", domain=False), sort=list(range(1, deep + 1)))
     layers = [
-        only("d").mark_bar(color=SERIES[0], opacity=0.55, height={"band": 0.62}).encode(x=x, y=y),
-        only("d").mark_text(align="left", dx=6, fontSize=12, color=INK).encode(x=x, y=y, text="v:N"),
+        layer_of("d").mark_bar(color=SERIES[0], opacity=0.55, height={"band": 0.62}).encode(x=x, y=y),
+        layer_of("d").mark_text(align="left", dx=6, fontSize=12, color=INK).encode(x=x, y=y, text="v:N"),
     ]
     return Drawing(
         title="The likeliest next tokens",
@@ -165,8 +165,8 @@ def draw_leverage(panels: Panels, arms: Arms) -> Drawing | None:
     x = alt.X("x:Q", scale=scale.scale(), axis=scale.axis("leverage of the token", grid=False))
     y = alt.Y("y:Q", scale=scale.scale(), axis=scale.axis("leverage of the winner", grid=False))
     layers = [
-        only("r").mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y),
-        only("d")
+        layer_of("r").mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y),
+        layer_of("d")
         .mark_circle(size=46, opacity=0.6, color=SERIES[0])
         .encode(x=x, y=y, tooltip=alt.Tooltip("v:N", title="token → decoded as")),
     ]
@@ -202,8 +202,8 @@ def draw_inverses(panels: Panels, arms: Arms) -> Drawing | None:
     y = alt.Y("g:N", sort=names, title=None, axis=alt.Axis(labelColor=INK, grid=False))
     tip = [alt.Tooltip("g:N", title="matrix"), alt.Tooltip("v:N", title="value")]
     layers = [
-        only("t").mark_tick(thickness=2.5, size=15, color=INK).encode(x=x, y=y, tooltip=tip),
-        only("d").mark_circle(size=60, opacity=0.9, color=SERIES[0]).encode(x=x, y=y, tooltip=tip),
+        layer_of("t").mark_tick(thickness=2.5, size=15, color=INK).encode(x=x, y=y, tooltip=tip),
+        layer_of("d").mark_circle(size=60, opacity=0.9, color=SERIES[0]).encode(x=x, y=y, tooltip=tip),
     ]
     return Drawing(
         title="Two pseudo-inverses, and how far they may differ",
@@ -224,7 +224,7 @@ def draw_frequency(panels: Panels, arms: Arms, vocabulary: Panels) -> Drawing | 
         {"p": p.name, "lo": p.rows[0]["lower quartile"], "mid": p.rows[0]["median"], "hi": p.rows[0]["upper quartile"]}
         for p in vocabulary.shown
     ]
-    strip = Strip(
+    strip = DotPlot(
         title="How frequent the decoded words are",
         caption="A dot is a run, a bar the mean of its arm; the band holds the middle half of the whole vocabulary’s "
         "words, with their median.",

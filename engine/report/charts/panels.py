@@ -60,7 +60,7 @@ class Panels:
         return [
             (panel, ", ".join(names), rows)
             for panel in self.shown
-            for names, rows in list(by(panel.rows, *columns).items())[:ARMS]
+            for names, rows in list(group_by(panel.rows, *columns).items())[:ARMS]
         ]
 
 
@@ -117,7 +117,7 @@ def read_rows(table: Table) -> Iterator[Row]:
             yield dict(zip(table.columns, row, strict=True))
 
 
-def by(rows: Sequence[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
+def group_by(rows: Sequence[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
     """Rows by the labels in some columns, in their first order."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:

@@ -9,7 +9,7 @@ from altair.utils.schemapi import debug_mode
 
 from engine.records import Record, Table
 from engine.report.charts import ChartView, descents, models, searches, slopes, trend, walks
-from engine.report.charts.drawing import Drawing, ask_still, declare, finish_still, write_spec
+from engine.report.charts.drawing import Drawing, ask_still, declare_chart, finish_still, write_spec
 from engine.report.charts.panels import Panels, gather_panels
 from engine.report.charts.theme import Arms
 from engine.report.charts.vega import Fire
@@ -92,7 +92,7 @@ def _show(name: str, drawing: Drawing, fire: Fire) -> ChartView:
     if left:
         words = "1 more setting is" if left == 1 else f"{left} more settings are"
         drawing = replace(drawing, caption=f"{drawing.caption} {words} not drawn.")
-    declared = declare(drawing)
+    declared = declare_chart(drawing)
     drawn = fire(ask_still(declared))
     return ChartView(
         id=name,

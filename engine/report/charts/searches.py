@@ -10,7 +10,7 @@ import altair as alt
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.panels import PANELS, Panel, Panels, Row, finite, label, number, trim
 from engine.report.charts.scales import Scale, fit_log
-from engine.report.charts.strips import STEP, Strip, draw_strips, label_margin, only
+from engine.report.charts.strips import STEP, DotPlot, draw_strips, label_margin, layer_of
 from engine.report.charts.theme import INK, SERIES, SOFT, Arms
 from engine.text import format_number
 
@@ -110,17 +110,17 @@ def _layers(names: list[str]) -> list[alt.Chart]:
     y = alt.Y("g:N", sort=names, title=None, axis=alt.Axis(labelColor=INK, labelFontSize=12, grid=False))
     tips = [alt.Tooltip("g:N", title="search"), alt.Tooltip("v:N", title="recovered")]
     return [
-        only("i").mark_rule(color=SERIES[0], strokeWidth=2).encode(x=x, x2="v:Q", y=y),
-        only("r").mark_tick(color=SOFT, thickness=2, size=STEP * 0.6).encode(x=x, y=y, tooltip=tips),
-        only("d").mark_circle(color=SERIES[0], size=70, opacity=1).encode(x=x, y=y, tooltip=tips),
-        only("t").mark_text(align="left", fontSize=11, color=SOFT).encode(x=x, y=y, text="v:N"),
+        layer_of("i").mark_rule(color=SERIES[0], strokeWidth=2).encode(x=x, x2="v:Q", y=y),
+        layer_of("r").mark_tick(color=SOFT, thickness=2, size=STEP * 0.6).encode(x=x, y=y, tooltip=tips),
+        layer_of("d").mark_circle(color=SERIES[0], size=70, opacity=1).encode(x=x, y=y, tooltip=tips),
+        layer_of("t").mark_text(align="left", fontSize=11, color=SOFT).encode(x=x, y=y, text="v:N"),
     ]
 
 
 def draw_margins(panels: Panels, arms: Arms) -> Drawing | None:
     """How far the nearest other token of the vocabulary lies, position by position, beside the noise."""
     limits = [value for panel in panels.shown for row in panel.rows if (value := number(row["ε"])) is not None]
-    strip = Strip(
+    strip = DotPlot(
         title="The nearest wrong token of the whole vocabulary",
         caption="A dot is a position: how far the activations of the nearest other token lie from those seen, relative "
         "to their size, or in steps of the rounding where they were rounded. The dashed line is the distance up to "

@@ -11,7 +11,7 @@ from engine.report.charts.descents import choose_runs
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.panels import Panels, Row, finite, trim
 from engine.report.charts.scales import SHARE
-from engine.report.charts.strips import only
+from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import INK, Arms
 from engine.text import format_number
 
@@ -67,9 +67,9 @@ def draw_slopes(
         alt.Tooltip("y:Q", format=".1%", title=axis),
     ]
     layers = [
-        only("l").mark_line(strokeWidth=1, opacity=0.28).encode(x=x, y=y, color=colour, detail="r:N"),
-        only("m").mark_line(strokeWidth=3).encode(x=x, y=y, color=colour, **arms.dash(drawn)),
-        only("m").mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
+        layer_of("l").mark_line(strokeWidth=1, opacity=0.28).encode(x=x, y=y, color=colour, detail="r:N"),
+        layer_of("m").mark_line(strokeWidth=3).encode(x=x, y=y, color=colour, **arms.dash(drawn)),
+        layer_of("m").mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
     ]
     return Drawing(
         title=title,

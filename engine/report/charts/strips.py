@@ -26,7 +26,7 @@ _BINS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strip:
+class DotPlot:
     """How a column is shown.
 
     group: columns that name a row. fit: the axis. shade: the arm in whose colour a row is drawn, by its name; with it
@@ -45,7 +45,7 @@ class Strip:
     format: str = "~g"
 
 
-def draw_strips(panels: Panels, arms: Arms, strip: Strip, bands: Sequence[Row] = ()) -> Drawing | None:
+def draw_strips(panels: Panels, arms: Arms, strip: DotPlot, bands: Sequence[Row] = ()) -> Drawing | None:
     """A row for each group of each panel; None where nothing is to be drawn.
 
     bands: rows with a panel 'p', 'lo', 'mid' and 'hi', drawn behind the dots.
@@ -128,7 +128,7 @@ def _dots(found: Sequence[float], scale: Scale, most: int) -> list[Row]:
 
 
 def _layers(
-    strip: Strip, arms: Arms, scale: Scale, names: list[str], rows: Sequence[Row], lines: Sequence[Row]
+    strip: DotPlot, arms: Arms, scale: Scale, names: list[str], rows: Sequence[Row], lines: Sequence[Row]
 ) -> list[alt.Chart]:
     drawn = dict.fromkeys(str(row["a"]) for row in rows)
     x, middle = (
@@ -140,12 +140,12 @@ def _layers(
     name = alt.Tooltip("g:N", title="row")
     layers: list[alt.Chart] = []
     if any(line["k"] == "b" for line in lines):
-        layers.append(only("b").mark_rect(color=LINE, opacity=0.55).encode(x=x, x2="v:Q"))
-        layers.append(only("b").mark_rule(color=SOFT, strokeDash=[2, 2]).encode(x=middle))
+        layers.append(layer_of("b").mark_rect(color=LINE, opacity=0.55).encode(x=x, x2="v:Q"))
+        layers.append(layer_of("b").mark_rule(color=SOFT, strokeDash=[2, 2]).encode(x=middle))
     if any(line["k"] == "r" for line in lines):
-        layers.append(only("r").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x))
-    dots = only("d").mark_circle(size=28, opacity=0.6)
-    bars = only("m").mark_tick(thickness=2.5, size=STEP * 0.7, color=INK)
+        layers.append(layer_of("r").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x))
+    dots = layer_of("d").mark_circle(size=28, opacity=0.6)
+    bars = layer_of("m").mark_tick(thickness=2.5, size=STEP * 0.7, color=INK)
     layers.append(
         dots.encode(x=x, y=y, yOffset=offset, color=colour, tooltip=[name, alt.Tooltip("v:N", title="value")])
     )
@@ -153,6 +153,6 @@ def _layers(
     return layers
 
 
-def only(kind: str) -> alt.Chart:
+def layer_of(kind: str) -> alt.Chart:
     """A layer of the rows whose field 'k' is this."""
     return alt.Chart().transform_filter(alt.FieldEqualPredicate(field="k", equal=kind))

@@ -10,7 +10,7 @@ import altair as alt
 from engine.records import Table
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.panels import PANELS, Panel, Panels, Row, label, number, read_rows, trim
-from engine.report.charts.strips import only
+from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import SOFT
 from engine.report.history import read_moment
 from engine.text import format_number
@@ -84,7 +84,9 @@ def _trend_layers(rows: Sequence[Row]) -> list[alt.Chart]:
     )
     tips = [alt.Tooltip("v:N", title="estimate"), alt.Tooltip("c:N", title="verdict")]
     return [
-        only("d").mark_line(color=SOFT, strokeWidth=1, opacity=0.6).encode(x=x, y=y),
-        only("d").mark_rule(strokeWidth=2, opacity=0.7).encode(x=x, y=ends, y2="hi:Q", color=colour),
-        only("d").mark_point(size=70, opacity=1, filled=True).encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
+        layer_of("d").mark_line(color=SOFT, strokeWidth=1, opacity=0.6).encode(x=x, y=y),
+        layer_of("d").mark_rule(strokeWidth=2, opacity=0.7).encode(x=x, y=ends, y2="hi:Q", color=colour),
+        layer_of("d")
+        .mark_point(size=70, opacity=1, filled=True)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]

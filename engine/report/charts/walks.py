@@ -10,7 +10,7 @@ import altair as alt
 from engine.report.charts.drawing import Drawing
 from engine.report.charts.panels import Panels, Row, finite, label, number, trim
 from engine.report.charts.scales import SHARE, Scale, fit_log
-from engine.report.charts.strips import Strip, draw_strips, only
+from engine.report.charts.strips import DotPlot, draw_strips, layer_of
 from engine.report.charts.theme import INK, SOFT, Arms
 from engine.text import format_number
 
@@ -46,9 +46,9 @@ def draw_walks(panels: Panels, arms: Arms) -> Drawing | None:
     y = alt.Y("y:Q", scale=up.scale(), axis=up.axis("r of the walk", grid=False))
     tips = [alt.Tooltip("a:N", title="walk"), alt.Tooltip("v:N", title="gain"), alt.Tooltip("y:Q", title="r")]
     layers = [
-        only("r").mark_line(color=SOFT, strokeWidth=1, strokeDash=[4, 3]).encode(x=x, y=y, detail="f:N"),
-        only("t").mark_text(color=SOFT, fontSize=11, align="right", dx=-3, dy=-5).encode(x=x, y=y, text="f:N"),
-        only("d")
+        layer_of("r").mark_line(color=SOFT, strokeWidth=1, strokeDash=[4, 3]).encode(x=x, y=y, detail="f:N"),
+        layer_of("t").mark_text(color=SOFT, fontSize=11, align="right", dx=-3, dy=-5).encode(x=x, y=y, text="f:N"),
+        layer_of("d")
         .mark_circle(size=44, opacity=0.7)
         .encode(x=x, y=y, color=arms.colour(drawn, symbol="circle"), tooltip=tips),
     ]
@@ -133,10 +133,10 @@ def _draw_settings(
     channels: dict[str, Any] = {"x": x, "y": y, "color": arms.colour(drawn, symbol="circle")}
     tips = [alt.Tooltip("a:N", title="walk"), alt.Tooltip("v:N", title="setting"), alt.Tooltip("y:Q", title=up[1])]
     layers = [
-        *([only("r").mark_rule(color=INK, strokeDash=[4, 3]).encode(x=x)] if rule is not None else []),
-        only("d").mark_circle(size=40, opacity=0.8).encode(**channels, tooltip=tips),
-        only("o").mark_point(size=34, strokeWidth=1.4, filled=False, opacity=0.8).encode(**channels, tooltip=tips),
-        only("c").mark_point(size=170, strokeWidth=2, filled=False, color=INK, opacity=1).encode(x=x, y=y),
+        *([layer_of("r").mark_rule(color=INK, strokeDash=[4, 3]).encode(x=x)] if rule is not None else []),
+        layer_of("d").mark_circle(size=40, opacity=0.8).encode(**channels, tooltip=tips),
+        layer_of("o").mark_point(size=34, strokeWidth=1.4, filled=False, opacity=0.8).encode(**channels, tooltip=tips),
+        layer_of("c").mark_point(size=170, strokeWidth=2, filled=False, color=INK, opacity=1).encode(x=x, y=y),
     ]
     return Drawing(
         title="Settings tried",
@@ -155,7 +155,7 @@ def _say(cell: object) -> str:
 
 def draw_orthogonality(panels: Panels, arms: Arms) -> Drawing | None:
     """|g·v| / (‖g‖‖v‖) of every walk at its start, by stack and precision."""
-    strip = Strip(
+    strip = DotPlot(
         title="How far the vector is from orthogonal",
         caption="A dot is a walk, a bar the median of its stack: the largest |g·v| / (‖g‖‖v‖) over its tokens at "
         "the start.",
@@ -170,7 +170,7 @@ def draw_orthogonality(panels: Panels, arms: Arms) -> Drawing | None:
 
 def draw_drift(panels: Panels, arms: Arms) -> Drawing | None:
     """d_o / d_i of every orthogonal walk, by stack."""
-    strip = Strip(
+    strip = DotPlot(
         title="How far the output moves for what the input does",
         caption="A dot is a walk, a bar the median of its stack; right of the dashed line the output moved farther "
         "than the input.",
@@ -186,7 +186,7 @@ def draw_drift(panels: Panels, arms: Arms) -> Drawing | None:
 
 def draw_gradients(panels: Panels, arms: Arms) -> Drawing | None:
     """The largest relative difference between ways to one gradient, by stack and precision."""
-    strip = Strip(
+    strip = DotPlot(
         title="How far three ways to one gradient differ",
         caption="A dot is a prompt, a bar the median: the largest difference of an element over the largest |g|; "
         "dashed lines stand at 1e-12 and 1e-6.",

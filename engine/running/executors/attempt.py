@@ -14,18 +14,18 @@ import torch
 from engine.arms.arm import Arm, Result, device_of, weights_of
 from engine.arms.measurement import Measurement, digest_of
 from engine.errors import EngineError, explain, no_exits
-from engine.experiments.inputs import Watch, unwatched
-from engine.experiments.registry import measure
-from engine.ledger.provenance import observe
+from engine.experiments.inputs import WrapObserver, keep_observer
+from engine.experiments.registry import measure_arm
+from engine.ledger.provenance import current_provenance
 from engine.models.devices import GpuClock, allows_tf32, describe_gpu
-from engine.models.loaded import Shelf, check_source
+from engine.models.loaded import LoadedModels, verify_fingerprint
 from engine.models.memory import find_failed_allocation
 from engine.running.costs import gpu_bytes, host_bytes
 
 PROCESS = Path("/proc/self")
 
 
-def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
+def run_arm(arm: Arm, models: LoadedModels, watch: WrapObserver = keep_observer) -> Measurement:
     """Measure one arm now. Errors of the experiment go through as they are.
 
     Raises SubjectError when the weights are not those that the arm is named by, or were replaced while it ran, and
@@ -33,18 +33,18 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
     """
     began = time.perf_counter()
     device = device_of(arm)
-    check_source(arm)
-    shelf.make_room_for(arm)
+    verify_fingerprint(arm)
+    models.make_room_for(arm)
     _forget_peak()
     clock = GpuClock() if device == "cuda" else None
-    result = _measure(arm, shelf, watch)
+    result = _measure(arm, models, watch)
     gpu_s, gpu_peak = clock.stop() if clock else (None, None)
     where: Any = getattr(arm, "settings", arm)
     return Measurement(
         digest=digest_of(arm),
         arm=arm,
         result=result,
-        provenance=observe(
+        provenance=current_provenance(
             dtype=getattr(where, "dtype", "float64"),
             device=device,
             threads=torch.get_num_threads(),
@@ -58,15 +58,15 @@ def run_arm(arm: Arm, shelf: Shelf, watch: Watch = unwatched) -> Measurement:
     )
 
 
-def _measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
+def _measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
     try:
         with no_exits():
-            result = measure(arm, shelf, watch)
+            result = measure_arm(arm, models, watch)
         # Weights are read after the first check, and what is mapped from a file changes with it.
-        check_source(arm)
+        verify_fingerprint(arm)
     except Exception as error:
-        shelf.clear()  # it may hold what must not be used again, or what there was no room for
-        check_source(arm)  # whatever else went wrong then is no wonder
+        models.clear()  # it may hold what must not be used again, or what there was no room for
+        verify_fingerprint(arm)  # whatever else went wrong then is no wonder
         failed = find_failed_allocation(error)
         if failed is None:
             raise

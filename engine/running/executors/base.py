@@ -12,7 +12,7 @@ from engine.errors import MissingError, explain, no_exits
 from engine.running.waiting import Waiting
 
 
-class RefusedError(MissingError):
+class DoesNotFitError(MissingError):
     """An arm that this machine or budget has no room for."""
 
     def __init__(self, arm: Arm, words: str) -> None:
@@ -26,7 +26,7 @@ class Executor(Interface):
     def choose(self, waiting: Waiting) -> Arm | None:
         """The arm to begin next, which goes on waiting; None when nothing can be begun before another has finished.
 
-        Raises RefusedError, with both figures, for an arm that this machine or budget has no room for.
+        Raises DoesNotFitError, with both figures, for an arm that this machine or budget has no room for.
         """
         ...
 
@@ -34,7 +34,7 @@ class Executor(Interface):
         """Begin an arm that was chosen. The experiment's error is the future's."""
         ...
 
-    def rest(self) -> None:
+    def shutdown(self) -> None:
         """Nothing will be asked for some time; what is still being measured is given up."""
         ...
 
@@ -58,18 +58,18 @@ class Sequential(ABC):
             future.set_exception(error)
         return future
 
-    def rest(self) -> None:  # noqa: B027 (nothing is under way, and models stay loaded for what may come next)
+    def shutdown(self) -> None:  # noqa: B027 (nothing is under way, and models stay loaded for what may come next)
         """Nothing to give up."""
 
 
-class Nothing(Sequential):
+class StoredOnly(Sequential):
     """Measures nothing: every arm that is asked of it is refused."""
 
     def choose(self, waiting: Waiting) -> Arm | None:
         arm = waiting.first
         if arm is None:
             return None
-        raise RefusedError(
+        raise DoesNotFitError(
             arm,
             explain(
                 who=f"{arm.kind} on {weights_of(arm)[0]}",

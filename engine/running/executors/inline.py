@@ -9,10 +9,10 @@ import torch
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.experiments.inputs import Watch, unwatched
-from engine.models.devices import held_to
+from engine.experiments.inputs import WrapObserver, keep_observer
+from engine.models.devices import using_gpus
 from engine.models.families import FAMILIES, model_class
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.running.executors.attempt import run_arm
 from engine.running.executors.base import Sequential
 
@@ -25,8 +25,10 @@ class Inline(Sequential):
     leaves torch its own choice.
     """
 
-    def __init__(self, watch: Watch = unwatched, *, threads: int | None = None, gpus: tuple[int, ...] = ()) -> None:
-        self._shelf, self._watch, self._threads, self._gpus = Shelf(gpus), watch, threads, gpus
+    def __init__(
+        self, watch: WrapObserver = keep_observer, *, threads: int | None = None, gpus: tuple[int, ...] = ()
+    ) -> None:
+        self._models, self._watch, self._threads, self._gpus = LoadedModels(gpus), watch, threads, gpus
         _pass_over_libraries(self)
 
     def run(self, arm: Arm) -> Measurement:
@@ -34,8 +36,8 @@ class Inline(Sequential):
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(self._threads or before)
-            with held_to(self._gpus):
-                return run_arm(arm, self._shelf, self._watch)
+            with using_gpus(self._gpus):
+                return run_arm(arm, self._models, self._watch)
         finally:
             torch.set_num_threads(before)
 

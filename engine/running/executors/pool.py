@@ -26,7 +26,7 @@ from engine.arms.measurement import Measurement
 from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.models.devices import VISIBLE
 from engine.running.costs import PROCESS_BYTES, gpu_bytes, group_of, host_bytes
-from engine.running.executors.base import RefusedError
+from engine.running.executors.base import DoesNotFitError
 from engine.running.waiting import Needs, Waiting
 
 ATTEMPTS = 2
@@ -127,7 +127,7 @@ class Pool:
         self._resting = False
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The next arm for an idle worker, if there is room for it. Raises RefusedError for one that never fits."""
+        """The next arm for an idle worker, if there is room for it. Raises DoesNotFitError for one that never fits."""
         for needs in waiting.list_new():
             self._refuse(needs)
         if len(self._workers) == self._most and not self._idle():
@@ -148,7 +148,7 @@ class Pool:
         worker.arm = arm
         return self._attendants.submit(self._attend, worker, arm)
 
-    def rest(self) -> None:
+    def shutdown(self) -> None:
         """Send all workers home; what they are measuring is given up."""
         self._resting = True
         for worker in self._workers:
@@ -172,7 +172,7 @@ class Pool:
             expected = largest
         else:
             return
-        raise RefusedError(
+        raise DoesNotFitError(
             arm,
             explain(
                 who=f"{arm.kind} on {group_of(arm)[0]}",
@@ -318,7 +318,7 @@ def serve(pipe: Connection[Any, Any], threads: int, gpu: str | None = None) -> N
     threading.Thread(target=_follow_parent, daemon=True).start()
     from tqdm import tqdm
 
-    from engine.models.loaded import give_back_memory
+    from engine.models.loaded import release_memory
     from engine.running.executors.inline import Inline
 
     # By itself tqdm makes a lock for all processes, a semaphore that stays behind when this one is killed.
@@ -329,8 +329,8 @@ def serve(pipe: Connection[Any, Any], threads: int, gpu: str | None = None) -> N
             arm = pipe.recv()
         except EOFError:
             return
-        pipe.send(attempt(executor.run, arm))
-        give_back_memory()
+        pipe.send(run_picklable(executor.run, arm))
+        release_memory()
 
 
 def _follow_parent() -> None:
@@ -341,7 +341,7 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def attempt(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
+def run_picklable(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
     """In another process: a measurement, or the error as it can be sent, with where it was raised."""
     try:
         with no_exits():

@@ -18,9 +18,9 @@ from engine.arms.arm import Arm, device_of
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, explain
 from engine.running.costs import gpu_bytes, group_of, host_bytes
-from engine.running.executors.base import RefusedError
+from engine.running.executors.base import DoesNotFitError
 from engine.running.executors.inline import Inline
-from engine.running.executors.pool import ATTEMPTS, attempt
+from engine.running.executors.pool import ATTEMPTS, run_picklable
 from engine.running.waiting import Waiting
 
 STORE_BYTES = 2e8
@@ -36,29 +36,29 @@ Task = Callable[[Arm, int], Measurement | Exception]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Resources:
     """What a task asks of a node. gpus: a share of one where several fit on it."""
 
     cpus: float
     gpus: float
     bytes: float
 
-    def within(self, room: Request) -> bool:
+    def within(self, room: Resources) -> bool:
         return self.cpus <= room.cpus and self.gpus <= room.gpus and self.bytes <= room.bytes
 
-    def __add__(self, other: Request) -> Request:
-        return Request(cpus=self.cpus + other.cpus, gpus=self.gpus + other.gpus, bytes=self.bytes + other.bytes)
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(cpus=self.cpus + other.cpus, gpus=self.gpus + other.gpus, bytes=self.bytes + other.bytes)
 
 
-NOTHING = Request(cpus=0, gpus=0, bytes=0)
+NOTHING = Resources(cpus=0, gpus=0, bytes=0)
 
 
-def measure(arm: Arm, threads: int) -> Measurement | Exception:
+def measure_remotely(arm: Arm, threads: int) -> Measurement | Exception:
     """In a process of Ray's: measure an arm with what an earlier one left loaded."""
-    from engine.models.loaded import give_back_memory
+    from engine.models.loaded import release_memory
 
-    found = attempt(_keep_executor(threads).run, arm)
-    give_back_memory()
+    found = run_picklable(_keep_executor(threads).run, arm)
+    release_memory()
     return found
 
 
@@ -95,20 +95,20 @@ class Cluster:
         budget_bytes: float,
         gpus: int = 0,
         gpu_bytes: float | None = None,
-        task: Task = measure,
+        task: Task = measure_remotely,
     ) -> None:
         self._address, self._workers, self._threads, self._budget = address, workers, threads, budget_bytes
         self._gpus, self._gpu_bytes, self._task = gpus, gpu_bytes, task
         self._ray: Any = None
         self._remote: Any = None
-        self._nodes: list[Request] = []
-        self._under_way: dict[Future[Measurement], Request] = {}
+        self._nodes: list[Resources] = []
+        self._under_way: dict[Future[Measurement], Resources] = {}
         self._refs: set[Any] = set()
         self._attendants: ThreadPoolExecutor | None = None
         self._resting = False
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The costliest arm of the costliest group for which there is room. Raises RefusedError for one without."""
+        """The costliest arm of the costliest group for which there is room. Raises DoesNotFitError for one without."""
         self._connect()
         for needs in waiting.list_new():
             self._refuse(needs.arm)
@@ -128,7 +128,7 @@ class Cluster:
         self._under_way[future] = self._request(arm)
         return future
 
-    def rest(self) -> None:
+    def shutdown(self) -> None:
         """Give up what is being measured, and leave the cluster; one that was started here ends."""
         if self._attendants is None:
             return
@@ -182,7 +182,7 @@ class Cluster:
         fresh = self._ray.remote(max_calls=1)
         self._remote = {"cpu": self._ray.remote(self._task), "cuda": fresh(self._task)}
         self._nodes = [
-            Request(
+            Resources(
                 cpus=node["Resources"].get("CPU", 0.0),
                 gpus=node["Resources"].get("GPU", 0.0),
                 bytes=node["Resources"].get("memory", 0.0),
@@ -192,11 +192,11 @@ class Cluster:
         ]
         self._attendants = ThreadPoolExecutor(max_workers=_AT_ONCE)
 
-    def _request(self, arm: Arm) -> Request:
+    def _request(self, arm: Arm) -> Resources:
         needs = gpu_bytes(arm)
         # Ray deals out hundredths of a GPU at the least, and more than one only as whole ones.
         share = math.ceil(100 * needs / self._gpu_bytes) / 100 if self._gpu_bytes else 1.0
-        return Request(cpus=self._threads, gpus=share if needs else 0.0, bytes=host_bytes(arm))
+        return Resources(cpus=self._threads, gpus=share if needs else 0.0, bytes=host_bytes(arm))
 
     def _refuse(self, arm: Arm) -> None:
         asked = self._request(arm)
@@ -211,7 +211,7 @@ class Cluster:
             expected = f"a node with room for it; the largest has {largest.bytes / 1e9:.1f} GB, {largest.cpus:g} cores"
             expected += f" and {largest.gpus:g} GPUs" if asked.gpus else ""
             remedy = "raise --memory, lower --threads, or join a cluster with larger nodes by --ray-address"
-        raise RefusedError(
+        raise DoesNotFitError(
             arm,
             explain(
                 who=f"{arm.kind} on {group_of(arm)[0]}",

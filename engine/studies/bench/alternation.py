@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from engine.ledger.provenance import observe
+from engine.ledger.provenance import current_provenance
 
 Seconds = dict[str, list[float]]
 
@@ -51,7 +51,7 @@ def take_ratio(above: list[float], below: list[float]) -> float:
 
 def describe_machine() -> dict[str, Any]:
     """What the figures were taken on; the load tells whether anything else ran."""
-    seen = observe(dtype="float32", device="cpu", threads=torch.get_num_threads())
+    seen = current_provenance(dtype="float32", device="cpu", threads=torch.get_num_threads())
     return {
         "machine": seen.machine,
         "cores": psutil.cpu_count(),

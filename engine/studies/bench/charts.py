@@ -10,7 +10,7 @@ from engine.report.charts import ChartView
 from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
 from engine.report.charts.panels import Row, label, trim
 from engine.report.charts.scales import fit_log
-from engine.report.charts.strips import only
+from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import INK, PAPER, SERIES, SOFT
 from engine.studies.bench.results import WAYS, Contest, Growth
 from engine.text import format_number
@@ -37,9 +37,11 @@ def draw_contests(contests: Sequence[Contest]) -> ChartView:
     axis = scale.axis("seconds, logarithmic", grid=True)
     x, y = alt.X("x:Q", scale=scale.scale(), axis=axis), _rows_channel(len(contests))
     layers = [
-        only("l").mark_text(align="left", dy=-15, dx=2, color=INK, fontSize=12).encode(x=x, y=y, text="v:N"),
-        only("r").mark_rule(color=SOFT, strokeWidth=1.5).encode(x=x, x2="x2:Q", y=y),
-        only("d").mark_point(size=85, filled=True, opacity=1).encode(x=x, y=y, color=_colour(WAYS), shape=_shape(WAYS)),
+        layer_of("l").mark_text(align="left", dy=-15, dx=2, color=INK, fontSize=12).encode(x=x, y=y, text="v:N"),
+        layer_of("r").mark_rule(color=SOFT, strokeWidth=1.5).encode(x=x, x2="x2:Q", y=y),
+        layer_of("d")
+        .mark_point(size=85, filled=True, opacity=1)
+        .encode(x=x, y=y, color=_colour(WAYS), shape=_shape(WAYS)),
     ]
     facts = [
         f"{label(one.title, TITLE_CUT)}: {', '.join(f'{way} {format_number(s, 3)} s' for way, s in found[k].items())}"
@@ -82,9 +84,9 @@ def draw_shares(contests: Sequence[Contest]) -> ChartView:
     chosen = alt.Scale(domain=list(names.values()), range=list(shades[: len(kinds)]))
     colour = alt.Color("c:N", scale=chosen, legend=alt.Legend(symbolType="square", columns=3))
     layers = [
-        only("l").mark_text(align="left", dy=-17, color=INK, fontSize=12).encode(x=x, y=y, text="v:N"),
-        only("b").mark_bar(size=15, stroke=PAPER, strokeWidth=1).encode(x=x, x2="x2:Q", y=y, color=colour),
-        only("t").mark_text(color=PAPER, fontSize=11, fontWeight=600).encode(x=x, y=y, text="v:N"),
+        layer_of("l").mark_text(align="left", dy=-17, color=INK, fontSize=12).encode(x=x, y=y, text="v:N"),
+        layer_of("b").mark_bar(size=15, stroke=PAPER, strokeWidth=1).encode(x=x, x2="x2:Q", y=y, color=colour),
+        layer_of("t").mark_text(color=PAPER, fontSize=11, fontWeight=600).encode(x=x, y=y, text="v:N"),
     ]
     told = [", ".join(f"{names[kind]} {100 * s:.0f} %" for kind, s in one.shares.items()) for one in contests]
     facts = [f"{label(one.title, TITLE_CUT)}: {words}" for one, words in zip(contests, told, strict=True)]
@@ -117,8 +119,10 @@ def draw_growth(growth: Growth, name: str) -> ChartView:
     x = alt.X("x:Q", scale=across.scale(), axis=ticks)
     y = alt.Y("y:Q", scale=up.scale(), axis=up.axis("ms a run-step"))
     layers = [
-        only("d").mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(ways)),
-        only("d").mark_point(size=55, filled=True, opacity=1).encode(x=x, y=y, color=_colour(ways), shape=_shape(ways)),
+        layer_of("d").mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(ways)),
+        layer_of("d")
+        .mark_point(size=55, filled=True, opacity=1)
+        .encode(x=x, y=y, color=_colour(ways), shape=_shape(ways)),
     ]
     return show_still(
         Drawing(

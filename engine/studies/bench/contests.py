@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.arms.stacks import SentenceNet, Stack
-from engine.methods.descent import Patient, Plan, Problem, descend
+from engine.methods.descent import DescentPlan, NeverStop, Problem, descend
 from engine.methods.round_trip import TILE, find_round_trip_misses
 from engine.methods.walks import ClampedPlan, ClampedProblem, Wanderer, walk_clamped
 from engine.models.codec import Codec
 from engine.models.loading import use_torch_parts
 from engine.models.pseudo_inverse import invert_gram
-from engine.models.stacks import BlockStack, FullyConnected, Invertible
+from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected
 from engine.studies.bench import floors, literal
 
 TOKENS, ITERATIONS, STEP = 6, 2, 1e-4
@@ -68,7 +68,7 @@ def draw_ends(runs: int, tokens: int, width: int) -> tuple[Tensor, Tensor]:
     return target, start
 
 
-def descend_through(stack: Invertible, target: Tensor, start: Tensor) -> Callable[[], Tensor]:
+def descend_through(stack: EmbeddingFunction, target: Tensor, start: Tensor) -> Callable[[], Tensor]:
     runs, tokens, _ = start.shape
     lengths, steps = torch.full((runs,), tokens), torch.full((runs,), STEP)
 
@@ -76,7 +76,7 @@ def descend_through(stack: Invertible, target: Tensor, start: Tensor) -> Callabl
         with torch.no_grad():
             output = stack(target)
         problem = Problem(output=output, start=start, lengths=lengths, steps=steps, bound=None)
-        return descend(stack, problem, Plan(iterations=ITERATIONS), Patient()).distances
+        return descend(stack, problem, DescentPlan(iterations=ITERATIONS), NeverStop()).distances
 
     return run
 

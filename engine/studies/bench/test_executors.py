@@ -65,7 +65,7 @@ def test_a_pool_beside_one_process(benchmark: Any, board: Board) -> None:
         ways = {"inline": lambda: measure_all(inline, arms), "pool": lambda: measure_all(pool, arms)}
         seconds = alternate(benchmark, ways, measured="pool", rounds=ROUNDS)
     finally:
-        pool.rest()
+        pool.shutdown()
     figures = {
         "workers": WORKERS,
         "arms": len(arms),

@@ -14,9 +14,9 @@ from engine.arms.measurement import Measurement, digest_of
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
 from engine.ledger import Ledger
-from engine.ledger.provenance import observe
+from engine.ledger.provenance import current_provenance
 from engine.running.executors.pool import Pool
-from engine.running.scheduler import Campaign, Job, Silent
+from engine.running.scheduler import ItemRun, NoProgress, Scheduler
 from engine.studies.bench.alternation import alternate, take_ratio
 from engine.studies.bench.conftest import Board
 from engine.tests.planted import make_trial
@@ -36,7 +36,7 @@ RESULT = PseudoInverseResult(
     excess_norm=1.0,
     ridge=(),
 )
-NOWHERE = observe(dtype="float64", device="none", threads=0)
+NOWHERE = current_provenance(dtype="float64", device="none", threads=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +80,12 @@ def run(folder: Path, arms: int) -> None:
     """A session of so many arms, none of them stored."""
     trial = make_trial()
     jobs = [
-        Job(claim=plant("supported", procedure=Matrices(first=k)), trial=trial)
+        ItemRun(claim=plant("supported", procedure=Matrices(first=k)), trial=trial)
         for k in range(0, arms, 2 * ARMS_A_ROUND)
     ]
     pool = Instant(workers=2, threads=1, budget_bytes=8e9)
-    campaign = Campaign(Memory(folder), lambda: pool, progress=Silent())
-    campaign.run(jobs)
+    scheduler = Scheduler(Memory(folder), lambda: pool, progress=NoProgress())
+    scheduler.run(jobs)
     assert all(job.evidence is not None and len(job.evidence.measurements) == 2 * ARMS_A_ROUND for job in jobs)
 
 

@@ -12,15 +12,15 @@ from engine.arms.prompts import SHORT
 from engine.arms.protocol import CONTROLLED
 from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import Stack
-from engine.experiments.inputs import embed, generator
+from engine.experiments.inputs import embed_prompts, make_generator
 from engine.experiments.recovery.arm import RecoveryArm, RecoveryResult
-from engine.experiments.recovery.measure import look, measure_recovery, transformer
+from engine.experiments.recovery.measure import measure_recovery, show_to_method, transformer
 from engine.experiments.recovery.searches import ITERATIONS, SIGMA
-from engine.methods.activation_distance import Likeness
+from engine.methods.activation_distance import ActivationDistance
 from engine.methods.token_search import check
 from engine.models import find_subject
-from engine.models.kv_prefix import Prefix, settle
-from engine.models.loaded import Shelf
+from engine.models.kv_prefix import Prefix, extend_prefix
+from engine.models.loaded import LoadedModels
 from engine.studies.bench.alternation import alternate, take_ratio
 from engine.studies.bench.conftest import Board
 
@@ -44,22 +44,24 @@ def make_arm() -> RecoveryArm:
     return RecoveryArm(settings=settings, method=Method(), step=STEP, units=units, batch=1)
 
 
-def check_blindly(arm: RecoveryArm, shelf: Shelf, epsilon: float) -> tuple[list[int], int]:
+def check_blindly(arm: RecoveryArm, models: LoadedModels, epsilon: float) -> tuple[list[int], int]:
     """Tokens found by checking the vocabulary in random order, and how many candidates that took."""
-    stack = transformer(arm.settings, shelf)
-    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    seen = look(stack, embed(arm.settings, arm.units, shelf, stack), int8=False)
+    stack = transformer(arm.settings, models)
+    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    seen = show_to_method(stack, embed_prompts(arm.settings, arm.units, models, stack), int8=False)
     found, checks, prefix = list[int](), 0, Prefix()
     for t in range(int(seen.lengths[0])):
-        order, matched = torch.randperm(codec.vocab, generator=generator("blind", t)), list[int]()
+        order, matched = torch.randperm(codec.vocab, generator=make_generator("blind", t)), list[int]()
         for part in order.split(TOGETHER):
-            matched = _match(check(stack, codec, Likeness(None), prefix, part[None], seen.hidden[:, t]), part, epsilon)
+            matched = _match(
+                check(stack, codec, ActivationDistance(None), prefix, part[None], seen.hidden[:, t]), part, epsilon
+            )
             checks += len(part)
             if matched:
                 break
         found += matched[:1]
         e = codec.embed(torch.tensor([[found[-1]]])) + stack.positions(t + 1)[t:]
-        prefix = settle(stack, prefix, e)
+        prefix = extend_prefix(stack, prefix, e)
     return found, checks
 
 
@@ -69,14 +71,14 @@ def _match(distances: Tensor, candidates: Tensor, epsilon: float) -> list[int]:
 
 @pytest.mark.benchmark(group="searches: the full method's own time")
 def test_the_full_method_beside_a_blind_check(benchmark: Any, board: Board) -> None:
-    arm, shelf = make_arm(), Shelf()
-    result = measure_recovery(arm, shelf)
+    arm, models = make_arm(), LoadedModels()
+    result = measure_recovery(arm, models)
     assert isinstance(result, RecoveryResult)
     (run,) = result.runs
-    blind, checks = check_blindly(arm, shelf, result.epsilon)
+    blind, checks = check_blindly(arm, models, result.epsilon)
     assert run.exact
     assert tuple(blind) == run.target
-    ways = {"blind": lambda: check_blindly(arm, shelf, result.epsilon), "full": lambda: measure_recovery(arm, shelf)}
+    ways = {"blind": lambda: check_blindly(arm, models, result.epsilon), "full": lambda: measure_recovery(arm, models)}
     seconds = alternate(benchmark, ways, measured="full", rounds=ROUNDS)
     own = sum(one.checks for one in run.found)
     figures = {

@@ -25,7 +25,7 @@ from engine.arms.settings import StackSettings
 from engine.arms.stacks import SentenceNet, describe_stack
 from engine.errors import LedgerError, explain
 from engine.ledger.maintenance import read_ledger
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.running.costs import group_of
 from engine.running.executors.attempt import run_arm
 from engine.studies.bench.replay import Listener, Replay
@@ -87,30 +87,30 @@ def choose(found: Sequence[Measurement], every_s: float = EVERY_S) -> list[Measu
     return [ordered[len(ordered) * (2 * i + 1) // (2 * count)] for i in range(count)]
 
 
-def list_weights(shelf: Shelf, arm: Arm) -> Iterator[Tensor]:
-    """What the shelf has loaded for an arm and its products read."""
+def list_weights(models: LoadedModels, arm: Arm) -> Iterator[Tensor]:
+    """What the models has loaded for an arm and its products read."""
     where: Any = getattr(arm, "settings", arm)
     if where.subject == "none":
         return
-    yield from shelf.model(where.subject, getattr(where, "dtype", "float32"), where.device).parameters()
+    yield from models.model(where.subject, getattr(where, "dtype", "float32"), where.device).parameters()
     if isinstance(where, StackSettings) and isinstance(where.stack, SentenceNet):
-        net: Any = shelf.stack(where)
+        net: Any = models.stack(where)
         yield from net.layers.parameters()
 
 
-_SHELF = Shelf()
+_MODELS = LoadedModels()
 
 
 def time_arm(stored: Measurement) -> Timed:
     """One arm listened to, then measured in turns with its bare products, on one thread as the pool's arms are."""
     torch.set_num_threads(1)
     with Listener() as heard:
-        run_arm(stored.arm, _SHELF)
-    replay = Replay(heard, list_weights(_SHELF, stored.arm))
+        run_arm(stored.arm, _MODELS)
+    replay = Replay(heard, list_weights(_MODELS, stored.arm))
     del heard
     engine, floor, same = list[float](), list[float](), True
     for _ in range(ROUNDS):
-        again = run_arm(stored.arm, _SHELF)
+        again = run_arm(stored.arm, _MODELS)
         engine.append(again.elapsed_s)
         same = same and again.content() == stored.content()
         began = perf_counter()

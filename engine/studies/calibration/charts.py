@@ -10,7 +10,7 @@ from engine.report.charts import ChartView
 from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
 from engine.report.charts.panels import Row, label, trim
 from engine.report.charts.scales import SHARE, Scale, fit_linear
-from engine.report.charts.strips import only
+from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import PAPER, SERIES, SOFT
 from engine.studies.calibration.figures import MOST_FALSE, MOST_FALSE_SURELY
 from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE, World
@@ -44,11 +44,11 @@ def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> Ch
     axis = scale.axis("decisive at the edge", format=".0%", grid=False)
     y, high = (alt.Y(f"{field}:Q", scale=scale.scale(), axis=axis) for field in ("y", "hi"))
     layers = [
-        only("b").mark_rule(color=SOFT).encode(y=y),
-        only("s").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(y=y),
-        only("d").mark_rule(strokeWidth=1.5, opacity=0.7).encode(x=x, y=y, y2="hi:Q", color=colour),
-        only("d").mark_tick(thickness=2, size=7, orient="horizontal").encode(x=x, y=high, color=colour),
-        only("d").mark_point(size=50, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
+        layer_of("b").mark_rule(color=SOFT).encode(y=y),
+        layer_of("s").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(y=y),
+        layer_of("d").mark_rule(strokeWidth=1.5, opacity=0.7).encode(x=x, y=y, y2="hi:Q", color=colour),
+        layer_of("d").mark_tick(thickness=2, size=7, orient="horizontal").encode(x=x, y=high, color=colour),
+        layer_of("d").mark_point(size=50, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
     return _finish(worlds, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name)
 
@@ -68,7 +68,10 @@ def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
             facts.append(f"{world.traits}, {kind}: {told or 'nothing'}")
     x, colour, shape = _channels(worlds)
     y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis("decided", format=".0%"))
-    inside, outside = only("inside").encode(x=x, y=y, color=colour), only("outside").encode(x=x, y=y, color=colour)
+    inside, outside = (
+        layer_of("inside").encode(x=x, y=y, color=colour),
+        layer_of("outside").encode(x=x, y=y, color=colour),
+    )
     layers = [
         outside.mark_line(strokeWidth=1.5, strokeDash=[4, 3]),
         inside.mark_line(strokeWidth=2),

@@ -16,7 +16,7 @@ from engine.claim.criteria import Ruling
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.models import find_subject
-from engine.running.scheduler import Job
+from engine.running.scheduler import ItemRun
 from engine.studies.calibration.worlds import NAME, WORLDS, Data, World
 
 SIZES = (6, 12, 24, 36, 60)
@@ -90,7 +90,7 @@ def judge_one(cell: Cell, data: Data) -> Counts:
     )
     units = Units(standard=cell.n)
     trial = Trial(subject=find_subject("gpt2-untrained"), protocol=DIRECT, effort="standard", units=units)
-    job = Job(claim=claim, trial=trial)
+    job = ItemRun(claim=claim, trial=trial)
     job.advance(None)
     while not job.done:
         job.advance([])

@@ -26,12 +26,12 @@ from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.numeric_diff import find_changes
 from engine.experiments.embedding.arm import PseudoInverseArm
-from engine.experiments.inputs import generator
+from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.recovery.arm import MarginArm, RecoveryArm
-from engine.experiments.registry import measure
+from engine.experiments.registry import measure_arm
 from engine.experiments.tuning.arm import TuningArm
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.tests.tiny import make_tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden.json"
@@ -41,13 +41,13 @@ TOLERANCE = 1e-9
 UNITS = (Unit(prompt="a cat", seed=0), Unit(prompt="a b c d e f", seed=1))
 
 
-class GoldenShelf(Shelf):
+class GoldenModels(LoadedModels):
     """Tiny models whose weights are drawn here, so that no library's initialization can move them."""
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         model = make_tiny(subject, dtype=getattr(torch, dtype))
         for name, parameter in sorted(model.named_parameters()):
-            drawn = torch.randn(parameter.shape, generator=generator("golden", name), dtype=torch.float64) * 0.2
+            drawn = torch.randn(parameter.shape, generator=make_generator("golden", name), dtype=torch.float64) * 0.2
             parameter.data = (drawn + 1 if parameter.ndim == 1 and name.endswith("weight") else drawn).to(parameter)
         return model
 
@@ -99,7 +99,7 @@ def make_arms() -> dict[str, Arm]:
 
 def read_numbers(arm: Arm) -> Any:
     """What an arm gives, as JSON holds it; what is nothing but rounding is left out."""
-    numbers = TypeAdapter(Result).dump_python(measure(arm, GoldenShelf()), mode="json")
+    numbers = TypeAdapter(Result).dump_python(measure_arm(arm, GoldenModels()), mode="json")
     for rounding in ("difference", "ridge", "texts", "noise", "epsilon", "epsilons"):
         numbers.pop(rounding, None)
     for run in numbers.get("runs", []):

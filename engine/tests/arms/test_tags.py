@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,8 @@ from engine.arms.arm import Arm
 from engine.arms.measurement import digest_of
 from engine.arms.stacks import Stack
 from engine.arms.tags import TAG, real_fields, tag_of
-from engine.claim.registration import declare, digest_claim
-from engine.commands.register import survey
+from engine.claim.registration import RegistrationEntry, digest_claim, digest_fields, name_changes, plain_declaration
+from engine.commands.register import read_lock_status
 from engine.errors import DeclarationError
 from engine.records import read_records
 from engine.tests.planted import INVERSION, TUNING
@@ -64,7 +65,7 @@ def test_the_arms_of_the_reference_run_have_the_digests_that_they_were_measured_
 
 
 def test_every_claim_is_declared_as_it_was_registered_last() -> None:
-    (found,) = survey(ROOT / "claims")
+    (found,) = read_lock_status(ROOT / "claims")
     assert len(found.declared) == 42
     assert found.new == found.amended == []
 
@@ -83,8 +84,19 @@ def test_another_name_for_a_declared_class_amends_no_claim() -> None:
     claim = plant("supported")
     assert isinstance(claim, Claim)
     renamed = replace(claim, criteria=(MoreThan("x", 1, because="planted"),))
-    assert declare(renamed) == declare(claim)
+    assert plain_declaration(renamed) == plain_declaration(claim)
     assert digest_claim(renamed) == digest_claim(claim)
+
+
+def test_another_name_for_a_field_amends_no_claim_and_messages_say_the_new_name() -> None:
+    claim = plant("supported")
+    assert isinstance(claim, Claim)
+    moved = replace(claim, only_at_full_effort=("smollm2-135m",))
+    entry = RegistrationEntry(
+        date=datetime(2026, 1, 1, tzinfo=UTC), commit="", digest=digest_claim(claim), fields=digest_fields(claim)
+    )
+    assert plain_declaration(moved)["full_only"] == ["smollm2-135m"]
+    assert name_changes(entry, moved) == "only at full effort"
 
 
 @pytest.mark.parametrize("value", [Untagged(blocks=1), Derived(blocks=1)])

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from engine.claim.registration import LOCK, Entry, read_lock
-from engine.commands.register import main, register, survey
+from engine.claim.registration import LOCK, RegistrationEntry, read_lock
+from engine.commands.register import main, read_lock_status, register
 from engine.tests.planted_claims import write_claim
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def read(folder: Path) -> dict[str, list[Entry]]:
+def read(folder: Path) -> dict[str, list[RegistrationEntry]]:
     return {id: list(entries) for id, entries in read_lock(folder / LOCK).items()}
 
 
 def test_every_claim_of_this_repository_is_registered_as_it_is_declared() -> None:
-    (found,) = survey(ROOT / "claims")
+    (found,) = read_lock_status(ROOT / "claims")
     assert found.path == ROOT / "claims" / LOCK
     assert len(found.declared) == 42
     due = [one.claim.id for one in found.due]
@@ -84,7 +84,7 @@ def test_a_clock_that_goes_back_leaves_the_first_entry_the_first(tmp_path: Path)
     assert main([str(tmp_path)]) == 0
     (first,) = read(tmp_path)["C90"]
     write_claim(tmp_path, "refuted")
-    (found,) = survey(tmp_path)
+    (found,) = read_lock_status(tmp_path)
     register(found, "", datetime(2001, 1, 1, tzinfo=UTC))
     assert read(tmp_path)["C90"][0] == first
 
@@ -269,11 +269,11 @@ def test_a_lock_that_cannot_be_written_stays_as_it_is(
 
 CODE = """
 import sys
-from engine.commands.register import main, survey
+from engine.commands.register import main, read_lock_status
 from engine.claim.registration import digest_claim
 from pathlib import Path
 
-(found,) = survey(Path("claims"))
+(found,) = read_lock_status(Path("claims"))
 print([digest_claim(one.claim) for one in found.declared.values()])
 assert main(["claims", "--check"]) in (0, 1)
 print(sorted({"torch", "transformers", "accelerate", "gguf"} & set(sys.modules)))

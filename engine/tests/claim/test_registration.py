@@ -13,9 +13,23 @@ from typing import Any, ClassVar
 
 import pytest
 
-from engine import PAGE, SCRIPT, Above, AtLeast, Claim, Exact, Not, Rate, Sample, Schedule, Stack, TokenNet, Within
+from engine import (
+    PAGE,
+    SCRIPT,
+    Above,
+    AtLeast,
+    Claim,
+    Complement,
+    Exact,
+    Rate,
+    Sample,
+    Schedule,
+    Stack,
+    TokenNet,
+    Within,
+)
 from engine.claim.procedure import Rounds, Trial
-from engine.claim.registration import LOCK, Entry, digest_claim, read_lock, write_lock
+from engine.claim.registration import LOCK, RegistrationEntry, digest_claim, read_lock, write_lock
 from engine.errors import DeclarationError, LedgerError
 from engine.tests.arms.test_digest import vary
 from engine.tests.planted_claims import plant
@@ -42,14 +56,14 @@ CLAIM = Claim(
         parts=(
             ("sample", Sample(stack=Stack(blocks=1), schedule=Schedule(), cap_of=("other", 2.5))),
             ("other", Sample(stack=TokenNet(), read_at="N", probe=Stack(blocks="all"), snapshots=(20,))),
-            Rate(name="x", of="sample", reading=Not(of=Exact()), among=(Exact(),)),
+            Rate(name="x", of="sample", reading=Complement(of=Exact()), among=(Exact(),)),
         )
     ),
     criteria=(Above("x", 1, because="planted"), Within("y", 0.25, 0.5, because="planted", on="trained")),
     subjects=("gpt2-untrained", "smollm2-135m"),
     protocols=(PAGE, SCRIPT),
-    full_only=("smollm2-135m", "gpt2-untrained"),
-    others=("gpt2", "gpt2-xl"),
+    only_at_full_effort=("smollm2-135m", "gpt2-untrained"),
+    needs_subjects=("gpt2", "gpt2-xl"),
     notes=("A note.", "Another."),
 )
 
@@ -58,7 +72,7 @@ def is_moot(path: str) -> bool:
     """Whether a change there is one of words, or of an order in which nothing happens."""
     name = path.removeprefix(".").split(".")[0].split("[")[0]
     prose = name in {"section", "sentence", "estimand", "document", "notes", "beyond"} or path.endswith(".because")
-    lists = ("criteria", "subjects", "protocols", "full_only", "others")
+    lists = ("criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects")
     return prose or path in {f".{name}[order]" for name in lists}
 
 
@@ -150,10 +164,10 @@ def test_a_digest_is_the_sha256_of_the_declaration_in_json() -> None:
     assert digest_claim(plant("supported")) == hashlib.sha256(declared.encode()).hexdigest()[:40]
 
 
-def make_entry(day: int = 1, **changes: Any) -> Entry:
+def make_entry(day: int = 1, **changes: Any) -> RegistrationEntry:
     date = datetime(2026, 3, day, 12, 30, tzinfo=UTC)
     settings = {"date": date, "commit": "a" * 40, "digest": "b" * 40, "fields": {"criteria": "c" * 8}}
-    return Entry(**(settings | changes))
+    return RegistrationEntry(**(settings | changes))
 
 
 def test_a_lock_comes_back_as_it_was_whatever_the_order_of_its_claims(tmp_path: Path) -> None:

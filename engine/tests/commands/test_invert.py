@@ -21,16 +21,16 @@ from engine.claim.units import Units
 from engine.commands.invert import plan as arms
 from engine.commands.invert import runner as look
 from engine.commands.invert.command import main
-from engine.commands.invert.options import Wish, find_root, parse
-from engine.commands.invert.outcome import Found, Stopped
-from engine.commands.invert.plan import film_iterations, make_plan
-from engine.commands.invert.runner import Looker
+from engine.commands.invert.options import InvertOptions, find_root, parse
+from engine.commands.invert.outcome import Interrupted, InversionOutcome
+from engine.commands.invert.plan import film_iterations, plan_inversion
+from engine.commands.invert.runner import Runner
 from engine.commands.invert.screen import Screen
 from engine.commands.invert.show import choose_view, show
 from engine.commands.invert.token_view import Film
-from engine.commands.invert.view import Line, Lines, Stage
+from engine.commands.invert.view import Lines, ProgressStage, SummaryLine
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Snapshot
-from engine.experiments.inversion.samples import Sample, draw
+from engine.experiments.inversion.samples import Sample, run_sample
 from engine.ledger import Ledger
 from engine.methods.descent import LOOK_EVERY
 from engine.models import find_subject
@@ -61,12 +61,12 @@ class Watcher(Lines):
         self.stages: list[str] = []
         self.looks: list[int] = []
         self.films: list[Film] = []
-        self.end: list[Line] = []
+        self.end: list[SummaryLine] = []
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: ProgressStage) -> None:
         self.stages.append(stage.label)
 
     def advance(self, iteration: int) -> None:
@@ -78,19 +78,19 @@ class Watcher(Lines):
     def show(self, film: Film, snapshot: Snapshot) -> None:
         self.frames.append(snapshot)
 
-    def tell(self, lines: list[Line]) -> None:
+    def tell(self, lines: list[SummaryLine]) -> None:
         self.end = lines
 
 
-def make_wish(subject: str, folder: Path, **changes: Any) -> Wish:
-    plain = Wish(
+def make_wish(subject: str, folder: Path, **changes: Any) -> InvertOptions:
+    plain = InvertOptions(
         prompt=PROMPT, subject=subject, protocol="controlled", iterations=60, ledger=folder / "ledger", device="cpu"
     )
     return replace(plain, **changes)
 
 
-def run(wish: Wish, view: Lines | None = None) -> Found:
-    return Looker(make_plan(wish), Ledger(wish.ledger), view or Watcher()).run()
+def run(wish: InvertOptions, view: Lines | None = None) -> InversionOutcome:
+    return Runner(plan_inversion(wish), Ledger(wish.ledger), view or Watcher()).run()
 
 
 # The numbers are those of a claim's arm.
@@ -131,7 +131,7 @@ def test_its_numbers_are_those_of_a_claims_own_sample(
 
 def drive(trial: Trial, sample: Sample) -> Any:
     """A claim's sample, measured by an executor that nobody watches."""
-    drawing, executor = draw(trial, sample), Inline()
+    drawing, executor = run_sample(trial, sample), Inline()
     try:
         asked = next(drawing)
         while True:
@@ -144,11 +144,11 @@ def test_an_untrained_subject_has_the_weights_that_a_claim_gives_its_first_unit(
     twin = f"local-untrained:{gpt2.removeprefix('local:')}:3"
     found = run(make_wish(twin, tmp_path, step=0.01))
     assert found.arm.settings.subject == twin
-    plan = make_plan(make_wish("gpt2-untrained", tmp_path, step=0.01, iterations=2))
+    plan = plan_inversion(make_wish("gpt2-untrained", tmp_path, step=0.01, iterations=2))
     assert settle(plan).settings.subject == "gpt2-untrained:0"
 
 
-def settle(plan: arms.Plan) -> InversionArm:
+def settle(plan: arms.InvertPlan) -> InversionArm:
     """The arm of a plan that needs no tuning."""
     with pytest.raises(StopIteration) as end:
         next(plan.rounds())
@@ -157,17 +157,17 @@ def settle(plan: arms.Plan) -> InversionArm:
 
 
 def test_a_seed_is_the_starts(gpt2: str, tmp_path: Path) -> None:
-    arm = settle(make_plan(make_wish(gpt2, tmp_path, step=0.01, seed=7)))
+    arm = settle(plan_inversion(make_wish(gpt2, tmp_path, step=0.01, seed=7)))
     assert [unit.seed for unit in arm.units] == [7]
 
 
 def test_without_a_number_of_iterations_it_takes_the_claims(gpt2: str, tmp_path: Path) -> None:
-    assert make_plan(make_wish(gpt2, tmp_path, iterations=None)).iterations == 1000
+    assert plan_inversion(make_wish(gpt2, tmp_path, iterations=None)).iterations == 1000
 
 
 def test_the_scripts_step_needs_no_tuning_and_an_asked_one_goes_before_it(gpt2: str, tmp_path: Path) -> None:
-    assert settle(make_plan(make_wish(gpt2, tmp_path, protocol="script"))).step == 2.0
-    assert settle(make_plan(make_wish(gpt2, tmp_path, protocol="script", step=0.5))).step == 0.5
+    assert settle(plan_inversion(make_wish(gpt2, tmp_path, protocol="script"))).step == 2.0
+    assert settle(plan_inversion(make_wish(gpt2, tmp_path, protocol="script", step=0.5))).step == 0.5
 
 
 # What is stored is used.
@@ -282,7 +282,7 @@ def test_a_shift_that_rounds_to_nothing_makes_a_bound_that_nothing_meets(gpt2: s
 def test_the_time_left_is_the_expected_one_until_there_is_a_pace(
     done: int, now: float, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(label="tuning", total=100, expected_s=40.0, began=0.0)
+    stage = ProgressStage(label="tuning", total=100, expected_s=40.0, began=0.0)
     monkeypatch.setattr("time.monotonic", lambda: 10.0)
     if done:
         stage.move(done)
@@ -321,7 +321,7 @@ def test_the_command_at_the_end_runs_the_same_arm_again(gpt2: str, tmp_path: Pat
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
     ).stdout.split("\0")[3:-1]
-    assert digest_of(settle(make_plan(parse(words)))) == digest_of(run(wish).arm)
+    assert digest_of(settle(plan_inversion(parse(words)))) == digest_of(run(wish).arm)
 
 
 def test_the_measurement_is_written_as_json(gpt2: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,7 +352,7 @@ def test_ctrl_c_tells_what_was_found_so_far(gpt2: str, tmp_path: Path) -> None:
     assert not show(wish, view)
     assert ending(view)["bound"].startswith("Stopped at iteration 39 of 60; ")
     whole = run(replace(wish, ledger=tmp_path / "other"))
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         run(wish, Interrupting(30))
     found = stopped.value.found
     assert found is not None

@@ -18,10 +18,10 @@ from engine.claim.procedure import Trial
 from engine.commands.invert.command import main
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.tuning.arm import TuningArm, TuningResult
-from engine.methods.distances import OutputDistance
+from engine.methods.distances import DistanceToTarget
 from engine.models import Subject, find_subject
 from engine.running.executors.inline import Inline
-from engine.running.scheduler import Campaign, Job
+from engine.running.scheduler import ItemRun, Scheduler
 from engine.session.options import DTYPES
 from engine.tests.tiny_tokenizers import make_tokenizer, save_llama
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim
@@ -41,18 +41,18 @@ def provide_subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return find_subject(f"local:{folder}")
 
 
-@pytest.fixture(name="campaign_of", scope="module")
-def provide_campaigns(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Campaign]:
+@pytest.fixture(name="scheduler_of", scope="module")
+def provide_campaigns(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scheduler]:
     """One session a dtype: claims that follow each other share its model and its measurements."""
 
     @cache
-    def make(dtype: str) -> Campaign:
+    def make(dtype: str) -> Scheduler:
         return make_campaign(tmp_path_factory.mktemp(dtype))
 
     return make
 
 
-def hold(job: Job, claim: Claim) -> None:
+def hold(job: ItemRun, claim: Claim) -> None:
     """It ran whole: every criterion has its estimate, the tables are drawn, and there is a verdict."""
     assert job.evidence is not None, job.error
     assert job.evidence.tables
@@ -71,7 +71,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_a_claim_runs_whole_or_is_refused_in_one_line(
-    name: str, dtype: str, subject: Subject, campaign_of: Callable[[str], Campaign]
+    name: str, dtype: str, subject: Subject, scheduler_of: Callable[[str], Scheduler]
 ) -> None:
     claim = CLAIMS[name]
     refuse = getattr(claim.procedure, "refuse", None)
@@ -83,7 +83,7 @@ def test_a_claim_runs_whole_or_is_refused_in_one_line(
         assert "\n" not in refusal
         assert f"got dtype {dtype}, expected float32" in refusal
         return
-    job = run_claim(campaign_of(dtype), claim, subject, claim.protocols[0], dtype=dtype)
+    job = run_claim(scheduler_of(dtype), claim, subject, claim.protocols[0], dtype=dtype)
     hold(job, claim)
 
 
@@ -114,7 +114,7 @@ def test_distances_of_half_numbers_are_added_up_in_float32(dtype: str, head: boo
     half = getattr(torch, dtype)
     delta = torch.ones(1, 1, 1 if head else 70_000, dtype=half)
     weight = torch.ones(70_000, 1, dtype=half) if head else None
-    distance = OutputDistance(torch.zeros_like(delta), torch.ones(1, 1, dtype=torch.bool), weight)
+    distance = DistanceToTarget(torch.zeros_like(delta), torch.ones(1, 1, dtype=torch.bool), weight)
     assert distance.l1(delta).tolist() == [70_000.0]
     assert distance.l2(delta).tolist() == pytest.approx([math.sqrt(70_000)])
 
@@ -124,7 +124,7 @@ def test_a_half_gradient_through_the_distance_is_of_its_input(metric: Metric) ->
     """d‖U δ‖ of δ: U's column sums of signs, and UᵀUδ / ‖Uδ‖; both come back in float16."""
     delta = torch.tensor([[[0.5, -0.25]]], dtype=torch.float16, requires_grad=True)
     weight = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], dtype=torch.float16)
-    distance = OutputDistance(torch.zeros(1, 1, 2).half(), torch.ones(1, 1, dtype=torch.bool), weight)
+    distance = DistanceToTarget(torch.zeros(1, 1, 2).half(), torch.ones(1, 1, dtype=torch.bool), weight)
     (gradient,) = torch.autograd.grad(distance.measure(metric, delta).sum(), delta)
     expected = {"l1": [2.0, -1.0], "l2": [0.75 / 0.75, -0.75 / 0.75]}[metric]
     assert gradient.dtype == torch.float16

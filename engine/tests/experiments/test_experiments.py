@@ -19,13 +19,13 @@ from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import PromptError, SubjectError
 from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm, VocabularyArm
 from engine.experiments.embedding.measure import special_ids
-from engine.experiments.inputs import generator, pose
+from engine.experiments.inputs import make_generator, prepare_batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.inversion.measure import curve_points
-from engine.experiments.registry import measure
+from engine.experiments.registry import measure_arm
 from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.models import find_subject
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.running.costs import group_of
 from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
@@ -101,8 +101,8 @@ def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_rand
 
 
 def start_of(subject: str, units: tuple[Unit, ...], **changes: Any) -> torch.Tensor:
-    settings, shelf = make_settings(subject, **changes), Shelf()
-    return pose(settings, units, shelf, shelf.stack(settings)).start
+    settings, models = make_settings(subject, **changes), LoadedModels()
+    return prepare_batch(settings, units, models, models.stack(settings)).start
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
@@ -123,19 +123,19 @@ def test_a_units_start_depends_on_its_seed_and_not_on_its_neighbours(subject: st
 
 
 def test_the_start_has_the_protocols_mean_and_spread(subject: str) -> None:
-    shelf, units = Shelf(), tuple(Unit(prompt="A cat sleeps", seed=seed) for seed in range(200))
+    models, units = LoadedModels(), tuple(Unit(prompt="A cat sleeps", seed=seed) for seed in range(200))
     for protocol in (PAGE, SCRIPT, CONTROLLED):
         settings = make_settings(subject, protocol=protocol)
-        posed = pose(settings, units, shelf, shelf.stack(settings))
-        std = protocol.start_std or float(posed.target[0].std())
+        batch = prepare_batch(settings, units, models, models.stack(settings))
+        std = protocol.start_std or float(batch.target[0].std())
         # 200 starts of 12 tokens of 8 numbers: the mean's standard error is std / √19200, five of them are allowed.
-        assert float(posed.start.mean()) == pytest.approx(protocol.start_mean, abs=5 * std / 19200**0.5)
-        assert float(posed.start.std()) == pytest.approx(std, rel=5 / (2 * 19200) ** 0.5)
+        assert float(batch.start.mean()) == pytest.approx(protocol.start_mean, abs=5 * std / 19200**0.5)
+        assert float(batch.start.std()) == pytest.approx(std, rel=5 / (2 * 19200) ** 0.5)
 
 
 def test_purposes_and_seeds_draw_apart() -> None:
     drawn = {
-        tuple(torch.randn(3, generator=generator(purpose, seed)).tolist())
+        tuple(torch.randn(3, generator=make_generator(purpose, seed)).tolist())
         for purpose in ("start", "shift", "norm")
         for seed in (0, 1, "1 ")
     }
@@ -143,10 +143,13 @@ def test_purposes_and_seeds_draw_apart() -> None:
 
 
 def test_the_shift_bound_is_the_mean_distance_of_shifted_embeddings(subject: str) -> None:
-    settings, shelf = make_settings(subject, protocol=PAGE, stack=Stack(blocks=1, head=True), sigma=0.1), Shelf()
-    stack = shelf.stack(settings)
-    posed = pose(settings, (SKY,), shelf, stack)
-    assert posed.bound is not None
+    settings, models = (
+        make_settings(subject, protocol=PAGE, stack=Stack(blocks=1, head=True), sigma=0.1),
+        LoadedModels(),
+    )
+    stack = models.stack(settings)
+    batch = prepare_batch(settings, (SKY,), models, stack)
+    assert batch.bound is not None
 
     def logits(e: torch.Tensor) -> torch.Tensor:
         assert stack.head is not None
@@ -154,16 +157,16 @@ def test_the_shift_bound_is_the_mean_distance_of_shifted_embeddings(subject: str
 
     source = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        shifts = 0.1 * torch.randn((2000, *posed.target.shape[1:]), generator=source, dtype=torch.float64)
-        apart = (logits(posed.target + shifts) - logits(posed.target)).abs().sum((1, 2))
+        shifts = 0.1 * torch.randn((2000, *batch.target.shape[1:]), generator=source, dtype=torch.float64)
+        apart = (logits(batch.target + shifts) - logits(batch.target)).abs().sum((1, 2))
     # The bound is a mean of 16 draws, ours of 2000: five standard errors of the former.
-    assert float(posed.bound[0]) == pytest.approx(float(apart.mean()), abs=5 * float(apart.std()) / 4)
+    assert float(batch.bound[0]) == pytest.approx(float(apart.mean()), abs=5 * float(apart.std()) / 4)
 
 
 def test_runs_come_back_in_their_units_order_whatever_the_batch(subject: str) -> None:
     arm = make_arms(subject)["inversion"]
     assert isinstance(arm, InversionArm)
-    results = [measure(replace(arm, batch=batch), Shelf()) for batch in (1, 2, 36)]
+    results = [measure_arm(replace(arm, batch=batch), LoadedModels()) for batch in (1, 2, 36)]
     for result in results:
         assert isinstance(result, InversionResult)
         assert [(run.prompt, run.seed) for run in result.runs] == [(u.prompt, u.seed) for u in arm.units]
@@ -177,9 +180,9 @@ def test_runs_come_back_in_their_units_order_whatever_the_batch(subject: str) ->
 
 
 def test_a_result_reads_the_descent_that_it_had(subject: str) -> None:
-    shelf = Shelf()
-    weight = shelf.model(subject, "float64", "cpu").get_input_embeddings().weight
-    result = measure(make_arms(subject)["inversion"], shelf)
+    models = LoadedModels()
+    weight = models.model(subject, "float64", "cpu").get_input_embeddings().weight
+    result = measure_arm(make_arms(subject)["inversion"], models)
     assert isinstance(result, InversionResult)
     assert result.curve_at == curve_points(60)
     for run in result.runs:
@@ -203,9 +206,9 @@ def test_a_result_reads_the_descent_that_it_had(subject: str) -> None:
 def test_tuning_sees_the_hits_of_plain_descents_up_to_where_it_stopped(subject: str, k: int) -> None:
     tuning = make_arms(subject)["tuning"]
     assert isinstance(tuning, TuningArm)
-    tuned = measure(tuning, Shelf())
+    tuned = measure_arm(tuning, LoadedModels())
     plain = InversionArm(settings=tuning.settings, step=tuning.steps[k], units=tuning.units, read_at="N", batch=36)
-    result = measure(plain, Shelf())
+    result = measure_arm(plain, LoadedModels())
     assert isinstance(tuned, TuningResult)
     assert isinstance(result, InversionResult)
     expected = tuple(r.hit if r.hit is not None and r.hit <= tuned.read_to else None for r in result.runs)
@@ -216,7 +219,7 @@ def test_tuning_sees_the_hits_of_plain_descents_up_to_where_it_stopped(subject: 
 def test_a_step_far_too_large_diverges_as_data(subject: str) -> None:
     arm = make_arms(subject)["inversion"]
     assert isinstance(arm, InversionArm)
-    result = measure(replace(arm, step=1e308, units=(SKY,)), Shelf())
+    result = measure_arm(replace(arm, step=1e308, units=(SKY,)), LoadedModels())
     assert isinstance(result, InversionResult)
     assert result.runs[0].stop is Stop.DIVERGED
     assert result.runs[0].hit is None
@@ -224,7 +227,7 @@ def test_a_step_far_too_large_diverges_as_data(subject: str) -> None:
 
 
 def test_only_the_first_tokens_are_used_when_a_net_asks_for_them(subject: str) -> None:
-    result = measure(make_arms(subject)["net"], Shelf())
+    result = measure_arm(make_arms(subject)["net"], LoadedModels())
     assert isinstance(result, InversionResult)
     assert [len(run.target) for run in result.runs] == [3, 3, 3]
 
@@ -244,7 +247,7 @@ def test_a_prompt_that_does_not_fit_is_one_line(
     settings = make_settings(subject, first_tokens=first_tokens)
     arm = InversionArm(settings=settings, step=0.1, units=(Unit(prompt=prompt, seed=0),), read_at="N", batch=1)
     with pytest.raises(PromptError, match=message):
-        measure(arm, Shelf())
+        measure_arm(arm, LoadedModels())
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 60, 1000, 10_000])
@@ -256,7 +259,7 @@ def test_a_curve_is_kept_at_the_start_the_end_and_in_between(iterations: int) ->
 
 
 def test_a_shelf_keeps_what_is_in_use_and_loads_it_once(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf, loads = Shelf(), list[str]()
+    models, loads = LoadedModels(), list[str]()
     kind = type(find_subject(subject))
     load = kind.model
 
@@ -266,10 +269,10 @@ def test_a_shelf_keeps_what_is_in_use_and_loads_it_once(subject: str, monkeypatc
 
     monkeypatch.setattr(kind, "model", count)
     for arm in sorted(make_arms(subject).values(), key=group_of):
-        shelf.make_room_for(arm)
-        measure(arm, shelf)
+        models.make_room_for(arm)
+        measure_arm(arm, models)
     assert len(loads) == 2  # once in float64, once in float32
-    assert shelf.codec(subject, "float64", "cpu").weight.dtype is torch.float64
+    assert models.codec(subject, "float64", "cpu").weight.dtype is torch.float64
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
@@ -280,13 +283,13 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
     with pytest.raises(
         Exception, match=r"got NaN or infinity in transformer\.h\.1\.mlp\.c_fc\.weight, expected finite"
     ):
-        measure(make_arms(subject)["inversion"], Shelf())
+        measure_arm(make_arms(subject)["inversion"], LoadedModels())
 
 
 def test_a_vocabulary_without_a_word_is_one_line(subject: str) -> None:
     # The tiny models' tokens are single bytes, none of which begins a word.
     with pytest.raises(SubjectError, match="got 258 tokens, none of them a word, expected"):
-        measure(VocabularyArm(subject=subject, source=""), Shelf())
+        measure_arm(VocabularyArm(subject=subject, source=""), LoadedModels())
 
 
 def test_every_id_that_the_tokenizer_marks_as_special_is_special() -> None:

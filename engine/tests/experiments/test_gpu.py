@@ -13,13 +13,13 @@ from engine.commands.gpu_check import main, on_device
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.models import find_subject
-from engine.models.devices import find_devices, name_for_children, send
-from engine.models.placement import plan_layout, spread
+from engine.models.devices import find_devices, to_device, visible_id
+from engine.models.placement import dispatch, plan_layout
 from engine.models.stacks import BlockStack
 from engine.running.costs import GPU_CONTEXT_BYTES, gpu_bytes, host_bytes
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Gpu, Pool
-from engine.running.scheduler import Campaign, Silent
+from engine.running.scheduler import NoProgress, Scheduler
 from engine.tests.experiments.test_determinism import make_arms
 from engine.tests.running.test_campaign import asking
 from engine.tests.tiny import FAMILIES, make_tiny
@@ -78,10 +78,10 @@ def test_a_pool_of_workers_on_one_gpu_gives_the_numbers_of_one_process(
 ) -> None:
     asked = tuple(arms.values())
     job = asking(asked)
-    gpus = [Gpu(name=name_for_children(0), bytes=2e10)]
-    Campaign(Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=5e10, gpus=gpus), progress=Silent()).run(
-        [job]
-    )
+    gpus = [Gpu(name=visible_id(0), bytes=2e10)]
+    Scheduler(
+        Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=5e10, gpus=gpus), progress=NoProgress()
+    ).run([job])
     assert job.evidence is not None, job.error
     assert [m.content() for m in job.evidence.measurements] == [inline.run(arm).content() for arm in asked]
 
@@ -94,7 +94,7 @@ def test_an_arm_that_finds_no_memory_on_the_gpu_is_an_event_of_that_arm(
     whole = torch.cuda.mem_get_info(0)[1]
     torch.cuda.set_per_process_memory_fraction(1e9 / whole)
     try:
-        Campaign(Ledger(tmp_path), lambda: inline, progress=Silent()).run(jobs)
+        Scheduler(Ledger(tmp_path), lambda: inline, progress=NoProgress()).run(jobs)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "pseudo-inverse on none: got no memory for it" in str(jobs[0].error)
@@ -116,7 +116,7 @@ def test_products_stay_in_float32_where_the_user_allows_less(arms: dict[str, Arm
 def test_what_is_sent_arrives(dtype: torch.dtype | None) -> None:
     sent = torch.randn(1000, 1000)
     for _ in range(20):
-        there = send(sent, torch.device("cuda"), dtype)
+        there = to_device(sent, torch.device("cuda"), dtype)
         assert there.dtype == (dtype or sent.dtype)
         assert torch.equal(there.cpu(), sent.to(dtype))
 
@@ -130,7 +130,7 @@ def test_a_model_that_is_spread_gives_the_numbers_of_one_that_is_not(family: str
     layout = plan_layout(other, (0, 1), lambda gpu: 1.2 * size)
     assert layout is not None
     assert set(layout.values()) == {0, 1}
-    placed = spread(other, {name: "cpu" if gpu == 1 else gpu for name, gpu in layout.items()}, main_device=0)
+    placed = dispatch(other, {name: "cpu" if gpu == 1 else gpu for name, gpu in layout.items()}, main_device=0)
     embeddings = torch.randn(2, 5, plain.config.hidden_size, dtype=torch.float64, device="cuda")
     for stack in (Stack(blocks=1), Stack(blocks="all"), Stack(blocks="all", head=True, final_norm=True)):
         found: list[torch.Tensor] = []

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from engine.arms.settings import Unit
 from engine.errors import PromptError
-from engine.experiments.inputs import embed
+from engine.experiments.inputs import embed_prompts
 from engine.experiments.language.arm import GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.experiments.language.measure import (
     continue_prompts,
@@ -24,8 +24,8 @@ from engine.experiments.language.measure import (
     shift_and_read,
     whole_settings,
 )
-from engine.experiments.registry import measure
-from engine.models.loaded import Shelf
+from engine.experiments.registry import measure_arm
+from engine.models.loaded import LoadedModels
 from engine.tests.tiny import FAMILIES, make_tiny
 
 UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))
@@ -45,7 +45,7 @@ class Letters:
         return "".join(chr(i) for i in ids)
 
 
-class TinyShelf(Shelf):
+class TinyModels(LoadedModels):
     """Tiny models of either family, by the family's name."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class TinyShelf(Shelf):
 
 def next_tokens(family: str, units: tuple[Unit, ...], *, draws: int = 0, sigma: float = 0.3) -> NextTokenResult:
     arm = NextTokenArm(subject=family, source="tiny", units=units, draws=draws, sigma=sigma, dtype="float64")
-    result = measure(arm, TinyShelf())
+    result = measure_arm(arm, TinyModels())
     assert isinstance(result, NextTokenResult)
     return result
 
@@ -80,7 +80,7 @@ def generate(family: str, units: tuple[Unit, ...], *, beams: int, batch: int = 1
     arm = GenerationArm(
         subject=family, source="tiny", units=units, new_tokens=new, beams=beams, batch=batch, dtype="float64"
     )
-    result = measure(arm, TinyShelf())
+    result = measure_arm(arm, TinyModels())
     assert isinstance(result, GenerationResult)
     return result
 
@@ -93,7 +93,7 @@ def plain_logits(model: Any, ids: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_next_token_is_the_librarys_own(family: str) -> None:
-    result, model = next_tokens(family, UNITS), TinyShelf().model(family, "float64", "cpu")
+    result, model = next_tokens(family, UNITS), TinyModels().model(family, "float64", "cpu")
     for unit, row in zip(UNITS, result.rows, strict=True):
         best = plain_logits(model, [ord(letter) for letter in unit.prompt]).softmax(-1).sort(descending=True)
         assert (row.prompt, row.seed, row.shifted) == (unit.prompt, unit.seed, ())
@@ -120,10 +120,10 @@ def plain_shifts(model: Any, unit: Unit, *, sigma: float, draws: int) -> list[Te
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shifts_agree_with_a_plain_loop_of_one_prompt_at_a_time(family: str) -> None:
     draws, sigma = 30, 0.3
-    result, shelf = next_tokens(family, UNITS, draws=draws, sigma=sigma), TinyShelf()
+    result, models = next_tokens(family, UNITS, draws=draws, sigma=sigma), TinyModels()
     kept = 0
     for unit, row in zip(UNITS, result.rows, strict=True):
-        plain = plain_shifts(shelf.model(family, "float64", "cpu"), unit, sigma=sigma, draws=draws)
+        plain = plain_shifts(models.model(family, "float64", "cpu"), unit, sigma=sigma, draws=draws)
         assert row.shifted == tuple(int(logits.argmax()) for logits in plain)
         kept += sum(token == row.top[0] for token in row.shifted)
     assert 0 < kept < draws * len(UNITS)  # some shifts change the token and some do not, so that agreeing says much
@@ -131,14 +131,14 @@ def test_shifts_agree_with_a_plain_loop_of_one_prompt_at_a_time(family: str) -> 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_of_a_batch_agree_with_the_plain_loops_to_1e_9(family: str) -> None:
-    shelf = TinyShelf()
+    models = TinyModels()
     arm = NextTokenArm(subject=family, source="tiny", units=UNITS, dtype="float64")
     settings = whole_settings(arm)
-    stack = shelf.stack(settings)
-    embedded = embed(settings, UNITS, shelf, stack)
+    stack = models.stack(settings)
+    embedded = embed_prompts(settings, UNITS, models, stack)
     logits = read_last(stack, embedded, embedded.target)
     for unit, row in zip(UNITS, logits, strict=True):
-        expected = plain_logits(shelf.model(family, "float64", "cpu"), [ord(letter) for letter in unit.prompt])
+        expected = plain_logits(models.model(family, "float64", "cpu"), [ord(letter) for letter in unit.prompt])
         assert (row - expected).abs().max() <= 1e-9 * expected.abs().max()
 
 
@@ -158,11 +158,11 @@ def test_another_seed_draws_other_shifts_and_no_shift_changes_nothing() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shifting_and_reading_runs_where_nothing_can_be_read(family: str) -> None:
-    shelf = TinyShelf()
+    models = TinyModels()
     arm = NextTokenArm(subject=family, source="tiny", units=UNITS, draws=2, device="meta")
     settings = whole_settings(arm)
-    stack = shelf.stack(settings)
-    embedded = embed(settings, UNITS, shelf, stack)
+    stack = models.stack(settings)
+    embedded = embed_prompts(settings, UNITS, models, stack)
     said = shift_and_read(stack, embedded, sigma=0.05, draws=2)
     best, top = read_last(stack, embedded, embedded.target).softmax(-1).topk(5)
     assert {t.device.type for t in (said, best, top)} == {"meta"}
@@ -195,7 +195,7 @@ def greedy(model: Any, prompt: str, *, new: int, end: int = NO_END) -> tuple[int
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_generation_appends_the_likeliest_token(family: str) -> None:
-    result, model = generate(family, UNITS, beams=1, new=30), TinyShelf().model(family, "float64", "cpu")
+    result, model = generate(family, UNITS, beams=1, new=30), TinyModels().model(family, "float64", "cpu")
     assert result.prompts == tuple(unit.prompt for unit in UNITS)
     assert result.tokens == tuple(greedy(model, unit.prompt, new=30) for unit in UNITS)
     assert result.text == tuple(Letters().decode(list(row)) for row in result.tokens)
@@ -220,7 +220,7 @@ def beam_search(model: Any, prompt: str, *, beams: int, new: int) -> tuple[int, 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_beam_search_keeps_the_likeliest_sequences(family: str) -> None:
-    model: Any = TinyShelf().model(family, "float64", "cpu")
+    model: Any = TinyModels().model(family, "float64", "cpu")
     prompts = [[ord(letter) for letter in unit.prompt] for unit in UNITS]
     ids, mask = pad_left(prompts, pad=0, device="cpu")
     new = continue_prompts(model, ids, mask, new_tokens=6, beams=4, ends=())
@@ -233,7 +233,7 @@ def test_a_continuation_does_not_depend_on_the_batch(beams: int) -> None:
 
 
 def test_what_the_models_own_file_asks_for_is_left_out() -> None:
-    model: Any = TinyShelf().model("gpt2", "float64", "cpu")
+    model: Any = TinyModels().model("gpt2", "float64", "cpu")
     ids, mask = pad_left([[97, 32, 99]], pad=0, device="cpu")
     plain = continue_prompts(model, ids, mask, new_tokens=20, beams=1, ends=())
     asked = GenerationConfig(repetition_penalty=50.0, no_repeat_ngram_size=1, max_length=5)
@@ -246,7 +246,7 @@ def test_a_text_ends_where_the_model_ends_it() -> None:
     assert cut_at_end([5, 6, 2, 7, 2], [2]) == (5, 6)
     assert cut_at_end([2, 5], [9, 2]) == ()
     assert cut_at_end([5, 6], []) == (5, 6)
-    model: Any = TinyShelf().model("gpt2", "float64", "cpu")
+    model: Any = TinyModels().model("gpt2", "float64", "cpu")
     third = greedy(model, "a cat", new=12)[2]
     model.config.eos_token_id = third
     expected = greedy(model, "a cat", new=12, end=third)

@@ -17,12 +17,12 @@ from torch import Tensor
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.arms.settings import DescentSettings, Metric, Unit
 from engine.arms.stacks import Stack, TokenNet
-from engine.experiments.inputs import generator
+from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, NextTokens
-from engine.experiments.registry import measure
-from engine.methods.distances import OutputDistance
+from engine.experiments.registry import measure_arm
+from engine.methods.distances import DistanceToTarget
 from engine.models import find_subject
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.models.loading import use_torch_parts
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
@@ -93,7 +93,7 @@ class Literal:
     def start(self, unit: Unit) -> Tensor:
         e, protocol = self.target(), self.settings.protocol
         std = e.std() if protocol.start_std is None else protocol.start_std
-        noise = torch.randn(e.shape, generator=generator("start", unit.seed)).to(e.dtype)
+        noise = torch.randn(e.shape, generator=make_generator("start", unit.seed)).to(e.dtype)
         s, t = self.settings.blend
         return s * (protocol.start_mean + std * noise) + t * e
 
@@ -153,7 +153,7 @@ def run_engine(settings: DescentSettings, step: float, probe: Stack | None = Non
     arm = InversionArm(
         settings=settings, step=step, units=UNITS, read_at="N", batch=36, snapshots=(0, 10, N), probe=probe
     )
-    result = measure(arm, Shelf())
+    result = measure_arm(arm, LoadedModels())
     assert isinstance(result, InversionResult)
     return result.runs
 
@@ -178,9 +178,9 @@ def test_thirty_steps_equal_the_literal_ones(subject: str, changes: dict[str, An
 @pytest.mark.parametrize(("changes", "step"), CASES.values(), ids=CASES)
 def test_gradients_agree_along_one_trajectory(subject: str, changes: dict[str, Any], step: float) -> None:
     settings = make_settings(subject, **changes)
-    literal, stack = pose(subject, UNITS[0], settings), Shelf().stack(settings)
+    literal, stack = pose(subject, UNITS[0], settings), LoadedModels().stack(settings)
     target, n = literal.target()[None], len(literal.ids)
-    distance = OutputDistance(stack(target).detach(), torch.ones(1, n, dtype=torch.bool), stack.head)
+    distance = DistanceToTarget(stack(target).detach(), torch.ones(1, n, dtype=torch.bool), stack.head)
     for point in literal.descend(UNITS[0], step)[0][::5]:
         e = point[None].clone().requires_grad_(True)
         (ours,) = torch.autograd.grad(distance.measure(settings.metric, stack(e)).sum(), e)
@@ -198,7 +198,9 @@ def test_the_probes_next_tokens_are_the_literal_ones(subject: str, probe: Stack,
         points, _ = literal.descend(unit, 1e-4)
         own = literal.positions(true=protocol.positions == "true")
         target, final = literal.target(), points[N]
-        noise = torch.randn(target.shape, generator=generator("equal shift", f"{unit.prompt}:{unit.seed}")).double()
+        noise = torch.randn(
+            target.shape, generator=make_generator("equal shift", f"{unit.prompt}:{unit.seed}")
+        ).double()
         shifted = target + noise * (final - target).norm() / noise.norm()
         decoded = literal.weight[literal.decode(final)[:, 0]] + own
 
@@ -216,7 +218,9 @@ def test_median_hits_of_36_units_agree_in_float32(subject: str) -> None:
     prompts = ("The sky", "A cat sleeps", "sun and sea", "ab ab ab")
     units = tuple(Unit(prompt=prompts[i % 4], seed=i) for i in range(36))
     settings = make_settings(subject, iterations=150, dtype="float32")
-    result = measure(InversionArm(settings=settings, step=0.02, units=units, read_at="hit", batch=36), Shelf())
+    result = measure_arm(
+        InversionArm(settings=settings, step=0.02, units=units, read_at="hit", batch=36), LoadedModels()
+    )
     assert isinstance(result, InversionResult)
     ours = [150 if run.hit is None else run.hit for run in result.runs]
     theirs: list[int] = []
@@ -239,7 +243,7 @@ def test_gpt2s_gelu_is_one_operation_and_the_same_function() -> None:
 def test_a_llama_norm_in_float64_keeps_float64s_digits() -> None:
     model = use_torch_parts(make_llama(initializer_range=0.3).double()).requires_grad_(False)
     norm: Any = model.model.layers[0].input_layernorm
-    x = torch.randn(4, 8, generator=generator("norm", 1), dtype=torch.float64)
+    x = torch.randn(4, 8, generator=make_generator("norm", 1), dtype=torch.float64)
     exact = x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
     # Some twenty operations of 1e-16 each; float32 inside would leave 1e-7.
     assert float((norm(x) - exact).abs().max()) <= 1e-14

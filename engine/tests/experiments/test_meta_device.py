@@ -18,16 +18,16 @@ from transformers import PreTrainedModel
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.arms.settings import Decoder, DescentSettings, Method, Metric, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
-from engine.experiments.inputs import TOP, Posed, make_problem, plan_descent, pose
+from engine.experiments.inputs import TOP, Batch, make_problem, plan_descent, prepare_batch
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.measure import say_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
-from engine.methods.activation_distance import Likeness, measure_noise
-from engine.methods.descent import LOOK_EVERY, Patient, Plan, Problem, Trace, descend
+from engine.methods.activation_distance import ActivationDistance, measure_noise
+from engine.methods.descent import LOOK_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
 from engine.methods.token_search import check, score_tokens
 from engine.models.codec import Codec
-from engine.models.kv_prefix import NextPosition, Prefix, settle
-from engine.models.loaded import Shelf
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
+from engine.models.loaded import LoadedModels
 from engine.tests.tiny import FAMILIES, make_tiny
 
 UNITS = tuple(Unit(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a cat", "a b c d", "sun")))
@@ -44,7 +44,7 @@ STACKS: dict[str, AnyStack] = {
 }
 
 
-class MetaShelf(Shelf):
+class MetaModels(LoadedModels):
     """A tiny model without numbers; its codec is given a factor, since nothing can be factorized."""
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
@@ -75,18 +75,18 @@ def expect_meta(tensors: Sequence[torch.Tensor | None]) -> None:
     assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
 
 
-def run(settings: DescentSettings, *, tuning: bool) -> tuple[Posed, Trace, Codec]:
+def run(settings: DescentSettings, *, tuning: bool) -> tuple[Batch, Trace, Codec]:
     """What measuring an arm does, up to where numbers are read."""
-    shelf = MetaShelf()
-    stack = shelf.stack(settings)
-    posed = pose(settings, UNITS, shelf, stack)
+    models = MetaModels()
+    stack = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
     if tuning:
-        posed, steps, _ = repeat_for_steps(posed, STEPS)
+        batch, steps, _ = repeat_for_steps(batch, STEPS)
     else:
-        steps = torch.full_like(posed.target[:, 0, 0], 0.1)
-    problem = make_problem(settings, posed, steps, stack)
-    trace = descend(stack, problem, plan_descent(settings, () if tuning else (0, 2)), Patient())
-    return posed, trace, shelf.codec(settings.subject, settings.dtype, settings.device)
+        steps = torch.full_like(batch.target[:, 0, 0], 0.1)
+    problem = make_problem(settings, batch, steps, stack)
+    trace = descend(stack, problem, plan_descent(settings, () if tuning else (0, 2)), NeverStop())
+    return batch, trace, models.codec(settings.subject, settings.dtype, settings.device)
 
 
 @pytest.mark.parametrize("tuning", [False, True], ids=["inversion", "tuning"])
@@ -96,14 +96,14 @@ def run(settings: DescentSettings, *, tuning: bool) -> tuple[Posed, Trace, Codec
 def test_a_descent_runs_where_nothing_can_be_read(
     family: str, stack: AnyStack, protocol: Protocol, tuning: bool
 ) -> None:
-    posed, trace, codec = run(make_settings(family, stack, protocol), tuning=tuning)
+    batch, trace, codec = run(make_settings(family, stack, protocol), tuning=tuning)
     runs, tokens = len(UNITS) * (len(STEPS) if tuning else 1), 3 if isinstance(stack, SentenceNet) else TOKENS
-    expect_meta([posed.target, posed.start, posed.lengths, posed.positions, posed.bound])
-    assert (posed.bound is None) == (protocol is CONTROLLED)
+    expect_meta([batch.target, batch.start, batch.lengths, batch.positions, batch.bound])
+    assert (batch.bound is None) == (protocol is CONTROLLED)
     expect_meta([trace.distances, trace.ended_at, trace.bound, trace.final, *trace.snapshots.values()])
     expect_meta([trace.first_hits(), trace.diverged()])
     assert trace.distances.shape == (4, runs)
-    decoded, top = codec.decode(trace.final - posed.positions), codec.top(trace.final - posed.positions, TOP)
+    decoded, top = codec.decode(trace.final - batch.positions), codec.top(trace.final - batch.positions, TOP)
     expect_meta([decoded, top])
     assert (decoded.shape, top.shape) == ((runs, tokens), (runs, tokens, TOP))
 
@@ -112,10 +112,10 @@ def test_a_descent_runs_where_nothing_can_be_read(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_start_beside_the_target_and_a_probe_run_there_too(family: str, protocol: Protocol) -> None:
     settings = replace(make_settings(family, Stack(blocks=1, head=True), protocol), blend=(0.001, 0.999))
-    posed, trace, codec = run(settings, tuning=False)
+    batch, trace, codec = run(settings, tuning=False)
     probe = Stack(blocks=3, head=True, final_norm=True)
     arm = InversionArm(settings=settings, step=0.1, units=UNITS, read_at="N", batch=36, probe=probe)
-    said = say_next_tokens(arm, posed, trace, codec, MetaShelf())
+    said = say_next_tokens(arm, batch, trace, codec, MetaModels())
     expect_meta([said])
     assert said.shape == (len(UNITS), 5)
 
@@ -129,42 +129,42 @@ def test_a_descent_of_the_euclidean_distance_does_too(stack: AnyStack) -> None:
 @pytest.mark.parametrize("decoder", ["nearest", "pseudo-inverse"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_position_is_sought_and_checked_there_too(family: str, decoder: Decoder) -> None:
-    settings, shelf = replace(make_settings(family, Stack(blocks=2), CONTROLLED), optimizer="adam"), MetaShelf()
-    stack: Any = shelf.stack(settings)
-    posed = pose(settings, UNITS, shelf, stack)
-    codec = shelf.codec(settings.subject, settings.dtype, settings.device)
-    prefix = settle(stack, Prefix(), posed.target[:, :2]).select(torch.arange(3, device="meta"))
-    here, seen = NextPosition(stack, prefix), stack(posed.target)
+    settings, models = replace(make_settings(family, Stack(blocks=2), CONTROLLED), optimizer="adam"), MetaModels()
+    stack: Any = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
+    prefix = extend_prefix(stack, Prefix(), batch.target[:, :2]).select(torch.arange(3, device="meta"))
+    here, seen = NextPosition(stack, prefix), stack(batch.target)
     lengths, steps = torch.ones(3, dtype=torch.long, device="meta"), torch.ones(3, device="meta")
-    problem = Problem(output=seen[:, 2:3], start=posed.start[:, 2:3], lengths=lengths, steps=steps, bound=None)
-    trace = descend(here, problem, plan_descent(settings), Patient())
+    problem = Problem(output=seen[:, 2:3], start=batch.start[:, 2:3], lengths=lengths, steps=steps, bound=None)
+    trace = descend(here, problem, plan_descent(settings), NeverStop())
     scores = score_tokens(codec, (trace.final - here.positions(1))[:, 0], Method(decoder=decoder))
     candidates = scores.topk(4, largest=False).indices
-    distances = check(stack, codec, Likeness(None), prefix, candidates, seen[:, 2])
+    distances = check(stack, codec, ActivationDistance(None), prefix, candidates, seen[:, 2])
     noise = measure_noise(stack, codec, torch.zeros(4, 3, dtype=torch.long, device="meta"), together=3)
     expect_meta([*prefix.keys, *prefix.values, trace.final, scores, candidates, distances, noise])
     assert (scores.shape, distances.shape, noise.shape) == ((3, codec.vocab), (3, 4), (4, 3))
 
 
 def test_a_tensor_on_another_device_would_be_noticed() -> None:
-    settings, shelf = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaShelf()
-    stack = shelf.stack(settings)
-    posed = pose(settings, UNITS, shelf, stack)
-    elsewhere = replace(posed, start=torch.zeros(posed.start.shape))
-    steps = torch.full_like(posed.target[:, 0, 0], 0.1)
+    settings, models = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaModels()
+    stack = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
+    elsewhere = replace(batch, start=torch.zeros(batch.start.shape))
+    steps = torch.full_like(batch.target[:, 0, 0], 0.1)
     with pytest.raises(RuntimeError, match="device"):
-        descend(stack, make_problem(settings, elsewhere, steps, stack), plan_descent(settings), Patient())
+        descend(stack, make_problem(settings, elsewhere, steps, stack), plan_descent(settings), NeverStop())
 
 
 def test_a_look_at_a_number_would_be_noticed() -> None:
-    class Curious(Patient):
+    class Curious(NeverStop):
         def keep(self, trace: Trace, runs: torch.Tensor, iteration: int) -> torch.Tensor | None:
             return runs if bool(trace.diverged().any()) else None
 
-    settings, shelf = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaShelf()
-    stack = shelf.stack(settings)
-    posed = pose(settings, UNITS, shelf, stack)
-    problem: Problem = make_problem(settings, posed, torch.full_like(posed.target[:, 0, 0], 0.1), stack)
-    plan: Plan = plan_descent(replace(settings, iterations=LOOK_EVERY))
+    settings, models = make_settings("gpt2", Stack(blocks=1), CONTROLLED), MetaModels()
+    stack = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
+    problem: Problem = make_problem(settings, batch, torch.full_like(batch.target[:, 0, 0], 0.1), stack)
+    plan: DescentPlan = plan_descent(replace(settings, iterations=LOOK_EVERY))
     with pytest.raises((RuntimeError, NotImplementedError)):
         descend(stack, problem, plan, Curious())

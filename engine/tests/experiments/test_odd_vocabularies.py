@@ -13,7 +13,7 @@ from engine.commands.invert.command import main
 from engine.errors import PromptError, SubjectError
 from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
 from engine.experiments.embedding.ridge import compare_with_ridge
-from engine.experiments.inputs import generator
+from engine.experiments.inputs import make_generator
 from engine.models import Subject, find_subject
 from engine.models.token_text import name_added
 from engine.running.executors.inline import Inline
@@ -44,10 +44,10 @@ PROCEDURES = ("A01", "C01", "C02", "C03", "C05", "C07", "C18", "C20", "C22", "C2
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_claims_run_whole_on_a_vocabulary_of_fewer_than_five(count: int, tmp_path: Path) -> None:
-    subject, campaign = save_subject(tmp_path / "m", make_words(count), **SMALL), make_campaign(tmp_path / "l")
+    subject, scheduler = save_subject(tmp_path / "m", make_words(count), **SMALL), make_campaign(tmp_path / "l")
     for name in PROCEDURES:
         claim = find_claims()[name]
-        job = run_claim(campaign, claim, subject, claim.protocols[0])
+        job = run_claim(scheduler, claim, subject, claim.protocols[0])
         assert job.evidence is not None, (name, job.error)
 
 
@@ -71,18 +71,18 @@ def test_beam_search_among_one_token_is_refused_in_one_line(tmp_path: Path) -> N
 @pytest.mark.parametrize("shape", [(10, 32), (32, 32), (1, 8)], ids=["wide", "square", "one row"])
 def test_a_matrix_without_more_rows_than_columns_is_held_to_its_rows(shape: tuple[int, int]) -> None:
     """Its pseudo-inverse is numpy's, its rank that of its rows, and no other solution is shorter: there is none."""
-    weight = torch.randn(shape, generator=generator("wide", 0), dtype=torch.float64)
-    found = compare_with_ridge(weight, expected_rank=min(shape), noise=generator("norm", 0))
+    weight = torch.randn(shape, generator=make_generator("wide", 0), dtype=torch.float64)
+    found = compare_with_ridge(weight, expected_rank=min(shape), noise=make_generator("norm", 0))
     assert found.rank == found.expected_rank == shape[0]
     assert found.difference < found.tolerance
     assert found.excess_norm == pytest.approx(1, abs=1e-12)
 
 
 def test_a_vocabulary_smaller_than_d_model_has_full_rank_and_gives_every_token_back(tmp_path: Path) -> None:
-    subject, campaign = save_subject(tmp_path / "m", make_words(10), hidden_size=32), make_campaign(tmp_path / "l")
+    subject, scheduler = save_subject(tmp_path / "m", make_words(10), hidden_size=32), make_campaign(tmp_path / "l")
     for name in ("C01", "C02"):
         claim = find_claims()[name]
-        job = run_claim(campaign, claim, subject, claim.protocols[0])
+        job = run_claim(scheduler, claim, subject, claim.protocols[0])
         assert job.evidence is not None, job.error
         assert claim.judge(job.evidence.estimates, job.trial.scopes).supported
     assert job.evidence.settings["full rank"] == "10, the vocabulary, which is smaller than d_model"
@@ -139,10 +139,10 @@ PROMPTS = {
 
 @pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
 def test_odd_prompts_are_measured_as_they_are(prompts: tuple[str, ...], tmp_path: Path) -> None:
-    subject, campaign = save_subject(tmp_path / "m", make_tokenizer("metaspace")), make_campaign(tmp_path / "l")
+    subject, scheduler = save_subject(tmp_path / "m", make_tokenizer("metaspace")), make_campaign(tmp_path / "l")
     for name in ("C05", "C27", "C31"):
         claim = find_claims()[name]
-        job = run_claim(campaign, claim, subject, claim.protocols[0], prompts=prompts)
+        job = run_claim(scheduler, claim, subject, claim.protocols[0], prompts=prompts)
         assert job.evidence is not None, (name, job.error)
 
 
@@ -150,10 +150,10 @@ def test_rows_without_a_token_and_a_missing_end_stop_no_claim(tmp_path: Path) ->
     tokenizer = make_words(10)
     ends = {"eos_token_id": None, "bos_token_id": None, "pad_token_id": None}
     subject = save_subject(tmp_path / "m", tokenizer, vocab_size=30, **SMALL, **ends)
-    campaign = make_campaign(tmp_path / "l")
+    scheduler = make_campaign(tmp_path / "l")
     for name in ("C05", "C27", "C31"):
         claim = find_claims()[name]
-        job = run_claim(campaign, claim, subject, claim.protocols[0])
+        job = run_claim(scheduler, claim, subject, claim.protocols[0])
         assert job.evidence is not None, (name, job.error)
 
 

@@ -25,7 +25,7 @@ from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact, Recovery
 from engine.experiments.inversion.samples import Sample
 from engine.experiments.tuning.arm import TuningArm
-from engine.running.interim_looks import run_in_looks
+from engine.running.interim_looks import evaluate_in_looks
 from engine.tests.planted import (
     PlantedSubject,
     drive,
@@ -328,7 +328,7 @@ def rule(world: Planted, seed: int) -> Ruling:
     rng = np.random.default_rng(seed)
     trial = make_trial(units=Units(standard=world.units))
     claim = make_claim(world.procedure, world.criteria)
-    evidence = drive(run_in_looks(claim, trial), lambda arm: world.law(arm, rng))
+    evidence = drive(evaluate_in_looks(claim, trial), lambda arm: world.law(arm, rng))
     return claim.judge(evidence.estimates).ruling
 
 

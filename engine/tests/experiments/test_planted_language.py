@@ -17,9 +17,9 @@ from engine.claim.procedure import Procedure, Trial
 from engine.claim.units import Units
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.experiments.language.decoding import CompareDecoding, repetition
-from engine.experiments.language.procedure import NextWord, ShiftAgreement
+from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
 from engine.models import find_subject
-from engine.running.interim_looks import run_in_looks
+from engine.running.interim_looks import evaluate_in_looks
 from engine.tests.planted import TWELVE, PlantedSubject, drive
 
 SEEDS = 20
@@ -96,7 +96,7 @@ class LargestSubject(PlantedSubject):
 
 
 SMALL, LARGE = PlantedSubject(), LargestSubject()
-SHIFT, WORD, DECODING = ShiftAgreement(), NextWord(prompt="The sky is", word=" blue"), CompareDecoding()
+SHIFT, WORD, DECODING = ShiftAgreement(), NextTokenIs(prompt="The sky is", word=" blue"), CompareDecoding()
 TYPICALLY = (AtLeast("agreement", 0.5, because="planted"),)
 THE_WORD = (AtLeast("next token is blue", 1, because="planted"),)
 EASED = (
@@ -158,7 +158,7 @@ def test_a_planted_claim_is_judged_as_planted(case: Case) -> None:
     rulings = []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
-        evidence = drive(run_in_looks(claim, trial), lambda arm, rng=rng: case.law(arm, rng))
+        evidence = drive(evaluate_in_looks(claim, trial), lambda arm, rng=rng: case.law(arm, rng))
         rulings.append(claim.judge(evidence.estimates, trial.scopes).ruling)
     assert rulings.count(case.expected) >= ENOUGH, rulings
 

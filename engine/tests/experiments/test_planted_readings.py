@@ -26,18 +26,18 @@ from engine.experiments.inversion.estimators import (
     HitRate,
     HitRatio,
     Mean,
-    Quotient,
     Rate,
+    Ratio,
 )
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import (
+    Complement,
     Exact,
     InputDistance,
     InsideBound,
     InTopFive,
     LastRecovered,
     LogFrequency,
-    Not,
     OutputDistance,
     Recovery,
     Repetition,
@@ -138,7 +138,7 @@ class World:
     false: Draw
 
 
-UNRECOVERED = (Not(LastRecovered()),)
+UNRECOVERED = (Complement(LastRecovered()),)
 
 
 def odd(unit: Unit) -> bool:
@@ -253,7 +253,7 @@ WORLDS = [
     ),
     World(
         name="quotient of output distances",
-        procedure=one(Quotient(name="x", over=("one", OutputDistance()), under=("two", OutputDistance()))),
+        procedure=one(Ratio(name="x", over=("one", OutputDistance()), under=("two", OutputDistance()))),
         criterion=Above("x", 1, because="planted"),
         true=lambda arm, unit, rng: make_spread(unit, rng, distance=jitter(rng, 3 / blocks(arm))),
         false=lambda arm, unit, rng: make_spread(unit, rng, distance=jitter(rng, 3 * blocks(arm))),

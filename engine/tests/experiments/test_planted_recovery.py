@@ -29,17 +29,17 @@ from engine.experiments.recovery.arm import (
     TokenFound,
 )
 from engine.experiments.recovery.procedure import (
-    FewerChecks,
-    Gain,
+    CheckSpeedup,
+    Distinguishable,
     MarginOverNoise,
-    Recover,
     Recovered,
+    RecoveryDifference,
     RecoveryRate,
-    ToldApart,
+    Searches,
 )
-from engine.experiments.recovery.searches import FULL_RUNG, JOINTLY, LADDER, LEFT_OUT, Rung, Search
+from engine.experiments.recovery.searches import ABLATIONS, FULL_METHOD, JOINTLY, METHOD_STEPS, Search, SearchMethod
 from engine.experiments.tuning.arm import TuningArm
-from engine.running.interim_looks import run_in_looks
+from engine.running.interim_looks import evaluate_in_looks
 from engine.statistics import Estimate, geometric_ratio
 from engine.tests.planted import PlantedSubject, drive, tune_to_middle
 
@@ -115,7 +115,7 @@ def make_trial(**changes: object) -> Trial:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def make_claim(procedure: Recover, criteria: tuple[Criterion, ...]) -> Claim:
+def make_claim(procedure: Searches, criteria: tuple[Criterion, ...]) -> Claim:
     return Claim(
         id="A90",
         section="Planted",
@@ -130,22 +130,22 @@ def make_claim(procedure: Recover, criteria: tuple[Criterion, ...]) -> Claim:
     )
 
 
-ONE = Recover(
+ONE = Searches(
     samples=(("one", Search(stack=BLOCK, margins=8)),),
     estimates=(
         Recovered(name="recovered", of="one"),
         RecoveryRate(name="rate", of="one"),
         MarginOverNoise(name="margin", of="one"),
-        ToldApart(name="told apart", of="one"),
-        FewerChecks(name="fewer", of="one"),
+        Distinguishable(name="told apart", of="one"),
+        CheckSpeedup(name="fewer", of="one"),
     ),
 )
-PAIR = Recover(
+PAIR = Searches(
     samples=(
-        ("1 block: below", Search(stack=BLOCK, rung=LADDER[0][1])),
+        ("1 block: below", Search(stack=BLOCK, how=METHOD_STEPS[0][1])),
         ("1 block: above", Search(stack=BLOCK)),
     ),
-    estimates=(Gain(name="gain", more="1 block: above", less="1 block: below"),),
+    estimates=(RecoveryDifference(name="gain", more="1 block: above", less="1 block: below"),),
 )
 EVERY = (AtLeast("recovered", 1, because="planted"),)
 GAINS = (Above("gain", 0, because="planted"),)
@@ -155,14 +155,14 @@ APART = (AtLeast("told apart", 1, because="planted"),)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    procedure: Recover
+    procedure: Searches
     criteria: tuple[Criterion, ...]
     law: Law
     expected: Ruling
 
 
 def by_rung(below: float, above: float) -> Law:
-    return plant(lambda arm: above if arm.method == FULL_RUNG.method else below)
+    return plant(lambda arm: above if arm.method == FULL_METHOD.method else below)
 
 
 S, R = Ruling.SUPPORTED, Ruling.REFUTED
@@ -189,11 +189,11 @@ def test_a_planted_claim_is_judged_as_planted(case: Case) -> None:
     claim, trial = make_claim(case.procedure, case.criteria), make_trial()
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        evidence = drive(run_in_looks(claim, trial), lambda arm, rng=rng: case.law(arm, rng))
+        evidence = drive(evaluate_in_looks(claim, trial), lambda arm, rng=rng: case.law(arm, rng))
         assert claim.judge(evidence.estimates, trial.scopes).ruling is case.expected
 
 
-def ask(procedure: Recover, trial: Trial, law: Law) -> tuple[list[list[Arm]], dict[str, Estimate]]:
+def ask(procedure: Searches, trial: Trial, law: Law) -> tuple[list[list[Arm]], dict[str, Estimate]]:
     asked: list[list[Arm]] = []
     rng = np.random.default_rng(0)
     evidence = drive(procedure.rounds(trial), lambda arm: law(arm, rng), asked=asked)
@@ -201,7 +201,9 @@ def ask(procedure: Recover, trial: Trial, law: Law) -> tuple[list[list[Arm]], di
 
 
 def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_thing() -> None:
-    procedure = Recover(samples=tuple((name, Search(stack=BLOCK, rung=rung)) for name, rung in LADDER), estimates=())
+    procedure = Searches(
+        samples=tuple((name, Search(stack=BLOCK, how=rung)) for name, rung in METHOD_STEPS), estimates=()
+    )
     asked, _ = ask(procedure, make_trial(), plant(lambda arm: 1.0))
     tuned = {arm for arms in asked for arm in arms if isinstance(arm, TuningArm)}
     found = [arm for arm in asked[-1] if isinstance(arm, RecoveryArm)]
@@ -209,7 +211,7 @@ def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_t
     assert len({arm.settings for arm in tuned}) == 5
     kinds = {(arm.alone, arm.settings.first_tokens, len(arm.units)) for arm in tuned}
     assert kinds == {(False, None, 4), (True, 4, 12)}
-    assert len(found) == len(LADDER)
+    assert len(found) == len(METHOD_STEPS)
     for one, other in pairwise(found):
         changed = [
             name
@@ -234,9 +236,9 @@ def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_t
     assert {arm.settings.iterations for arm in found} == {100}
 
 
-@pytest.mark.parametrize(("name", "rung"), LEFT_OUT, ids=[name for name, _ in LEFT_OUT])
-def test_each_change_is_left_out_of_the_full_method_alone(name: str, rung: Rung) -> None:
-    full = FULL_RUNG
+@pytest.mark.parametrize(("name", "rung"), ABLATIONS, ids=[name for name, _ in ABLATIONS])
+def test_each_change_is_left_out_of_the_full_method_alone(name: str, rung: SearchMethod) -> None:
+    full = FULL_METHOD
     differing = [
         rung.protocol.positions != full.protocol.positions,
         (rung.protocol.start_mean, rung.protocol.start_std) != (full.protocol.start_mean, full.protocol.start_std),
@@ -274,7 +276,7 @@ def test_margins_are_clustered_by_the_weights_that_they_share() -> None:
 
 
 def test_longer_sentences_stand_in_for_the_short_ones_unless_a_user_has_prompts() -> None:
-    long = Recover(samples=(("long", Search(stack=BLOCK, long=True, units=Units(standard=8))),), estimates=())
+    long = Searches(samples=(("long", Search(stack=BLOCK, long=True, units=Units(standard=8))),), estimates=())
     asked, _ = ask(long, make_trial(), plant(lambda arm: 1.0))
     prompts = [unit.prompt for arm in asked[-1] if isinstance(arm, RecoveryArm) for unit in arm.units]
     assert len(set(prompts)) == 8
@@ -312,8 +314,8 @@ def test_a_token_counts_when_it_alone_was_found(
     assert (run.recovery, run.exact, run.determined) == (recovery, recovery == 1, determined)
 
 
-def tabulate(law: Law, *, rung: Rung = FULL_RUNG) -> dict[str, list[dict[str, object]]]:
-    procedure = Recover(samples=(("1 block: one", Search(stack=BLOCK, rung=rung)),), estimates=())
+def tabulate(law: Law, *, how: SearchMethod = FULL_METHOD) -> dict[str, list[dict[str, object]]]:
+    procedure = Searches(samples=(("1 block: one", Search(stack=BLOCK, how=how)),), estimates=())
     rng = np.random.default_rng(0)
     evidence = drive(procedure.rounds(make_trial()), lambda arm: law(arm, rng))
     return {t.title: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in evidence.tables}
@@ -335,8 +337,8 @@ def test_what_a_token_cost_is_added_up() -> None:
     assert row["mean checks a token"] == (160 + 3 * 32) / 4
     assert row["seconds a token"] == 1.5 / 64
     # Together, a second guess moves every token four times more.
-    joint = Rung(method=replace(JOINTLY, verify=True))
-    (row,) = tabulate(answer, rung=joint)["Searches side by side"]
+    joint = SearchMethod(method=replace(JOINTLY, verify=True))
+    (row,) = tabulate(answer, how=joint)["Searches side by side"]
     assert row["descent steps a token"] == 500
 
 
@@ -368,7 +370,7 @@ def test_gains_are_taken_where_every_decoder_could_win() -> None:
         if isinstance(arm, TuningArm):
             return tune_to_middle(arm)
         assert isinstance(arm, RecoveryArm)
-        full = arm.method == FULL_RUNG.method
+        full = arm.method == FULL_METHOD.method
         found = FOUR if full else tuple(make_found(9) for _ in TARGET)
         return make_result(
             [make_recovery_run(u, found, ceiling=0.75 if k < 5 else 1.0) for k, u in enumerate(arm.units)]
@@ -380,13 +382,13 @@ def test_gains_are_taken_where_every_decoder_could_win() -> None:
 
 def test_an_estimate_of_a_search_that_is_not_declared_is_refused() -> None:
     with pytest.raises(DeclarationError, match="Recover: got the search 'two', expected one of one"):
-        Recover(samples=ONE.samples, estimates=(Recovered(name="x", of="two"),))
+        Searches(samples=ONE.samples, estimates=(Recovered(name="x", of="two"),))
 
 
 def test_what_is_not_run_at_an_effort_leaves_no_estimate() -> None:
     deep = Search(stack=BLOCK, units=Units(smoke=0, standard=0, full=8))
     samples, estimates = (*ONE.samples, ("deep", deep)), (*ONE.estimates, Recovered(name="d", of="deep"))
-    procedure = Recover(samples=samples, estimates=estimates)
+    procedure = Searches(samples=samples, estimates=estimates)
     _, found = ask(procedure, make_trial(), plant(lambda arm: 1.0))
     assert "d" not in found
     assert found["recovered"].value == 1.0

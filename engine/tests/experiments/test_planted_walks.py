@@ -31,7 +31,7 @@ from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResul
 from engine.experiments.clamped_walk.procedure import GAIN_CHOICES, READS, TEXT_CHOICES
 from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
 from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
-from engine.running.interim_looks import run_in_looks
+from engine.running.interim_looks import evaluate_in_looks
 from engine.tests.planted import PlantedSubject, drive
 
 SEEDS = 20
@@ -312,7 +312,7 @@ WORLDS = [
 def rule(world: World, seed: int, units: Units = Units()) -> Ruling:
     rng = np.random.default_rng(seed)
     trial = make_trial(protocol=world.protocol, units=units)
-    evidence = drive(run_in_looks(world.claim, trial), lambda arm: world.law(arm, rng))
+    evidence = drive(evaluate_in_looks(world.claim, trial), lambda arm: world.law(arm, rng))
     return world.claim.judge(evidence.estimates, trial.scopes).ruling
 
 

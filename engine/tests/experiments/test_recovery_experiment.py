@@ -12,17 +12,17 @@ from engine.arms.protocol import CONTROLLED, PAGE, Protocol
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import DeclarationError
-from engine.experiments.inputs import Embedded, plan_descent, pose
+from engine.experiments.inputs import EmbeddedPrompts, plan_descent, prepare_batch
 from engine.experiments.recovery import measure as recovery
 from engine.experiments.recovery.arm import MarginArm, MarginResult, RecoveryArm, RecoveryResult
-from engine.experiments.registry import measure
+from engine.experiments.registry import measure_arm
 from engine.experiments.tuning.arm import TuningArm, TuningResult
-from engine.experiments.tuning.measure import take_last
-from engine.methods.descent import Patient, Problem, descend
-from engine.methods.token_search import Seen
-from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.experiments.tuning.measure import last_position
+from engine.methods.descent import NeverStop, Problem, descend
+from engine.methods.token_search import ObservedActivations
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.stacks import whole_output
-from engine.tests.arms.test_golden import GoldenShelf
+from engine.tests.arms.test_golden import GoldenModels
 
 UNITS = (Unit(prompt="a cat", seed=0), Unit(prompt="a b c d", seed=1), Unit(prompt="sun", seed=2))
 OTHERS = (Unit(prompt="a dog", seed=0), Unit(prompt="d c b a", seed=1), Unit(prompt="sea", seed=2))
@@ -33,7 +33,7 @@ ARM = RecoveryArm(settings=SETTINGS, method=Method(), step=0.05, units=UNITS, ba
 
 
 def find(arm: RecoveryArm = ARM) -> RecoveryResult:
-    result = measure(arm, GoldenShelf())
+    result = measure_arm(arm, GoldenModels())
     assert isinstance(result, RecoveryResult)
     return result
 
@@ -57,18 +57,18 @@ def test_prompts_come_back_from_their_activations(subject: str, stack: Stack, dt
 
 def test_the_prompt_never_reaches_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found follows the activations that are shown, whatever the prompt is: those of others here."""
-    shelf, real = GoldenShelf(), recovery.look
-    stack: Any = shelf.stack(SETTINGS)
-    shown: list[Seen] = []
+    models, real = GoldenModels(), recovery.show_to_method
+    stack: Any = models.stack(SETTINGS)
+    shown: list[ObservedActivations] = []
 
-    def show_others(_: Any, embedded: Embedded, *, int8: bool) -> Seen:
+    def show_others(_: Any, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
         others = tuple(OTHERS[UNITS.index(unit)] for unit in embedded.units)
-        shown.append(real(stack, recovery.embed(SETTINGS, others, shelf, stack), int8=int8))
+        shown.append(real(stack, recovery.embed(SETTINGS, others, models, stack), int8=int8))
         return shown[-1]
 
-    monkeypatch.setattr(recovery, "look", show_others)
+    monkeypatch.setattr(recovery, "show_to_method", show_others)
     misled = find()
-    monkeypatch.setattr(recovery, "look", real)
+    monkeypatch.setattr(recovery, "show_to_method", real)
     honest = find(replace(ARM, units=OTHERS))
     assert [run.prompt for run in misled.runs] == [unit.prompt for unit in UNITS]
     assert [run.found for run in misled.runs] == [run.found for run in honest.runs]
@@ -81,7 +81,7 @@ def test_the_search_is_given_nothing_of_the_prompt(monkeypatch: pytest.MonkeyPat
     """Two arms of equal seeds and lengths on different prompts are given the same search, noise included."""
     given: list[Any] = []
 
-    def keep(stack: Any, codec: Any, seen: Seen, search: Any) -> list[Any]:
+    def keep(stack: Any, codec: Any, seen: ObservedActivations, search: Any) -> list[Any]:
         given.append((search, seen))
         return [()] * len(seen.lengths)
 
@@ -99,17 +99,17 @@ def test_the_search_is_given_nothing_of_the_prompt(monkeypatch: pytest.MonkeyPat
 
 def test_of_a_stack_with_head_only_the_logits_are_seen() -> None:
     """A change of the hidden states that the head does not show changes nothing of what is seen."""
-    shelf = GoldenShelf()
+    models = GoldenModels()
     settings = replace(SETTINGS, stack=Stack(blocks=1, head=True), dtype="float64")
-    stack: Any = shelf.stack(settings)
-    embedded = recovery.embed(settings, UNITS, shelf, stack)
+    stack: Any = models.stack(settings)
+    embedded = recovery.embed(settings, UNITS, models, stack)
     logits = whole_output(stack, embedded.target)
-    seen = recovery.look(stack, embedded, int8=False)
+    seen = recovery.show_to_method(stack, embedded, int8=False)
     torch.testing.assert_close(seen.hidden @ stack.head.T, logits, rtol=1e-7, atol=1e-9)
     hidden = stack.head.clone()
     hidden[:, 5] = 0  # a direction that no logit shows
     stack.head = hidden
-    blind = recovery.look(stack, embedded, int8=False)
+    blind = recovery.show_to_method(stack, embedded, int8=False)
     assert float(blind.hidden[..., 5].abs().max()) < 1e-9
 
 
@@ -124,8 +124,8 @@ def test_the_first_start_is_that_of_the_units_descent_and_later_ones_are_others(
 
 
 def test_the_start_has_the_pages_spread_or_that_of_the_vocabulary() -> None:
-    shelf = GoldenShelf()
-    codec = shelf.codec("llama", "float32", "cpu")
+    models = GoldenModels()
+    codec = models.codec("llama", "float32", "cpu")
     none = torch.zeros(4, 32)
     assert recovery.start_std(replace(ARM, settings=replace(SETTINGS, protocol=PAGE)), codec, none) == 0.05
     assert recovery.start_std(ARM, codec, none) == pytest.approx(float(codec.weight.std()))
@@ -142,7 +142,7 @@ def test_eight_bits_give_the_prompts_back_within_half_a_step() -> None:
     assert [run.exact for run in rounded.runs] == [True] * 3
     assert all(0.1 < one.distance < 0.5 for run in rounded.runs for one in run.found)
     settings = StackSettings(subject="llama", source="tiny", stack=Stack(blocks=2), protocol=CONTROLLED)
-    margins = measure(MarginArm(settings=settings, units=UNITS, observed="8 bits"), GoldenShelf())
+    margins = measure_arm(MarginArm(settings=settings, units=UNITS, observed="8 bits"), GoldenModels())
     assert isinstance(margins, MarginResult)
     assert [run.same for run in margins.runs] == [0] * 3
     assert all(run.own_distance < margins.epsilon_at(run.position) < run.runner_up_distance for run in margins.runs)
@@ -150,11 +150,11 @@ def test_eight_bits_give_the_prompts_back_within_half_a_step() -> None:
 
 def test_margins_are_those_of_every_token_by_hand() -> None:
     settings = StackSettings(subject="gpt2", source="tiny", stack=Stack(blocks=2), protocol=CONTROLLED, dtype="float64")
-    shelf = GoldenShelf()
-    result = measure(MarginArm(settings=settings, units=UNITS), shelf)
+    models = GoldenModels()
+    result = measure_arm(MarginArm(settings=settings, units=UNITS), models)
     assert isinstance(result, MarginResult)
-    stack: Any = shelf.stack(settings)
-    codec = shelf.codec("gpt2", "float64", "cpu")
+    stack: Any = models.stack(settings)
+    codec = models.codec("gpt2", "float64", "cpu")
     for run in result.runs:
         ids = torch.tensor([ord(letter) for letter in run.prompt])
         seen = stack(codec.embed(ids)[None] + stack.positions(len(ids)))[0, run.position]
@@ -174,7 +174,7 @@ def test_margins_are_those_of_every_token_by_hand() -> None:
 def test_a_net_has_no_positions_to_seek_one_by_one() -> None:
     net = replace(SETTINGS, stack=SentenceNet(tokens=3), first_tokens=3)
     with pytest.raises(DeclarationError, match="got a fully connected net, expected transformer blocks"):
-        measure(replace(ARM, settings=net), GoldenShelf())
+        measure_arm(replace(ARM, settings=net), GoldenModels())
 
 
 def test_equal_arms_give_equal_results() -> None:
@@ -185,34 +185,34 @@ def test_equal_arms_give_equal_results() -> None:
 def test_a_token_is_tuned_alone_behind_the_others_as_they_are(protocol: Protocol) -> None:
     settings = replace(SETTINGS, protocol=protocol, first_tokens=3, dtype="float64", iterations=10)
     arm = TuningArm(settings=settings, steps=(0.01, 0.04), units=UNITS, horizon=10, batch=6, alone=True)
-    shelf = GoldenShelf()
-    result = measure(arm, shelf)
+    models = GoldenModels()
+    result = measure_arm(arm, models)
     assert isinstance(result, TuningResult)
-    stack: Any = shelf.stack(settings)
+    stack: Any = models.stack(settings)
     for outcome in result.outcomes:
         ends: list[float] = []
         for unit in UNITS:
-            posed = pose(settings, (unit,), shelf, stack)
-            here = NextPosition(stack, settle(stack, Prefix(), posed.target[:, :2]))
+            batch = prepare_batch(settings, (unit,), models, stack)
+            here = NextPosition(stack, extend_prefix(stack, Prefix(), batch.target[:, :2]))
             problem = Problem(
-                output=stack(posed.target)[:, 2:],
-                start=posed.start[:, 2:],
+                output=stack(batch.target)[:, 2:],
+                start=batch.start[:, 2:],
                 lengths=torch.ones(1, dtype=torch.long),
                 steps=torch.tensor([outcome.step], dtype=torch.float64),
                 bound=None,
             )
-            ends.append(float(descend(here, problem, plan_descent(settings), Patient()).distances[10]))
+            ends.append(float(descend(here, problem, plan_descent(settings), NeverStop()).distances[10]))
         assert outcome.median_distance == pytest.approx(sorted(ends)[1], rel=1e-7)
 
 
 def test_a_token_that_is_tuned_alone_has_a_bound_of_its_own() -> None:
     settings = replace(SETTINGS, protocol=PAGE, first_tokens=3, dtype="float64")
     arm = TuningArm(settings=settings, steps=(0.01,), units=UNITS, horizon=10, batch=3, alone=True)
-    shelf = GoldenShelf()
-    stack: Any = shelf.stack(settings)
-    posed = pose(settings, UNITS, shelf, stack)
-    last, prefix = take_last(arm, posed, stack)
+    models = GoldenModels()
+    stack: Any = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
+    last, prefix = last_position(arm, batch, stack)
     assert last.bound is not None
-    assert posed.bound is not None
-    assert (last.bound < posed.bound).all()
+    assert batch.bound is not None
+    assert (last.bound < batch.bound).all()
     assert (prefix.tokens, last.target.shape[1], last.sizes) == (2, 1, [1, 1, 1])

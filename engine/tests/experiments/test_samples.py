@@ -20,10 +20,10 @@ from engine.experiments.inversion.arm import InversionArm, InversionResult, Inve
 from engine.experiments.inversion.estimators import HitRate, Rate
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact
-from engine.experiments.inversion.samples import Drawn, Sample, draw
+from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample
 from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
 from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
-from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, Tuned, tune
+from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))
@@ -39,7 +39,7 @@ RATES = Inversions(
 Law = Callable[[float], StepOutcome]
 
 
-def planted_tuning(law: Law) -> tuple[Tuned, list[TuningArm]]:
+def planted_tuning(law: Law) -> tuple[StepChoice, list[TuningArm]]:
     """What tuning comes to, and what it asks, where `law` says what each step size does."""
     asked: list[list[Arm]] = []
 
@@ -160,9 +160,9 @@ def answer(arm: Arm) -> Result:
     return make_inversion([make_run(unit, hit=unit.seed) for unit in arm.units])
 
 
-def arms_of(trial: Trial, sample: Sample) -> tuple[Drawn, TuningArm, list[InversionArm]]:
+def arms_of(trial: Trial, sample: Sample) -> tuple[SampleRuns, TuningArm, list[InversionArm]]:
     asked: list[list[Arm]] = []
-    drawn = drive(draw(trial, sample), answer, asked=asked)
+    drawn = drive(run_sample(trial, sample), answer, asked=asked)
     (tuning,), _, inversions = asked
     assert isinstance(tuning, TuningArm)
     return drawn, tuning, [arm for arm in inversions if isinstance(arm, InversionArm)]

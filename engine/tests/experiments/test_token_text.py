@@ -16,7 +16,7 @@ from engine.claim.procedure import Trial
 from engine.commands.invert.command import main
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult, VocabularyArm, VocabularyResult
 from engine.experiments.language.arm import NextTokenArm, NextTokenResult
-from engine.experiments.language.procedure import NextWord
+from engine.experiments.language.procedure import NextTokenIs
 from engine.models import Subject, find_subject
 from engine.models.token_text import UNKNOWN, encodes_to_itself, read_text, read_token, read_tokens
 from engine.records import Table
@@ -127,12 +127,12 @@ def test_the_next_word_is_found_with_the_space_before_it(kind: str, tmp_path: Pa
     assert isinstance(found.result, NextTokenResult)
     written = {row.prompt: str(tokenizer.convert_ids_to_tokens(row.top[0])) for row in found.result.rows}
     prompt, word = next((p, w) for p, w in written.items() if w[:1] in "▁Ġ" or w.isascii())
-    procedure = NextWord(prompt=prompt, word=word.replace("▁", " ").replace("Ġ", " "))
+    procedure = NextTokenIs(prompt=prompt, word=word.replace("▁", " ").replace("Ġ", " "))
     evidence = answer(procedure, subject)
     assert [estimate.value for estimate in evidence.estimates.values()] == [1.0]
 
 
-def answer(procedure: NextWord, subject: Subject) -> Any:
+def answer(procedure: NextTokenIs, subject: Subject) -> Any:
     rounds = procedure.rounds(Trial(subject=subject, protocol=DIRECT, effort="smoke", units=FEW))
     asked = next(rounds)
     with pytest.raises(StopIteration) as stopped:
@@ -146,10 +146,10 @@ READ_TEXT = ("C01", "C05", "C20", "C26", "C27", "C32")
 
 @pytest.mark.slow
 def test_claims_that_read_text_run_whole_on_every_kind_of_tokenizer(saved: Any, tmp_path: Path) -> None:
-    campaign = make_campaign(tmp_path)
+    scheduler = make_campaign(tmp_path)
     for name in READ_TEXT:
         claim = find_claims()[name]
-        job = run_claim(campaign, claim, saved.subject, claim.protocols[0])
+        job = run_claim(scheduler, claim, saved.subject, claim.protocols[0])
         assert job.evidence is not None, (name, job.error)
         assert "\ufffd" not in str([table.rows for table in job.evidence.tables])
 

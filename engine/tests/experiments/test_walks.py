@@ -24,10 +24,10 @@ from engine.experiments.clamped_walk.measure import (
     split_walks,
 )
 from engine.experiments.gradients.arm import GradientArm, GradientResult
-from engine.experiments.inputs import embed, shift_bounds
+from engine.experiments.inputs import embed_prompts, shift_bounds
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.orthogonal_walk.measure import group_units, walk_group
-from engine.experiments.registry import measure
+from engine.experiments.registry import measure_arm
 from engine.methods.walks import (
     ClampedPlan,
     ClampedProblem,
@@ -38,7 +38,7 @@ from engine.methods.walks import (
     walk_orthogonally,
 )
 from engine.models.codec import Codec
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, make_tiny
 
@@ -53,7 +53,7 @@ STACKS: dict[str, AnyStack] = {
 }
 
 
-class TinyShelf(Shelf):
+class TinyModels(LoadedModels):
     """A tiny model whose tokens are letters."""
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
@@ -256,7 +256,7 @@ def test_a_walk_stands_still_once_it_is_far_enough(look_every: int | None) -> No
 
 def test_a_walk_that_diverges_is_sent_home_and_told() -> None:
     arm = make_clamped("gpt2", STACK, choices=(WalkChoice(noise=1.0, step=1e300, outer=3),), look=1)
-    result = measure(arm, TinyShelf())
+    result = measure_arm(arm, TinyModels())
     assert isinstance(result, ClampedWalkResult)
     assert all(run.diverged and run.end.recovery == 0 and run.end.top == () for run in result.runs)
 
@@ -291,9 +291,9 @@ def make_clamped(
 
 @pytest.mark.parametrize("stack", [STACK, TokenNet(), SentenceNet(tokens=3)], ids=lambda stack: type(stack).__name__)
 def test_a_walks_numbers_do_not_depend_on_its_neighbours(stack: AnyStack) -> None:
-    shelf = TinyShelf()
-    together = measure(make_clamped("llama", stack, look=10), shelf)
-    alone = measure(make_clamped("llama", stack, look=10, units=UNITS[:1]), shelf)
+    models = TinyModels()
+    together = measure_arm(make_clamped("llama", stack, look=10), models)
+    alone = measure_arm(make_clamped("llama", stack, look=10, units=UNITS[:1]), models)
     assert isinstance(together, ClampedWalkResult)
     assert isinstance(alone, ClampedWalkResult)
     assert [(run.choice, run.seed) for run in together.runs] == [(c, u) for c in (0, 1) for u in (0, 1, 2)]
@@ -312,9 +312,9 @@ def test_a_walks_numbers_do_not_depend_on_its_neighbours(stack: AnyStack) -> Non
 
 
 def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_mean_of_four() -> None:
-    shelf, arm = TinyShelf(), make_clamped("gpt2", STACK)
-    stack = shelf.stack(arm.settings)
-    embedded = embed(arm.settings, arm.units, shelf, stack)
+    models, arm = TinyModels(), make_clamped("gpt2", STACK)
+    stack = models.stack(arm.settings)
+    embedded = embed_prompts(arm.settings, arm.units, models, stack)
     (walkers,) = split_walks(arm, embedded)
     trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
     asked: list[Tensor] = []
@@ -340,13 +340,13 @@ def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_me
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -> None:
-    shelf, arm = TinyShelf(), make_clamped(family, STACK)
-    model, stack = make_tiny(family, dtype=torch.float64), shelf.stack(arm.settings)
+    models, arm = TinyModels(), make_clamped(family, STACK)
+    model, stack = make_tiny(family, dtype=torch.float64), models.stack(arm.settings)
     weight = model.get_input_embeddings().weight  # pyright: ignore[reportAttributeAccessIssue]
-    embedded = embed(arm.settings, arm.units, shelf, stack)
+    embedded = embed_prompts(arm.settings, arm.units, models, stack)
     (walkers,) = split_walks(arm, embedded)
     trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
-    result = measure(arm, shelf)
+    result = measure_arm(arm, models)
     assert isinstance(result, ClampedWalkResult)
     for row, run in enumerate(result.runs):
         n = len(run.prompt)
@@ -367,13 +367,13 @@ def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -
 
 
 def test_what_is_read_of_an_orthogonal_walk_is_what_plain_outputs_say() -> None:
-    model, shelf = make_tiny("llama", dtype=torch.float64), TinyShelf()
+    model, models = make_tiny("llama", dtype=torch.float64), TinyModels()
     arm = OrthogonalWalkArm(
         settings=make_settings("llama", STACK), units=UNITS[:1], steps=3, step=0.01, vectors="broadcast"
     )
-    (group,) = group_units(arm.settings, arm.units, shelf, shelf.stack(arm.settings))
-    trace = walk_group(arm, shelf.stack(arm.settings), group)
-    result = measure(arm, shelf)
+    (group,) = group_units(arm.settings, arm.units, models, models.stack(arm.settings))
+    trace = walk_group(arm, models.stack(arm.settings), group)
+    result = measure_arm(arm, models)
     assert isinstance(result, OrthogonalWalkResult)
     (run,) = result.runs
     e = model.get_input_embeddings().weight[[ord(letter) for letter in "a cat"]]  # pyright: ignore
@@ -387,8 +387,8 @@ def test_what_is_read_of_an_orthogonal_walk_is_what_plain_outputs_say() -> None:
 
 
 def test_choices_see_the_same_noise_and_batches_are_split_by_size() -> None:
-    shelf, arm = TinyShelf(), make_clamped("gpt2", STACK, choices=(WalkChoice(noise=0.1, step=0.1, outer=2),) * 40)
-    embedded = embed(arm.settings, arm.units, shelf, shelf.stack(arm.settings))
+    models, arm = TinyModels(), make_clamped("gpt2", STACK, choices=(WalkChoice(noise=0.1, step=0.1, outer=2),) * 40)
+    embedded = embed_prompts(arm.settings, arm.units, models, models.stack(arm.settings))
     parts = split_walks(arm, embedded)
     assert [len(part.which) for part in parts] == [MOST_WALKS, 120 - MOST_WALKS]
     first, again = draw_clamps(arm, embedded)(), draw_clamps(arm, embedded)()
@@ -404,7 +404,7 @@ def test_an_orthogonal_walk_is_read_in_unit_order_with_what_it_holds_still() -> 
     arm = OrthogonalWalkArm(
         settings=make_settings("gpt2", TokenNet()), units=UNITS, steps=3, step=0.01, vectors="broadcast"
     )
-    result = measure(arm, TinyShelf())
+    result = measure_arm(arm, TinyModels())
     assert isinstance(result, OrthogonalWalkResult)
     assert [run.seed for run in result.runs] == [0, 1, 2]
     for run, tokens in zip(result.runs, (5, 7, 5), strict=True):
@@ -420,20 +420,20 @@ def test_an_orthogonal_walk_is_read_in_unit_order_with_what_it_holds_still() -> 
 
 def test_a_net_of_its_own_size_walks_from_inputs_of_the_embeddings_scale() -> None:
     settings = make_settings("gpt2", TokenNet(d_model=200))
-    shelf = TinyShelf()
-    groups = group_units(settings, UNITS, shelf, shelf.stack(settings))
+    models = TinyModels()
+    groups = group_units(settings, UNITS, models, models.stack(settings))
     assert [group.places for group in groups] == [(0, 2), (1,)]
-    std = float(shelf.codec("gpt2", "float64", "cpu").weight.std())
+    std = float(models.codec("gpt2", "float64", "cpu").weight.std())
     for group in groups:
         # Over a thousand draws: the standard deviation is known to 3 %, four of which are allowed.
         assert float(group.inputs.std()) == pytest.approx(std, rel=0.12)
-    alone = group_units(settings, UNITS[2:], shelf, shelf.stack(settings))
+    alone = group_units(settings, UNITS[2:], models, models.stack(settings))
     assert torch.equal(alone[0].inputs[0], groups[0].inputs[1])
 
 
 def test_gradients_are_measured_prompt_by_prompt() -> None:
     settings = make_settings("gpt2", STACK, dtype="float32")
-    result = measure(GradientArm(settings=settings, units=UNITS), TinyShelf())
+    result = measure_arm(GradientArm(settings=settings, units=UNITS), TinyModels())
     assert isinstance(result, GradientResult)
     assert [run.outputs for run in result.runs] == [5 * D_MODEL, 7 * D_MODEL, 5 * D_MODEL]
     # A few hundred float32 roundings of 6e-8 would be 1e-5; a missing output would be a hundredth.
@@ -444,18 +444,18 @@ def test_gradients_are_measured_prompt_by_prompt() -> None:
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_walks_and_gradients_run_where_nothing_can_be_read(family: str, stack: AnyStack, protocol: Protocol) -> None:
-    shelf = TinyShelf()
+    models = TinyModels()
     settings = make_settings(family, stack, protocol, dtype="float32", device="meta")
-    module = shelf.stack(settings)
+    module = models.stack(settings)
     if isinstance(stack, Stack | TokenNet):
         arm = OrthogonalWalkArm(settings=settings, units=UNITS, steps=2, step=0.1, vectors="per token")
-        for group in group_units(settings, UNITS, shelf, module):
+        for group in group_units(settings, UNITS, models, module):
             trace = walk_group(arm, module, group)
             expect_meta(trace.final, trace.products, trace.relative, trace.singular)
     if isinstance(stack, TokenNet) and stack.d_model is not None:
         return
     walk = replace(make_clamped(family, stack, protocol=protocol, device="meta"), inner=2)
-    embedded = embed(settings, UNITS, shelf, module)
+    embedded = embed_prompts(settings, UNITS, models, module)
     (walkers,) = split_walks(walk, embedded)
     walked = walk_clamped(module, walkers.problem, plan_walk(walk), draw_clamps(walk, embedded), Wanderer())
     random = measure_random_steps(walk, embedded, walkers, walked, module)

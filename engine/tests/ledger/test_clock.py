@@ -106,13 +106,13 @@ def test_sessions_on_a_clock_that_went_back_are_all_kept_and_compared_with_earli
 @pytest.mark.parametrize("year", [1990, 2090], ids=["long ago", "to come"])
 def test_a_lock_is_held_by_a_process_and_by_no_time(year: int, tmp_path: Path) -> None:
     one, other = Ledger(tmp_path), Ledger(tmp_path)
-    lock = one.try_claim(INVERSION)
+    lock = one.try_lock(INVERSION)
     assert lock is not None
     seconds = NOON.replace(year=year).timestamp()
     os.utime(lock.lock_file, (seconds, seconds))
-    assert other.try_claim(INVERSION) is None
+    assert other.try_lock(INVERSION) is None
     lock.release()
-    assert other.try_claim(INVERSION) is not None
+    assert other.try_lock(INVERSION) is not None
 
 
 def test_the_bar_goes_on_when_the_clock_is_set_back(

@@ -270,7 +270,7 @@ def test_what_a_killed_session_left_of_an_arm_is_cleared_once_the_arm_is_held(tm
         unfinished.write_bytes(path.read_bytes()[:100])
     ledger.put(SAMPLE)
     assert left.exists()  # it may be what another machine is just writing
-    with ledger.claim_arm(INVERSION):
+    with ledger.lock_arm(INVERSION):
         pass
     assert sorted(path.parent.iterdir()) == sorted([path, others])
 
@@ -388,7 +388,7 @@ def test_another_ledger_needs_no_more_than_its_measurements(tmp_path: Path) -> N
     Ledger(tmp_path / "b").put(SAMPLE)
     (tmp_path / "b" / "locks").rmdir()
     ledger = Ledger(tmp_path / "a", [tmp_path / "b"])
-    with ledger.claim_arm(INVERSION):
+    with ledger.lock_arm(INVERSION):
         assert INVERSION in ledger
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["measurements"]
 
@@ -406,7 +406,7 @@ def test_another_ledger_that_is_none_is_one_line(place: str, tmp_path: Path) -> 
 TWO_WORKERS = """
 import sys, time
 from pathlib import Path
-from engine.running.scheduler import Campaign, Silent
+from engine.running.scheduler import Scheduler, NoProgress
 from engine.running.executors.base import Sequential
 from engine.ledger import Ledger
 from engine.tests.planted import INVERSION, TUNING
@@ -424,7 +424,7 @@ job = make_job(Ask(asks=((INVERSION, TUNING),)))
 Path(sys.argv[3]).touch()
 while not Path(sys.argv[4]).exists():
     time.sleep(0.01)
-Campaign(Ledger(Path(sys.argv[1])), Slow, progress=Silent()).run([job])
+Scheduler(Ledger(Path(sys.argv[1])), Slow, progress=NoProgress()).run([job])
 assert job.evidence is not None, job.error
 print([m.content() for m in job.evidence.measurements])
 """

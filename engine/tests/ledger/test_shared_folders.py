@@ -39,7 +39,7 @@ OTHER_USER = 65533
 
 def keep_measurement(folder: Path) -> None:
     ledger = Ledger(folder)
-    with ledger.claim_arm(INVERSION):
+    with ledger.lock_arm(INVERSION):
         ledger.put(SAMPLE)
 
 
@@ -68,7 +68,7 @@ def fill(folder: Path) -> None:
 
 def keep_weights(folder: Path) -> None:
     os.environ["LM_CLAIMS_CACHE"] = str(folder / "cache")
-    assert unpacked.keep("model", fill) == folder / "cache" / "model"
+    assert unpacked.cached_weights("model", fill) == folder / "cache" / "model"
 
 
 WRITERS = {
@@ -203,7 +203,7 @@ def test_a_cache_without_locks_is_still_one(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path))
     monkeypatch.setattr("fcntl.flock", refuse)
-    assert unpacked.keep("model", fill) == tmp_path / "model"
+    assert unpacked.cached_weights("model", fill) == tmp_path / "model"
     assert unpacked.is_whole(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["model"]
 
@@ -251,7 +251,7 @@ def act_as(folder: Path, code: str, *, user: int = OTHER_USER, group: int = OTHE
 STORE = """
 try:
     ledger = Ledger(folder)
-    with ledger.claim_arm(INVERSION):
+    with ledger.lock_arm(INVERSION):
         ledger.put(SAMPLE)
     print("stored")
 except LedgerError as error:
@@ -312,7 +312,7 @@ def test_weights_that_one_user_unpacked_are_read_by_the_others(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(open_folder / "cache"))
-    assert unpacked.keep("model", fill) == open_folder / "cache" / "model"
+    assert unpacked.cached_weights("model", fill) == open_folder / "cache" / "model"
     told = act_as(open_folder, UNPACK, cache=str(open_folder / "cache"))
     assert told == f"{open_folder / 'cache' / 'model'}\n"
 

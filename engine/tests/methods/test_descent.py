@@ -15,23 +15,23 @@ from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import ShapeError
 from engine.methods.descent import (
     LOOK_EVERY,
-    Leaver,
-    Patient,
-    Plan,
+    DescentPlan,
+    NeverStop,
     Problem,
+    StopFinished,
     Trace,
     TuningObserver,
     descend,
     first_true,
 )
-from engine.models.stacks import BlockStack, FullyConnected, Invertible
+from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
 LENGTHS = (7, 4, 5)
 
 
 def literal_descent(
-    stack: Invertible, target: Tensor, start: Tensor, step: float, iterations: int, metric: Metric = "l1"
+    stack: EmbeddingFunction, target: Tensor, start: Tensor, step: float, iterations: int, metric: Metric = "l1"
 ) -> tuple[list[float], Tensor]:
     """Equation 2 as one writes it down: one prompt, full logits, the distance read at every step."""
 
@@ -88,7 +88,7 @@ def test_thirty_steps_equal_the_literal_loop_in_float64(family: str, metric: Lit
     blocks = make_stack(family, stack)
     problem = pose(blocks, family, step=1e-3)
     target = embed_prompts(blocks, family)
-    trace = descend(blocks, problem, Plan(iterations=30, metric=metric), Leaver(read_at="N"))
+    trace = descend(blocks, problem, DescentPlan(iterations=30, metric=metric), StopFinished(read_at="N"))
     for run, length in enumerate(LENGTHS):
         step = float(problem.steps[run])
         distances, final = literal_descent(blocks, target[run, :length], problem.start[run, :length], step, 30, metric)
@@ -103,7 +103,7 @@ def test_a_sentence_net_is_descended_as_the_literal_loop_does(narrow: bool) -> N
     target, start = (torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(k)).double() for k in (0, 1))
     steps = torch.tensor([0.01, 0.03], dtype=torch.float64)
     problem = Problem(output=net(target), start=start, lengths=torch.tensor([3, 3]), steps=steps, bound=None)
-    trace = descend(net, problem, Plan(iterations=30), Leaver(read_at="N"))
+    trace = descend(net, problem, DescentPlan(iterations=30), StopFinished(read_at="N"))
     for run in range(2):
         distances, _ = literal_descent(net, target[run], start[run], float(steps[run]), 30)
         torch.testing.assert_close(trace.distances[:, run].tolist(), distances, rtol=1e-8, atol=0)
@@ -111,13 +111,13 @@ def test_a_sentence_net_is_descended_as_the_literal_loop_does(narrow: bool) -> N
 
 def test_runs_that_stop_leave_the_others_as_they_are() -> None:
     stack = make_stack("llama")
-    plan = Plan(iterations=5 * LOOK_EVERY)
-    free = descend(stack, pose(stack, "llama"), plan, Patient()).distances
+    plan = DescentPlan(iterations=5 * LOOK_EVERY)
+    free = descend(stack, pose(stack, "llama"), plan, NeverStop()).distances
     # Reached by the first run within ten iterations, by the second within fifty, by the third never.
     bound = torch.stack([free[:10, 0].min() * 1.01, free[:50, 1].min() * 1.01, free.new_tensor(0.0)])
     problem = dataclasses.replace(pose(stack, "llama"), bound=bound)
-    stopping = descend(stack, problem, plan, Leaver(read_at="hit"))
-    staying = descend(stack, problem, plan, Leaver(read_at="N"))
+    stopping = descend(stack, problem, plan, StopFinished(read_at="hit"))
+    staying = descend(stack, problem, plan, StopFinished(read_at="N"))
     assert stopping.first_hits().tolist() == staying.first_hits().tolist()
     assert staying.first_hits()[2] == -1
     assert stopping.ended_at[0] < stopping.ended_at[1] < stopping.ended_at[2] == 5 * LOOK_EVERY
@@ -129,12 +129,12 @@ def test_runs_that_stop_leave_the_others_as_they_are() -> None:
 def test_the_start_counts_as_iteration_zero() -> None:
     stack = make_stack("gpt2")
     problem = pose(stack, "gpt2", bound=1e9)
-    assert descend(stack, problem, Plan(iterations=3), Patient()).first_hits().tolist() == [0, 0, 0]
+    assert descend(stack, problem, DescentPlan(iterations=3), NeverStop()).first_hits().tolist() == [0, 0, 0]
 
 
 def test_without_a_bound_each_run_has_a_share_of_its_own_start_distance() -> None:
     stack = make_stack("gpt2")
-    trace = descend(stack, pose(stack, "gpt2"), Plan(iterations=2), Patient())
+    trace = descend(stack, pose(stack, "gpt2"), DescentPlan(iterations=2), NeverStop())
     torch.testing.assert_close(trace.bound, 0.3 * trace.distances[0])
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_diverges_is_an_event_and_spares_the_others() -> None:
     stack = make_stack("gpt2")
     problem = pose(stack, "gpt2")
     problem = dataclasses.replace(problem, steps=torch.tensor([0.01, 1e308, 0.01], dtype=torch.float64))
-    trace = descend(stack, problem, Plan(iterations=3 * LOOK_EVERY), Leaver(read_at="N"))
+    trace = descend(stack, problem, DescentPlan(iterations=3 * LOOK_EVERY), StopFinished(read_at="N"))
     assert trace.diverged().tolist() == [False, True, False]
     assert trace.ended_at.tolist() == [3 * LOOK_EVERY, LOOK_EVERY - 1, 3 * LOOK_EVERY]
     assert torch.isfinite(trace.distances[:, [0, 2]]).all()
@@ -151,12 +151,12 @@ def test_a_run_that_diverges_is_an_event_and_spares_the_others() -> None:
 def test_snapshots_are_the_embeddings_of_their_iterations() -> None:
     stack = make_stack("llama")
     problem = pose(stack, "llama")
-    trace = descend(stack, problem, Plan(iterations=30, snapshots=(0, 12, 30)), Patient())
+    trace = descend(stack, problem, DescentPlan(iterations=30, snapshots=(0, 12, 30)), NeverStop())
     assert torch.equal(trace.snapshots[0], problem.start)
     assert torch.equal(trace.snapshots[30], trace.final)
     # The distance of a snapshot is the one recorded there.
     again = dataclasses.replace(problem, start=trace.snapshots[12])
-    at = descend(stack, again, Plan(iterations=1), Patient()).distances[0]
+    at = descend(stack, again, DescentPlan(iterations=1), NeverStop()).distances[0]
     torch.testing.assert_close(at, trace.distances[12], rtol=1e-10, atol=0)
 
 
@@ -177,14 +177,14 @@ def test_tuning_ends_when_a_step_size_has_hit_on_half_of_its_runs() -> None:
 def test_tuning_ends_at_its_horizon() -> None:
     stack = make_stack("gpt2")
     observer = TuningObserver(groups=torch.tensor([0, 1, 2]), horizon=LOOK_EVERY)
-    trace = descend(stack, pose(stack, "gpt2", bound=0.0), Plan(iterations=10 * LOOK_EVERY), observer)
+    trace = descend(stack, pose(stack, "gpt2", bound=0.0), DescentPlan(iterations=10 * LOOK_EVERY), observer)
     assert trace.ended_at.max() == 2 * LOOK_EVERY - 1  # the first look past the horizon
 
 
 def test_adam_is_the_librarys_run_by_run() -> None:
     stack = make_stack("llama")
-    problem, plan = pose(stack, "llama"), Plan(iterations=2 * LOOK_EVERY, optimizer="adam", loss_scale=0.1)
-    trace = descend(stack, problem, plan, Patient())
+    problem, plan = pose(stack, "llama"), DescentPlan(iterations=2 * LOOK_EVERY, optimizer="adam", loss_scale=0.1)
+    trace = descend(stack, problem, plan, NeverStop())
     for run, length in enumerate(LENGTHS):
         e = problem.start[run : run + 1, :length].clone().requires_grad_(True)
         adam = torch.optim.Adam([e])
@@ -197,10 +197,10 @@ def test_adam_is_the_librarys_run_by_run() -> None:
 
 
 def test_adam_remembers_the_runs_that_stay() -> None:
-    stack, plan = make_stack("llama"), Plan(iterations=4 * LOOK_EVERY, optimizer="adam")
-    free = descend(stack, pose(stack, "llama"), plan, Patient()).distances
+    stack, plan = make_stack("llama"), DescentPlan(iterations=4 * LOOK_EVERY, optimizer="adam")
+    free = descend(stack, pose(stack, "llama"), plan, NeverStop()).distances
     bound = torch.stack([free[:10, 0].min() * 1.01, free.new_tensor(0.0), free.new_tensor(0.0)])
-    leaving = descend(stack, dataclasses.replace(pose(stack, "llama"), bound=bound), plan, Leaver(read_at="hit"))
+    leaving = descend(stack, dataclasses.replace(pose(stack, "llama"), bound=bound), plan, StopFinished(read_at="hit"))
     assert leaving.ended_at[0] < 2 * LOOK_EVERY
     torch.testing.assert_close(leaving.distances[:, 1:], free[:, 1:], rtol=1e-7, atol=1e-9)
 
@@ -216,15 +216,15 @@ def test_adam_remembers_the_runs_that_stay() -> None:
     ids=["linear to a tenth", "linear to a hundredth", "constant", "cosine"],
 )
 def test_the_schedule_at_its_start_middle_and_end(schedule: Schedule, expected: list[float]) -> None:
-    plan = Plan(iterations=100, schedule=schedule)
+    plan = DescentPlan(iterations=100, schedule=schedule)
     assert [plan.factor(n) for n in (0, 50, 100)] == pytest.approx(expected)
 
 
 def test_the_loss_scale_multiplies_the_step_only() -> None:
     stack = make_stack("gpt2")
     problem = pose(stack, "gpt2", step=0.01)
-    scaled = descend(stack, problem, Plan(iterations=10, loss_scale=0.1), Patient())
-    smaller = descend(stack, pose(stack, "gpt2", step=0.001), Plan(iterations=10), Patient())
+    scaled = descend(stack, problem, DescentPlan(iterations=10, loss_scale=0.1), NeverStop())
+    smaller = descend(stack, pose(stack, "gpt2", step=0.001), DescentPlan(iterations=10), NeverStop())
     torch.testing.assert_close(scaled.distances, smaller.distances, rtol=1e-9, atol=0)
 
 

@@ -13,11 +13,11 @@ from engine.arms.stacks import Stack
 from engine.errors import DeclarationError
 from engine.methods import activation_distance as likening
 from engine.methods.activation_distance import (
-    Likeness,
-    RoundedLikeness,
-    liken,
+    ActivationDistance,
+    RoundedActivationDistance,
+    make_distance,
     measure_noise,
-    observe,
+    read_activations,
     read_back,
     round_to_int8,
 )
@@ -36,7 +36,7 @@ def make_stack(family: str, *, head: bool, dtype: torch.dtype = torch.float64) -
 def test_a_distance_is_that_of_the_whole_output(head: bool) -> None:
     stack, codec = make_stack("llama", head=head)
     one, other = codec.embed(draw_ids(2, 5)), codec.embed(draw_ids(2, 5, seed=1))
-    found = Likeness(stack.head).distance(stack(one), stack(other))
+    found = ActivationDistance(stack.head).distance(stack(one), stack(other))
     full, wanted = whole_output(stack, one), whole_output(stack, other)
     expected = (full - wanted).norm(dim=-1) / wanted.norm(dim=-1)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
@@ -44,8 +44,8 @@ def test_a_distance_is_that_of_the_whole_output(head: bool) -> None:
 
 def test_nothing_at_all_equals_nothing_alone() -> None:
     nothing, some = torch.zeros(1, 4), torch.ones(1, 4)
-    assert Likeness(None).distance(nothing, nothing).tolist() == [0.0]
-    assert float(Likeness(None).distance(some, nothing)) > 1e30
+    assert ActivationDistance(None).distance(nothing, nothing).tolist() == [0.0]
+    assert float(ActivationDistance(None).distance(some, nothing)) > 1e30
     assert torch.equal(round_to_int8(nothing), nothing)
 
 
@@ -54,7 +54,7 @@ def test_logits_give_the_hidden_states_back(family: str) -> None:
     stack, codec = make_stack(family, head=True)
     e = codec.embed(draw_ids(2, 5)) + stack.positions(5)
     assert stack.head is not None
-    torch.testing.assert_close(observe(stack, e, int8=False), stack(e), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(read_activations(stack, e, int8=False), stack(e), rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(read_back(stack(e) @ stack.head.T, stack.head), stack(e), rtol=1e-8, atol=1e-9)
 
 
@@ -85,19 +85,19 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
     assert float(noise.min()) >= eps
     # Two blocks of sums of 32 to 48 products: some dozens of roundings; logits are read back over cond(U)², once.
     assert float(noise.max()) < (1e4 if head else 100) * eps
-    (limit,) = set(Likeness(stack.head).limits(noise))
+    (limit,) = set(ActivationDistance(stack.head).limits(noise))
     assert float(noise.max()) <= limit < 1e-2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_rounded_lies_half_a_step_from_its_equals_and_farther_from_others(family: str) -> None:
     stack, codec = make_stack(family, head=False, dtype=torch.float32)
-    rounded = RoundedLikeness()
+    rounded = RoundedActivationDistance()
     limits = rounded.limits(measure_noise(stack, codec, draw_ids(16, 5), together=3, likeness=rounded))
     assert len(limits) == 5
     assert all(0.5 < limit < 0.51 for limit in limits)
     e, others = (codec.embed(draw_ids(16, 5, seed=seed)) + stack.positions(5) for seed in (1, 2))
-    seen = observe(stack, e, int8=True)
+    seen = read_activations(stack, e, int8=True)
     again = rounded.distance(torch.cat([stack(part) for part in e.split(3)]), seen)
     assert 0.4 < float(again.median()) <= float(again.max()) < min(limits)
     assert float(rounded.distance(stack(others), seen).min()) > 1
@@ -110,7 +110,7 @@ def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_st
     other = own.clone()
     other[:, 5] = 1.4
     seen = round_to_int8(own)
-    relative, steps = Likeness(None), RoundedLikeness()
+    relative, steps = ActivationDistance(None), RoundedActivationDistance()
     assert float(relative.distance(other, seen)) < 1.1 * float(relative.distance(own, seen))
     assert float(steps.distance(own, seen)) == pytest.approx(0.45)
     assert float(steps.distance(other, seen)) == pytest.approx(1.4)
@@ -119,7 +119,7 @@ def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_st
 def test_rounded_logits_are_refused() -> None:
     stack, _ = make_stack("llama", head=True)
     with pytest.raises(DeclarationError, match="liken: got logits rounded to 8 bits, expected a stack without head"):
-        liken(stack.head, int8=True)
+        make_distance(stack.head, int8=True)
 
 
 def test_noise_is_the_same_in_slices_of_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import engine.methods.distances
-from engine.methods.distances import OutputDistance
+from engine.methods.distances import DistanceToTarget
 
 RUNS, TOKENS, WIDTH, VOCAB = 3, 5, 6, 40
 
@@ -34,7 +34,7 @@ def plain(outputs: torch.Tensor, head: torch.Tensor | None, metric: str) -> torc
 @pytest.mark.parametrize("head", [None, HEAD], ids=["hidden states", "through the head"])
 def test_distance_and_gradient_are_those_of_the_plain_formula(metric: str, head: torch.Tensor | None) -> None:
     outputs = draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
-    found = OutputDistance(TARGET, VALID, head).measure("l1" if metric == "l1" else "l2", outputs)
+    found = DistanceToTarget(TARGET, VALID, head).measure("l1" if metric == "l1" else "l2", outputs)
     expected = plain(outputs, head, metric)
     # Sums of at most 200 terms in float64.
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
@@ -47,27 +47,27 @@ def test_distance_and_gradient_are_those_of_the_plain_formula(metric: str, head:
 
 def test_slices_of_the_vocabulary_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
-    whole = OutputDistance(TARGET, VALID, HEAD).l1(outputs)
+    whole = DistanceToTarget(TARGET, VALID, HEAD).l1(outputs)
     (one,) = torch.autograd.grad(whole.sum(), outputs)
     monkeypatch.setattr(engine.methods.distances, "LOGITS_BYTES", 10 * 8 * 7)  # 7 of 40 rows at a time
-    sliced = OutputDistance(TARGET, VALID, HEAD).l1(outputs)
+    sliced = DistanceToTarget(TARGET, VALID, HEAD).l1(outputs)
     (many,) = torch.autograd.grad(sliced.sum(), outputs)
     torch.testing.assert_close(sliced, whole, rtol=1e-13, atol=0)
     torch.testing.assert_close(many, one, rtol=1e-13, atol=1e-13)
 
 
 def test_at_the_target_the_distance_is_zero() -> None:
-    assert OutputDistance(TARGET, VALID, HEAD).l1(TARGET).tolist() == [0.0] * RUNS
+    assert DistanceToTarget(TARGET, VALID, HEAD).l1(TARGET).tolist() == [0.0] * RUNS
 
 
 def test_a_second_look_leaves_the_first_ones_distance_and_gradient_alone() -> None:
     # Both use the same room for their logits.
-    distance, first = OutputDistance(TARGET, VALID, HEAD), draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
+    distance, first = DistanceToTarget(TARGET, VALID, HEAD), draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
     found = distance.l1(first)
     before = found.tolist()
     with torch.no_grad():
         distance.l1(draw(RUNS, TOKENS, WIDTH, seed=4))
     (ours,) = torch.autograd.grad(found.sum(), first)
-    (alone,) = torch.autograd.grad(OutputDistance(TARGET, VALID, HEAD).l1(first).sum(), first)
+    (alone,) = torch.autograd.grad(DistanceToTarget(TARGET, VALID, HEAD).l1(first).sum(), first)
     assert found.tolist() == before
     assert torch.equal(ours, alone)

@@ -12,13 +12,21 @@ from transformers import Cache, PreTrainedModel
 from engine.arms.protocol import Positions
 from engine.arms.settings import Decoder, Method, Optimizer
 from engine.arms.stacks import Stack
-from engine.equal_rows import find_equal_rows, name_equals
+from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.methods import token_search as recovery
-from engine.methods.activation_distance import Likeness, measure_noise, observe
-from engine.methods.descent import Plan
-from engine.methods.token_search import FIRST_WINDOW, Found, Search, Seen, check, recover, score_tokens
+from engine.methods.activation_distance import ActivationDistance, measure_noise, read_activations
+from engine.methods.descent import DescentPlan
+from engine.methods.token_search import (
+    FIRST_WINDOW,
+    ObservedActivations,
+    TokenMatch,
+    TokenSearch,
+    check,
+    recover,
+    score_tokens,
+)
 from engine.models.codec import Codec
-from engine.models.kv_prefix import Prefix, settle
+from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
@@ -35,24 +43,26 @@ class Case:
         self.stack, self.codec = stack, Codec(model.get_input_embeddings().weight)
         self.ids = draw_ids(len(LENGTHS), TOKENS) if ids is None else ids
         embeddings = self.codec.embed(self.ids) + stack.positions(TOKENS)
-        self.seen = Seen(hidden=observe(stack, embeddings, int8=False), lengths=torch.tensor(LENGTHS))
+        self.seen = ObservedActivations(
+            hidden=read_activations(stack, embeddings, int8=False), lengths=torch.tensor(LENGTHS)
+        )
         noise = measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9), together=len(LENGTHS))
-        self.search = Search(
+        self.search = TokenSearch(
             method=FULL,
-            plan=Plan(iterations=60, optimizer="adam"),
+            plan=DescentPlan(iterations=60, optimizer="adam"),
             step=0.05,
             mean=0.0,
             std=float(self.codec.weight.std()),
             draw=draw,
-            likeness=Likeness(stack.head),
-            epsilons=Likeness(stack.head).limits(noise),
-            equals=name_equals(find_equal_rows(self.codec.weight)),
+            likeness=ActivationDistance(stack.head),
+            epsilons=ActivationDistance(stack.head).limits(noise),
+            equals=equal_tokens(find_equal_rows(self.codec.weight)),
         )
 
     def targets(self) -> list[list[int]]:
         return [row[:n] for row, n in zip(self.ids.tolist(), LENGTHS, strict=True)]
 
-    def find(self, method: Method = FULL, **changes: object) -> list[tuple[Found, ...]]:
+    def find(self, method: Method = FULL, **changes: object) -> list[tuple[TokenMatch, ...]]:
         return recover(self.stack, self.codec, self.seen, replace(self.search, method=method, **changes))  # pyright: ignore
 
 
@@ -66,7 +76,7 @@ def make_case(family: str = "llama", *, blocks: int = 1, head: bool = False) -> 
     return Case(model, BlockStack(model, Stack(blocks=blocks, head=head), "true"))
 
 
-def tokens_of(found: list[tuple[Found, ...]]) -> list[list[int | None]]:
+def tokens_of(found: list[tuple[TokenMatch, ...]]) -> list[list[int | None]]:
     return [[one.token for one in row] for row in found]
 
 
@@ -91,7 +101,7 @@ def test_whatever_guesses_a_check_finds_the_prompt(
 ) -> None:
     case = make_case()
     method = Method(decoder=decoder, token_by_token=token_by_token)
-    found = case.find(method, plan=Plan(iterations=20, optimizer=optimizer), step=0.02)
+    found = case.find(method, plan=DescentPlan(iterations=20, optimizer=optimizer), step=0.02)
     assert tokens_of(found) == case.targets()
 
 
@@ -151,7 +161,7 @@ def test_tokens_that_differ_where_the_stack_is_blind_are_alike_though_no_rows_ar
     assert (found[1].token, found[1].same) == (token, ())
     assert found[1].checks < VOCAB
     every = torch.arange(VOCAB)[None]
-    prefix = settle(case.stack, Prefix(), case.codec.embed(ids[:1, :1]))
+    prefix = extend_prefix(case.stack, Prefix(), case.codec.embed(ids[:1, :1]))
     away = check(case.stack, case.codec, case.search.likeness, prefix, every, case.seen.hidden[:1, 1])[0]
     assert sorted((away <= case.search.epsilons[1]).nonzero().flatten().tolist()) == sorted((token, other))
 
@@ -182,7 +192,7 @@ def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monk
         return real(*args)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(recovery, "check", counting)
-    far = case.find(plan=Plan(iterations=1), step=1e-9)  # a guess is its start
+    far = case.find(plan=DescentPlan(iterations=1), step=1e-9)  # a guess is its start
     assert tokens_of(far) == case.targets()
     checks = sorted({one.checks for row in far for one in row})
     assert set(checks) <= {32, 160, VOCAB}
@@ -194,7 +204,7 @@ def test_what_no_token_gives_is_not_found_and_ends_the_prompt() -> None:
     case = make_case()
     spoilt = case.seen.hidden.clone()
     spoilt[0, 1] *= 1.01
-    case.seen = Seen(hidden=spoilt, lengths=case.seen.lengths)
+    case.seen = ObservedActivations(hidden=spoilt, lengths=case.seen.lengths)
     found = case.find()
     assert [one.token for one in found[0]] == [case.targets()[0][0], None]
     assert found[0][1].checks == VOCAB
@@ -208,7 +218,7 @@ def test_without_a_check_the_first_choice_is_taken(token_by_token: bool) -> None
     found = case.find(replace(TRUSTING, token_by_token=token_by_token))
     assert [len(row) for row in found] == list(LENGTHS)
     assert {(one.checks, one.guesses) for row in found for one in row} == {(0, 1)}
-    far = case.find(replace(TRUSTING, token_by_token=token_by_token), plan=Plan(iterations=1), step=1e-9)
+    far = case.find(replace(TRUSTING, token_by_token=token_by_token), plan=DescentPlan(iterations=1), step=1e-9)
     start = draw(0, 0)[0, 0] * case.search.std
     assert far[0][0].token == int((case.codec.weight - start).norm(dim=1).argmin())
 
@@ -217,7 +227,7 @@ def test_a_prompt_is_sought_as_if_it_stood_alone() -> None:
     case = make_case(blocks=2)
     together = case.find()
     alone = Case(make_tiny("llama"), case.stack)
-    alone.seen = Seen(hidden=case.seen.hidden[:1], lengths=case.seen.lengths[:1])
+    alone.seen = ObservedActivations(hidden=case.seen.hidden[:1], lengths=case.seen.lengths[:1])
     (found,) = recover(case.stack, case.codec, alone.seen, case.search)
     assert [(one.token, one.checks, one.guesses) for one in found] == [
         (one.token, one.checks, one.guesses) for one in together[0]
@@ -238,9 +248,9 @@ def test_decoders_score_by_their_own_distance() -> None:
 def test_candidates_are_checked_within_the_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case("gpt2", blocks=2)
     e = case.codec.embed(case.ids) + case.stack.positions(TOKENS)
-    prefix = settle(case.stack, Prefix(), e[:, :2])
+    prefix = extend_prefix(case.stack, Prefix(), e[:, :2])
     every = torch.arange(VOCAB).expand(len(LENGTHS), -1)
-    likeness, hidden = Likeness(None), case.seen.hidden[:, 2]
+    likeness, hidden = ActivationDistance(None), case.seen.hidden[:, 2]
     whole = check(case.stack, case.codec, likeness, prefix, every, hidden)
     assert whole.argmin(1).tolist() == case.ids[:, 2].tolist()
     monkeypatch.setattr(recovery, "CHECK_BYTES", 40_000)

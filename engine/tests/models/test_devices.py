@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.errors import UsageError
-from engine.models.devices import VISIBLE, Devices, check_device, find_devices, held_to, name_for_children
+from engine.models.devices import VISIBLE, Devices, check_device, find_devices, using_gpus, visible_id
 from engine.running.executors.inline import Inline
-from engine.session.options import Choices
+from engine.session.options import SessionOptions
 
 CORES = 16
 
@@ -26,10 +26,10 @@ def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{place}.free_bytes", lambda name: 8e9 if name == "cuda:2" else 4e9)
 
 
-def choose(**asked: Any) -> Choices:
-    plain: dict[str, Any] = {field.name: None for field in fields(Choices)}
+def choose(**asked: Any) -> SessionOptions:
+    plain: dict[str, Any] = {field.name: None for field in fields(SessionOptions)}
     usual = {"device": "auto", "executor": "auto", "stored": False, "session": (0, 1), "memory": 1e10}
-    return Choices(**plain | usual | asked)
+    return SessionOptions(**plain | usual | asked)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_child_is_told_the_callers_own_name_of_a_gpu(
         monkeypatch.delenv(VISIBLE, raising=False)
     else:
         monkeypatch.setenv(VISIBLE, visible)
-    assert [name_for_children(n) for n in range(2)] == names
+    assert [visible_id(n) for n in range(2)] == names
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_products_are_float32s_own_where_no_gpu_is_named_too() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        with held_to(()):
+        with using_gpus(()):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "high"
     finally:

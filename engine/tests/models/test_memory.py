@@ -22,13 +22,13 @@ from engine.errors import SubjectError
 from engine.experiments.language.arm import NextTokenArm
 from engine.models import estimate_bytes, find_subject
 from engine.models.devices import Devices
-from engine.models.loaded import give_back_memory
+from engine.models.loaded import release_memory
 from engine.models.memory import count_bytes, explain_shortage, find_failed_allocation, free_bytes
 from engine.models.quantized import missing_bitsandbytes
 from engine.running.costs import gpu_bytes, host_bytes, size_of
 from engine.running.executors.inline import Inline
 from engine.session.items import Item, explain_skip
-from engine.session.options import Choices
+from engine.session.options import SessionOptions
 from engine.tests.planted import PlantedSubject
 from engine.tests.planted_claims import Planted, run_session, write_claim
 from engine.tests.tiny import FAMILIES, make_tiny
@@ -99,8 +99,8 @@ def make_item(
         criteria=(Above("x", 1, because="planted"),),
         subjects=("planted",),
         protocols=(DIRECT,),
-        others=others,
-        others_on="trained",
+        needs_subjects=others,
+        needed_on="trained",
     )
     kind = device.partition(":")[0]
     trial = Trial(subject=subject, protocol=DIRECT, effort="smoke", units=Units(), dtype=dtype, device=kind)
@@ -111,7 +111,7 @@ def skip(item: Item, device: str, *more: str, inline: bool = False) -> str | Non
     kind, _, index = device.partition(":")
     gpus = tuple(int(n) for n in (index, *more)) if index else ()
     choices = SimpleNamespace(devices=Devices(kind=kind, gpus=gpus), inline=inline, elsewhere=False)
-    return explain_skip(item, cast(Choices, choices))
+    return explain_skip(item, cast(SessionOptions, choices))
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["by itself", "asked for"])
@@ -327,7 +327,7 @@ def test_what_is_given_back_is_given_back_by_a_gpu_too(used: bool, monkeypatch: 
     emptied: list[bool] = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
-    give_back_memory()
+    release_memory()
     assert bool(emptied) is used
 
 

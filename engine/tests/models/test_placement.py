@@ -9,7 +9,7 @@ import torch
 
 from engine.arms.stacks import Stack
 from engine.errors import MissingError
-from engine.models.placement import place, plan_layout, spread
+from engine.models.placement import dispatch, place, plan_layout
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, make_tiny
 
@@ -72,7 +72,7 @@ def test_a_cut_of_a_placed_model_gives_the_plain_ones_numbers(family: str, stack
     del parts[blocks]
     parts |= {f"{blocks}.{n}": "disk" if n else "cpu" for n in range(3)}
     layout = {f"{body}.{name}": where for name, where in parts.items()} | {"lm_head": "cpu"}
-    spread(placed, layout, offload_dir=tmp_path)
+    dispatch(placed, layout, offload_dir=tmp_path)
     embeddings = torch.randn(2, 5, 32, dtype=torch.float64)
     outputs = [BlockStack(model, stack, "true")(embeddings) for model in (plain, placed)]
     assert torch.equal(*outputs)

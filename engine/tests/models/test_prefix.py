@@ -7,7 +7,7 @@ import torch
 
 from engine.arms.protocol import Positions
 from engine.arms.stacks import Stack
-from engine.models.kv_prefix import NextPosition, Prefix, settle
+from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 
@@ -33,7 +33,7 @@ def test_position_by_position_is_the_whole_at_once(family: str, positions: Posit
         here = NextPosition(stack, prefix)
         torch.testing.assert_close(here(e[:, t : t + 1])[:, 0], whole[:, t], rtol=1e-10, atol=1e-12)
         assert torch.equal(here.positions(1), stack.positions(t + 1)[t:])
-        prefix = settle(stack, prefix, e[:, t : t + 1])
+        prefix = extend_prefix(stack, prefix, e[:, t : t + 1])
         assert prefix.tokens == t + 1
 
 
@@ -44,7 +44,7 @@ def test_the_gradient_at_a_position_is_that_of_the_whole(family: str) -> None:
     whole = e.clone().requires_grad_(True)
     (expected,) = torch.autograd.grad(stack(whole)[:, 4].square().sum(), whole)
     last = e[:, 4:5].clone().requires_grad_(True)
-    prefix = settle(stack, Prefix(), e[:, :4])
+    prefix = extend_prefix(stack, Prefix(), e[:, :4])
     (found,) = torch.autograd.grad(NextPosition(stack, prefix)(last).square().sum(), last)
     torch.testing.assert_close(found[:, 0], expected[:, 4], rtol=1e-9, atol=1e-10)
 
@@ -52,10 +52,10 @@ def test_the_gradient_at_a_position_is_that_of_the_whole(family: str) -> None:
 def test_reading_on_leaves_the_prefix_as_it_is() -> None:
     stack = make_stack("llama")
     e = embed(stack, "llama")
-    prefix = settle(stack, Prefix(), e[:, :3])
+    prefix = extend_prefix(stack, Prefix(), e[:, :3])
     before = [keys.clone() for keys in prefix.keys]
     NextPosition(stack, prefix)(e[:, 3:4])
-    settle(stack, prefix, e[:, 3:4])
+    extend_prefix(stack, prefix, e[:, 3:4])
     assert prefix.tokens == 3
     assert all(torch.equal(a, b) for a, b in zip(before, prefix.keys, strict=True))
 
@@ -63,7 +63,7 @@ def test_reading_on_leaves_the_prefix_as_it_is() -> None:
 def test_prefixes_are_selected_and_repeated_run_by_run() -> None:
     stack = make_stack("gpt2")
     e = embed(stack, "gpt2")
-    prefix = settle(stack, Prefix(), e[:, :3])
+    prefix = extend_prefix(stack, Prefix(), e[:, :3])
     chosen = prefix.select(torch.tensor([2, 0])).repeat(2)
     found = NextPosition(stack, chosen)(e[[2, 2, 0, 0], 3:4])[:, 0]
     torch.testing.assert_close(found, stack(e)[[2, 2, 0, 0], 3], rtol=1e-10, atol=1e-12)

@@ -34,16 +34,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_cache_entry_is_written_once(root: Path) -> None:
     unpack = Unpacking()
-    assert unpacked.keep("model", unpack) == unpacked.keep("model", unpack) == root / "model"
+    assert unpacked.cached_weights("model", unpack) == unpacked.cached_weights("model", unpack) == root / "model"
     assert unpack.times == 1
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["model"]
 
 
 def test_a_copied_cache_is_hashed_and_kept(root: Path) -> None:
     unpack = Unpacking()
-    unpacked.keep("model", unpack)
+    unpacked.cached_weights("model", unpack)
     os.utime(root / "model" / "weights", ns=(1, 1))
-    unpacked.keep("model", unpack)
+    unpacked.cached_weights("model", unpack)
     assert unpack.times == 1
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_cache_entry_is_set_aside_and_written_again(damage: object, ro
     assert callable(damage)
     unpack = Unpacking()
     for times in (1, 2, 3):
-        entry = unpacked.keep("model", unpack)
+        entry = unpacked.cached_weights("model", unpack)
         assert entry is not None
         assert (entry / "weights").read_bytes() == b"sound" * 100
         assert unpack.times == times
@@ -100,7 +100,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path / "file"))
-    assert unpacked.keep("model", Unpacking()) is None
+    assert unpacked.cached_weights("model", Unpacking()) is None
     assert "cannot be written" in caplog.text
 
 
@@ -109,7 +109,7 @@ def test_an_unpacking_that_fails_leaves_no_entry(root: Path) -> None:
         (folder / "weights").write_bytes(b"half")
         raise OSError("no space left on device")
 
-    assert unpacked.keep("model", fail) is None
+    assert unpacked.cached_weights("model", fail) is None
     assert [path.name for path in root.iterdir() if path.is_dir()] == []
 
 

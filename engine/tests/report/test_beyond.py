@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.records import RECORD, Beyond, Record, Table, dump_record
+from engine.records import RECORD, Record, SeeAlso, Table, dump_record
 from engine.report.render import render
-from engine.report.views import arrange_claims, tell_searches
+from engine.report.views import arrange_claims, count_recoveries
 from engine.tests.report_samples import make_records
 
 COLUMNS = ("group", "search", "exact rate", "prompts")
@@ -25,16 +25,16 @@ def draw(records: list[Record]) -> str:
 
 def make_pair() -> list[Record]:
     first = make_records()[0]
-    pointing = replace(first, claim="C33", beyond=Beyond(claim="A03", words=WORDS))
+    pointing = replace(first, claim="C33", beyond=SeeAlso(claim="A03", words=WORDS))
     return [pointing, replace(first, claim="A03", tables=(LADDER,))]
 
 
 def test_the_first_and_the_best_search_are_told() -> None:
     _, ladder = make_pair()
     expected = "smollm2-135m, 1 block. page: 0 of 16 prompts exactly; checked: 16 of 16 prompts exactly."
-    assert tell_searches(ladder) == [expected]
+    assert count_recoveries(ladder) == [expected]
     alone = replace(LADDER, rows=LADDER.rows[:1])
-    assert tell_searches(replace(ladder, tables=(alone,))) == []
+    assert count_recoveries(replace(ladder, tables=(alone,))) == []
 
 
 def test_a_card_links_to_the_claim_that_says_more() -> None:

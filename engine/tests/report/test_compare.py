@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.report import main
-from engine.records import OnRecord, Record, Session, write_records
+from engine.records import Record, RecordedVerdict, Session, write_records
 from engine.report.causes import find_causes
 from engine.report.compare import Comparison, compare_runs
 from engine.report.compare_page import render_comparison, write_lines
@@ -83,7 +83,9 @@ CHANGES = {
     ),
     "on record now": (
         judge("refuted"),
-        judge("refuted", outcome="xfailed", on_record=OnRecord(ruling="refuted", date="2026-01-01", reason="seen")),
+        judge(
+            "refuted", outcome="xfailed", on_record=RecordedVerdict(ruling="refuted", date="2026-01-01", reason="seen")
+        ),
         "outcome",
     ),
     "another reason to skip": (skip(), skip(sentence="needs weights"), None),

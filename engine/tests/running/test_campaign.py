@@ -1,4 +1,4 @@
-"""A campaign runs each arm once, only the missing ones, and lets one failure spoil nothing else."""
+"""A scheduler runs each arm once, only the missing ones, and lets one failure spoil nothing else."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.sampling import run_together
 from engine.ledger import Ledger, store
 from engine.running.executors.base import Sequential
-from engine.running.plan import foresee
+from engine.running.plan import forecast_arms
 from engine.running.progress import Bar, seconds_of
-from engine.running.scheduler import Campaign, Job, Silent, label
+from engine.running.scheduler import ItemRun, NoProgress, Scheduler, label
 from engine.tests.planted import INVERSION, TUNING, drive, make_inverse, make_measurement, make_round_trip, make_trial
 
 
@@ -76,7 +76,7 @@ class Forget:
         return None  # pyright: ignore[reportReturnType]
 
 
-def make_job(procedure: Procedure) -> Job:
+def make_job(procedure: Procedure) -> ItemRun:
     claim = Claim(
         id="T01",
         section="none",
@@ -88,10 +88,10 @@ def make_job(procedure: Procedure) -> Job:
         subjects=("planted",),
         protocols=(CONTROLLED,),
     )
-    return Job(claim=claim, trial=make_trial())
+    return ItemRun(claim=claim, trial=make_trial())
 
 
-def asking(*rounds: tuple[Arm, ...]) -> Job:
+def asking(*rounds: tuple[Arm, ...]) -> ItemRun:
     return make_job(Ask(asks=rounds))
 
 
@@ -114,9 +114,9 @@ class Recorder(Sequential):
     def expect(self, arms: Sequence[Arm]) -> None:
         self.told.append(f"expect {' '.join(map(name_of, arms))}".strip())
 
-    def foresee(self, arms: Sequence[Arm]) -> None:
+    def forecast(self, arms: Sequence[Arm]) -> None:
         if arms:
-            self.told.append(f"foresee {' '.join(map(name_of, arms))}")
+            self.told.append(f"forecast {' '.join(map(name_of, arms))}")
 
     def begin(self, arm: Arm) -> None:
         self.told.append(f"begin {name_of(arm)}")
@@ -136,20 +136,20 @@ def name_of(arm: Arm) -> str:
     return arm.matrix if isinstance(arm, PseudoInverseArm) else arm.kind
 
 
-def run(tmp_path: Path, jobs: list[Job], recorder: Recorder, *, fresh_since: str = "") -> None:
-    Campaign(Ledger(tmp_path), recorder.make, progress=recorder, fresh_since=fresh_since).run(jobs)
+def run(tmp_path: Path, jobs: list[ItemRun], recorder: Recorder, *, fresh_since: str = "") -> None:
+    Scheduler(Ledger(tmp_path), recorder.make, progress=recorder, fresh_since=fresh_since).run(jobs)
 
 
-def test_progress_foresees_what_a_job_asks_for_once_it_has_tuned(tmp_path: Path) -> None:
+def test_progress_forecasts_what_a_job_asks_for_once_it_has_tuned(tmp_path: Path) -> None:
     recorder, tuning, other = Recorder(), asking((TUNING,), (A, B)), asking((C,), (D,))
     foreseen = {id(tuning): (A, B), id(other): (D,)}
-    Campaign(Ledger(tmp_path), recorder.make, progress=recorder, foresee=lambda job: foreseen[id(job)]).run(
+    Scheduler(Ledger(tmp_path), recorder.make, progress=recorder, forecast=lambda job: foreseen[id(job)]).run(
         [tuning, other]
     )
     # The second job's first round is no tuning: what follows it is not foreseen.
-    assert [told for told in recorder.told if told.startswith(("expect", "foresee"))] == [
+    assert [told for told in recorder.told if told.startswith(("expect", "forecast"))] == [
         "expect C tuning",
-        "foresee A B",
+        "forecast A B",
         "expect D A B",
     ]
 
@@ -158,11 +158,11 @@ def test_the_bar_reaches_from_what_was_asked_to_what_is_foreseen(capsys: pytest.
     bar, subject = Bar(), "gpt2-untrained:0"  # costs are those of a subject that is known
     tuning, inversion = (replace(arm, settings=replace(arm.settings, subject=subject)) for arm in (TUNING, INVERSION))
     bar.expect([tuning])
-    bar.foresee([inversion])
+    bar.forecast([inversion])
     bar.finish(tuning, 1.0)
     assert bar.share == pytest.approx(seconds_of([tuning]) / seconds_of([tuning, inversion]))
     bar.expect([inversion])
-    bar.foresee([])
+    bar.forecast([])
     bar.finish(inversion, 1.0)
     assert bar.share == pytest.approx(1.0)
     bar.close()
@@ -234,7 +234,7 @@ def test_a_session_whose_log_takes_no_line_goes_on(monkeypatch: pytest.MonkeyPat
 
 def test_what_a_claim_will_ask_for_is_told_without_moving_its_job() -> None:
     job = asking((TUNING,), (A, B))
-    assert foresee(job) == [A, B]
+    assert forecast_arms(job) == [A, B]
     assert not job.asked
 
 
@@ -304,9 +304,9 @@ def test_nothing_more_is_measured_once_a_measurement_cannot_be_stored(
         replace_file(source, target)
 
     monkeypatch.setattr(os, "replace", refuse_b)
-    campaign = Campaign(Ledger(tmp_path), recorder.make, progress=recorder)
+    scheduler = Scheduler(Ledger(tmp_path), recorder.make, progress=recorder)
     with pytest.raises(LedgerError, match="No space left on device") as full:
-        campaign.run(jobs)
+        scheduler.run(jobs)
     assert list(map(name_of, recorder.ran)) == ["A", "B"]
     assert jobs[0].evidence is not None
     assert [job.error for job in jobs] == [None, full.value, None, None]
@@ -314,7 +314,7 @@ def test_nothing_more_is_measured_once_a_measurement_cannot_be_stored(
     assert recorder.told[-1] == "close"
 
     stored = asking((A,))  # which needs no room
-    campaign.run([stored])
+    scheduler.run([stored])
     assert stored.evidence is not None
 
 
@@ -323,8 +323,8 @@ def test_an_arm_whose_lock_cannot_be_written_ends_the_measuring_in_one_line(tmp_
     (tmp_path / "locks").rmdir()
     (tmp_path / "locks").touch()
     with pytest.raises(LedgerError, match=r"^ledger: got .*locks.*File exists, expected a lock; move away"):
-        Campaign(ledger, Recorder().make, progress=Silent()).run([asking((A,))])
-    with pytest.raises(LedgerError, match="locks"), ledger.claim_arm(A):
+        Scheduler(ledger, Recorder().make, progress=NoProgress()).run([asking((A,))])
+    with pytest.raises(LedgerError, match="locks"), ledger.lock_arm(A):
         pytest.fail("measured without a lock")
 
 
@@ -469,7 +469,7 @@ def test_arms_that_share_weights_stand_together(tmp_path: Path) -> None:
     block, net, other = Stack(blocks=1), SentenceNet(seed=1), SentenceNet(seed=2)
     mixed = [of("x", net, 1), of("y", block, 1), of("x", other, 1), of("x", block, 1), of("x", net, 2), of("y", net, 2)]
     recorder = Recorder()
-    Campaign(Ledger(tmp_path), recorder.make, progress=Silent()).run([asking(tuple(mixed))])
+    Scheduler(Ledger(tmp_path), recorder.make, progress=NoProgress()).run([asking(tuple(mixed))])
     groups = [(a.settings.subject, str(a.settings.stack)) for a in recorder.ran if isinstance(a, InversionArm)]
     assert len(groups) == len(mixed)
     changes = sum(one != next_ for one, next_ in pairwise(groups))

@@ -17,8 +17,8 @@ from engine.arms.measurement import Measurement
 from engine.errors import EngineError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.running.costs import PROCESS_BYTES
-from engine.running.executors.base import RefusedError
-from engine.running.executors.ray import Cluster, Request
+from engine.running.executors.base import DoesNotFitError
+from engine.running.executors.ray import Cluster, Resources
 from engine.running.waiting import Waiting
 from engine.tests.planted import make_inverse, make_measurement
 
@@ -109,7 +109,7 @@ def cpu(arm: Arm) -> Arm:
 def provide_cluster(ray: PlantedRay) -> Iterator[Cluster]:
     cluster = Cluster(workers=2, threads=1, budget_bytes=4e9, task=answer)
     yield cluster
-    cluster.rest()
+    cluster.shutdown()
 
 
 def test_a_cluster_started_here_has_what_the_session_was_given(ray: PlantedRay, cluster: Cluster) -> None:
@@ -125,7 +125,7 @@ def test_the_costliest_group_that_fits_goes_first(cluster: Cluster) -> None:
 
 
 def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Cluster) -> None:
-    assert Request(cpus=1, gpus=0, bytes=PROCESS_BYTES + 3e9).within(Request(cpus=2, gpus=0, bytes=4e9))
+    assert Resources(cpus=1, gpus=0, bytes=PROCESS_BYTES + 3e9).within(Resources(cpus=2, gpus=0, bytes=4e9))
     event = threading.Event()
     ray.get = lambda ref: event.wait(60) and ref()  # type: ignore[method-assign]
     future = cluster.submit(A)
@@ -138,7 +138,7 @@ def test_an_arm_waits_while_others_have_its_room(ray: PlantedRay, cluster: Clust
 def test_what_no_node_has_room_for_is_refused_with_both_figures(ray: PlantedRay, cluster: Cluster) -> None:
     ray.found = [node(2, 3), node(64, 64, alive=False)]
     with pytest.raises(
-        RefusedError,
+        DoesNotFitError,
         match=r"about 3\.5 GB of memory, expected a node with room for it; the largest has 3\.0 GB, 2 cores; ",
     ):
         cluster.choose(Waiting([B, A]))
@@ -149,26 +149,26 @@ def test_small_arms_share_a_gpu(ray: PlantedRay, gpu_bytes: float | None, share:
     ray.found = [node(4, 16, 2)]
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=2, gpu_bytes=gpu_bytes, task=answer)
     cluster.submit(replace(B, device="cuda")).result()
-    cluster.rest()
+    cluster.shutdown()
     assert ray.asked == [{"num_cpus": 1, "num_gpus": share, "memory": int(2.54e9), "max_retries": 0, "max_calls": 1}]
 
 
 def test_what_asks_for_more_cores_than_a_node_has_is_refused_with_their_number(ray: PlantedRay) -> None:
     ray.found = [node(16, 64, 4)]
     cluster = Cluster(workers=1, threads=64, budget_bytes=1e10, task=answer)
-    with pytest.raises(RefusedError, match=r", 64 cores, expected .* has 64\.0 GB, 16 cores; .*lower --threads"):
+    with pytest.raises(DoesNotFitError, match=r", 64 cores, expected .* has 64\.0 GB, 16 cores; .*lower --threads"):
         cluster.choose(Waiting([B]))
-    cluster.rest()
+    cluster.shutdown()
 
 
 def test_an_arm_that_is_larger_than_a_gpu_is_refused(ray: PlantedRay) -> None:
     ray.found = [node(4, 16, 8)]
     cluster = Cluster(workers=2, threads=1, budget_bytes=1e10, gpus=8, gpu_bytes=1e9, task=answer)
     with pytest.raises(
-        RefusedError, match=r"1\.6 GB of memory and a GPU, expected at most 1\.0 GB on one GPU; spread it"
+        DoesNotFitError, match=r"1\.6 GB of memory and a GPU, expected at most 1\.0 GB on one GPU; spread it"
     ):
         cluster.choose(Waiting([replace(B, device="cuda")]))
-    cluster.rest()
+    cluster.shutdown()
 
 
 def test_a_process_that_dies_costs_an_attempt(ray: PlantedRay, cluster: Cluster) -> None:
@@ -188,7 +188,7 @@ def test_the_experiments_error_is_not_tried_again(ray: PlantedRay) -> None:
     cluster = Cluster(workers=1, threads=1, budget_bytes=4e9, task=lambda arm, threads: EngineError("planted"))
     with pytest.raises(EngineError, match="planted"):
         cluster.submit(B).result()
-    cluster.rest()
+    cluster.shutdown()
     assert len(ray.asked) == 1
 
 
@@ -218,6 +218,6 @@ def test_an_address_without_a_cluster_is_one_line(ray: PlantedRay, address: str,
 
 def test_a_cluster_that_was_left_is_joined_again(ray: PlantedRay, cluster: Cluster) -> None:
     cluster.submit(B).result()
-    cluster.rest()
+    cluster.shutdown()
     assert cluster.submit(C).result().arm == C
     assert len(ray.inits) == 2

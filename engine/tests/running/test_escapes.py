@@ -22,7 +22,7 @@ import pytest
 from engine.errors import EngineError, EscapedError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.records import read_records
-from engine.running.executors.pool import ATTEMPTS, Pool, attempt
+from engine.running.executors.pool import ATTEMPTS, Pool, run_picklable
 from engine.running.waiting import Waiting
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.tiny_models import make_gpt2, save
@@ -154,7 +154,7 @@ def test_a_worker_that_dies_says_of_what_and_what_to_do(
     assert pool.choose(Waiting([ARM])) is ARM
     with pytest.raises(EngineError) as died:
         pool.submit(ARM).result(timeout=120)
-    pool.rest()
+    pool.shutdown()
     got = f"got a process that died {ATTEMPTS} times while it was measured ({name}), expected a measurement"
     assert str(died.value) == f"pseudo-inverse on none: {got}; {remedy}"
 
@@ -166,7 +166,7 @@ def test_what_leaves_past_every_handler_comes_back_from_a_worker_as_an_error(err
     def escape(arm: object) -> Any:
         raise error
 
-    found = attempt(escape, ARM)
+    found = run_picklable(escape, ARM)
     assert isinstance(found, EscapedError)
     assert f"got {type(error).__name__}: {error}, expected" in str(found)
 

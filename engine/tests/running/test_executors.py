@@ -23,8 +23,8 @@ from engine.ledger.maintenance import read_ledger
 from engine.running.executors.base import Executor
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Pool
-from engine.running.executors.ray import Cluster, Task, measure
-from engine.running.scheduler import Campaign, Silent
+from engine.running.executors.ray import Cluster, Task, measure_remotely
+from engine.running.scheduler import NoProgress, Scheduler
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.processes import find_worker, kill_worker
@@ -51,7 +51,7 @@ pytestmark = [
 ]
 
 
-def make_cluster(task: Task = measure, *, gpus: int = 0) -> Cluster:
+def make_cluster(task: Task = measure_remotely, *, gpus: int = 0) -> Cluster:
     pytest.importorskip("ray", reason="needs Ray: pip install 'lm-claims[ray]'")
     return Cluster(workers=2, threads=1, budget_bytes=PLENTY, gpus=gpus, task=task)
 
@@ -65,7 +65,7 @@ def provide_subject(tmp_path_factory: pytest.TempPathFactory) -> str:
 def provide_executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     executor = MAKERS[request.param]()
     yield executor
-    executor.rest()
+    executor.shutdown()
 
 
 def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
@@ -77,7 +77,7 @@ def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
 def test_ledgers_are_equal(name: str, tmp_path: Path, subject: str) -> None:
     arms = tuple(make_arms(subject).values())
     job = asking(arms)
-    Campaign(Ledger(tmp_path), MAKERS[name], progress=Silent()).run([job])
+    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run([job])
     assert job.evidence is not None, job.error
     stored = {s.measurement.arm: s.measurement for s in read_ledger(tmp_path) if s.measurement}
     plain = Inline(threads=1)
@@ -90,7 +90,7 @@ def test_an_arms_own_error_is_its_own(name: str, tmp_path: Path, subject: str) -
     good = make_arms(subject)["random"]
     bad = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
     jobs = [asking((bad,)), asking((good,))]
-    Campaign(Ledger(tmp_path), MAKERS[name], progress=Silent()).run(jobs)
+    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run(jobs)
     assert isinstance(jobs[0].error, EngineError)
     assert "prompt" in str(jobs[0].error)
     assert jobs[1].evidence is not None, jobs[1].error
@@ -120,16 +120,16 @@ def test_a_second_session_goes_on_where_the_first_was_cut(name: str, tmp_path: P
     """The first is interrupted once its first arm is stored; the second measures the others and no arm again."""
     arms = tuple(make_arms(subject).values())
 
-    class Cut(Silent):
+    class Cut(NoProgress):
         def finish(self, arm: Arm, elapsed_s: float) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Campaign(Ledger(tmp_path), MAKERS[name], progress=Cut()).run([asking(arms)])
+        Scheduler(Ledger(tmp_path), MAKERS[name], progress=Cut()).run([asking(arms)])
     before = {s.path: s.path.read_bytes() for s in read_ledger(tmp_path)}
     assert 1 <= len(before) < len(arms)
     job = asking(arms)
-    Campaign(Ledger(tmp_path), MAKERS[name], progress=Silent()).run([job])
+    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run([job])
     assert job.evidence is not None, job.error
     assert {path: path.read_bytes() for path in before} == before
     assert len(list(read_ledger(tmp_path))) == len(arms)
@@ -142,7 +142,7 @@ def test_what_is_given_up_leaves_no_process(executor: Executor, subject: str) ->
     while (worker := find_worker()) is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert worker is not None
-    executor.rest()
+    executor.shutdown()
     _, alive = psutil.wait_procs([worker], timeout=30)
     assert not alive
 
@@ -156,7 +156,7 @@ def measure_with_little_memory(arm: Arm, threads: int) -> Measurement | Exceptio
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, before[1]))
     try:
-        return measure(arm, threads)
+        return measure_remotely(arm, threads)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -168,7 +168,7 @@ def test_an_arm_of_rays_that_finds_no_memory_is_an_event_of_that_arm(tmp_path: P
     large = PseudoInverseArm(subject="none", source="none", matrix="random:90000x3000:rank=3000:seed=1")
     small = make_arms(subject)["random"]
     jobs = [asking((large,)), asking((small,))]
-    Campaign(Ledger(tmp_path), lambda: make_cluster(measure_with_little_memory), progress=Silent()).run(jobs)
+    Scheduler(Ledger(tmp_path), lambda: make_cluster(measure_with_little_memory), progress=NoProgress()).run(jobs)
     assert "pseudo-inverse on none: got no memory for it" in str(jobs[0].error)
     assert jobs[1].evidence is not None, jobs[1].error
     assert large not in Ledger(tmp_path)
@@ -192,5 +192,5 @@ def test_arms_are_placed_on_the_callers_devices_and_no_others(monkeypatch: pytes
         assert cluster.choose(Waiting([replace(arms[0], step=0.7)])) is None  # both are taken
         told = [str(future.exception(timeout=PATIENCE_S)) for future in futures]
     finally:
-        cluster.rest()
+        cluster.shutdown()
     assert sorted(told) == ["3", "5"]

@@ -31,12 +31,12 @@ from engine.errors import EngineError, MissingError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inversion.arm import InversionArm
 from engine.ledger import Ledger
-from engine.models.devices import VISIBLE, name_for_children
+from engine.models.devices import VISIBLE, visible_id
 from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, estimate_cost
-from engine.running.executors.base import RefusedError
+from engine.running.executors.base import DoesNotFitError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, Gpu, Pool, serve
-from engine.running.scheduler import Campaign, Silent
+from engine.running.scheduler import NoProgress, Scheduler
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.planted import make_inverse, make_measurement
@@ -56,7 +56,7 @@ def provide_subject(tmp_path_factory: pytest.TempPathFactory) -> str:
 def provide_pool() -> Iterator[Pool]:
     pool = Pool(workers=2, threads=1, budget_bytes=PLENTY)
     yield pool
-    pool.rest()
+    pool.shutdown()
 
 
 def long_arm(subject: str, iterations: int = 2500) -> InversionArm:
@@ -73,9 +73,9 @@ def begin(pool: Pool, arm: Arm) -> Future[Measurement]:
 def test_a_pool_gives_the_numbers_of_one_process(tmp_path: Path, subject: str) -> None:
     arms = tuple(make_arms(subject).values())
     one, other = asking(arms), asking(arms)
-    Campaign(Ledger(tmp_path / "one"), lambda: Inline(threads=1), progress=Silent()).run([one])
+    Scheduler(Ledger(tmp_path / "one"), lambda: Inline(threads=1), progress=NoProgress()).run([one])
     many = Pool(workers=2, threads=1, budget_bytes=PLENTY)
-    Campaign(Ledger(tmp_path / "many"), lambda: many, progress=Silent()).run([other])
+    Scheduler(Ledger(tmp_path / "many"), lambda: many, progress=NoProgress()).run([other])
     assert one.evidence is not None
     assert other.evidence is not None, other.error
     found = [[m.content() for m in job.evidence.measurements] for job in (one, other) if job.evidence]
@@ -123,7 +123,7 @@ def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
     large = PseudoInverseArm(subject="none", source="none", matrix="random:90000x3000:rank=3000:seed=1")
     small = make_arms(subject)
     jobs = [asking((large,)), asking((small["random"], small["inversion"]))]
-    Campaign(Ledger(tmp_path), lambda: pool, progress=Silent()).run(jobs)
+    Scheduler(Ledger(tmp_path), lambda: pool, progress=NoProgress()).run(jobs)
     assert isinstance(jobs[0].error, EngineError)
     line = str(jobs[0].error)
     assert re.match(r"pseudo-inverse on none: got no memory for it \(.*allocate.*\), expected about 0\.8 GB, ", line)
@@ -160,7 +160,7 @@ def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.Mo
     future = begin(pool, A)
     starting.wait(timeout=60)
     threading.Timer(0.2, started.set).start()  # the pool rests before it has the process
-    pool.rest()
+    pool.shutdown()
     with pytest.raises(EOFError):
         future.result(timeout=0)
     assert ended.is_set()
@@ -171,7 +171,7 @@ def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:
     time.sleep(3)
     before = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
     assert before
-    pool.rest()
+    pool.shutdown()
     assert all(has_ended(child) for child in before)
 
 
@@ -242,7 +242,7 @@ def test_an_arm_that_never_fits_is_refused_with_both_figures(monkeypatch: pytest
         MissingError, match=r"a need of about 3\.5 GB of memory, expected at most 2\.0 GB .*--memory"
     ) as no:
         Pool(workers=2, threads=1, budget_bytes=2e9).choose(Waiting([B, A]))
-    assert cast(RefusedError, no.value).arm is A
+    assert cast(DoesNotFitError, no.value).arm is A
 
 
 def test_a_campaign_leaves_a_refused_arm_out_and_measures_the_others(
@@ -251,7 +251,7 @@ def test_a_campaign_leaves_a_refused_arm_out_and_measures_the_others(
     plant_sizes(monkeypatch, {arm: 3e9 if arm is A else 1e6 for arm in (A, B)})
     monkeypatch.setattr(Pool, "submit", lambda self, arm: _done(make_measurement(arm, make_inverse())))
     jobs = [asking((A,)), asking((B,))]
-    Campaign(Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=2e9), progress=Silent()).run(jobs)
+    Scheduler(Ledger(tmp_path), lambda: Pool(workers=2, threads=1, budget_bytes=2e9), progress=NoProgress()).run(jobs)
     assert isinstance(jobs[0].error, MissingError)
     assert jobs[1].evidence is not None
 
@@ -310,7 +310,7 @@ def test_gpus_are_dealt_out_evenly_and_an_idle_one_gives_way_to_one_that_is_larg
         MissingError, match=r"a need of about 8\.6 GB .*at most 5\.0 GB on one GPU.*--executor inline"
     ) as no:
         pool.choose(Waiting([d]))
-    assert cast(RefusedError, no.value).arm is d
+    assert cast(DoesNotFitError, no.value).arm is d
 
     pool = Pool(workers=2, threads=1, budget_bytes=PLENTY, gpus=(SMALL, LARGE))
     for arm in (a, b):
@@ -351,15 +351,13 @@ def test_a_worker_sees_its_own_gpu_alone_and_none_that_the_session_does_not(
 ) -> None:
     monkeypatch.setenv(VISIBLE, "3,5")
     monkeypatch.setattr("engine.running.executors.pool.serve", tell_gpu)
-    pool = Pool(
-        workers=2, threads=1, budget_bytes=PLENTY, gpus=[Gpu(name=name_for_children(n), bytes=2e9) for n in range(2)]
-    )
+    pool = Pool(workers=2, threads=1, budget_bytes=PLENTY, gpus=[Gpu(name=visible_id(n), bytes=2e9) for n in range(2)])
     settings = replace(make_settings(subject), device="cuda")
     arms = [replace(long_arm(subject), settings=settings, step=step) for step in (0.1, 0.2)]
     try:
         told = [str(future.exception(timeout=60)) for future in [begin(pool, arm) for arm in arms]]
     finally:
-        pool.rest()
+        pool.shutdown()
     assert sorted(told) == ["3", "5"]
 
 

@@ -89,7 +89,7 @@ def test_what_runs_at_once_shares_what_waits_and_the_longest_counts(bar: Bar, ti
 def test_what_is_foreseen_counts_and_what_was_stored_corrects_nothing(bar: Bar, tick: Tick) -> None:
     arms = name_arms(2)
     bar.expect(arms[:1])
-    bar.foresee(arms[1:])
+    bar.forecast(arms[1:])
     bar.begin(arms[0])
     tick(0.01)
     bar.finish(arms[0], 0.0)

@@ -13,9 +13,9 @@ from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.errors import SubjectError
 from engine.experiments.embedding.arm import RoundTripArm
-from engine.experiments.inputs import Watch
+from engine.experiments.inputs import WrapObserver
 from engine.models import find_subject
-from engine.models.loaded import Shelf
+from engine.models.loaded import LoadedModels
 from engine.running.executors import attempt as running
 from engine.running.executors.inline import Inline
 from engine.tests.claim.test_own_claims import read_example
@@ -91,9 +91,9 @@ def before_the_arm(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
 def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = running.measure
 
-    def act_and_measure(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
+    def act_and_measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         once(act, arm)
-        return measure(arm, shelf, watch)
+        return measure(arm, models, watch)
 
     monkeypatch.setattr(running, "measure", act_and_measure)
 
@@ -101,8 +101,8 @@ def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> No
 def while_it_is_measured(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = running.measure
 
-    def measure_and_act(arm: Arm, shelf: Shelf, watch: Watch) -> Result:
-        result = measure(arm, shelf, watch)
+    def measure_and_act(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
+        result = measure(arm, models, watch)
         once(act, arm)
         return result
 

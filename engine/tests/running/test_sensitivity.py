@@ -17,7 +17,7 @@ from engine.claim.units import Units
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.tuning.arm import TuningArm
-from engine.running.interim_looks import run_whole
+from engine.running.interim_looks import evaluate_item
 from engine.running.sensitivity import VARIANTS, Variant
 from engine.tests.planted import drive, make_inversion, make_run, make_trial, tune_to_middle
 
@@ -38,7 +38,7 @@ def run(claim: Claim, hits: dict[str, int], *, protocol: Protocol = CONTROLLED, 
         make_trial(effort, units=Units(standard=12, full=12)),  # pyright: ignore[reportArgumentType]
         protocol=protocol,
     )
-    return drive(run_whole(claim, trial), answer)
+    return drive(evaluate_item(claim, trial), answer)
 
 
 def is_of(arm: InversionArm, word: str) -> bool:

@@ -15,7 +15,7 @@ from engine.errors import UsageError
 from engine.ledger.maintenance import merge, read_ledger
 from engine.records import Record, read_records
 from engine.report.history import merge_records
-from engine.running.slices import Slice, deal, read_slice
+from engine.running.slices import Slice, read_slice, share_items
 from engine.tests.claim.test_own_claims import read_example
 from engine.tests.planted_claims import run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
@@ -28,7 +28,7 @@ OWN_ARMS = st.lists(SECONDS, max_size=30).map(lambda costs: [{str(k): s} for k, 
 @given(OWN_ARMS, st.integers(1, 12))
 def test_no_slice_is_longer_than_its_share_and_one_item(costs: list[dict[str, float]], of: int) -> None:
     """The slice that an item is dealt to was the smallest: it had no more than the mean of what was dealt before."""
-    dealt = deal(costs, of)
+    dealt = share_items(costs, of)
     loads = [sum(sum(c.values()) for c, s in zip(costs, dealt, strict=True) if s == k + 1) for k in range(of)]
     each = [sum(c.values()) for c in costs]
     assert all(1 <= s <= of for s in dealt)
@@ -38,12 +38,12 @@ def test_no_slice_is_longer_than_its_share_and_one_item(costs: list[dict[str, fl
 def test_items_that_share_arms_stay_together() -> None:
     shared = {"tuning": 10.0, "head": 60.0}
     costs = [shared | {"a": 1.0}, {"b": 40.0}, shared | {"c": 1.0}, {"d": 40.0}]
-    dealt = deal(costs, 2)
+    dealt = share_items(costs, 2)
     assert dealt == [1, 2, 1, 2]  # apart they would cost 71 + 40 each; together 72 and 80
 
 
 def test_items_without_a_cost_are_spread() -> None:
-    assert Counter(deal([{}] * 10, 4)) == {1: 3, 2: 3, 3: 2, 4: 2}
+    assert Counter(share_items([{}] * 10, 4)) == {1: 3, 2: 3, 3: 2, 4: 2}
 
 
 @pytest.mark.parametrize("text", ["1/1", "3/8", "9999/9999"])

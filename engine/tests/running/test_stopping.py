@@ -13,7 +13,7 @@ from engine.claim.claim import Claim
 from engine.claim.criteria import Above, AtMost, Criterion, Ruling
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
-from engine.running.interim_looks import run_in_looks
+from engine.running.interim_looks import evaluate_in_looks
 from engine.statistics import Estimate, exact_share, paired_mean
 from engine.tests.planted import drive, make_trial
 
@@ -58,7 +58,7 @@ def run(procedure: Told, criterion: Criterion, trial: Trial | None = None) -> tu
     def refuse(arm: Arm) -> object:
         raise AssertionError(f"{arm} was asked for")
 
-    evidence = drive(run_in_looks(claim, trial or make_trial(units=Units())), refuse)  # pyright: ignore
+    evidence = drive(evaluate_in_looks(claim, trial or make_trial(units=Units())), refuse)  # pyright: ignore
     looked = [n for n, as_last in procedure.asked if not as_last]
     return claim.judge(evidence.estimates).ruling, evidence.settings.get("units", ""), looked
 

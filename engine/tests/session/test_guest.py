@@ -94,7 +94,7 @@ def test_a_session_without_claims_leaves_nothing_and_reads_nothing(
     def read(*_: object, **__: object) -> None:
         raise AssertionError("options were read")
 
-    monkeypatch.setattr("engine.session.state.read_choices", read)
+    monkeypatch.setattr("engine.session.state.read_options", read)
     pytester.makepyfile("def test_theirs():\n    assert True\n")
     before = {path.name for path in pytester.path.iterdir()}
     spared = ("-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")  # needs of tests alone

@@ -103,7 +103,7 @@ def test_what_a_library_raises_past_every_handler_fails_its_item_alone(
 FAULT = """
 import engine.running.scheduler
 def fail(*_): raise {error}
-engine.running.scheduler.Campaign._begin_some = fail
+engine.running.scheduler.Scheduler._begin_some = fail
 """
 
 
@@ -111,9 +111,9 @@ engine.running.scheduler.Campaign._begin_some = fail
 def test_a_fault_of_ours_while_it_measures_costs_what_was_not_measured_yet(
     error: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.running.scheduler import Campaign
+    from engine.running.scheduler import Scheduler
 
-    monkeypatch.setattr(Campaign, "_begin_some", Campaign._begin_some)  # put back what the conftest plants
+    monkeypatch.setattr(Scheduler, "_begin_some", Scheduler._begin_some)  # put back what the conftest plants
     pytester.makeconftest(FAULT.format(error=error))
     write_claim(pytester.path, "supported", name="a")
     write_claim(pytester.path, "supported", name="b", id="C91", procedure=Inverses())

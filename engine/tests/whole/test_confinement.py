@@ -68,7 +68,7 @@ def test_a_measurement_of_any_name_is_stored_under_its_digest_alone(name: str, h
     assert ledger.get(arm) == measurement
     digest = measurement.digest
     assert list_files(home.parent) == {f"home/measurements/{digest[:2]}/{digest}.json"}
-    with ledger.claim_arm(arm):
+    with ledger.lock_arm(arm):
         assert list_files(home.parent) - {f"home/measurements/{digest[:2]}/{digest}.json"} <= {
             f"home/locks/{digest}.lock"
         }
@@ -173,7 +173,7 @@ def test_a_link_in_a_ledger_is_replaced_or_refused_and_never_written_through(pla
     if place == "lock":
         (tmp_path / "ledger" / "locks" / f"{digest}.lock").symlink_to(victim)
         with pytest.raises(LedgerError, match=r"^ledger: got .*\.lock: .*symbolic link"):
-            ledger.try_claim(INVERSION)
+            ledger.try_lock(INVERSION)
     else:
         link = tmp_path / "ledger" / "measurements" / digest[:2] / f"{digest}.json"
         link.parent.mkdir()

@@ -21,7 +21,7 @@ EARLIEST = 0.5
 """Stands for a hit at iteration 0, which has no logarithm."""
 
 
-def list_companions(
+def secondary_estimates(
     name: str, slow: HitTimes, fast: HitTimes, *, clusters: Sequence[Hashable] | None = None, seed: int
 ) -> tuple[Estimate, ...]:
     """The accelerated-failure-time ratio and the ratio of restricted means, where each can be had.

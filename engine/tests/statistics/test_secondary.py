@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import weibull_min
 
 from engine.errors import DeclarationError
-from engine.statistics import HitTimes, list_companions, trend
+from engine.statistics import HitTimes, secondary_estimates, trend
 
 CAP = 1000
 
@@ -23,7 +23,7 @@ def draw_arm(rng: np.random.Generator, scale: float, n: int) -> HitTimes:
 def test_a_weibull_model_finds_the_factor_that_it_was_drawn_with() -> None:
     rng = np.random.default_rng(0)
     slow, fast = draw_arm(rng, 900, 400), draw_arm(rng, 300, 400)
-    model, _ = list_companions("ratio", slow, fast, seed=0)
+    model, _ = secondary_estimates("ratio", slow, fast, seed=0)
     # A Weibull scale of shape k is known to 1.05/(k√n) on the logarithm: two arms of 400 to 0.037, a third more for
     # the 30 % that are censored. Three of that are 0.15.
     assert math.log(model.value / 3) == pytest.approx(0, abs=0.15)
@@ -34,7 +34,7 @@ def test_a_weibull_model_finds_the_factor_that_it_was_drawn_with() -> None:
 def test_restricted_means_are_those_of_times_cut_at_the_cap() -> None:
     slow = HitTimes(hits=(500, None, 700, 900, None, 100), cap=CAP, diverged=(False,) * 6)
     fast = HitTimes(hits=(50, 60, 70, 80, 90, 100), cap=CAP, diverged=(False,) * 6)
-    *_, mean = list_companions("ratio", slow, fast, seed=0)
+    *_, mean = secondary_estimates("ratio", slow, fast, seed=0)
     assert mean.value == pytest.approx((500 + 1000 + 700 + 900 + 1000 + 100) / 450)
     assert mean.low < mean.value < mean.high
 
@@ -42,12 +42,12 @@ def test_restricted_means_are_those_of_times_cut_at_the_cap() -> None:
 def test_two_hits_are_too_few_for_a_model() -> None:
     few = HitTimes(hits=(5, 6, *[None] * 10), cap=CAP, diverged=(False,) * 12)
     many = HitTimes(hits=tuple(range(5, 17)), cap=CAP, diverged=(False,) * 12)
-    assert [one.name for one in list_companions("x", few, many, seed=0)] == ["x, restricted means"]
+    assert [one.name for one in secondary_estimates("x", few, many, seed=0)] == ["x, restricted means"]
 
 
 def test_too_few_pairs_have_no_companion() -> None:
     arm = HitTimes(hits=(5, None), cap=CAP, diverged=(False,) * 2)
-    assert list_companions("x", arm, arm, seed=0) == ()
+    assert secondary_estimates("x", arm, arm, seed=0) == ()
 
 
 class TestTrend:
