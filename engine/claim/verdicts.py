@@ -59,7 +59,7 @@ def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
     except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
         got = getattr(error, "strerror", None) or str(error)
         raise LedgerError(
-            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="mend the file")
+            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="fix the file")
         ) from error
     found: dict[Key, RecordedVerdict] = {}
     for number, row in enumerate(rows, 1):
@@ -70,7 +70,7 @@ def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
                     who=f"{path}, entry {number}",
                     got=f"{sorted(row)} for {'/'.join(key)}, ruling {row.get('ruling')!r}",
                     expected=f"{sorted(_FIELDS)} once an item, ruling one of {', '.join(Ruling)}",
-                    remedy="mend the entry",
+                    remedy="fix the entry",
                 )
             )
         found[key] = RecordedVerdict(ruling=row["ruling"], date=row["date"], reason=row["reason"])

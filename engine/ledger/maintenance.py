@@ -176,7 +176,7 @@ def remove(leftovers: Sequence[Removable]) -> None:
         except OSError as error:
             got, expected = f"{leftover.path}: {error.strerror}", "a file that can be removed"
             raise LedgerError(
-                explain(who="prune", got=got, expected=expected, remedy="mend its permissions and prune again")
+                explain(who="prune", got=got, expected=expected, remedy="fix its permissions and prune again")
             ) from error
 
 

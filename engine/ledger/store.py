@@ -52,7 +52,7 @@ class Ledger:
                     who="--ledger",
                     got=f"{folder}: {error.strerror}",
                     expected="a folder that can be written",
-                    remedy="choose another folder or mend its permissions",
+                    remedy="choose another folder or fix its permissions",
                 )
             ) from error
         if locks:
@@ -292,6 +292,6 @@ def explain_unreadable(path: Path, error: OSError) -> LedgerError:
             who="ledger",
             got=f"{path}: {error.strerror}",
             expected="a readable file",
-            remedy="mend its permissions, move it away or choose another folder with --ledger",
+            remedy="fix its permissions, move it away or choose another folder with --ledger",
         )
     )
