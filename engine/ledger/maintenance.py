@@ -146,7 +146,7 @@ def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = 
 
 def _judge(stored: StoredFile, subjects: Sequence[str], before: str) -> Removable | None:
     if stored.measurement is None:
-        return Removable(path=stored.path, why=f"not trusted: {stored.reason}")
+        return Removable(path=stored.path, why=f"not to be trusted: {stored.reason}")
     subject, measured_at = weights_of(stored.measurement.arm)[0], stored.measurement.provenance.measured_at
     if subject in subjects:
         return Removable(path=stored.path, why=f"of {subject}")

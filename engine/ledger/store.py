@@ -120,12 +120,12 @@ class Ledger:
             named = ", ".join(f"{path.name} ({why})" for path, why in list(found.items())[:NAMED])
             more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
             where = f"they are set aside in {self._aside}" if own else "they are left where they are"
-            got, expected = f"{named}{more}, which cannot be trusted", "measurements of this version"
+            got, expected = f"{named}{more}, not to be trusted", "measurements of this version"
             lines.append(explain(who="ledger", got=got, expected=expected, remedy=f"{where}, and measured again"))
         return lines
 
     def _lock(self, arm: Arm, *, wait: bool) -> FileLock | None:
-        """Acquire the lock of an arm. None if it is held and `wait` is false. Raises LedgerError if the disk refuses."""
+        """Acquire an arm's lock. None if it is held and `wait` is false. Raises LedgerError if the disk refuses."""
         digest = digest_of(arm)
         path = self._locks / f"{digest}.lock"
         # Without the library's soft locks, which a killed session would leave behind.
