@@ -35,7 +35,7 @@ def find_rows(calibration: Calibration) -> list[str]:
     return [line for line in tabulate_calibration(calibration).splitlines() if line.startswith("| ")][2:]
 
 
-def test_the_sentence_tells_the_worst_of_each_kind() -> None:
+def test_the_sentence_gives_the_worst_figure_of_each_sort() -> None:
     cells = [
         make_cell(false=0.045, decided=0.045, false_high=0.055),
         make_cell(n=60, false=0.04, claims=500, false_high=0.061, covered=0.942),
@@ -86,7 +86,7 @@ def test_a_row_of_markdown_holds_the_worst_at_the_edge_and_what_is_decided_besid
     assert row == "| share, edge 0.5 | 4.9 % (5.95 %), n = 12 ✓ | 94.1 % | 62.5 %, 75 % | 24, 30.5, 21.5 |"
 
 
-def test_kinds_of_claims_are_told_apart_by_edge_censoring_and_clusters() -> None:
+def test_scenarios_are_named_by_edge_censoring_and_clusters() -> None:
     apart = [{}, {"edge": 0.9}, {"censored": 0.3}, {"alike": 0.1}]
     names = [row.split(" | ")[0] for row in find_rows(read(*(make_cell(**one) for one in apart)))]
     assert names == [
@@ -114,8 +114,8 @@ def test_extremes_are_drawn_and_told(extreme: dict[str, Any]) -> None:
 
 
 def test_the_charts_name_every_figure_that_they_draw() -> None:
-    worlds = read(make_cell(n=12, units=12), *make_calibration()["cells"]).worlds
-    false, decided = draw_false(worlds, worlds, "a"), draw_decided(worlds, "b")
+    scenarios = read(make_cell(n=12, units=12), *make_calibration()["cells"]).scenarios
+    false, decided = draw_false(scenarios, scenarios, "a"), draw_decided(scenarios, "b")
     assert "edge 0.5: 12 units 4 % up to 4.95 %, 36 units 4 % up to 4.95 %" in false.alt
     assert "edge 0.5, inside: 36 units 75 %" in decided.alt
     assert "edge 0.5, outside: 36 units 62.5 %" in decided.alt

@@ -123,7 +123,7 @@ def measured(*seconds: float) -> list[Measurement]:
 
 
 def make_arm(seed: int) -> PseudoInverseArm:
-    return PseudoInverseArm(subject="none", source="none", matrix=f"random:400x80:rank=50:seed={seed}")
+    return PseudoInverseArm(subject="none", source="none", matrix=f"random:1500x300:rank=50:seed={seed}")
 
 
 def test_arms_are_chosen_evenly_over_their_times_more_where_the_kind_took_long() -> None:
