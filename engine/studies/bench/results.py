@@ -32,8 +32,11 @@ INTRODUCTION = """\
 - **lower bound**: only the matrix products of the work, back to back.
 
 Times are medians over the rounds, and ratios are medians of the ratios within each round. The peak of memory is what a
-variant takes beyond its weights and inputs, in a process of its own. A bar is what the engine should reach. `make
-figures` writes this page and [bench.json](../reports/reference/bench.json) from the last run.
+variant takes beyond its weights and inputs, in a process of its own. A bar is what the engine should reach. A time below
+the lower bound is possible: the round trip rules out products that its lower bound computes, and times vary.
+
+Every run is saved, and `pytest-benchmark compare` shows saved runs side by side. `make figures` writes this page and
+[bench.json](../reports/reference/bench.json) from the last run.
 """
 
 Amount = Annotated[float, Field(gt=1e-12, lt=1e12)]
