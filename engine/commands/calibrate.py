@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         got = f"--claims {chosen.claims}, --workers {chosen.workers}"
         raise UsageError(explain(who="calibration", got=got, expected="whole numbers from 1", remedy="leave them out"))
     began = datetime.now(UTC).isoformat(timespec="seconds")
+    # Beside the edge fewer verdicts can be false, so a quarter of the claims is enough.
     settings = [
         (setting, chosen.claims if setting.position == EDGE else max(1, chosen.claims // 4))
         for setting in list_settings()

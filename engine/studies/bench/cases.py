@@ -21,6 +21,7 @@ from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack, FullyConnected, Invertible
 from engine.studies.bench import lower_bounds, reference
 
+# Few iterations: every step costs the same.
 TOKENS, ITERATIONS, STEP = 6, 2, 1e-4
 SHIFTS, NOISE = 2, 0.01
 VOCAB, D_MODEL = 50257, 768
@@ -55,6 +56,7 @@ class BenchmarkCase:
 
 
 def make_gpt2(blocks: int, vocab: int = VOCAB, **changes: int) -> Any:
+    # Random weights: the cost of a step does not depend on their values.
     torch.manual_seed(0)
     config = GPT2Config(n_layer=blocks, vocab_size=vocab, **changes)  # pyright: ignore[reportArgumentType]
     return GPT2LMHeadModel(config).eval().requires_grad_(False)
@@ -77,6 +79,7 @@ def descend_through(stack: Invertible, target: Tensor, start: Tensor) -> Callabl
     lengths, steps = torch.full((runs,), tokens), torch.full((runs,), STEP)
 
     def run() -> Tensor:
+        # The target's output is part of the work in all variants.
         with torch.no_grad():
             output = stack(target)
         problem = Problem(output=output, start=start, lengths=lengths, steps=steps, bound=None)
@@ -124,6 +127,7 @@ def prepare_block_walks(model: Any, *, walks: int) -> Variants:
     blocks, width = len(model.transformer.h), model.config.n_embd
     source = torch.Generator().manual_seed(2)
     target = 0.02 * torch.randn(walks, TOKENS, width, generator=source)
+    # Drawn once, so that the reference and the engine walk the same way.
     draws = [
         (torch.randint(width, (walks,), generator=source), torch.randn(walks, TOKENS, width, generator=source))
         for _ in range(SHIFTS)
@@ -140,6 +144,7 @@ def prepare_block_walks(model: Any, *, walks: int) -> Variants:
     plan = ClampedPlan(inner=1, scaled=False)
     output = reference.run_blocks(model, blocks, head=False)
     forward, backward = lower_bounds.list_gpt2_products(model, blocks, head=False, runs=walks, tokens=TOKENS)
+    # One forward pass for the target, then both passes after each shift.
     step = (forward + backward) * SHIFTS
 
     def walk() -> Tensor:
@@ -163,6 +168,7 @@ def draw_weight(vocab: int, width: int, *, copies: int = 0) -> Tensor:
 
 def prepare_factorization(weight: Tensor) -> Variants:
     """The pseudo-inverse of W, as far as decoding needs it. Returns the coefficients of some rows of W."""
+    # The lower bound is the Gram matrix alone, without its decomposition.
     wide = weight.double()
     gram, rows = wide.new_empty(weight.shape[1], weight.shape[1]), weight[:: max(1, len(weight) // 64)]
     return Variants(

@@ -36,6 +36,7 @@ def time_interleaved(
 
     benchmark.pedantic(variants[measured], setup=run_others, rounds=rounds, warmup_rounds=1)
     benchmark.extra_info["load"] = round(psutil.getloadavg()[0], 2)
+    # The plugin calls `setup` in its round to warm up, too: those first seconds do not count.
     timed = {name: taken[-rounds:] for name, taken in seconds.items()}
     return timed | {measured: list(benchmark.stats.stats.data)}
 

@@ -44,6 +44,7 @@ class ProductLists:
         scores = self._multiply(vectors, vectors.mT)
         mix = self._multiply(self._buffer("in", batch, tokens, tokens), vectors)
         self.forward += [scores, mix]
+        # The gradients of both factors of the mix and of the scores: one has the scores' shape, three the mix's.
         self.backward += [scores, mix, mix, mix]
 
     def _multiply(self, left: Tensor, right: Tensor) -> Product:
@@ -88,6 +89,7 @@ def run_descent_products(
 
 def run_scan_products(weight: Tensor, side: int) -> None:
     """Each row's product with the rows up to the end of its own block, in squares: the fastest layout we found."""
+    # All squares are written to the same memory, which stays in the cache.
     room = weight.new_empty(min(side, len(weight)) ** 2)
     for first in range(0, len(weight), side):
         block = weight[first : first + side]

@@ -30,6 +30,7 @@ def watch_growth(run: Callable[[], object]) -> int:
     process, done = psutil.Process(), Event()
     before = most = process.memory_info().rss
 
+    # The operating system's own peak would include what preparing the case took, so a thread reads the size meanwhile.
     def watch() -> None:
         nonlocal most
         while not done.wait(INTERVAL_S):

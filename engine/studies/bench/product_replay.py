@@ -94,6 +94,7 @@ class ProductReplay:
     def __init__(self, recorded: ProductRecorder, weights: Iterable[Tensor]) -> None:
         self._weights = {weight.untyped_storage().data_ptr(): weight for weight in weights}
         self._buffers: dict[tuple[Any, ...], Tensor] = {}
+        # Equal steps share one call: a descent repeats the same few at every iteration.
         calls: dict[Step, list[Call]] = {}
         for step in dict.fromkeys(recorded.steps):
             kind, views = step
@@ -137,6 +138,7 @@ class ProductReplay:
         key = (use, sizes, strides, dtype)
         if key not in self._buffers:
             strides = torch.empty(sizes, device="meta").stride() if strides is None else strides
+            # As much memory as the view spans: an expanded matrix repeats its numbers there as well.
             last = sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
             self._buffers[key] = torch.randn(max(0, last) + 1).to(dtype).as_strided(sizes, strides)
         return self._buffers[key]

@@ -37,6 +37,7 @@ def measure_shares(run: Callable[[], object]) -> dict[str, float]:
     taken_us = dict.fromkeys(KINDS, 0.0)
     averages: Any = seen.key_averages()
     for one in averages:
+        # What is not classified counts as rest, together with the time outside of any operation.
         if (kind := classify(one.key)) != REST:
             taken_us[kind] += one.self_cpu_time_total
     # Threads that work side by side could together take more than the wall time.

@@ -32,8 +32,11 @@ INTRODUCTION = """\
 - **lower bound**: only the matrix products of the work, back to back.
 
 Times are medians over the rounds, and ratios are medians of the ratios within each round. The peak of memory is what a
-variant takes beyond its weights and inputs, in a process of its own. A bar is what the engine should reach. `make
-figures` writes this page and [bench.json](../reports/reference/bench.json) from the last run.
+variant takes beyond its weights and inputs, in a process of its own. A bar is what the engine should reach. A time
+below the lower bound is possible: the round trip rules out products that its lower bound computes, and times vary.
+
+Every run is saved, and `pytest-benchmark compare` shows saved runs side by side. `make figures` writes this page and
+[bench.json](../reports/reference/bench.json) from the last run.
 """
 
 Amount = Annotated[float, Field(gt=1e-12, lt=1e12)]
@@ -73,6 +76,7 @@ class CaseResult(Figures):
         )
         sentences: list[str] = []
         if self.min_speedup is not None and self.speedup < self.min_speedup:
+            # No implementation is faster than its products: a bar beyond them is the machine's miss, not the engine's.
             bar, limit = format_number(self.min_speedup), self.reference_s / self.lower_bound_s
             if limit < self.min_speedup:
                 sentences.append(
@@ -147,6 +151,7 @@ def read_bench(path: Path) -> Bench:
 
 def gather_figures(run: dict[str, Any]) -> Bench:
     """The figures of a run in pytest-benchmark's format. The machine goes by its make, never by its name."""
+    # A benchmark saves at most one of these; times that only the plugin shows have none.
     saved: list[dict[str, Any]] = [one["extra_info"] for one in run["benchmarks"]]
     return Bench(
         measured_on=run["datetime"][:10],

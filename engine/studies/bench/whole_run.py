@@ -85,6 +85,7 @@ def sample_arms(stored: Sequence[Measurement], every_s: float = SAMPLE_EVERY_S) 
     """Some arms of a kind, spread evenly over their times: one of median cost, or more where the kind took long."""
     ordered = sorted(stored, key=lambda one: one.elapsed_s)
     count = min(len(stored), 1 + int(sum(one.elapsed_s for one in stored) / every_s))
+    # The middles of `count` equal parts.
     return [ordered[len(ordered) * (2 * i + 1) // (2 * count)] for i in range(count)]
 
 
@@ -130,6 +131,7 @@ def time_ledger(folder: Path, workers: int) -> list[WorkKind]:
         got, remedy = f"none in {folder}", "make one: pytest claims --ledger FOLDER"
         raise LedgerError(explain(who="bench", got=got, expected="measurements of a CPU's arms", remedy=remedy))
     chosen = [(name, one) for name, stored in kinds.items() for one in sample_arms(stored)]
+    # Arms of one group share their weights, which a process keeps from one arm to the next.
     chosen.sort(key=lambda pair: group_of(pair[1].arm))
     remeasured: dict[str, list[Remeasured]] = {name: [] for name in kinds}
     with (

@@ -28,6 +28,7 @@ def draw_false(scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResu
     unique on the page.
     """
     marks, x, colour, shape = _lay_out(scenarios)
+    # In a row 'k' selects the layers that paint it, and 'c' is its scenario.
     rows: list[Row] = [{"k": k, "x": 0, "y": bar, "hi": 0} for k, bar in (("b", MOST_FALSE), ("s", MOST_FALSE_SURELY))]
     facts: list[str] = []
     for scenario in scenarios:
@@ -68,6 +69,7 @@ def draw_decided(scenarios: Sequence[ScenarioResult], name: str) -> ChartView:
             words = ", ".join(f"{cell.n} units {format_percent(cell.decided)}" for cell in cells)
             facts.append(f"{scenario.traits}, {kind}: {words or 'nothing'}")
     y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis("decided", format=".0%"))
+    # Lines first, so that no line crosses a mark.
     inside, outside = only("inside").encode(x=x, y=y, color=colour), only("outside").encode(x=x, y=y, color=colour)
     layers = [
         outside.mark_line(strokeWidth=1.5, strokeDash=[4, 3]),

@@ -78,6 +78,7 @@ class Scenario:
         # Standard normal, [n], and correlated within a model seed.
         of_seeds = rng.standard_normal(len(MODEL_SEEDS))[np.arange(n) % len(MODEL_SEEDS)]
         normal = math.sqrt(self.alike) * of_seeds + math.sqrt(1 - self.alike) * rng.standard_normal(n)
+        # What an outcome is: a threshold for shares, an exponential for positive values, pairs for two arms.
         values: tuple[Floats, ...]
         if self.estimand == SHARE:
             values = ((normal < norm.ppf(truth)).astype(np.float64),)
@@ -112,6 +113,7 @@ class SimulatedUnits:
         """The estimate that the suite's own estimator makes of the first n units at a look."""
         estimand, seed = self.scenario.estimand, self.seed
         first, *second = (list(arm[:n]) for arm in self.values)
+        # Units of one model seed count as a cluster only where they are alike.
         clusters = [k % len(MODEL_SEEDS) for k in range(n)] if self.scenario.alike else None
         if estimand == SHARE:
             return proportion(NAME, [value == 1 for value in first], clusters=clusters, look=look)
@@ -122,6 +124,7 @@ class SimulatedUnits:
         if estimand == DIFFERENCE:
             pairs = [one - other for one, other in zip(first, second[0], strict=True)]
             return paired_mean(NAME, pairs, bounds=(-1, 1), clusters=clusters, seed=seed, look=look)
+        # Beyond the cap there is no hit: None, as a descent that ended at it records.
         cap = self.scenario.cap
         slow, fast = (
             HitTimes(hits=tuple(int(t) if t <= cap else None for t in arm), cap=cap, diverged=(False,) * n)

@@ -81,6 +81,7 @@ def simulate(setting: Setting, claims: int, first: int = 0) -> Counts:
     """Judge so many simulated claims, numbered from `first`. Equal numbers give equal claims."""
     scenario, total = setting.scenario, Counts()
     for number in range(first, first + claims):
+        # The setting and the claim's number seed its draws: batches and processes change nothing.
         rng = np.random.default_rng([crc32(str(setting).encode()), number])
         drawn = scenario.draw(rng, setting.n, scenario.place_truth(setting.position))
         claim = Claim(
@@ -96,7 +97,7 @@ def simulate(setting: Setting, claims: int, first: int = 0) -> Counts:
         )
         units = Units(standard=setting.n)
         trial = Trial(subject=find_subject("gpt2-untrained"), protocol=DIRECT, effort="standard", units=units)
-        # Every look is taken as in a session, with no measurements to wait for.
+        # The looks are taken as in a session, except that there are no measurements to wait for.
         job = Job(claim=claim, trial=trial)
         job.advance(None)
         while not job.done:
