@@ -63,7 +63,7 @@ def test_the_prompt_never_reaches_the_method(monkeypatch: pytest.MonkeyPatch) ->
 
     def show_others(_: Any, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
         others = tuple(OTHERS[UNITS.index(unit)] for unit in embedded.units)
-        shown.append(real(stack, recovery.embed(SETTINGS, others, models, stack), int8=int8))
+        shown.append(real(stack, recovery.embed_prompts(SETTINGS, others, models, stack), int8=int8))
         return shown[-1]
 
     monkeypatch.setattr(recovery, "show_to_method", show_others)
