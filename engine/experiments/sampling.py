@@ -56,18 +56,8 @@ class HasRuns(Interface[T_co]):
 
 
 def has_random_weights(stack: AnyStack, subject: Subject, *, randomized: bool = False) -> bool:
-    """Whether some weights are random, so that model seeds are drawn.
-
-    randomized: the subject's configuration with random weights takes its place.
-    """
+    """Whether some weights are random, so that model seeds are drawn. randomized: the subject's are in any case."""
     return randomized or not isinstance(stack, Stack) or not (subject.trained or subject.fixed_seed)
-
-
-def draw_subject(subject: Subject, seed: int | None, *, randomized: bool = False) -> Subject:
-    """The subject, or its drawing of random weights for this model seed."""
-    if seed is not None and not subject.fixed_seed and (randomized or not subject.trained):
-        return subject.untrained(seed)
-    return subject
 
 
 def resolve_stack(stack: AnyStack, subject: Subject, seed: int | None, *, clamp: bool = False) -> AnyStack:
@@ -85,17 +75,28 @@ def resolve_stack(stack: AnyStack, subject: Subject, seed: int | None, *, clamp:
 
 
 def stack_settings(
-    trial: Trial, stack: AnyStack, seed: int | None, *, dtype: str | None = None, first_tokens: int | None = None
+    trial: Trial,
+    stack: AnyStack,
+    seed: int | None,
+    *,
+    subject: Subject | None = None,
+    randomized: bool = False,
+    clamp: bool = True,
+    dtype: str | None = None,
+    first_tokens: int | None = None,
 ) -> StackSettings:
     """Settings with the weights of one model seed (None where nothing is random).
 
-    A stack of more blocks than the model has takes all of them.
+    subject, dtype: None takes the trial's. randomized: the subject's weights are random even if it is trained.
+    clamp: a stack of more blocks than the model has takes all of them.
     """
-    subject = draw_subject(trial.subject, seed)
+    subject = subject or trial.subject
+    if seed is not None and not subject.fixed_seed and (randomized or not subject.trained):
+        subject = subject.untrained(seed)
     return StackSettings(
         subject=subject.id,
         source=subject.fingerprint(),
-        stack=resolve_stack(stack, subject, seed, clamp=True),
+        stack=resolve_stack(stack, subject, seed, clamp=clamp),
         protocol=trial.protocol,
         dtype=dtype or trial.dtype,
         device=trial.device,

@@ -44,12 +44,12 @@ def measure_inversion(arm: InversionArm, models: LoadedModels, watch: WrapObserv
         observer = watch(arm, batch, models, StopFinished(read_at=arm.read_at))
         problem = make_problem(arm.settings, batch, steps, stack)
         trace = descend(stack, problem, plan_descent(arm.settings, arm.snapshots), observer)
-        said: list[NextTokens | None] = [None] * len(batch.units)
+        predicted: list[NextTokens | None] = [None] * len(batch.units)
         if arm.probe is not None:
             names = ("target", "start", "final", "decoded", "shifted")
-            rows = say_next_tokens(arm, batch, trace, codec, models).tolist()
-            said = [NextTokens(**dict(zip(names, row, strict=True))) for row in rows]
-        runs += [read_run(arm, batch, trace, codec, curve_at, row, said[row]) for row in range(len(batch.units))]
+            rows = predict_next_tokens(arm, batch, trace, codec, models).tolist()
+            predicted = [NextTokens(**dict(zip(names, row, strict=True))) for row in rows]
+        runs += [read_run(arm, batch, trace, codec, curve_at, row, predicted[row]) for row in range(len(batch.units))]
 
     # Readers of the result have no tokenizer, so that it holds the text of every token that a run names.
     tokens: set[int] = set()
@@ -134,7 +134,7 @@ def _recovery(state: Tensor, top: Top, target: tuple[int, ...]) -> float:
 
 
 @torch.no_grad()
-def say_next_tokens(arm: InversionArm, batch: Batch, trace: Trace, codec: Codec, models: LoadedModels) -> Tensor:
+def predict_next_tokens(arm: InversionArm, batch: Batch, trace: Trace, codec: Codec, models: LoadedModels) -> Tensor:
     """The probe's next token after the target, the start, the end, the end's decoded tokens, and the shifted target.
 
     The shifted target is as far from e as e_N is (in L²), in a random direction. Returns ids [runs, 5], of the largest
@@ -152,12 +152,12 @@ def say_next_tokens(arm: InversionArm, batch: Batch, trace: Trace, codec: Codec,
     away = (trace.final - batch.target).where(within[..., None], 0.0)
     shifted = batch.target + noise * (away.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None]
     decoded = codec.embed(codec.decode(trace.final - batch.positions)) + batch.positions
-    said: list[Tensor] = []
+    predicted: list[Tensor] = []
     for e in (batch.target, batch.start, trace.final, decoded, shifted):
         hidden = probe(e + shift)
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]  # [runs, d_model]
         logits = last @ probe.head.T  # [runs, vocab]
         if e is batch.target:  # a descent may diverge, the model itself may not
             check_numbers(logits, arm.settings, LOGITS)
-        said.append(logits.argmax(-1))
-    return torch.stack(said, dim=1)
+        predicted.append(logits.argmax(-1))
+    return torch.stack(predicted, dim=1)

@@ -40,8 +40,9 @@ class Inversions:
     samples: (name, sample) in the order of the report. vocabulary: also show how frequent, as words, the tokens of the
     subject's whole vocabulary are. Raises DeclarationError for an estimate of a sample that is not declared.
 
-    From here to a number: run_sample (samples.py) makes the arms, measure_inversion (measure.py) takes an arm to its
-    runs with descend (engine.methods.descent), and an estimator (estimators.py) takes runs to an estimate.
+    From here to a number: run_sample (samples.py) makes arms, measure_inversion (measure.py) takes an arm to its runs
+    by engine.methods.descent, and an estimator (estimators.py) takes runs to an estimate. The tables (tables.py) that
+    have a kind are drawn by the drawing of that kind in engine.report.charts.registry.
     """
 
     tag: ClassVar[str] = "Inversions"

@@ -12,8 +12,6 @@ from typing import ClassVar, Literal
 from engine.experiments.inversion.arm import InversionRun, Snapshot
 from engine.experiments.language.word_frequency import log_frequency
 
-Stage = Literal["start", "end"]
-
 
 @dataclass(frozen=True)
 class Reading(ABC):
@@ -148,7 +146,7 @@ class Repetition(Reading):
     """
 
     tag: ClassVar[str] = "Repetition"
-    at: Stage = "end"
+    at: Literal["start", "end"] = "end"
     beyond_start: bool = False
 
     @property

@@ -19,9 +19,9 @@ from engine.experiments.sampling import (
     TUNING_MODEL_SEED,
     assign_units,
     collect,
-    draw_subject,
     has_random_weights,
     resolve_stack,
+    stack_settings,
     tuning_units,
 )
 from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
@@ -198,20 +198,23 @@ def is_random(trial: Trial, sample: Sample) -> bool:
 
 def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int) -> DescentSettings:
     """Settings of a sample's descents with the weights of one model seed (None where nothing is random)."""
-    subject = draw_subject(subject_of(trial, sample), seed, randomized=sample.weights == "random")
+    settings = stack_settings(
+        trial,
+        sample.stack,
+        seed,
+        subject=subject_of(trial, sample),
+        randomized=sample.weights == "random",
+        # A claim on so many blocks is about so many: on a shallower model it is skipped, not made another.
+        clamp=False,
+        dtype=sample.dtype,
+        first_tokens=sample.first_tokens,
+    )
     return DescentSettings(
-        subject=subject.id,
-        source=subject.fingerprint(),
-        stack=resolve_stack(sample.stack, subject, seed),
-        protocol=trial.protocol,
+        **vars(replace(settings, sigma=sample.sigma)),
         iterations=iterations,
-        sigma=sample.sigma,
         metric=sample.metric,
         schedule=sample.schedule,
         blend=sample.blend,
-        dtype=sample.dtype or trial.dtype,
-        device=trial.device,
-        first_tokens=sample.first_tokens,
     )
 
 

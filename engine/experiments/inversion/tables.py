@@ -72,15 +72,15 @@ def next_token_table(samples: SamplesRun) -> Table:
     rows: list[Row] = []
     for name, sample in samples.items():
         for run in sample.runs:
-            said = run.next_tokens
-            if said is None:
+            after = run.next_tokens
+            if after is None:
                 continue
-            inputs = {"e_N": said.final, "e₀": said.start, "shift": said.shifted, "decoded": said.decoded}
+            inputs = {"e_N": after.final, "e₀": after.start, "shift": after.shifted, "decoded": after.decoded}
             last = last_snapshot(run)
             recovered = last is not None and last.top[-1][0] == run.target[-1]
             # Compared by id, since two ids can have one text.
-            same = ", ".join(one for one, token in inputs.items() if token == said.target)
-            texts = (sample.texts[token] for token in (said.target, *inputs.values()))
+            same = ", ".join(one for one, token in inputs.items() if token == after.target)
+            texts = (sample.texts[token] for token in (after.target, *inputs.values()))
             rows.append((name, run.prompt, *texts, run.recovery, "yes" if recovered else "no", same))
     columns = ("arm", "prompt", "after e", "after e_N", "after e₀", "after an equal shift", "after the decoded tokens")
     return Table(

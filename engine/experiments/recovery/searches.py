@@ -188,16 +188,9 @@ def spread_evenly(prompts: Sequence[str], count: int) -> tuple[str, ...]:
 def descent_settings(search: Search, settings: StackSettings) -> DescentSettings:
     """Settings of a search's descents, on the stack and weights of `settings`."""
     return DescentSettings(
-        subject=settings.subject,
-        source=settings.source,
-        stack=settings.stack,
-        protocol=search.how.protocol,
-        sigma=SIGMA,
-        dtype=settings.dtype,
-        device=settings.device,
+        **vars(replace(settings, protocol=search.how.protocol, sigma=SIGMA)),
         iterations=search.iterations,
         optimizer=search.how.optimizer,
-        first_tokens=settings.first_tokens,
     )
 
 
