@@ -32,6 +32,7 @@ GRADIENTS = "its outputs' gradients at a prompt"
 
 def make_generator(purpose: str, seed: int | str) -> torch.Generator:
     """A CPU generator of its own for each purpose and seed, the same on every machine."""
+    # A hash keeps the streams of two purposes apart even if they share a seed.
     digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -72,6 +73,7 @@ class Batch(EmbeddedPrompts):
 def encode(settings: StackSettings, prompt: str, models: LoadedModels) -> tuple[int, ...]:
     """Ids of a prompt, cut to the settings' first tokens. Raises PromptError when it cannot be used."""
     tokenizer = models.tokenizer(settings.subject)
+    # Checked before they are cut: a prompt that the model could not read whole is refused, not read in part.
     ids = encode_text(tokenizer, prompt, who=settings.subject)
     model = models.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
@@ -142,6 +144,7 @@ def shift_bounds(settings: StackSettings, embedded: EmbeddedPrompts, stack: Embe
     target = embedded.target
     distance = DistanceToTarget(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
     total = target.new_zeros(len(target), dtype=wide(target.dtype))
+    # Seeded by the prompt alone: a prompt has one bound, whatever its start.
     sources = [make_generator("shift", unit.prompt) for unit in embedded.units]
     for _ in range(settings.protocol.shift_draws):
         total = total + distance.l1(stack(target + settings.sigma * draw_rows(embedded, sources)))

@@ -143,6 +143,7 @@ def collect(
     assigned: Sequence[AssignedArm[Arm]], measurements: Sequence[Measurement], kind: type[HasRuns[T]]
 ) -> Runs[T]:
     """The runs of all assigned arms in the order of the trial's units. kind: the class of the arms' results."""
+    # An arm's units are every fourth of a wave where weights are random, so that runs come back out of order.
     found: dict[int, tuple[T, int]] = {}
     for one, measurement in zip(assigned, measurements, strict=True):
         result = measurement.result

@@ -8,7 +8,7 @@ from typing import ClassVar
 from typing import Protocol as Interface
 
 from engine.experiments.inversion.readings import Reading
-from engine.experiments.inversion.samples import SamplesRun
+from engine.experiments.inversion.samples import RunsBySample
 from engine.statistics import (
     ONLY,
     Estimate,
@@ -30,13 +30,13 @@ class Estimator(Interface):
         """Names of the samples that it needs. If one was not run at this effort, neither is the estimate made."""
         ...
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         """The estimate, with the interval of one look at the claim."""
         ...
 
 
 def read_units(
-    runs: SamplesRun, *terms: tuple[str, Reading], among: Sequence[Reading] = ()
+    runs: RunsBySample, *terms: tuple[str, Reading], among: Sequence[Reading] = ()
 ) -> tuple[list[tuple[float, ...]], list[tuple[int, ...]]]:
     """What each unit that counts is read for: one value for each term, and the model seed behind each value.
 
@@ -49,9 +49,10 @@ def read_units(
     by_unit = zip(*(sample.runs for sample in samples), strict=True)
     seeds_by_unit = zip(*(sample.clusters for sample in samples), strict=True)
     for unit, seeds in zip(by_unit, seeds_by_unit, strict=True):
-        read: list[float] = []
+        read: list[float] = []  # shorter than `terms` where the unit does not count
         for k, (run, sample, (_, reading)) in enumerate(zip(unit, samples, terms, strict=True)):
             conditions = among if k == 0 else ()
+            # Where e itself does not decode to its tokens, a descent that missed them says nothing about descents.
             needs_ceiling = any(one.needs_ceiling for one in (reading, *conditions))
             value = reading.read(run, sample.texts)
             if (
@@ -79,13 +80,13 @@ class HitRatio:
     def samples(self) -> tuple[str, ...]:
         return (self.slow, self.fast)
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         slow, fast = runs[self.slow], runs[self.fast]
         # Runs of one model seed share its weights; where both sides are trained there is one seed and no clusters.
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
         return median_ratio(self.name, slow.hit_times, fast.hit_times, clusters=clusters, seed=0, look=look)
 
-    def estimate_companions(self, runs: SamplesRun) -> tuple[Estimate, ...]:
+    def estimate_companions(self, runs: RunsBySample) -> tuple[Estimate, ...]:
         """What is shown beside the ratio and decides nothing."""
         slow, fast = runs[self.slow], runs[self.fast]
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
@@ -108,7 +109,7 @@ class HitRate(_OfOneSample):
 
     tag: ClassVar[str] = "HitRate"
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         sample = runs[self.of]
         return proportion(self.name, [run.hit is not None for run in sample.runs], clusters=sample.clusters, look=look)
 
@@ -121,7 +122,7 @@ class Rate(_OfOneSample):
     reading: Reading
     among: tuple[Reading, ...] = ()
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         values, clusters = read_units(runs, (self.of, self.reading), among=self.among)
         return proportion(self.name, [value == 1 for (value,) in values], clusters=clusters, look=look)
 
@@ -134,7 +135,7 @@ class Mean(_OfOneSample):
     reading: Reading
     among: tuple[Reading, ...] = ()
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         values, clusters = read_units(runs, (self.of, self.reading), among=self.among)
         singles, bounds = [value for (value,) in values], self.reading.bounds
         return paired_mean(self.name, singles, bounds=bounds, clusters=clusters, seed=0, counts="units", look=look)
@@ -147,7 +148,7 @@ class GeometricMean(_OfOneSample):
     tag: ClassVar[str] = "GeometricMean"
     reading: Reading
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         values, clusters = read_units(runs, (self.of, self.reading))
         singles = [value for (value,) in values]
         return geometric_ratio(self.name, singles, [1.0] * len(singles), clusters=clusters, seed=0, look=look)
@@ -167,9 +168,10 @@ class Difference:
     def samples(self) -> tuple[str, ...]:
         return (self.more[0], self.less[0])
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         pairs, clusters = read_units(runs, self.more, self.less, among=self.among)
         first, second = self.more[1].bounds, self.less[1].bounds
+        # Where there are too few pairs for an interval, the bounds of the difference are its interval.
         bounds = (first[0] - second[1], first[1] - second[0]) if first and second else None
         return paired_mean(self.name, [a - b for a, b in pairs], bounds=bounds, clusters=clusters, seed=0, look=look)
 
@@ -187,7 +189,7 @@ class Ratio:
     def samples(self) -> tuple[str, ...]:
         return (self.over[0], self.under[0])
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         pairs, clusters = read_units(runs, self.over, self.under)
         over, under = [a for a, _ in pairs], [b for _, b in pairs]
         return geometric_ratio(self.name, over, under, clusters=clusters, seed=0, look=look)
@@ -206,6 +208,6 @@ class Trend:
     def samples(self) -> tuple[str, ...]:
         return self.over
 
-    def estimate(self, runs: SamplesRun, look: Look = ONLY) -> Estimate:
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         values, clusters = read_units(runs, *((name, self.reading) for name in self.over))
         return trend(self.name, values, clusters=clusters, seed=0, look=look)

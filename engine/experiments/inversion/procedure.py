@@ -76,9 +76,11 @@ class Inversions:
         if self.vocabulary and samples:
             subject = trial.subject
             words = yield [VocabularyArm(subject=subject.id, source=subject.fingerprint(), device=trial.device)]
+        # A sample may be left out at this effort for its cost, and with it every estimate that needs it.
         made = [estimator for estimator in self.estimates if all(name in samples for name in estimator.samples)]
         estimates = [estimator.estimate(samples, trial.look) for estimator in made]
 
+        # Called once, for the last look at the claim.
         def tabulate() -> tuple[Table, ...]:
             ratios = [estimator for estimator in made if isinstance(estimator, HitRatio)]
             tables = (
@@ -125,6 +127,7 @@ class Inversions:
                         remedy="break the circle",
                     )
                 )
+            # Those that wait for none run side by side, so that one round of arms is as large as it can be.
             results = yield from run_together(*(run_sample(trial, waiting[name], done) for name in ready))
             done |= {name: found for name, found in zip(ready, results, strict=True) if found is not None}
             for name in ready:

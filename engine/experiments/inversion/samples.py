@@ -91,7 +91,7 @@ class Sample:
 class SampleRuns:
     """The runs of a sample in their units' order, with the model seed of each and the step size that was used.
 
-    iterations: the schedule's length N, to which every run had to go.
+    iterations: the schedule's length N, at which runs are censored that have not hit.
     """
 
     sample: Sample
@@ -103,6 +103,10 @@ class SampleRuns:
     texts: dict[int, str]
 
     @property
+    def read_at(self) -> ReadAt:
+        return self.sample.read_at
+
+    @property
     def hit_times(self) -> HitTimes:
         """The iteration at which each run hit, censored at N."""
         return HitTimes(
@@ -112,12 +116,12 @@ class SampleRuns:
         )
 
 
-SamplesRun = Mapping[str, SampleRuns]
+RunsBySample = Mapping[str, SampleRuns]
 """The samples that were run, by name."""
 
 
 def run_sample(
-    trial: Trial, sample: Sample, earlier: SamplesRun | None = None
+    trial: Trial, sample: Sample, earlier: RunsBySample | None = None
 ) -> Generator[Sequence[Arm], Sequence[Measurement], SampleRuns | None]:
     """Choose a sample's step size on seeds that only tuning uses, then measure the sample with it.
 
@@ -130,6 +134,7 @@ def run_sample(
     if not trial.count() or any(name not in earlier for name in sample.depends_on):
         return None
     iterations = count_iterations(trial, sample, earlier)
+    # Tuning has prompts and seeds of its own, so that no run is measured with a step size that was fitted to it.
     tuned = yield from choose_step(trial, sample, iterations, earlier)
 
     def make(seed: int | None, units: tuple[Unit, ...]) -> InversionArm:
@@ -139,6 +144,7 @@ def run_sample(
     measurements = yield [one.arm for one in assigned]
     found = collect(assigned, measurements, InversionResult)
     results = [m.result for m in measurements if isinstance(m.result, InversionResult)]
+    # The arms of one sample share a tokenizer, so that their texts agree where they overlap.
     return SampleRuns(
         sample=sample,
         iterations=iterations,
@@ -150,11 +156,12 @@ def run_sample(
     )
 
 
-def count_iterations(trial: Trial, sample: Sample, earlier: SamplesRun) -> int:
+def count_iterations(trial: Trial, sample: Sample, earlier: RunsBySample) -> int:
     """The schedule's length N of a sample."""
     if sample.cap_of is not None:
         name, factor = sample.cap_of
         other = earlier[name]
+        # The median is infinite where fewer than half of the runs hit; their N then stands for it.
         return max(1, math.ceil(factor * min(other.iterations, median_hit(other.hit_times))))
     if sample.iterations is not None:
         return sample.iterations
@@ -162,11 +169,12 @@ def count_iterations(trial: Trial, sample: Sample, earlier: SamplesRun) -> int:
 
 
 def choose_step(
-    trial: Trial, sample: Sample, iterations: int, earlier: SamplesRun
+    trial: Trial, sample: Sample, iterations: int, earlier: RunsBySample
 ) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
     """The step size that the protocol, the page or an earlier sample fixes; where none does, the tuned one."""
     scripts = trial.protocol.steps
     if scripts is not None:
+        # The author's scripts have one step size for each kind of stack and tune none.
         if not isinstance(sample.stack, Stack):
             step = scripts.net
         elif not sample.stack.head:
@@ -225,6 +233,7 @@ def inversion_arm(
     n = settings.iterations
     probe = sample.probe
     if probe is not None:
+        # An arm holds numbers: 'all' blocks of one model are not as many as those of another.
         resolved = resolve_stack(probe, subject_of(trial, sample), None)
         assert isinstance(resolved, Stack)
         probe = resolved
@@ -234,6 +243,7 @@ def inversion_arm(
         units=units,
         read_at=sample.read_at,
         batch=BATCH,
+        # A run that is read at its hit may end before any snapshot but the first.
         snapshots=tuple(sorted({0, *(k for k in sample.snapshots if k < n), n})) if sample.read_at == "N" else (),
         probe=probe,
     )

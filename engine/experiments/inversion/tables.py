@@ -9,7 +9,7 @@ from engine.arms.measurement import Measurement
 from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
 from engine.experiments.inversion.arm import InversionResult, InversionRun
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
-from engine.experiments.inversion.samples import SamplesRun
+from engine.experiments.inversion.samples import RunsBySample
 from engine.experiments.tables import FILMED, Row, film_rows, film_table, mean, recovery_table
 from engine.records import Table
 from engine.statistics import Estimate, median_hit, proportion
@@ -28,13 +28,14 @@ def companion_table(companions: Sequence[Estimate]) -> Table:
     )
 
 
-def progress_table(samples: SamplesRun) -> Table:
+def progress_table(samples: RunsBySample) -> Table:
     """Recovery and distances by iteration, of samples that are read at N."""
     points: list[tuple[str, int, list[float], Row]] = []
     for name, sample in samples.items():
-        if sample.sample.read_at != "N":
+        if sample.read_at != "N":
             continue
         for n in sorted({s.iteration for run in sample.runs for s in run.snapshots}):
+            # Runs that have ended before are in no later row, so that each row says how many it is about.
             at = [(run, s) for run in sample.runs for s in run.snapshots if s.iteration == n]
             recoveries = [s.recovery for run, s in at if run.ceiling == 1]
             distances = (mean([s.l2 for _, s in at]), mean([s.distance for _, s in at]))
@@ -42,7 +43,7 @@ def progress_table(samples: SamplesRun) -> Table:
     return recovery_table(points, columns=("mean ‖e − eₙ‖₂", "mean output distance", "runs"))
 
 
-def ceiling_table(samples: SamplesRun) -> Table:
+def ceiling_table(samples: RunsBySample) -> Table:
     """Units that no descent can recover, because their own embeddings do not decode back to them."""
     return Table(
         title="Units apart: their ceiling is below 1",
@@ -56,18 +57,18 @@ def ceiling_table(samples: SamplesRun) -> Table:
     )
 
 
-def decoded_table(samples: SamplesRun) -> Table:
+def decoded_table(samples: RunsBySample) -> Table:
     """What the first few units decode to as the descent goes on, of samples that are read at N."""
     rows: list[Row] = []
     for name, sample in samples.items():
-        if sample.sample.read_at == "N":
+        if sample.read_at == "N":
             for number, run in enumerate(sample.runs[:FILMED], 1):
                 frames = ((s.iteration, s.top) for s in run.snapshots)
                 rows += film_rows(name, number, run.seed, run.target, frames, sample.texts)
     return film_table(rows)
 
 
-def next_token_table(samples: SamplesRun) -> Table:
+def next_token_table(samples: RunsBySample) -> Table:
     """The probe's next token after each input, run by run."""
     rows: list[Row] = []
     for name, sample in samples.items():
@@ -91,7 +92,7 @@ def next_token_table(samples: SamplesRun) -> Table:
     )
 
 
-def hit_table(samples: SamplesRun) -> Table:
+def hit_table(samples: RunsBySample) -> Table:
     """Median hit, share that hit and number that diverged, arm by arm."""
     rows: list[Row] = []
     for name, sample in samples.items():
@@ -106,7 +107,7 @@ def hit_table(samples: SamplesRun) -> Table:
     )
 
 
-def repetition_table(samples: SamplesRun) -> Table:
+def repetition_table(samples: RunsBySample) -> Table:
     """Repetition of the decoded rows at the start and the end, run by run, of samples that are read at N."""
     start, end = Repetition("start"), Repetition("end")
     return Table(
@@ -115,14 +116,14 @@ def repetition_table(samples: SamplesRun) -> Table:
         rows=tuple(
             (name, run.prompt, start.read(run, sample.texts), end.read(run, sample.texts))
             for name, sample in samples.items()
-            if sample.sample.read_at == "N"
+            if sample.read_at == "N"
             for run in sample.runs
         ),
         kind="repetition",
     )
 
 
-def frequency_table(samples: SamplesRun) -> Table:
+def frequency_table(samples: RunsBySample) -> Table:
     """How frequent, as words, the tokens are that each run decodes to at its end."""
     reading = LogFrequency()
     return Table(
@@ -138,12 +139,12 @@ def frequency_table(samples: SamplesRun) -> Table:
     )
 
 
-def run_table(samples: SamplesRun) -> Table:
+def run_table(samples: RunsBySample) -> Table:
     """Every run: where it started, its bound, and where it ended."""
     rows = tuple(
         (
             *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at, sample.iterations),
-            sample.sample.read_at,
+            sample.read_at,
             *(run.start_distance, run.bound, run.final_distance, run.recovery),
         )
         for name, sample in samples.items()
@@ -160,7 +161,7 @@ def run_table(samples: SamplesRun) -> Table:
     )
 
 
-def curve_table(samples: SamplesRun) -> Table:
+def curve_table(samples: RunsBySample) -> Table:
     """The distance to the target on the way, in units of each run's bound."""
     rows: list[Row] = []
     for name, sample in samples.items():

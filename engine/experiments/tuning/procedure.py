@@ -64,6 +64,7 @@ def tune(
         assert isinstance(result, TuningResult)
         measurements.append(measurement)
         outcomes |= {outcome.step: outcome for outcome in result.outcomes}
+        # Step sizes of all rounds compete, though later rounds were read less far: see the horizon below.
         best = min(outcomes.values(), key=lambda o: (median_of(o), o.median_distance, o.step))
         median = median_of(best)
         steps = tuple(step for step in (best.step / 2, best.step * 2) if step not in outcomes)
