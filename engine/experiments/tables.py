@@ -21,10 +21,10 @@ def mean(values: Sequence[float | bool]) -> float | None:
     return sum(map(float, values)) / len(values) if values else None
 
 
-def estimate_table(estimates: Sequence[Estimate], *, note: str = "") -> Table:
+def estimate_table(estimates: Sequence[Estimate], *, title: str = "Estimates", note: str = "") -> Table:
     """Every estimate, including those that no criterion asks for on this subject."""
     return Table(
-        title="Estimates",
+        title=title,
         columns=("estimate", "value", "low", "high", "n", "counts", "method"),
         rows=tuple((e.name, e.value, e.low, e.high, e.n, e.counts, e.method) for e in estimates),
         note=note,

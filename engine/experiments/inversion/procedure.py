@@ -16,7 +16,6 @@ from engine.experiments.inversion.estimators import Estimator, HitRatio
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample, settings_of, subject_of
 from engine.experiments.inversion.tables import (
     ceiling_table,
-    companion_table,
     curve_table,
     decoded_table,
     frequency_table,
@@ -85,7 +84,11 @@ class Inversions:
             ratios = [estimator for estimator in made if isinstance(estimator, HitRatio)]
             tables = (
                 estimate_table(estimates),
-                companion_table([one for ratio in ratios for one in ratio.estimate_companions(samples)]),
+                estimate_table(
+                    [companion for ratio in ratios for companion in ratio.estimate_companions(samples)],
+                    title="Companions of the ratio",
+                    note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
+                ),
                 *((vocabulary_table(words), frequency_table(samples)) if words else ()),
                 progress_table(samples),
                 ceiling_table(samples),

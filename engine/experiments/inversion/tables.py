@@ -12,20 +12,10 @@ from engine.experiments.inversion.readings import LogFrequency, Repetition, last
 from engine.experiments.inversion.samples import RunsBySample
 from engine.experiments.tables import FILMED, Row, film_rows, film_table, mean, recovery_table
 from engine.records import Table
-from engine.statistics import Estimate, median_hit, proportion
+from engine.statistics import median_hit, proportion
 
 DRAWN_POINTS = 24
 """Points of a run's curve that are kept for drawing."""
-
-
-def companion_table(companions: Sequence[Estimate]) -> Table:
-    """What is shown beside ratios of hits and decides nothing."""
-    return Table(
-        title="Companions of the ratio",
-        columns=("estimate", "value", "low", "high", "n", "method"),
-        rows=tuple((e.name, e.value, e.low, e.high, e.n, e.method) for e in companions),
-        note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
-    )
 
 
 def progress_table(samples: RunsBySample) -> Table:
