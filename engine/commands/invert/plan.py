@@ -18,15 +18,14 @@ from engine.errors import MissingError, UsageError, explain
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.samples import (
     Sample,
+    choose_step,
     count_iterations,
-    fix_step,
     inversion_arm,
     is_random,
     settings_of,
-    tuning_arm,
 )
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.experiments.tuning.procedure import StepChoice, tune
+from engine.experiments.tuning.procedure import StepChoice
 from engine.models import Subject, find_subject
 from engine.models.devices import Devices, check_device, find_devices
 from engine.models.encoding import encode_own
@@ -64,17 +63,14 @@ class InvertPlan:
     def rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[InversionArm, StepChoice]]:
         """Tuning arms for as long as a step size is looked for; then the arm that is measured."""
         trial, sample = self.trial, self.sample
-        fixed = self._fix_step()
-        tuned = fixed or (yield from tune(tuning_arm(trial, sample, self.iterations)))
+        if self.wish.step is not None:
+            tuned = StepChoice(step=self.wish.step, source="as asked")
+        else:
+            tuned = yield from choose_step(trial, sample, self.iterations, {})
         seed = MODEL_SEEDS[0] if is_random(trial, sample) else None
         settings = settings_of(trial, sample, seed, self.iterations)
         unit = Unit(prompt=self.wish.prompt, seed=self.wish.seed)
         return inversion_arm(trial, sample, settings, tuned.step, (unit,)), tuned
-
-    def _fix_step(self) -> StepChoice | None:
-        if self.wish.step is not None:
-            return StepChoice(step=self.wish.step, source="as asked")
-        return fix_step(self.trial, self.sample, {})
 
 
 def plan_inversion(wish: InvertOptions) -> InvertPlan:

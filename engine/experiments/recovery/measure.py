@@ -12,8 +12,15 @@ from torch import Tensor
 from engine.arms.settings import StackSettings
 from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.errors import DeclarationError
-from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
-from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent
+from engine.experiments.inputs import (
+    OUTPUTS,
+    RANDOM_OUTPUTS,
+    EmbeddedPrompts,
+    check_numbers,
+    embed_prompts,
+    make_generator,
+    plan_descent,
+)
 from engine.experiments.recovery.arm import (
     LATER_STARTS,
     MarginArm,

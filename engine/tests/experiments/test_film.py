@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from engine.experiments.token_trajectory import film_rows, film_table
+from engine.experiments.tables import film_rows, film_table
 from engine.records import CHOICES, Record, Table
 from engine.report.token_film import draw_films
 from engine.tests.report_samples import make_records
