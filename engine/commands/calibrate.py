@@ -13,7 +13,7 @@ from engine.commands.command_line import Parser
 from engine.errors import EngineError, explain
 from engine.files import STANDARD_OUTPUT, read_target, write_whole
 from engine.ledger.provenance import identify
-from engine.models.allowance import count_cores
+from engine.models.devices import count_cores
 from engine.studies.calibration.figures import list_misses, summarize
 from engine.studies.calibration.simulate import list_cells, simulate_all
 

@@ -14,8 +14,7 @@ from engine.commands.invert.command import main
 from engine.errors import PromptError, TooShallowError
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult
 from engine.models import Subject, find_subject
-from engine.models.encoding import find_dropped
-from engine.models.token_text import encodes_to_itself, name_added
+from engine.models.token_text import encodes_to_itself, find_dropped, name_added
 from engine.running.executors.inline import Inline
 from engine.tests.folders import change
 from engine.tests.planted_claims import read_session, run_session
@@ -77,7 +76,7 @@ def test_a_tokenizer_that_fails_at_a_text_is_one_line(name: str, failing: tuple[
     assert isinstance(job.error, PromptError)
     assert str(job.error).startswith(f"{subject.id}: got ")
     assert why in str(job.error)
-    assert str(job.error).endswith("expected tokens; mend the tokenizer's files or pass another text")
+    assert str(job.error).endswith("expected tokens; fix the tokenizer's files or pass another text")
 
 
 def test_the_quick_look_says_it_in_one_line_too(
