@@ -65,7 +65,7 @@ class LoadedModels:
         self._sources: dict[str, str] = {}
 
     def evict_unused(self, arm: Arm) -> None:
-        """Free what an arm does not use: models of other subjects and precisions, and other nets than its own."""
+        """Free what an arm does not use: models of other subjects and precisions, and all nets but its own."""
         subject, source = weights_of(arm)
         # The weights of this name are no longer those of an earlier arm, so nothing that was made from them counts.
         if self._sources.setdefault(subject, source) != source:

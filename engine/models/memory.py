@@ -1,4 +1,4 @@
-"""Whether a device has room for the models of an item, asked before any of them is loaded, and how GPUs share one."""
+"""Whether a device has room for an item's models, asked before any of them is loaded, and how GPUs share a model."""
 
 from __future__ import annotations
 

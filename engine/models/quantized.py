@@ -95,7 +95,7 @@ def quantize(base: Subject) -> QuantizedSubject:
 
 def explain_dtype(who: str, dtype: str) -> str:
     """One line on why an int8 subject can only be float32."""
-    expected = "float32, which what is not int8 is kept in"
+    expected = "float32, the precision of all that is not int8"
     return explain(who=who, got=f"dtype {dtype}", expected=expected, remedy="leave --dtype out")
 
 
