@@ -15,7 +15,7 @@ from engine.commands.command_line import Parser, say
 from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, read_target, write_whole
 from engine.ledger.provenance import identify
-from engine.models.allowance import count_cores
+from engine.models.devices import count_cores
 from engine.studies.calibration.results import EDGE, Calibration
 from engine.studies.calibration.simulate import list_settings, simulate_all, summarize
 

@@ -28,11 +28,10 @@ from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.procedure import StepChoice
 from engine.models import Subject, find_subject
 from engine.models.devices import Devices, check_device, find_devices
-from engine.models.encoding import encode_own
 from engine.models.families import FAMILIES
 from engine.models.memory import by_free_memory, explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
-from engine.models.token_text import read_text, read_token
+from engine.models.token_text import encode_user_prompt, read_text, read_token
 from engine.session.options import DTYPES
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def plan_inversion(wish: InvertOptions) -> InvertPlan:
     )
     iterations = count_iterations(trial, sample, {})
     tokenizer = subject.tokenizer()
-    ids = encode_own(tokenizer, subject.config(), wish.prompt, who=subject.id)
+    ids = encode_user_prompt(tokenizer, subject.config(), wish.prompt, who=subject.id)
     shortage = explain_shortage((subject,), dtype=wish.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)

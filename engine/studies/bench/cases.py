@@ -16,9 +16,9 @@ from engine.methods.descent import DescentPlan, NeverStop, Problem, descend
 from engine.methods.round_trip import TILE, find_round_trip_misses
 from engine.methods.walks import ClampedPlan, ClampedProblem, Wanderer, walk_clamped
 from engine.models.codec import Codec
-from engine.models.loading import use_torch_parts
 from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected
+from engine.models.subject import use_torch_parts
 from engine.studies.bench import lower_bounds, reference
 
 # Few iterations: every step costs the same.
