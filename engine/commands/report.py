@@ -16,11 +16,12 @@ from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, explain_part, read_records
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
-from engine.report.export import SHEETS, write_export
+from engine.report.export import SHEETS
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
 from engine.report.pages import write_page
 from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 from engine.session.finish import check_replaced
+from engine.sheets import write_export
 from engine.studies.bench.page import render_bench, tabulate_bench
 from engine.studies.bench.results import read_bench
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
