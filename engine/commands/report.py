@@ -17,7 +17,7 @@ from engine.records import Record, explain_part, read_records
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
 from engine.report.export import SHEETS
-from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
+from engine.report.history import RUNS, find_previous, find_records_file, merge_records, read_runs
 from engine.report.pages import write_page
 from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 from engine.session.finish import check_replaced
@@ -87,12 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_all(paths: Sequence[Path]) -> list[Record]:
-    return merge_records([read_records(find_file(path)) for path in paths])
+    return merge_records([read_records(find_records_file(path)) for path in paths])
 
 
 def _render(chosen: argparse.Namespace) -> None:
     records = _read_all(chosen.records)
-    folder = chosen.out or find_file(chosen.records[0]).parent
+    folder = chosen.out or find_records_file(chosen.records[0]).parent
     if len(chosen.records) > 1 and chosen.out is None:
         # Written beside the first, the report of all would replace the records of one.
         got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
@@ -100,10 +100,10 @@ def _render(chosen: argparse.Namespace) -> None:
     check_replaced(records, folder)
     if part := explain_part(records):
         say(f"render: {part}", file=sys.stderr)
-    folders = dict.fromkeys(find_file(path).parent / RUNS for path in chosen.records)
+    folders = dict.fromkeys(find_records_file(path).parent / RUNS for path in chosen.records)
     history = read_runs([path for path in folders if os.path.isdir(path)])
     if chosen.previous is not None:
-        previous = read_records(find_file(chosen.previous))
+        previous = read_records(find_records_file(chosen.previous))
     else:
         found = find_previous(records, history)
         previous = found.records if found else ()
@@ -124,7 +124,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     if chosen.out == STANDARD_OUTPUT:
         write_page(render_comparison(comparison), STANDARD_OUTPUT)
         return
-    page = write_comparison(comparison, chosen.out or find_file(chosen.after).parent)
+    page = write_comparison(comparison, chosen.out or find_records_file(chosen.after).parent)
     for line in [*write_lines(comparison), "", str(page)]:
         say(line)
 

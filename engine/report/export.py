@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.records import CriterionRecord, Record
-from engine.report.marks import sort_records
+from engine.report.words import sort_records
 from engine.sheets import Cell, Sheet
 
 _EXACT = 2**53

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import UsageError, explain
 from engine.files import read_whole, write_whole
-from engine.report.render import load_template
+from engine.report.templates import load_template, read_data
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Word = Annotated[str, Field(min_length=1)]
@@ -46,8 +45,7 @@ def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
 
 def render_page(template: str, **values: Any) -> str:
     """One self-contained page without a script: a template that extends page.html.j2, with the report's style."""
-    style = files("engine.report").joinpath("style.css").read_text(encoding="utf-8")
-    return load_template(template).render(style=style, **values)
+    return load_template(template).render(style=read_data("style.css"), **values)
 
 
 def write_page(page: str, path: Path) -> Path:
