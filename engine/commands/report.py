@@ -1,4 +1,4 @@
-"""`lm-claims report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
+"""`lm-claims report render|table|compare|export|bench|calibration …`: pages and tables from records and figures."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def _build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")
     _add_records(render)
-    render.add_argument("--out", type=read_target, help="folder of the report, - for its page (default: the records')")
+    render.add_argument(
+        "--out", type=read_target, help="the report's folder (default: the records'), or - to print its page"
+    )
     render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
     table = commands.add_parser("table", help="print the verdicts as a Markdown table")
     _add_records(table)
     table.add_argument(
-        "--most", type=_read_room, metavar="BYTES", help="leave out rows beyond so many, and say how many"
+        "--most", type=_read_room, metavar="BYTES", help="leave out rows that do not fit, and say how many"
     )
     compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
-    compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report's folder")
-    compare.add_argument("after", type=Path, metavar="B", help="another")
-    compare.add_argument("--out", type=read_target, help="folder of compare.html, - for the page (default: B's)")
+    compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report folder")
+    compare.add_argument("after", type=Path, metavar="B", help="another one")
+    compare.add_argument("--out", type=read_target, help="folder of compare.html (default: B's), or - to print it")
     export = commands.add_parser("export", help="write the records as one flat table")
     _add_records(export)
-    export.add_argument(
-        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, - for CSV"
-    )
-    export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
+    export.add_argument("--out", type=read_target, required=True, help="a .csv or .parquet file, or - to print CSV")
+    export.add_argument("--what", choices=SHEETS, default="estimates", help="what has a row (default: estimates)")
     bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
     _add_figures(bench, "bench")
     calibration = commands.add_parser("calibration", help="write calibration.html from those of lm-claims calibrate")
@@ -62,7 +62,7 @@ def _build_parser() -> Parser:
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
-    text = "records.jsonl files or reports' folders; of an item in several the newest measurement counts"
+    text = "records.jsonl files or report folders; of an item in several of them, the newest measurement counts"
     parser.add_argument("records", type=Path, nargs="+", help=text)
 
 
@@ -75,8 +75,8 @@ def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
 def _read_room(text: str) -> int:
     room = int(text) if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) else 0
     if room < LEAST_ROOM:
-        got, expected = f"{text!r} for --most", f"bytes from {LEAST_ROOM}, for a table's head and a line below it"
-        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave it out for all rows"))
+        got, expected = f"{text!r} for --most", f"at least {LEAST_ROOM} bytes, for the table's head and a line below it"
+        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave it out to print all rows"))
     return room
 
 
@@ -94,19 +94,20 @@ def _render(chosen: argparse.Namespace) -> None:
     records = _read_all(chosen.records)
     folder = chosen.out or find_records_file(chosen.records[0]).parent
     if len(chosen.records) > 1 and chosen.out is None:
-        # Written beside the first, the report of all would replace the records of one.
-        got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
+        # In the folder of the first source, the merged records would replace that source's own.
+        got, expected = f"{len(chosen.records)} sources of records", "a folder for their common report"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
     check_replaced(records, folder)
     if part := explain_part(records):
         say(f"render: {part}", file=sys.stderr)
+    # Kept runs lie beside the records of their report.
     folders = dict.fromkeys(find_records_file(path).parent / RUNS for path in chosen.records)
     history = read_runs([path for path in folders if os.path.isdir(path)])
     if chosen.previous is not None:
         previous = read_records(find_records_file(chosen.previous))
     else:
-        found = find_previous(records, history)
-        previous = found.records if found else ()
+        before = find_previous(records, history)
+        previous = before.records if before else ()
     rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if folder == STANDARD_OUTPUT:
         page = render(records, title=TITLE, rendered_at=rendered_at, previous=previous, history=history)
