@@ -14,6 +14,7 @@ from engine.report.words import (
     STATUSES,
     SYMBOLS,
     VerdictSymbol,
+    find_symbol,
     read_status,
     sort_records,
     write_registration,
@@ -175,24 +176,27 @@ def _cut_to_minute(moment: str) -> str:
 
 
 def count_verdicts(claims: Sequence[ClaimView]) -> tuple[tuple[VerdictSymbol, int], ...]:
-    """How many items have each verdict, in the order of SYMBOLS and without zeros."""
-    counts = Counter(item.verdict for claim in claims for item in claim.items)
-    others = sorted(counts.keys() - set(SYMBOLS.values()), key=lambda symbol: symbol.word)
-    return tuple((symbol, counts[symbol]) for symbol in (*SYMBOLS.values(), *others) if counts[symbol])
+    """How many items have each verdict."""
+    counts = _count((item.verdict.word for claim in claims for item in claim.items), SYMBOLS)
+    return tuple((find_symbol(word), count) for word, count in counts)
 
 
 def count_outcomes(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
     """How many items had each of pytest's outcomes, in words."""
-    counts = Counter(record.outcome for record in records)
-    order = (*OUTCOMES, *sorted(counts.keys() - OUTCOMES.keys()))
-    return tuple((OUTCOMES.get(outcome, outcome), counts[outcome]) for outcome in order if counts[outcome])
+    counts = _count((record.outcome for record in records), OUTCOMES)
+    return tuple((OUTCOMES.get(outcome, outcome), count) for outcome, count in counts)
 
 
-def count_registrations(records: Iterable[Record]) -> tuple[tuple[str, int], ...]:
-    """How many items have each registration status, in the order of STATUSES."""
-    counts = Counter(record.registration.status for record in records if record.registration is not None)
-    order = (*STATUSES, *sorted(counts.keys() - STATUSES.keys()))
-    return tuple((status, counts[status]) for status in order if counts[status])
+def count_registrations(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    """How many items have each registration status."""
+    return _count((record.registration.status for record in records if record.registration), STATUSES)
+
+
+def _count(words: Iterable[str], known: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """How often each word occurs: known words in their order, then the others by name."""
+    counts = Counter(words)
+    order = dict.fromkeys((*known, *sorted(counts)))
+    return tuple((word, counts[word]) for word in order if counts[word])
 
 
 def list_registrations(claim: ClaimView) -> tuple[tuple[str, int], ...]:
