@@ -1,4 +1,4 @@
-"""What pages of kept figures share: a file that is read whole or refused in one line, the page, rows of Markdown."""
+"""What the pages of kept figures share: reading the figures, writing the page, rows of Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Word = Annotated[str, Field(min_length=1)]
 
 
 class Figures(BaseModel):
-    """What is read from a file of figures: every number is finite, what is not known is left out."""
+    """A file of figures: every number is finite, and unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -26,9 +26,9 @@ F = TypeVar("F", bound=Figures)
 
 
 def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
-    """The figures in a file. Raises UsageError when it cannot be read or does not hold this kind's.
+    """The figures in a file. Raises UsageError when it cannot be read or holds no figures of this kind.
 
-    who: the command, after which the file is called. remedy: how such a file is made.
+    who: the command, which gives the file its name. remedy: how such a file is made.
     """
     expected = f"a {who}.json file"
     try:
@@ -55,5 +55,5 @@ def write_page(page: str, path: Path) -> Path:
 
 
 def write_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table. head, rows: cells that are fit for one."""
+    """The lines of a Markdown table. head, rows: cells in which nothing breaks the table."""
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
