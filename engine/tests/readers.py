@@ -27,10 +27,11 @@ from engine.models.devices import check_device
 from engine.records import RECORD, read_records
 from engine.report.compare import compare_runs
 from engine.report.compare_page import render_comparison, write_lines
-from engine.report.export import SHEETS, write_csv
+from engine.report.export import SHEETS
 from engine.report.history import gather_run, merge_records
 from engine.report.render import render, tabulate
 from engine.session.options import _read_memory
+from engine.sheets import write_csv
 from engine.studies.bench.results import read_bench, write_page
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import read_calibration
