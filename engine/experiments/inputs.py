@@ -14,8 +14,8 @@ from engine.arms.arm import Arm
 from engine.arms.prompts import check_prompt
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.experiments.finite import OUTPUTS, check_numbers
-from engine.methods.descent import DescentPlan, Observer, Problem
-from engine.methods.distances import DistanceToTarget, wide
+from engine.methods.descent import DescentPlan, Observer, Problem, Trace
+from engine.methods.distances import DistanceToTarget, sum_dtype
 from engine.models.devices import to_device
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction
@@ -136,7 +136,7 @@ def shift_bounds(settings: StackSettings, embedded: EmbeddedPrompts, stack: Embe
     """
     target = embedded.target
     distance = DistanceToTarget(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
-    total = target.new_zeros(len(target), dtype=wide(target.dtype))
+    total = target.new_zeros(len(target), dtype=sum_dtype(target.dtype))
     sources = [make_generator("shift", unit.prompt) for unit in embedded.units]
     for _ in range(settings.protocol.shift_draws):
         total = total + distance.l1(stack(target + settings.sigma * draw_rows(embedded, sources)))
@@ -179,11 +179,11 @@ def make_problem(settings: DescentSettings, batch: Batch, steps: Tensor, stack: 
 class WrapObserver(Interface):
     """Takes the place of a batch's observer and passes its looks on, so that no number changes."""
 
-    def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
+    def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
         """What looks at the batch instead of `observer`. It asks `observer` who goes on, and does as it says."""
         ...
 
 
-def keep_observer(arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
+def keep_observer(arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
     """Nobody watches."""
     return observer
