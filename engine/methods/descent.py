@@ -204,6 +204,7 @@ def descend(stack: EmbeddingFunction, problem: Problem, plan: DescentPlan, obser
     observer drops leaves the batch and costs nothing more. Source: equation 2.
     """
     start, steps = problem.start, problem.steps
+    # A bound that is a share of the start distance is filled in at iteration 0.
     bound = torch.empty_like(widen(steps)) if problem.bound is None else problem.bound
     trace = Trace(
         distances=torch.full((plan.iterations + 1, len(start)), math.inf, dtype=bound.dtype, device=start.device),
@@ -245,6 +246,7 @@ def descend(stack: EmbeddingFunction, problem: Problem, plan: DescentPlan, obser
             e = e.detach()
             with torch.no_grad():
                 l1 = descended.detach() if plan.metric == "l1" else distance.l1(outputs.detach())
+            del outputs, descended  # their memory, before the next forward pass takes as much
 
         # Record the state before the step.
         trace.distances[n].index_copy_(0, runs, l1.to(trace.distances.dtype))

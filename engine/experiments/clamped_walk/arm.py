@@ -73,15 +73,10 @@ class WalkRun:
         return 0.0 if self.diverged else _divide(self.random_distance, self.end.output_distance)
 
     @property
-    def drift_ratio(self) -> float:
+    def bound_ratio(self) -> float:
         """The largest ‖ΔO‖₁ at a reading or at the end, over m(σ); infinite for a walk that diverged."""
         largest = max(read.output_distance for read in (*self.reads, self.end))
         return math.inf if self.diverged or math.isnan(largest) else largest / self.bound
-
-    def recovery_after(self, outer: int) -> float:
-        """Recovery at the reading after so many outer steps."""
-        # A walk without this reading was dropped because it diverged, and had kept no token.
-        return next((read.recovery for read in self.reads if read.outer == outer), 0.0)
 
 
 def _divide(distance: float, output: float) -> float:

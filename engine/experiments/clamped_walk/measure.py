@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.arms.stacks import Stack
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkRead, WalkRun
 from engine.experiments.inputs import TOP, EmbeddedPrompts, draw_rows, embed_prompts, make_generator, shift_bounds
-from engine.methods.descent import OBSERVE_EVERY, Observer, StopFinished
+from engine.methods.descent import OBSERVE_EVERY, StopFinished
 from engine.methods.distances import DistanceToTarget, widen
 from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, DrawClamp, walk_clamped
 from engine.models.devices import to_device
@@ -44,12 +44,20 @@ def measure_clamped_walk(arm: ClampedWalkArm, models: LoadedModels) -> ClampedWa
     codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
     embedded = embed_prompts(arm.settings, arm.units, models, stack)
     bounds = shift_bounds(arm.settings, embedded, stack)
+    plan = ClampedPlan(
+        inner=arm.inner,
+        scaled=arm.scaled,
+        stop_at=arm.stop_at,
+        reads=arm.reads,
+        observe_every=max(1, OBSERVE_EVERY // arm.inner),
+    )
     runs: list[WalkRun] = []
     named: set[int] = set()
     for batch in split_walks(arm, embedded):
         problem = batch.problem
         # For a walk, to hit is to arrive at `stop_at`.
-        trace = walk_batch(arm, embedded, batch, stack, StopFinished(read_at="hit"))
+        observer = StopFinished(read_at="hit")
+        trace = walk_clamped(stack, problem, plan, draw_clamps(arm, embedded), observer)
 
         # Output distances of all walks together: of random steps, of the readings on the way, and of the end.
         with torch.no_grad():
@@ -61,13 +69,15 @@ def measure_clamped_walk(arm: ClampedWalkArm, models: LoadedModels) -> ClampedWa
 
         ended_at, arrived, diverged = trace.ended_at.tolist(), trace.arrived.tolist(), trace.diverged().tolist()
         for row, (choice, place) in enumerate(batch.places):
-            unit, size = arm.units[place], len(embedded.ids[place])
+            unit, tokens = arm.units[place], len(embedded.ids[place])
             ids = torch.tensor(embedded.ids[place], device=problem.target.device)
-            target, positions = problem.target[row, :size], embedded.positions[:size]
+            target, positions = problem.target[row, :tokens], embedded.positions[:tokens]
 
-            # Read the walk after the outer steps that were asked for, as far as it came, and at its end.
-            stops = [(n, e[row, :size], output_distances[n][row]) for n, e in trace.reads.items() if n <= ended_at[row]]
-            stops.append((ended_at[row], trace.final[row, :size], last_distances[row]))
+            # Read the walk after the outer steps that the arm names, up to its own end, and at that end.
+            stops = [
+                (n, e[row, :tokens], output_distances[n][row]) for n, e in trace.reads.items() if n <= ended_at[row]
+            ]
+            stops.append((ended_at[row], trace.final[row, :tokens], last_distances[row]))
             reads: list[WalkRead] = []
             for n, e, output_distance in stops:
                 # Embeddings that are not finite decode to some token or other, but have kept none.
@@ -129,24 +139,6 @@ def split_walks(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> list[WalkBatc
         )
         batches.append(WalkBatch(places=places, problem=problem))
     return batches
-
-
-def walk_batch(
-    arm: ClampedWalkArm,
-    embedded: EmbeddedPrompts,
-    batch: WalkBatch,
-    stack: EmbeddingFunction,
-    observer: Observer[ClampedTrace],
-) -> ClampedTrace:
-    """Walk a batch as the arm says, with the units' own draws."""
-    plan = ClampedPlan(
-        inner=arm.inner,
-        scaled=arm.scaled,
-        stop_at=arm.stop_at,
-        reads=arm.reads,
-        observe_every=max(1, OBSERVE_EVERY // arm.inner),
-    )
-    return walk_clamped(stack, batch.problem, plan, draw_clamps(arm, embedded), observer)
 
 
 def draw_clamps(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> DrawClamp:

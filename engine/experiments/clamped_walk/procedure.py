@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from statistics import median as middle
 from typing import ClassVar
@@ -12,7 +13,6 @@ from typing import ClassVar
 from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
-from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.arms.tags import TAG
 from engine.claim.procedure import Evidence, Rounds, Trial
@@ -67,16 +67,14 @@ No two noises are equal: choices that differed in their outer steps alone would 
 """
 
 READS = (10, 30, 100, 300)
-TEXT_TUNING_READS = READS[:-1]
+"""Outer steps after which the text is read. Tuning leaves the last out."""
+
 TEXT_CHOICES = tuple(
-    WalkChoice(noise=noise, step=step, outer=TEXT_TUNING_READS[-1])
+    WalkChoice(noise=noise, step=step, outer=READS[-2])
     for noise in (1 / 32, 1 / 16, 1 / 8, 1 / 4)
     for step in (1 / 64, 1 / 16, 1 / 4)
 )
 """12 settings: noise × step size."""
-
-Rank = Callable[[Sequence[WalkRun]], tuple[float, ...]]
-"""Ranks a choice by its tuning walks. The smallest rank wins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,16 +172,17 @@ class ClampedText:
             tuning_walks=TEXT_TUNING_WALKS,
             rank=rank_by_text,
             reads=READS,
-            tuning_reads=TEXT_TUNING_READS,
         )
 
-        # A prompt whose own embeddings do not decode to it tells nothing of what the walk did to the text.
+        # A prompt whose own embeddings do not decode to it says nothing about what the walk did to the text.
         pairs = zip(found.runs.runs, found.runs.clusters, strict=True)
         whole = [(run, seed) for run, seed in pairs if run.ceiling == 1]
         seeds = [seed for _, seed in whole]
-        drifts = [run.drift_ratio for run in found.runs.runs]
-        recoveries = [[run.recovery_after(outer) for outer in READS] for run, _ in whole]
-        estimates = [median("largest ‖ΔO‖₁ / m", drifts, clusters=found.runs.clusters, look=trial.look)]
+        ratios = [run.bound_ratio for run in found.runs.runs]
+        # A walk that lacks a reading was dropped because it diverged, and had kept no token.
+        read_after = [{read.outer: read.recovery for read in run.reads} for run, _ in whole]
+        recoveries = [[recovery.get(outer, 0.0) for outer in READS] for recovery in read_after]
+        estimates = [median("largest ‖ΔO‖₁ / m", ratios, clusters=found.runs.clusters, look=trial.look)]
         for before, after in pairwise(range(len(READS))):
             estimates.append(
                 paired_mean(
@@ -211,10 +210,10 @@ class ClampedText:
 
 def rank_by_text(runs: Sequence[WalkRun]) -> tuple[float, ...]:
     """The lowest recovery at the end, where the median output stays within m; after these, the smallest ratio to m."""
-    ratio = middle(run.drift_ratio for run in runs)
+    ratio = middle(run.bound_ratio for run in runs)
     if ratio < 1:
         recovery = sum(run.end.recovery for run in runs) / len(runs)
-        # Between equal recoveries the farthest input wins: a walk that hardly moves would tell nothing of the text.
+        # Between equal recoveries the farthest input wins: a walk that hardly moves would say nothing about the text.
         return (0.0, recovery, -middle(run.end.input_distance / run.size for run in runs))
     return (1.0, ratio, 0.0)
 
@@ -226,31 +225,19 @@ def tune_and_walk(
     inner: int,
     choices: tuple[WalkChoice, ...],
     tuning_walks: int,
-    rank: Rank,
+    rank: Callable[[Sequence[WalkRun]], tuple[float, ...]],
     stop_at: float | None = None,
     reads: tuple[int, ...] = (),
-    tuning_reads: tuple[int, ...] = (),
 ) -> Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]:
     """Tune a walk's settings on units that no measurement uses, then walk from the trial's units.
 
-    The scripts' protocol has settings of its own, so there nothing is tuned. reads: outer steps after which the walks
-    are read; the last is their end. tuning_reads: the same for the tuning walks.
+    The scripts' protocol has settings of its own, so there nothing is tuned. rank: of a choice, by its tuning walks;
+    the smallest wins. reads: outer steps after which the walks are read. They end at the last, those of tuning at the
+    one before it.
     """
     script = trial.protocol == SCRIPT
-
-    def make_arm(
-        settings: StackSettings, units: tuple[Unit, ...], choices: tuple[WalkChoice, ...], reads: tuple[int, ...]
-    ) -> ClampedWalkArm:
-        return ClampedWalkArm(
-            settings=settings,
-            choices=choices,
-            units=units,
-            inner=inner,
-            law="uniform" if script else "normal",
-            scaled=not script,
-            stop_at=stop_at,
-            reads=reads,
-        )
+    law = "uniform" if script else "normal"
+    make_arm = partial(ClampedWalkArm, inner=inner, law=law, scaled=not script, stop_at=stop_at)
 
     # First round: every choice on the tuning units.
     tuned: WalkChoice | None = None
@@ -260,7 +247,7 @@ def tune_and_walk(
         seed = tuning_seed(trial, walk.stack)
         settings = stack_settings(trial, walk.stack, seed, first_tokens=walk.first_tokens)
         units = tuning_units(1 if trial.effort == "smoke" else tuning_walks, first_tokens=walk.first_tokens)
-        measured += yield [make_arm(settings, units, choices, tuning_reads)]
+        measured += yield [make_arm(settings=settings, units=units, choices=choices, reads=reads[:-1])]
         runs = _runs_of(measured[0].result)
         tried = [(choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(choices)]
         # Of equal ranks the earlier choice wins.
@@ -273,7 +260,7 @@ def tune_and_walk(
     assigned = assign_arms(
         trial,
         walk.stack,
-        lambda settings, units: make_arm(settings, units, (choice,), reads),
+        lambda settings, units: make_arm(settings=settings, units=units, choices=(choice,), reads=reads),
         first_tokens=walk.first_tokens,
     )
     measurements = yield [each.arm for each in assigned]

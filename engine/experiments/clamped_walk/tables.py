@@ -71,7 +71,7 @@ def walk_table(drawn: Mapping[str, WalkRuns]) -> Table:
                 (
                     *(name, seed, run.prompt, run.seed, run.end.outer, run.end.input_distance / run.size),
                     *(run.end.output_distance, run.random_distance, run.r, random_r),
-                    *(run.gain, run.drift_ratio, run.end.recovery, run.ceiling),
+                    *(run.gain, run.bound_ratio, run.end.recovery, run.ceiling),
                 )
             )
     return Table(
@@ -95,7 +95,7 @@ def walk_tuning_table(drawn: Mapping[str, WalkRuns], *, aim: Literal["gain", "te
                     *(name, choice.noise, choice.step, choice.outer),
                     *(sum(run.arrived for run in runs), sum(run.diverged for run in runs)),
                     *(middle(run.gain for run in runs), middle(run.r for run in runs)),
-                    *(middle(run.drift_ratio for run in runs), sum(run.end.recovery for run in runs) / len(runs)),
+                    *(middle(run.bound_ratio for run in runs), sum(run.end.recovery for run in runs) / len(runs)),
                     *(len(runs), "yes" if choice == found.tuned else ""),
                 )
             )

@@ -24,7 +24,7 @@ Precision = Literal["float32", "float64"]
 Walks = Mapping[str, Runs[OrthogonalRun]]
 
 STEPS, STEP = 30, 0.01
-"""The document's step, and the few dozen iterations after which it shows a walk."""
+"""Number and length of the steps: the document shows a walk after a few dozen of this length."""
 
 SCRIPT_STEPS: dict[Precision, tuple[int, float]] = {"float32": (15, 1.0), "float64": (1, 0.1)}
 """Number and length of the steps in the author's scripts."""
@@ -47,11 +47,8 @@ class OrthogonalWalk:
 
 
 NET = OrthogonalWalk(stack=TokenNet())
-NET64 = OrthogonalWalk(stack=TokenNet(), dtype="float64")
 ONE = OrthogonalWalk(stack=Stack(blocks=1))
-ONE64 = OrthogonalWalk(stack=Stack(blocks=1), dtype="float64")
 ALL = OrthogonalWalk(stack=Stack(blocks=DEEP))
-ALL64 = OrthogonalWalk(stack=Stack(blocks=DEEP), dtype="float64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +65,9 @@ class Orthogonality:
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
-        walks = yield from _run_walks(
-            trial,
-            {
-                "net": NET,
-                "1 block": ONE,
-                "12 blocks": ALL,
-                "net, float64": NET64,
-                "1 block, float64": ONE64,
-                "12 blocks, float64": ALL64,
-            },
-        )
+        named = {"net": NET, "1 block": ONE, "12 blocks": ALL}
+        exact = {f"{name}, float64": replace(walk, dtype="float64") for name, walk in named.items()}
+        walks = yield from _run_walks(trial, named | exact)
 
         estimates: list[Estimate] = []
         for more, less in (("1 block", "net"), ("12 blocks", "1 block")):
@@ -95,15 +84,15 @@ class Orthogonality:
             )
 
         # A product that is not finite is not orthogonal.
-        exact = [run.worst_relative for name in walks if name.endswith("float64") for run in walks[name].runs]
-        worst = max(math.inf if math.isnan(value) else value for value in exact)
+        found = [run.worst_relative for name in exact for run in walks[name].runs]
+        worst = max(math.inf if math.isnan(value) else value for value in found)
         estimates.append(
             Estimate(
                 name="worst relative, float64",
                 value=worst,
                 low=worst,
                 high=worst,
-                n=len(exact),
+                n=len(found),
                 counts="walks",
                 method="exact",
                 scale="exact",
@@ -131,20 +120,19 @@ class OrthogonalDrift:
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
-        walks = yield from _run_walks(
-            trial,
-            {
-                "net": NET,
-                "net, per token": OrthogonalWalk(stack=TokenNet(), vectors="per token"),
-                **{f"net at d = {d}": OrthogonalWalk(stack=TokenNet(d_model=d)) for d in self.sizes},
-                "12 blocks": ALL,
-                "12 blocks, per token": OrthogonalWalk(stack=ALL.stack, vectors="per token"),
-                "12 blocks, float64": ALL64,
-            },
-        )
+        sized = {f"net at d = {d}": OrthogonalWalk(stack=TokenNet(d_model=d)) for d in self.sizes}
+        named = {
+            "net": NET,
+            "net, per token": replace(NET, vectors="per token"),
+            **sized,
+            "12 blocks": ALL,
+            "12 blocks, per token": replace(ALL, vectors="per token"),
+            "12 blocks, float64": replace(ALL, dtype="float64"),
+        }
+        walks = yield from _run_walks(trial, named)
 
         estimates: list[Estimate] = []
-        for name in ("net", *(f"net at d = {d}" for d in self.sizes), "12 blocks, float64"):
+        for name in ("net", *sized, "12 blocks, float64"):
             drifts = [run.drift for run in walks[name].runs]
             estimates.append(median(f"d_o / d_i, {name}", drifts, clusters=walks[name].clusters, look=trial.look))
 

@@ -1,4 +1,4 @@
-"""Walks and gradients against plain loops: one prompt, one walk, the library's own hidden states, no batch."""
+"""Walks and gradients match plain loops: one prompt, one walk, the library's own hidden states, no batch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice
 from engine.experiments.clamped_walk.measure import (
     MOST_WALKS,
+    WalkBatch,
     draw_clamps,
     measure_random_steps,
     split_walks,
-    walk_batch,
 )
 from engine.experiments.gradients.arm import GradientArm, GradientResult
 from engine.experiments.gradients.measure import compute_gradients
-from engine.experiments.inputs import embed_prompts, shift_bounds
+from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, shift_bounds
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.orthogonal_walk.measure import group_units
 from engine.experiments.registry import measure_arm
@@ -79,7 +79,7 @@ def make_settings(
 
 
 def plain_outputs(model: PreTrainedModel, e: Tensor) -> Tensor:
-    """What two blocks make of e [tokens, d], by the library's whole forward pass, which adds positions itself."""
+    """Output of two blocks for e [tokens, d], by the library's whole forward pass, which adds positions itself."""
     body: Any = model.base_model
     inputs = e - body.wpe.weight[: len(e)] if model.config.model_type == "gpt2" else e
     return body(inputs_embeds=inputs[None], output_hidden_states=True).hidden_states[2][0]
@@ -101,7 +101,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_three_gradients_are_those_of_a_plain_loop_over_outputs(family: str) -> None:
+def test_three_gradients_match_a_plain_loop_over_outputs(family: str) -> None:
     model, e = make_tiny(family, dtype=torch.float64), make_inputs(4, D_MODEL)
     found = compute_gradients(BlockStack(model, STACK, "true"), e)
     one_by_one = torch.zeros_like(e)
@@ -118,13 +118,13 @@ def test_three_gradients_are_those_of_a_plain_loop_over_outputs(family: str) -> 
 
 
 def test_the_individual_gradients_are_taken_one_by_one() -> None:
-    """Outputs that differ in nothing but a weight: the sum of k-th outputs' gradients is the sum of the weights."""
+    """Outputs that differ only in a weight: the sum of their gradients is the sum of the weights."""
 
     class Weighted:
         head = None
 
         def __call__(self, e: Tensor) -> Tensor:
-            # Copies know nothing of each other: a copy that answered for two outputs would count one twice.
+            # Copies are independent: one that gave the gradients of two outputs would count one of them twice.
             return e.sum((1, 2), keepdim=True) * torch.arange(1.0, 301, dtype=e.dtype)[None, :, None]
 
     found = compute_gradients(Weighted(), make_inputs(2, 3))  # pyright: ignore[reportArgumentType]
@@ -133,7 +133,7 @@ def test_the_individual_gradients_are_taken_one_by_one() -> None:
 
 @pytest.mark.parametrize("vectors", ["broadcast", "per token"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_orthogonal_walk_is_that_of_a_plain_loop(family: str, vectors: Any) -> None:
+def test_an_orthogonal_walk_matches_a_plain_loop(family: str, vectors: Any) -> None:
     model, starts = make_tiny(family, dtype=torch.float64), make_inputs(2, 5, D_MODEL)
     found = walk_orthogonally(BlockStack(model, STACK, "true"), starts, steps=30, step=0.01, vectors=vectors)
     for run in range(2):
@@ -156,7 +156,7 @@ def test_an_orthogonal_walk_is_that_of_a_plain_loop(family: str, vectors: Any) -
 def run_clamped(
     family: str, choices: list[tuple[float, float, int]], plan: ClampedPlan, observer: Observer[ClampedTrace]
 ) -> tuple[PreTrainedModel, ClampedProblem, Any, Tensor, Tensor]:
-    """Walks of two prompts, of 5 and 3 tokens, under choices (noise, step, outer), with the draws that they see."""
+    """Walks of two prompts, of 5 and 3 tokens, under choices (noise, step, outer), with the draws that they used."""
     model = make_tiny(family, dtype=torch.float64)
     longest = max(outer for _, _, outer in choices)
     target = make_inputs(2, 5, D_MODEL)
@@ -207,7 +207,7 @@ def plain_shift_and_mend(
 
 @pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "absolute"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_clamped_walk_is_that_of_a_plain_loop(family: str, scaled: bool) -> None:
+def test_a_clamped_walk_matches_a_plain_loop(family: str, scaled: bool) -> None:
     noise_of, step = (0.05, 0.25) if scaled else (0.01, 1e-5)
     plan = ClampedPlan(inner=3, scaled=scaled, reads=tuple(range(1, 11)), observe_every=3)
     choices = [(noise_of, step, 10), (2 * noise_of, step / 4, 4)]
@@ -253,6 +253,14 @@ def test_a_walk_that_diverges_is_dropped_and_reported() -> None:
     result = measure_arm(arm, TinyModels())
     assert isinstance(result, ClampedWalkResult)
     assert all(run.diverged and run.end.recovery == 0 and run.end.top == () for run in result.runs)
+
+
+def walk_batch(
+    arm: ClampedWalkArm, embedded: EmbeddedPrompts, batch: WalkBatch, stack: Any, observer: Observer[ClampedTrace]
+) -> ClampedTrace:
+    """A batch as its arm says."""
+    plan = ClampedPlan(inner=arm.inner, scaled=arm.scaled, stop_at=arm.stop_at, reads=arm.reads, observe_every=1)
+    return walk_clamped(stack, batch.problem, plan, draw_clamps(arm, embedded), observer)
 
 
 def make_clamped(
@@ -340,7 +348,7 @@ def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_me
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -> None:
+def test_readings_of_a_clamped_walk_match_plain_outputs(family: str) -> None:
     models, arm = TinyModels(), make_clamped(family, STACK)
     model, stack = make_tiny(family, dtype=torch.float64), models.stack(arm.settings)
     weight = model.get_input_embeddings().weight  # pyright: ignore[reportAttributeAccessIssue]
@@ -367,7 +375,7 @@ def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -
         assert (run.ceiling, run.diverged, run.arrived) == (1.0, False, False)
 
 
-def test_what_is_read_of_an_orthogonal_walk_is_what_plain_outputs_say() -> None:
+def test_readings_of_an_orthogonal_walk_match_plain_outputs() -> None:
     model, models = make_tiny("llama", dtype=torch.float64), TinyModels()
     arm = OrthogonalWalkArm(
         settings=make_settings("llama", STACK), units=UNITS[:1], steps=3, step=0.01, vectors="broadcast"
@@ -401,7 +409,7 @@ def test_choices_see_the_same_noise_and_batches_are_split_by_size() -> None:
     assert not bool(noise[0, 5:].any())
 
 
-def test_an_orthogonal_walk_is_read_in_unit_order_with_what_it_holds_still() -> None:
+def test_orthogonal_walks_are_read_in_unit_order_with_the_share_they_hold_still() -> None:
     arm = OrthogonalWalkArm(
         settings=make_settings("gpt2", TokenNet()), units=UNITS, steps=3, step=0.01, vectors="broadcast"
     )
@@ -444,7 +452,7 @@ def test_gradients_are_measured_prompt_by_prompt() -> None:
 @pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_walks_and_gradients_run_where_nothing_can_be_read(family: str, stack: AnyStack, protocol: Protocol) -> None:
+def test_walks_and_gradients_run_on_the_meta_device(family: str, stack: AnyStack, protocol: Protocol) -> None:
     models = TinyModels()
     settings = make_settings(family, stack, protocol, dtype="float32", device="meta")
     module = models.stack(settings)

@@ -1,4 +1,4 @@
-"""The batched loop equals the most literal loop, one run at a time; stops are data; nothing leaks between runs."""
+"""The batched loop equals the most literal loop, one run at a time. Stops are data, and no run affects another."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_without_a_bound_each_run_has_a_share_of_its_own_start_distance() -> Non
     torch.testing.assert_close(trace.bound, 0.3 * trace.distances[0])
 
 
-def test_a_run_that_diverges_is_an_event_and_spares_the_others() -> None:
+def test_a_run_that_diverges_is_recorded_and_leaves_the_others_alone() -> None:
     stack = make_stack("gpt2")
     problem = make_problem(stack, "gpt2")
     problem = dataclasses.replace(problem, steps=torch.tensor([0.01, 1e308, 0.01], dtype=torch.float64))
@@ -181,7 +181,7 @@ def test_tuning_ends_at_its_horizon() -> None:
     assert trace.ended_at.max() == 2 * OBSERVE_EVERY - 1  # the first call of the observer past the horizon
 
 
-def test_adam_is_the_librarys_run_by_run() -> None:
+def test_adam_matches_pytorchs_run_by_run() -> None:
     stack = make_stack("llama")
     problem, plan = (
         make_problem(stack, "llama"),
