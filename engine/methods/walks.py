@@ -151,7 +151,7 @@ def walk_clamped(
         reads={n: torch.full_like(target, torch.nan) for n in plan.reads},
     )
 
-    # The active walks, by their places in the batch. All that follows has one row for each of them.
+    # The active walks, by their places in the batch. The state of the next line and `size` have one row for each.
     walks, outer = torch.arange(len(target), device=target.device), list(problem.outer)
     e, origin, unit, noise, rates = target.clone(), target, problem.unit, problem.noise, problem.steps
     size = target.abs().sum((1, 2))  # ‖e‖₁
