@@ -14,8 +14,8 @@ from engine.arms.arm import Arm
 from engine.arms.prompts import check_prompt
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.errors import SubjectError, explain
-from engine.methods.descent import DescentPlan, Observer, Problem
-from engine.methods.distances import DistanceToTarget, wide
+from engine.methods.descent import DescentPlan, Observer, Problem, Trace
+from engine.methods.distances import DistanceToTarget, sum_dtype
 from engine.models.devices import to_device
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction
@@ -143,7 +143,7 @@ def shift_bounds(settings: StackSettings, embedded: EmbeddedPrompts, stack: Embe
     """
     target = embedded.target
     distance = DistanceToTarget(stack(target), stack.rows(embedded.lengths, target.shape[1]), stack.head)
-    total = target.new_zeros(len(target), dtype=wide(target.dtype))
+    total = target.new_zeros(len(target), dtype=sum_dtype(target.dtype))
     # Seeded by the prompt alone: a prompt has one bound, whatever its start.
     sources = [make_generator("shift", unit.prompt) for unit in embedded.units]
     for _ in range(settings.protocol.shift_draws):
@@ -204,11 +204,11 @@ def explain_overflow(settings: StackSettings, what: str) -> str:
 class WrapObserver(Interface):
     """Puts an observer that shows a batch's progress around the batch's own. It changes no number."""
 
-    def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
+    def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
         """What observes the batch in place of `observer`; it returns what `observer` says on which runs go on."""
         ...
 
 
-def keep_observer(arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
+def keep_observer(arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
     """No progress is shown: the batch's own observer, as it is."""
     return observer

@@ -1,6 +1,6 @@
-"""Walks in embedding space that are meant to leave a stack's output alone, and the gradients that they follow.
+"""Walks in embedding space that are meant to leave a stack's output as it is.
 
-Nothing in these loops waits for the device: what is measured stays there, and an observer looks now and then.
+These loops never wait for the device: all they measure stays there, and only an observer reads it now and then.
 Source: the document's sections 'Orthogonal Walk Representations' and 'Clamped Gradient Walk Representations'.
 """
 
@@ -13,58 +13,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from engine.methods.descent import OBSERVE_EVERY, Observer
 from engine.methods.distances import DistanceToTarget
 from engine.models.stacks import EmbeddingFunction, whole_output
-
-COPIES = 256
-"""Outputs whose gradients are taken together, each from a copy of the input of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputGradients:
-    """The gradient of the summed output, three ways: [tokens, d_model] each, `individual` in float64.
-
-    outputs: numbers that were summed.
-    """
-
-    summed: Tensor
-    ones: Tensor
-    individual: Tensor
-    outputs: int
-
-
-def take_gradients(stack: EmbeddingFunction, e: Tensor) -> InputGradients:
-    """Gradient of the sum of the outputs, its product with a vector of ones, and the sum of one gradient per output.
-
-    e: [tokens, d_model]. Source: the document's summed, layer and individual gradients.
-    """
-    inputs = e[None].detach().requires_grad_(True)
-    (summed,) = torch.autograd.grad(whole_output(stack, inputs).sum(), inputs)
-    outputs = whole_output(stack, inputs)
-    (ones,) = torch.autograd.grad(outputs, inputs, torch.ones_like(outputs))
-    individual = _sum_individual(stack, e, outputs.numel())
-    return InputGradients(summed=summed[0], ones=ones[0], individual=individual, outputs=outputs.numel())
-
-
-def _sum_individual(stack: EmbeddingFunction, e: Tensor, outputs: int) -> Tensor:
-    # Added up in float64, as the document does: thousands of additions would round on their own account.
-    total = torch.zeros(e.shape, dtype=torch.float64, device=e.device)
-    for first in range(0, outputs, COPIES):
-        own = torch.arange(first, min(first + COPIES, outputs), device=e.device)
-        copies = e.detach().expand(len(own), -1, -1).clone().requires_grad_(True)
-        # Each copy answers for one output, so that its gradient is that output's alone.
-        picked = whole_output(stack, copies).flatten(1).gather(1, own[:, None])
-        (gradients,) = torch.autograd.grad(picked.sum(), copies)
-        total += gradients.double().sum(0)
-    return total
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrthogonalTrace:
-    """What an orthogonal walk leaves, on its device.
+    """What an orthogonal walk records, on its device.
 
     final: [runs, tokens, d]. products: g·v of each token before each step, and relative: |g·v| / (‖g‖‖v‖), both
-    [steps, runs, tokens]. singular: of the first gradient, largest first [runs, min(tokens, d)].
+    [steps, runs, tokens]. singular: singular values of the first gradient, largest first [runs, min(tokens, d)].
     """
 
     final: Tensor
@@ -76,10 +35,11 @@ class OrthogonalTrace:
 def walk_orthogonally(
     stack: EmbeddingFunction, start: Tensor, *, steps: int, step: float, vectors: Literal["broadcast", "per token"]
 ) -> OrthogonalTrace:
-    """Add step · v to every token, v being orthogonal to all tokens' gradients of the summed output, `steps` times.
+    """Add step · v to every token, `steps` times; v is orthogonal to all tokens' gradients of the summed output.
 
     start: [runs, tokens, d], prompts of one length. v: the last right-singular vector of the gradient for all tokens,
-    or the (t + 1)-th from the end for token t. Source: the document's orthogonal walk.
+    or the (t + 1)-th from the end for token t. Raises LinAlgError for a gradient that is not finite.
+    Source: the document's orthogonal walk.
     """
     e = start.detach()
     products: list[Tensor] = []
@@ -87,10 +47,19 @@ def walk_orthogonally(
     singular: Tensor | None = None
     for _ in range(steps):
         e = e.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(whole_output(stack, e).sum(), e)
+        (gradient,) = torch.autograd.grad(whole_output(stack, e).sum(), e)  # [runs, tokens, d]
+
+        # With fewer tokens than dimensions, the last right-singular vectors span what no token's gradient reaches.
         _, values, right = torch.linalg.svd(gradient, full_matrices=True)  # right: [runs, d, d]
         singular = values if singular is None else singular
-        v = right[:, -1:].expand_as(gradient) if vectors == "broadcast" else _last_rows(right, gradient.shape[1])
+        if vectors == "broadcast":
+            v = right[:, -1:].expand_as(gradient)
+        else:
+            # A prompt longer than the space has dimensions starts again at the end.
+            from_end = torch.arange(gradient.shape[1], device=right.device) % right.shape[1]
+            v = right.flip(1)[:, from_end]
+
+        # How orthogonal each token's vector is in fact.
         product = (gradient @ v.mT).diagonal(dim1=1, dim2=2)  # [runs, tokens]
         sizes = gradient.norm(dim=-1) * v.norm(dim=-1)
         products.append(product)
@@ -100,21 +69,15 @@ def walk_orthogonally(
     return OrthogonalTrace(final=e, products=torch.stack(products), relative=torch.stack(relative), singular=singular)
 
 
-def _last_rows(right: Tensor, tokens: int) -> Tensor:
-    """One right-singular vector for each token, from the end: [runs, d, d] → [runs, tokens, d]."""
-    from_end = right.flip(1)
-    # A prompt longer than the space has dimensions starts again at the end.
-    return from_end[:, torch.arange(tokens, device=right.device) % right.shape[1]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class ClampedProblem:
     """A batch of clamped walks.
 
-    target: [walks, tokens, d], padded on the right with zeros. lengths: tokens of each prompt [walks].
-    unit: which row of the draws each walk takes [walks]. noise: of a shift, absolute or in units of the walk's own
-    mean |e| [walks]. steps: of the descent, absolute or in units of noise over the mean size of the walk's first
-    gradient [walks]. outer: outer steps at most, known here and not only on the device.
+    target: the embeddings e where walks begin [walks, tokens, d], padded on the right with zeros.
+    lengths: tokens of each prompt [walks]. unit: which row of the draws each walk takes [walks].
+    noise: scale of the shifts [walks], absolute or in units of the walk's own mean |e|.
+    steps: step size of the descent [walks], absolute or in units of noise over the mean |gradient| at the walk's first.
+    outer: the most outer steps of each walk, known on the host so that no step waits for the device.
     """
 
     target: Tensor
@@ -127,20 +90,27 @@ class ClampedProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedPlan:
-    """How a batch walks: descent steps after each shift, whose units settings are in, when to stop and to read."""
+    """How to walk.
+
+    inner: descent steps after each shift. scaled: noise and step sizes are relative, not absolute.
+    stop_at: a walk stops once ‖e − e_n‖₁ has reached this share of ‖e‖₁; None never stops.
+    reads: outer steps whose embeddings are kept. observe_every: outer steps between two calls of the observer.
+    """
 
     inner: int
     scaled: bool = True
     stop_at: float | None = None
     reads: tuple[int, ...] = ()
+    observe_every: int = OBSERVE_EVERY
 
 
 @dataclass(kw_only=True)
 class ClampedTrace:
-    """What clamped walks leave, on their device and in their first order.
+    """What clamped walks record, on their device. Walks keep their places in the batch.
 
-    final: [walks, tokens, d] at the end. ended_at: outer steps that each took [walks]. arrived: whether it reached the
-    distance at which it was to stop [walks]. reads: outer step → [walks, tokens, d], NaN for walks that stood still.
+    final: embeddings at the end [walks, tokens, d]. ended_at: outer steps that each walk took [walks].
+    arrived: whether it reached the distance at which it stops [walks].
+    reads: outer step → [walks, tokens, d], NaN for walks that had stopped before it.
     """
 
     final: Tensor
@@ -148,153 +118,90 @@ class ClampedTrace:
     arrived: Tensor
     reads: dict[int, Tensor]
 
+    def reached(self) -> Tensor:
+        """Whether each walk has arrived: [walks] of bool."""
+        return self.arrived
+
+    def diverged(self) -> Tensor:
+        """Whether an embedding is NaN or infinite: [walks] of bool."""
+        return ~torch.isfinite(self.final).flatten(1).all(1)
+
 
 DrawClamp = Callable[[], tuple[Tensor, Tensor]]
-"""The next outer step's index [units] and noise [units, tokens, d] of every unit, on the device of the walk."""
-
-
-class Wanderer:
-    """Lets every walk go on and never looks: for devices where nothing can be read."""
-
-    look_every: int | None = None
-
-    def keep(self, e: Tensor, moving: Tensor) -> set[int] | None:
-        """Places, among the walks still held, of those that go on; None keeps all."""
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Herder(Wanderer):
-    """Looks every so many outer steps and sends home the walks that stand still or are no longer finite."""
-
-    look_every: int | None = 20
-
-    def keep(self, e: Tensor, moving: Tensor) -> set[int] | None:
-        staying = moving & torch.isfinite(e).flatten(1).all(1)
-        return None if bool(staying.all()) else set(torch.nonzero(staying)[:, 0].tolist())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ActiveWalks:
-    """Walks that are still computed: what the loop needs of each, by place. walks: their places in the batch."""
-
-    problem: ClampedProblem
-    walks: Tensor
-    target_outputs: Tensor
-    noise: Tensor
-    size: Tensor
-
-    def at(self, places: list[int]) -> _ActiveWalks:
-        index = torch.tensor(places, dtype=torch.long, device=self.walks.device)
-        problem = self.problem
-        return _ActiveWalks(
-            problem=ClampedProblem(
-                target=problem.target[index],
-                lengths=problem.lengths[index],
-                unit=problem.unit[index],
-                noise=problem.noise[index],
-                steps=problem.steps[index],
-                outer=tuple(problem.outer[k] for k in places),
-            ),
-            walks=self.walks[index],
-            target_outputs=self.target_outputs[index],
-            noise=self.noise[index],
-            size=self.size[index],
-        )
-
-    def distance(self, stack: EmbeddingFunction) -> DistanceToTarget:
-        rows = stack.rows(self.problem.lengths, self.problem.target.shape[1])
-        return DistanceToTarget(self.target_outputs, rows, stack.head)
+"""Draws an outer step for every unit, on the walk's device: a coordinate [units] and noise [units, tokens, d]."""
 
 
 def walk_clamped(
-    stack: EmbeddingFunction, problem: ClampedProblem, plan: ClampedPlan, draw: DrawClamp, observer: Wanderer
+    stack: EmbeddingFunction,
+    problem: ClampedProblem,
+    plan: ClampedPlan,
+    draw: DrawClamp,
+    observer: Observer[ClampedTrace],
 ) -> ClampedTrace:
-    """Shift the coordinates from a random index on, then descend on those before it to fix the output; repeat.
+    """Shift the coordinates from a random one on, then descend on those before it to restore the output; repeat.
 
+    A walk leaves the batch at its last outer step, or when the observer drops it.
     Source: the document's clamped walk, as its listing has it.
     """
-    held, trace = _begin(stack, problem, plan)
-    e, moving, rates = problem.target.clone(), torch.ones_like(trace.arrived), None
-    distance = held.distance(stack)
-    for n in range(1, max(problem.outer) + 1):
-        moved, rates = _step_outer(stack, held, distance, e, rates, plan, draw())
-        e = torch.where(moving[:, None, None], moved, e)
-        moving = _record(trace, held, plan, n, e, moving)
-        places = [k for k, outer in enumerate(held.problem.outer) if outer > n]
-        if observer.look_every is not None and n % observer.look_every == 0:
-            going = observer.keep(e, moving)
-            places = places if going is None else [k for k in places if k in going]
-        if not places:
-            break
-        if len(places) < len(e):
-            held, kept = held.at(places), torch.tensor(places, device=e.device)
-            e, rates, moving, distance = e[kept], rates[kept], moving[kept], held.distance(stack)
-    return trace
-
-
-def _begin(stack: EmbeddingFunction, problem: ClampedProblem, plan: ClampedPlan) -> tuple[_ActiveWalks, ClampedTrace]:
     target = problem.target
-    size = target.abs().sum((1, 2))
-    with torch.no_grad():
-        outputs = stack(target)
-    walks = torch.arange(len(target), device=target.device)
-    mean = size / (problem.lengths * target.shape[2])
-    noise = problem.noise * mean if plan.scaled else problem.noise
-    held = _ActiveWalks(problem=problem, walks=walks, target_outputs=outputs, noise=noise, size=size)
-    return held, ClampedTrace(
+    trace = ClampedTrace(
         final=target.clone(),
-        ended_at=torch.zeros_like(walks),
-        arrived=torch.zeros_like(walks, dtype=torch.bool),
+        ended_at=torch.zeros(len(target), dtype=torch.long, device=target.device),
+        arrived=torch.zeros(len(target), dtype=torch.bool, device=target.device),
         reads={n: torch.full_like(target, torch.nan) for n in plan.reads},
     )
 
+    # The active walks, by their places in the batch. The state of the next line and `size` have one row for each.
+    walks, outer = torch.arange(len(target), device=target.device), list(problem.outer)
+    e, origin, unit, noise, rates = target.clone(), target, problem.unit, problem.noise, problem.steps
+    size = target.abs().sum((1, 2))  # ‖e‖₁
+    numbers = problem.lengths * target.shape[2]  # coordinates of a prompt, without padding
+    if plan.scaled:
+        noise = noise * (size / numbers)
+    with torch.no_grad():
+        target_outputs = stack(target)
+    valid = stack.rows(problem.lengths, target.shape[1])
+    distance = DistanceToTarget(target_outputs, valid, stack.head)
+    columns = torch.arange(target.shape[2], device=target.device)
 
-def _step_outer(
-    stack: EmbeddingFunction,
-    held: _ActiveWalks,
-    distance: DistanceToTarget,
-    e: Tensor,
-    rates: Tensor | None,
-    plan: ClampedPlan,
-    drawn: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """One shift and the descent after it: [walks, tokens, d] and the step size of each walk [walks].
+    for n in range(1, max(outer) + 1):
+        # Shift the coordinates from a random one on, which is the same for all tokens of a unit.
+        first, drawn = draw()
+        shifted = (columns[None] >= first[unit][:, None])[:, None]  # [walks, 1, d]
+        moved = e + (noise[:, None, None] * drawn[unit]).where(shifted, 0.0)
 
-    rates: those step sizes; None fixes them, in scaled units by the first gradient.
-    """
-    index, noise = drawn
-    columns = torch.arange(e.shape[2], device=e.device)
-    shifted = (columns[None] >= index[held.problem.unit][:, None])[:, None]  # [walks, 1, d]
-    e = e + (held.noise[:, None, None] * noise[held.problem.unit]).where(shifted, 0.0)
-    for _ in range(plan.inner):
-        e = e.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(distance.l1(stack(e)).sum(), e)
-        if rates is None:
-            rates = _fix_rates(held, plan, gradient)
-        e = e.detach() - (rates[:, None, None] * gradient).where(~shifted, 0.0)
-    assert rates is not None
-    return e, rates
+        # Restore the output by descending on the coordinates before it.
+        for inner in range(plan.inner):
+            moved = moved.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(distance.l1(stack(moved)).sum(), moved)
+            if plan.scaled and n == 1 and inner == 0:
+                # The first gradient fixes the unit of step sizes. It is zero at padding, so the sum leaves that out.
+                rates = rates * noise / (gradient.abs().sum((1, 2)) / numbers)
+            moved = moved.detach() - (rates[:, None, None] * gradient).where(~shifted, 0.0)
 
+        # A walk that has arrived stays where it is until the observer drops it.
+        moving = ~trace.arrived[walks]
+        e = torch.where(moving[:, None, None], moved, e)
+        trace.final.index_copy_(0, walks, e)
+        trace.ended_at.index_copy_(0, walks, trace.ended_at[walks] + moving)
+        if n in trace.reads:
+            trace.reads[n].index_copy_(0, walks, e.where(moving[:, None, None], torch.nan))
+        if plan.stop_at is not None:
+            # Padding is zero in both.
+            far = (e - origin).abs().sum((1, 2)) >= plan.stop_at * size
+            trace.arrived.index_copy_(0, walks, ~moving | far)
 
-def _fix_rates(held: _ActiveWalks, plan: ClampedPlan, gradient: Tensor) -> Tensor:
-    if not plan.scaled:
-        return held.problem.steps
-    # Padding has no gradient, so that the sum is over a prompt's own positions.
-    mean = gradient.abs().sum((1, 2)) / (held.problem.lengths * gradient.shape[2])
-    return held.problem.steps * held.noise / mean
-
-
-def _record(trace: ClampedTrace, held: _ActiveWalks, plan: ClampedPlan, n: int, e: Tensor, moving: Tensor) -> Tensor:
-    """Note where each walk is, and say which go on: [walks] of bool."""
-    trace.final.index_copy_(0, held.walks, e)
-    trace.ended_at.index_copy_(0, held.walks, trace.ended_at[held.walks] + moving)
-    if n in trace.reads:
-        kept = e.where(moving[:, None, None], torch.nan)
-        trace.reads[n].index_copy_(0, held.walks, kept)
-    if plan.stop_at is None:
-        return moving
-    # Padding stays at zero, as it is in the target.
-    far = (e - held.problem.target).abs().sum((1, 2)) >= plan.stop_at * held.size
-    trace.arrived.index_copy_(0, held.walks, trace.arrived[held.walks] | (far & moving))
-    return moving & ~far
+        # Drop walks that have taken their last step, which the host knows, and those that the observer drops.
+        going = [k for k, last in enumerate(outer) if last > n]
+        if n % plan.observe_every == 0:
+            staying = observer.keep(trace, walks, n)
+            if staying is not None:
+                going = sorted({*going} & {*staying.tolist()})
+        if not going:
+            break
+        if len(going) < len(walks):
+            kept = torch.tensor(going, device=target.device)
+            walks, outer = walks[kept], [outer[k] for k in going]
+            e, origin, unit, noise, rates, size = (x[kept] for x in (e, origin, unit, noise, rates, size))
+            distance = DistanceToTarget(target_outputs[walks], valid[walks], stack.head)
+    return trace

@@ -20,7 +20,7 @@ from engine.experiments.inversion.measure import curve_points, read_run, read_sn
 from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import StepChoice
 from engine.ledger import Ledger
-from engine.methods.descent import LOOK_EVERY, Observer, Trace
+from engine.methods.descent import OBSERVE_EVERY, Observer, Trace
 from engine.models.loaded import LoadedModels
 from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
@@ -42,7 +42,7 @@ class Runner:
             arm, tuned = self._settle()
             measurement, stored = self._obtain(arm)
         except KeyboardInterrupt:
-            before = f"the first look, at iteration {LOOK_EVERY}" if self._look else "the descent began"
+            before = f"the first look, at iteration {OBSERVE_EVERY}" if self._look else "the descent began"
             raise Interrupted(self._read_part(tuned), before=before) from None
         result = measurement.result
         assert isinstance(result, InversionResult)
@@ -77,7 +77,7 @@ class Runner:
                 return measurement, False
         return stored, True
 
-    def _watch(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer) -> Observer:
+    def _watch(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
             expected_s = estimate_cost(arm).seconds
@@ -140,7 +140,7 @@ def show_once(film: Film, snapshot: Snapshot, view: View) -> None:
 class _ProgressLook:
     """Tells how far a descent is."""
 
-    def __init__(self, observer: Observer, view: View) -> None:
+    def __init__(self, observer: Observer[Trace], view: View) -> None:
         self._observer, self._view = observer, view
 
     def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
@@ -156,7 +156,7 @@ class _FilmLook:
         arm: InversionArm,
         batch: Batch,
         models: LoadedModels,
-        observer: Observer,
+        observer: Observer[Trace],
         view: View,
         text: Callable[[int], str],
     ) -> None:

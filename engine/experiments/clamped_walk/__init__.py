@@ -1,1 +1,1 @@
-"""Walks that shift the last embeddings and descend on the others to hold the output."""
+"""Walks that shift some coordinates of the embeddings and descend on the others to hold the output."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from engine.arms.arm import PROBE_BLOCKS, PROBE_STEPS, PROBE_UNITS, Arm, Probe, ProbeTarget, Result
@@ -16,7 +17,7 @@ from engine.records import Number
 
 @dataclass(frozen=True, kw_only=True)
 class WalkChoice:
-    """One setting of a clamped walk: noise of a shift, step size of the descent, and outer steps at most."""
+    """Settings of a clamped walk: scale of the shifts, step size of the descent, and most outer steps."""
 
     tag: ClassVar[str] = "WalkChoice"
     noise: float
@@ -26,10 +27,10 @@ class WalkChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class WalkRead:
-    """A clamped walk after so many outer steps.
+    """A clamped walk after `outer` outer steps.
 
     input_distance, output_distance: ‖e − e_n‖₁ and ‖O(e) − O(e_n)‖₁. top: the five most activated tokens at each
-    position.
+    position, none for a walk that diverged.
     """
 
     outer: int
@@ -43,9 +44,9 @@ class WalkRead:
 class WalkRun:
     """One clamped walk under one choice of settings.
 
-    size: ‖e‖₁. bound: m(σ). arrived: whether it reached the distance at which it was to stop.
-    random_distance: ‖O(e) − O(e + δ)‖₁, the mean over random steps δ of the size ‖e − e_N‖₁ of the end.
-    end: the walk where it stopped. reads: on the way.
+    size: ‖e‖₁. bound: m(σ). arrived: whether it reached the distance at which it stops.
+    random_distance: mean of ‖O(e) − O(e + δ)‖₁ over random steps δ that are as long as the walk, ‖δ‖₁ = ‖e − e_N‖₁.
+    ceiling: recovery of the prompt's own embeddings. end: where the walk stopped. reads: on the way there.
     """
 
     choice: int
@@ -61,10 +62,33 @@ class WalkRun:
     end: WalkRead
     reads: tuple[WalkRead, ...]
 
+    @property
+    def r(self) -> float:
+        """‖e − e_N‖₁ / ‖O(e) − O(e_N)‖₁; 0 for a walk that diverged, which kept nothing."""
+        return 0.0 if self.diverged else _divide(self.end.input_distance, self.end.output_distance)
+
+    @property
+    def gain(self) -> float:
+        """r over the r of a random step that is as long; 0 for a walk that diverged."""
+        return 0.0 if self.diverged else _divide(self.random_distance, self.end.output_distance)
+
+    @property
+    def bound_ratio(self) -> float:
+        """The largest ‖ΔO‖₁ at a reading or at the end, over m(σ); infinite for a walk that diverged."""
+        largest = max(read.output_distance for read in (*self.reads, self.end))
+        return math.inf if self.diverged or math.isnan(largest) else largest / self.bound
+
+
+def _divide(distance: float, output: float) -> float:
+    # A walk that did not move has gained nothing, and one whose output is out of range did not keep it.
+    if math.isnan(distance) or not math.isfinite(output):
+        return 0.0
+    return distance / output if output > 0 else (math.inf if distance > 0 else 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedWalkResult(Result):
-    """Runs by choice, then by unit."""
+    """Runs by choice, then by unit. texts: of every token that a run names, by id."""
 
     runs: tuple[WalkRun, ...]
     texts: dict[int, str]
@@ -73,13 +97,13 @@ class ClampedWalkResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedWalkArm(Arm):
-    """Walks that shift the embeddings from a random index on and descend on those before it to fix the output.
+    """Walks that shift coordinates from a random one on and descend on those before it to restore the output.
 
     choices: every unit walks under each. inner: descent steps after each shift.
-    law: of the noise; 'uniform' is on [0, 1). scaled: noise in units of the walk's own mean |e|, and step in units of
-    noise over the mean size of the walk's first gradient; otherwise both are absolute.
-    stop_at: a walk stands still once ‖e − e_n‖₁ has reached this share of ‖e‖₁ (None never stops).
-    reads: outer steps after which a walk is read, beside its end.
+    law: of the noise; 'uniform' is on [0, 1). scaled: noise is in units of the walk's own mean |e|, and step in units
+    of noise over the mean |gradient| at the walk's first; otherwise both are absolute.
+    stop_at: a walk stops once ‖e − e_n‖₁ has reached this share of ‖e‖₁; None never stops.
+    reads: outer steps after which a walk is read, besides its end.
     Source: the document's clamped walk (section 'Clamped Gradient Walk Representations').
     """
 
@@ -101,16 +125,28 @@ class ClampedWalkArm(Arm):
         return costs.count_steps(self.settings, steps, len(self.units) * len(self.choices))
 
     def assume(self) -> ClampedWalkResult | None:
-        """Of walks under several choices, from which one is chosen: the middle choice moves the input farthest."""
+        """For tuning, a result in which the middle choice gains the most, so that a plan can go on from it."""
         if len(self.choices) == 1:
             return None
-        middle = len(self.choices) // 2
-        return ClampedWalkResult(
-            runs=tuple(
-                _assume_run(choice, far=choice == middle) for choice in range(len(self.choices)) for _ in self.units
-            ),
-            texts={},
-        )
+        runs: list[WalkRun] = []
+        for choice in range(len(self.choices)):
+            far = 100.0 if choice == len(self.choices) // 2 else 1.0
+            run = WalkRun(
+                choice=choice,
+                prompt="",
+                seed=0,
+                target=(),
+                size=1.0,
+                bound=2.0,
+                arrived=True,
+                diverged=False,
+                random_distance=far,
+                ceiling=1.0,
+                end=WalkRead(outer=1, input_distance=far, output_distance=1.0, recovery=0.0, top=()),
+                reads=(),
+            )
+            runs += [run] * len(self.units)
+        return ClampedWalkResult(runs=tuple(runs), texts={})
 
     @classmethod
     def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
@@ -122,22 +158,3 @@ class ClampedWalkArm(Arm):
         arm = cls(settings=settings, choices=(choice,), units=PROBE_UNITS, inner=1)
         name = describe_stack(stack)
         return (Probe(arm=arm, name=name, dtype="float64", steps=PROBE_STEPS, blocks=PROBE_BLOCKS),)
-
-
-def _assume_run(choice: int, *, far: bool) -> WalkRun:
-    """A walk that arrived and kept its output; far: with a hundred times the gain of others."""
-    end = WalkRead(outer=1, input_distance=1.0, output_distance=1.0, recovery=0.0, top=())
-    return WalkRun(
-        choice=choice,
-        prompt="",
-        seed=0,
-        target=(),
-        size=1.0,
-        bound=2.0,
-        arrived=True,
-        diverged=False,
-        random_distance=100.0 if far else 1.0,
-        ceiling=1.0,
-        end=replace(end, input_distance=100.0) if far else end,
-        reads=(),
-    )

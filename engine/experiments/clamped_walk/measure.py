@@ -1,189 +1,178 @@
-"""Clamped walks: batch, walked batch by batch, and read."""
+"""Clamped walks: every unit under every choice of settings, walked in batches and read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkRead, WalkRun
 from engine.experiments.inputs import TOP, EmbeddedPrompts, draw_rows, embed_prompts, make_generator, shift_bounds
+from engine.methods.descent import OBSERVE_EVERY, StopFinished
 from engine.methods.distances import DistanceToTarget, widen
-from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, DrawClamp, Herder, walk_clamped
-from engine.models.codec import Codec
+from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, DrawClamp, walk_clamped
 from engine.models.devices import to_device
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import read_tokens
 
 RANDOM_STEPS = 4
-"""Random steps as long as a walk went, that its output's distance is held against."""
+"""Random steps that each walk is compared with."""
 
 MOST_WALKS = 96
 WALK_BYTES = 1.2e9
-"""Walks that go together, and most memory that their activations may take."""
-
-LOOK_EVERY = 20
-"""Descent steps between two looks at which walks stand still."""
+"""Limits of a batch: walks, and memory for their activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walkers:
-    """A batch of clamped walks made ready. which: the choice and the unit of each walk, as places in the arm."""
+class WalkBatch:
+    """Clamped walks that go together. places: choice and unit of each walk, as indices into the arm's."""
 
-    which: tuple[tuple[int, int], ...]
+    places: tuple[tuple[int, int], ...]
     problem: ClampedProblem
 
 
 def measure_clamped_walk(arm: ClampedWalkArm, models: LoadedModels) -> ClampedWalkResult:
-    """Every unit under every choice, batch by batch."""
+    """Walk from every unit under every choice, and read each walk on its way and at its end.
+
+    Raises PromptError for a prompt that cannot be used, SubjectError for outputs that are not finite.
+    """
     stack = models.stack(arm.settings)
     codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
     embedded = embed_prompts(arm.settings, arm.units, models, stack)
     bounds = shift_bounds(arm.settings, embedded, stack)
-    observer = Herder(look_every=max(1, LOOK_EVERY // arm.inner))
+    plan = ClampedPlan(
+        inner=arm.inner,
+        scaled=arm.scaled,
+        stop_at=arm.stop_at,
+        reads=arm.reads,
+        observe_every=max(1, OBSERVE_EVERY // arm.inner),
+    )
     runs: list[WalkRun] = []
-    for walkers in split_walks(arm, embedded):
-        trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), observer)
-        runs += read_walks(arm, embedded, walkers, trace, stack, codec, bounds)
-    texts = read_tokens(models.tokenizer(arm.settings.subject), (i for run in runs for i in _ids_of(run)))
+    named: set[int] = set()
+    for batch in split_walks(arm, embedded):
+        problem = batch.problem
+        # For a walk, to hit is to arrive at `stop_at`.
+        observer = StopFinished(read_at="hit")
+        trace = walk_clamped(stack, problem, plan, draw_clamps(arm, embedded), observer)
+
+        # Output distances of all walks together: of random steps, of the readings on the way, and of the end.
+        with torch.no_grad():
+            rows = stack.rows(problem.lengths, problem.target.shape[1])
+            distance = DistanceToTarget(stack(problem.target), rows, stack.head)
+            random_distances = measure_random_steps(embedded, problem, trace, stack, distance).tolist()
+            output_distances = {n: distance.l1(stack(e)).tolist() for n, e in trace.reads.items()}
+            last_distances = distance.l1(stack(trace.final)).tolist()
+
+        ended_at, arrived, diverged = trace.ended_at.tolist(), trace.arrived.tolist(), trace.diverged().tolist()
+        for row, (choice, place) in enumerate(batch.places):
+            unit, tokens = arm.units[place], len(embedded.ids[place])
+            ids = torch.tensor(embedded.ids[place], device=problem.target.device)
+            target, positions = problem.target[row, :tokens], embedded.positions[:tokens]
+
+            # Read the walk after the outer steps that the arm names, up to its own end, and at that end.
+            stops = [
+                (n, e[row, :tokens], output_distances[n][row]) for n, e in trace.reads.items() if n <= ended_at[row]
+            ]
+            stops.append((ended_at[row], trace.final[row, :tokens], last_distances[row]))
+            reads: list[WalkRead] = []
+            for n, e, output_distance in stops:
+                # Embeddings that are not finite decode to some token or other, but have kept none.
+                top = codec.top(e - positions, TOP) if bool(torch.isfinite(e).all()) else None
+                reads.append(
+                    WalkRead(
+                        outer=n,
+                        input_distance=float(widen(e - target).abs().sum()),
+                        output_distance=output_distance,
+                        recovery=float((top[:, 0] == ids).double().mean()) if top is not None else 0.0,
+                        top=tuple(map(tuple, top.tolist())) if top is not None else (),
+                    )
+                )
+
+            ceiling = (codec.decode(target - positions) == ids).double().mean()
+            runs.append(
+                WalkRun(
+                    choice=choice,
+                    prompt=unit.prompt,
+                    seed=unit.seed,
+                    target=embedded.ids[place],
+                    size=float(widen(target).abs().sum()),
+                    bound=float(bounds[place]),
+                    arrived=arrived[row],
+                    diverged=diverged[row],
+                    random_distance=random_distances[row],
+                    ceiling=float(ceiling),
+                    end=reads[-1],
+                    reads=tuple(reads[:-1]),
+                )
+            )
+            named.update(embedded.ids[place], *(top for read in reads for top in read.top))
+    texts = read_tokens(models.tokenizer(arm.settings.subject), named)
     return ClampedWalkResult(runs=tuple(runs), texts=texts)
 
 
-def plan_walk(arm: ClampedWalkArm) -> ClampedPlan:
-    return ClampedPlan(inner=arm.inner, scaled=arm.scaled, stop_at=arm.stop_at, reads=arm.reads)
-
-
-def split_walks(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> list[Walkers]:
-    """All choices × units in batches whose activations fit."""
-    pairs = [(choice, unit) for choice in range(len(arm.choices)) for unit in range(len(arm.units))]
-    size = _walks_at_once(arm.settings, embedded.target)
-    return [_ready(arm, embedded, tuple(pairs[first : first + size])) for first in range(0, len(pairs), size)]
-
-
-def _walks_at_once(settings: StackSettings, target: Tensor) -> int:
-    """Walks a batch: about forty numbers a block are kept for each of a token's, as in any descent."""
+def split_walks(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> list[WalkBatch]:
+    """All choices × units, in batches whose activations fit into memory."""
+    settings, target = arm.settings, embedded.target
+    # As in any descent, about forty numbers of each token's width are kept for each block.
     blocks = settings.stack.blocks if isinstance(settings.stack, Stack) else 1
     assert isinstance(blocks, int)
-    numbers = target.shape[1] * target.shape[2] * (40 * blocks + 8)
-    return max(1, min(MOST_WALKS, int(WALK_BYTES / (numbers * target.element_size()))))
+    walk_bytes = target.shape[1] * target.shape[2] * (40 * blocks + 8) * target.element_size()
+    at_once = max(1, min(MOST_WALKS, int(WALK_BYTES / walk_bytes)))
 
-
-def _ready(arm: ClampedWalkArm, embedded: EmbeddedPrompts, which: tuple[tuple[int, int], ...]) -> Walkers:
-    target = embedded.target
-    unit = torch.tensor([u for _, u in which], device=target.device)
-    noise = [arm.choices[c].noise for c, _ in which]
-    steps = [arm.choices[c].step for c, _ in which]
-    problem = ClampedProblem(
-        target=target[unit],
-        lengths=embedded.lengths[unit],
-        unit=unit,
-        noise=torch.tensor(noise, dtype=target.dtype, device=target.device),
-        steps=torch.tensor(steps, dtype=target.dtype, device=target.device),
-        outer=tuple(arm.choices[c].outer for c, _ in which),
-    )
-    return Walkers(which=which, problem=problem)
+    pairs = [(choice, unit) for choice in range(len(arm.choices)) for unit in range(len(arm.units))]
+    batches: list[WalkBatch] = []
+    for first in range(0, len(pairs), at_once):
+        places = tuple(pairs[first : first + at_once])
+        choices = [arm.choices[choice] for choice, _ in places]
+        unit = torch.tensor([unit for _, unit in places], device=target.device)
+        problem = ClampedProblem(
+            target=target[unit],
+            lengths=embedded.lengths[unit],
+            unit=unit,
+            noise=torch.tensor([choice.noise for choice in choices], dtype=target.dtype, device=target.device),
+            steps=torch.tensor([choice.step for choice in choices], dtype=target.dtype, device=target.device),
+            outer=tuple(choice.outer for choice in choices),
+        )
+        batches.append(WalkBatch(places=places, problem=problem))
+    return batches
 
 
 def draw_clamps(arm: ClampedWalkArm, embedded: EmbeddedPrompts) -> DrawClamp:
-    """Indices and noise of the units, outer step after outer step; a unit's are the same under every choice."""
+    """Coordinates and noise of the units, one outer step per call. A unit has the same draws under every choice."""
     sources = [make_generator("clamp", f"{unit.prompt}:{unit.seed}") for unit in arm.units]
-    width = embedded.target.shape[2]
-    law = torch.randn if arm.law == "normal" else torch.rand
+    target = embedded.target
+    width, law = target.shape[2], torch.randn if arm.law == "normal" else torch.rand
 
     def draw() -> tuple[Tensor, Tensor]:
-        indices = torch.cat([torch.randint(width, (1,), generator=source) for source in sources])
+        first = torch.cat([torch.randint(width, (1,), generator=source) for source in sources])
         noise = [law((n, width), generator=source) for n, source in zip(embedded.sizes, sources, strict=True)]
-        place = embedded.target.device
-        return to_device(indices, place), to_device(pad_sequence(noise, batch_first=True), place, embedded.target.dtype)
+        padded = pad_sequence(noise, batch_first=True)
+        return to_device(first, target.device), to_device(padded, target.device, target.dtype)
 
     return draw
 
 
 @torch.no_grad()
 def measure_random_steps(
-    arm: ClampedWalkArm, embedded: EmbeddedPrompts, walkers: Walkers, trace: ClampedTrace, stack: EmbeddingFunction
+    embedded: EmbeddedPrompts,
+    problem: ClampedProblem,
+    trace: ClampedTrace,
+    stack: EmbeddingFunction,
+    distance: DistanceToTarget,
 ) -> Tensor:
-    """‖O(e) − O(e + δ)‖₁ of normal steps δ with the ‖·‖₁ of each walk, mean over draws: [walks]."""
-    problem = walkers.problem
-    distance = _distance(stack, problem)
+    """Mean of ‖O(e) − O(e + δ)‖₁ over normal steps δ that have the ‖·‖₁ of each walk: [walks].
+
+    distance: to the outputs of the problem's target.
+    """
     length = (trace.final - problem.target).abs().sum((1, 2))
     total = torch.zeros_like(length)
     for k in range(RANDOM_STEPS):
-        sources = [make_generator("random step", f"{unit.prompt}:{unit.seed}:{k}") for unit in arm.units]
+        sources = [make_generator("random step", f"{unit.prompt}:{unit.seed}:{k}") for unit in embedded.units]
         noise = draw_rows(embedded, sources)[problem.unit]
         step = noise * (length / noise.abs().sum((1, 2)))[:, None, None]
         total = total + distance.l1(stack(problem.target + step))
     return total / RANDOM_STEPS
-
-
-def _distance(stack: EmbeddingFunction, problem: ClampedProblem) -> DistanceToTarget:
-    rows = stack.rows(problem.lengths, problem.target.shape[1])
-    return DistanceToTarget(stack(problem.target), rows, stack.head)
-
-
-@torch.no_grad()
-def read_walks(
-    arm: ClampedWalkArm,
-    embedded: EmbeddedPrompts,
-    walkers: Walkers,
-    trace: ClampedTrace,
-    stack: EmbeddingFunction,
-    codec: Codec,
-    bounds: Tensor,
-) -> list[WalkRun]:
-    """A finished batch as plain numbers."""
-    problem = walkers.problem
-    distance = _distance(stack, problem)
-    random = measure_random_steps(arm, embedded, walkers, trace, stack).tolist()
-    ended, arrived = trace.ended_at.tolist(), trace.arrived.tolist()
-    outputs = {n: distance.l1(stack(kept)).tolist() for n, kept in trace.reads.items()}
-    last = distance.l1(stack(trace.final)).tolist()
-    runs: list[WalkRun] = []
-    for row, (choice, place) in enumerate(walkers.which):
-        ids = torch.tensor(embedded.ids[place], device=problem.target.device)
-        target, positions = problem.target[row, : len(ids)], embedded.positions[: len(ids)]
-        read = partial(_read_walk, codec, target, positions, ids)
-        runs.append(
-            WalkRun(
-                choice=choice,
-                prompt=arm.units[place].prompt,
-                seed=arm.units[place].seed,
-                target=embedded.ids[place],
-                size=float(widen(target).abs().sum()),
-                bound=float(bounds[place]),
-                arrived=arrived[row],
-                diverged=not bool(torch.isfinite(trace.final[row]).all()),
-                random_distance=random[row],
-                ceiling=float((codec.decode(target - positions) == ids).double().mean()),
-                end=read(trace.final[row], ended[row], last[row]),
-                reads=tuple(read(kept[row], n, outputs[n][row]) for n, kept in trace.reads.items() if n <= ended[row]),
-            )
-        )
-    return runs
-
-
-def _read_walk(
-    codec: Codec, target: Tensor, positions: Tensor, ids: Tensor, padded: Tensor, outer: int, output_distance: float
-) -> WalkRead:
-    e = padded[: len(ids)]
-    # What has diverged decodes to some token or other; it has kept none.
-    finite = bool(torch.isfinite(e).all())
-    top = codec.top(e - positions, TOP) if finite else None
-    return WalkRead(
-        outer=outer,
-        input_distance=float(widen(e - target).abs().sum()),
-        output_distance=output_distance,
-        recovery=float((top[:, 0] == ids).double().mean()) if top is not None else 0.0,
-        top=tuple(map(tuple, top.tolist())) if top is not None else (),
-    )
-
-
-def _ids_of(run: WalkRun) -> set[int]:
-    """Every token that a reading of the walk names."""
-    return {*run.target, *(i for read in (*run.reads, run.end) for top in read.top for i in top)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from statistics import median as middle
 from typing import ClassVar
@@ -12,14 +13,13 @@ from typing import ClassVar
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
-from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.arms.tags import TAG
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice, WalkRun
-from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
 from engine.experiments.clamped_walk.tables import (
+    WalkRuns,
     decoded_table,
     ending_table,
     progress_table,
@@ -28,7 +28,6 @@ from engine.experiments.clamped_walk.tables import (
 )
 from engine.experiments.sampling import (
     DEEP,
-    Runs,
     assign_arms,
     collect,
     run_together,
@@ -37,22 +36,24 @@ from engine.experiments.sampling import (
     tuning_units,
 )
 from engine.experiments.tables import estimate_table
-from engine.statistics import Estimate, Look, median, paired_mean, trend
+from engine.statistics import median, paired_mean, trend
 
 TUNING_WALKS, TEXT_TUNING_WALKS = 4, 2
+"""Units that settings are tuned on."""
 
 DISTANCE = 0.1
 """‖e − e_N‖₁ / ‖e‖₁ at which walks are compared."""
 
 SCRIPT_CHOICE = WalkChoice(noise=2e-4, step=2e-5, outer=10)
-"""The author's scripts: uniform noise on [0, 1) times the first, absolute units."""
+"""The settings of the author's scripts, in absolute units: their noise is uniform on [0, 1) times the first."""
 
 PAGE_INNER, SCRIPT_INNER = 50, 31
 """Descent steps after each shift where there are many: the document's, and the scripts'."""
 
-# A shift of standard deviation s reaches coordinate u ∈ [0, 1) of the width when the index lies below it, so that K
-# outer steps add it about K·u times: E|Δ| = √(2/π)·s·√(K·u), and over the width √(2/π)·(2/3)·s·√K = 0.53·s·√K. The
-# relative distance 0.1 then takes s = 0.19/√K. The two factors let a walk arrive although the descent pulls it back.
+# How large a shift has to be: one of standard deviation s reaches coordinate u ∈ [0, 1) of the width when the random
+# index lies below it. So K outer steps add it about K·u times: E|Δ| = √(2/π)·s·√(K·u), and over the width
+# √(2/π)·(2/3)·s·√K = 0.53·s·√K. The relative distance 0.1 then takes s = 0.19/√K. The two factors are larger than 1
+# because the descent pulls the walk back.
 _REACH = 0.19
 GAIN_CHOICES = tuple(
     WalkChoice(noise=factor * _REACH / math.sqrt(outer), step=step, outer=outer)
@@ -60,15 +61,16 @@ GAIN_CHOICES = tuple(
     for factor in (1.25, 2.0)
     for step in (1 / 256, 1 / 32, 1 / 4, 2.0)
 )
-"""24 settings: outer steps × noise × step size, a log grid of factor 8, wide enough for deep stacks and for nets.
+"""24 settings: outer steps × noise × step size, on a log grid of factor 8 that is wide enough for deep stacks and nets.
 
-No two noises are equal: walks that differ in their outer steps alone would be one walk once both arrive.
+No two noises are equal: choices that differed in their outer steps alone would give one walk once both arrive.
 """
 
 READS = (10, 30, 100, 300)
-TEXT_TUNING_READS = READS[:-1]
+"""Outer steps after which the text is read. Tuning leaves the last out."""
+
 TEXT_CHOICES = tuple(
-    WalkChoice(noise=noise, step=step, outer=TEXT_TUNING_READS[-1])
+    WalkChoice(noise=noise, step=step, outer=READS[-2])
     for noise in (1 / 32, 1 / 16, 1 / 8, 1 / 4)
     for step in (1 / 64, 1 / 16, 1 / 4)
 )
@@ -79,7 +81,8 @@ TEXT_CHOICES = tuple(
 class ClampedWalk:
     """Walks on one stack.
 
-    many_inner_steps: descend many times after each shift, else once. units: None takes the claim's.
+    many_inner_steps: descend many times after each shift, instead of once. first_tokens: length that prompts are cut
+    to. units: None takes the claim's.
     """
 
     tag: ClassVar[str] = "ClampedWalk"
@@ -91,143 +94,68 @@ class ClampedWalk:
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedGain:
-    """r = ‖e − e_N‖₁ / ‖ΔO‖₁ of clamped walks, and its gain over the r of a random step of equal ‖e − e_N‖₁.
+    """r = ‖e − e_N‖₁ / ‖ΔO‖₁ of clamped walks, and their gain: r over the r of a random step that is as long.
 
-    walks: name → walk. Gives the medians 'gain, name' and 'r, name' for each. Settings are tuned for the largest
-    median gain at a fixed relative distance; the scripts' protocol has its own and walks them to the end.
+    walks: name → walk. Estimates the medians 'gain, name' and 'r, name' of each. Settings are tuned for the largest
+    median gain at a fixed relative distance. The scripts' protocol has settings of its own, and its walks never stop
+    early.
     """
 
     tag: ClassVar[str] = "ClampedGain"
     walks: tuple[tuple[str, ClampedWalk], ...]
 
     def rounds(self, trial: Trial) -> Rounds:
-        named = [
-            (name, walk, replace(trial, units=walk.units or trial.units))
-            for name, walk in self.walks
-            # A part that an effort leaves out stays out with a user's own prompts, too: it is left out for its cost.
-            if walk.units is None or walk.units.at(trial.effort)
-        ]
-        named = [(name, walk, own) for name, walk, own in named if own.count()]
-        if not named:
+        script = trial.protocol == SCRIPT
+        tasks: dict[str, Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]] = {}
+        for name, walk in self.walks:
+            # An effort that leaves a walk out does so for its cost, so it stays out with a user's own prompts, too.
+            if walk.units is not None and not walk.units.at(trial.effort):
+                continue
+            own = replace(trial, units=walk.units or trial.units)
+            if own.count():
+                tasks[name] = tune_and_walk(
+                    own,
+                    walk,
+                    inner=(SCRIPT_INNER if script else PAGE_INNER) if walk.many_inner_steps else 1,
+                    stop_at=None if script else DISTANCE,
+                    choices=GAIN_CHOICES,
+                    tuning_walks=TUNING_WALKS,
+                    rank=rank_by_gain,
+                )
+        if not tasks:
             return Evidence()
-        walked = yield from run_together(*(_draw_gain(own, walk) for _, walk, own in named))
-        drawn = {name: found for (name, _, _), found in zip(named, walked, strict=True)}
+
+        walked = yield from run_together(*tasks.values())
+        drawn = dict(zip(tasks, walked, strict=True))
         estimates = [
-            _median(f"{what}, {name}", [value(run) for run in found.runs.runs], found.runs, trial.look)
+            median(f"{what}, {name}", values, clusters=found.runs.clusters, look=trial.look)
             for name, found in drawn.items()
-            for what, value in (("gain", gain_of), ("r", r_of))
+            for what, values in (
+                ("gain", [run.gain for run in found.runs.runs]),
+                ("r", [run.r for run in found.runs.runs]),
+            )
         ]
         return Evidence(
             estimates=Evidence.named(*estimates),
             draw=lambda: (estimate_table(estimates), ending_table(drawn), walk_table(drawn), walk_tuning_table(drawn)),
-            settings=_words(trial, drawn),
+            settings=_describe_settings(trial, drawn),
             measurements=tuple(m for found in drawn.values() for m in found.measurements),
         )
 
 
-Drawing = Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]
-
-
-def _draw_gain(trial: Trial, walk: ClampedWalk) -> Drawing:
-    """Tune a walk for its gain on units of tuning's own, then measure it on the trial's."""
-    script = trial.protocol == SCRIPT
-    inner = (SCRIPT_INNER if script else PAGE_INNER) if walk.many_inner_steps else 1
-    arm = _frame(walk.stack, inner=inner, script=script, stop_at=None if script else DISTANCE)
-    tuned = None
-    if not script:
-        tuned = yield from _tune(trial, walk, replace(arm, choices=GAIN_CHOICES), TUNING_WALKS, _rank_by_gain)
-    return (yield from _measure(trial, walk, arm, tuned))
-
-
-def _frame(
-    stack: AnyStack, *, inner: int, script: bool, stop_at: float | None = None, reads: tuple[int, ...] = ()
-) -> ClampedWalkArm:
-    """An arm without settings and units, to be filled in."""
-    return ClampedWalkArm(
-        settings=StackSettings(subject="", source="", stack=stack, protocol=SCRIPT),
-        choices=(),
-        units=(),
-        inner=inner,
-        law="uniform" if script else "normal",
-        scaled=not script,
-        stop_at=stop_at,
-        reads=reads,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tuned:
-    choice: WalkChoice
-    tried: tuple[tuple[WalkChoice, tuple[WalkRun, ...]], ...]
-    measurements: tuple[Measurement, ...]
-
-
-Rank = Callable[[Sequence[WalkRun]], tuple[float, ...]]
-"""Of the tuning walks of one choice; the smallest wins, the earlier choice where two are equal."""
-
-
-def _tune(
-    trial: Trial, walk: ClampedWalk, frame: ClampedWalkArm, count: int, rank: Rank
-) -> Generator[Sequence[Arm], Sequence[Measurement], _Tuned]:
-    seed = tuning_seed(trial, walk.stack)
-    arm = replace(
-        frame,
-        settings=stack_settings(trial, walk.stack, seed, first_tokens=walk.first_tokens),
-        units=tuning_units(1 if trial.effort == "smoke" else count, first_tokens=walk.first_tokens),
-    )
-    measurements = yield [arm]
-    result = measurements[0].result
-    assert isinstance(result, ClampedWalkResult)
-    runs = result.runs
-    tried = tuple((choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(arm.choices))
-    best = min(tried, key=lambda pair: rank(pair[1]))
-    return _Tuned(choice=best[0], tried=tried, measurements=tuple(measurements))
-
-
-def _rank_by_gain(runs: Sequence[WalkRun]) -> tuple[float, ...]:
+def rank_by_gain(runs: Sequence[WalkRun]) -> tuple[float, ...]:
     """Most arrivals first, then the largest median gain."""
     arrived = sum(run.arrived and not run.diverged for run in runs)
-    return (-arrived, -middle(gain_of(run) for run in runs))
-
-
-def _rank_by_text(runs: Sequence[WalkRun]) -> tuple[float, ...]:
-    """Among those whose median output stays within m, the lowest recovery at the end; else the smallest ratio."""
-    ratio = middle(drift_ratio(run) for run in runs)
-    recovery = sum(run.end.recovery for run in runs) / len(runs)
-    # With equal recoveries the input that went farthest: a walk that hardly moves would say nothing of the text.
-    far = middle(run.end.input_distance / run.size for run in runs)
-    return (0.0, recovery, -far) if ratio < 1 else (1.0, ratio, 0.0)
-
-
-def _measure(trial: Trial, walk: ClampedWalk, frame: ClampedWalkArm, tuned: _Tuned | None) -> Drawing:
-    choice = SCRIPT_CHOICE if tuned is None else tuned.choice
-    if frame.reads:
-        choice = replace(choice, outer=frame.reads[-1])
-
-    def make(settings: StackSettings, units: tuple[Unit, ...]) -> ClampedWalkArm:
-        return replace(frame, settings=settings, units=units, choices=(choice,))
-
-    assigned = assign_arms(trial, walk.stack, make, first_tokens=walk.first_tokens)
-    measurements = yield [dealt.arm for dealt in assigned]
-    runs: Runs[WalkRun] = collect(assigned, measurements, ClampedWalkResult)
-    results = [m.result for m in measurements]
-    return WalkRuns(
-        runs=runs,
-        choice=choice,
-        inner=frame.inner,
-        tuned=None if tuned is None else tuned.choice,
-        tried=() if tuned is None else tuned.tried,
-        measurements=(*(() if tuned is None else tuned.measurements), *measurements),
-        texts={i: text for r in results if isinstance(r, ClampedWalkResult) for i, text in r.texts.items()},
-    )
+    return (-arrived, -middle(run.gain for run in runs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedText:
-    """What a long walk makes of the text: recovery after 10, 30, 100 and 300 outer steps of one descent step each.
+    """What a long walk does to the text: recovery after 10, 30, 100 and 300 outer steps of one descent step each.
 
-    Gives the paired contrasts 'recovery(10) − recovery(30)' and so on, over units whose ceiling is 1, and 'largest
-    ‖ΔO‖₁ / m', the median over walks of their largest output distance at a reading over m(σ).
+    Estimates the paired contrasts 'recovery(10) − recovery(30)' and so on, and 'recovery over outer steps, τ', over
+    units whose ceiling is 1; and 'largest ‖ΔO‖₁ / m', the median over walks of the largest output distance at a
+    reading, over m(σ).
     """
 
     tag: ClassVar[str] = "ClampedText"
@@ -236,72 +164,130 @@ class ClampedText:
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
-        found = yield from _draw_text(trial, ClampedWalk(stack=self.stack))
-        estimates = [
-            _median("largest ‖ΔO‖₁ / m", list(map(drift_ratio, found.runs.runs)), found.runs, trial.look),
-            *(_fall(found.runs, before, after, trial.look) for before, after in pairwise(READS)),
-            _fade(found.runs, trial.look),
-        ]
+        found = yield from tune_and_walk(
+            trial,
+            ClampedWalk(stack=self.stack),
+            inner=1,
+            choices=TEXT_CHOICES,
+            tuning_walks=TEXT_TUNING_WALKS,
+            rank=rank_by_text,
+            reads=READS,
+        )
+
+        # A prompt whose own embeddings do not decode to it says nothing about what the walk did to the text.
+        pairs = zip(found.runs.runs, found.runs.clusters, strict=True)
+        whole = [(run, seed) for run, seed in pairs if run.ceiling == 1]
+        seeds = [seed for _, seed in whole]
+        ratios = [run.bound_ratio for run in found.runs.runs]
+        # A walk that lacks a reading was dropped because it diverged, and had kept no token.
+        read_after = [{read.outer: read.recovery for read in run.reads} for run, _ in whole]
+        recoveries = [[recovery.get(outer, 0.0) for outer in READS] for recovery in read_after]
+        estimates = [median("largest ‖ΔO‖₁ / m", ratios, clusters=found.runs.clusters, look=trial.look)]
+        for before, after in pairwise(range(len(READS))):
+            estimates.append(
+                paired_mean(
+                    f"recovery({READS[before]}) − recovery({READS[after]})",
+                    [row[before] - row[after] for row in recoveries],
+                    bounds=(-1, 1),
+                    clusters=seeds,
+                    seed=0,
+                    look=trial.look,
+                )
+            )
+        estimates.append(trend("recovery over outer steps, τ", recoveries, clusters=seeds, seed=0, look=trial.look))
+
         drawn = {"walk": found}
         return Evidence(
             estimates=Evidence.named(*estimates),
             draw=lambda: (
                 *(estimate_table(estimates), progress_table(found), decoded_table(found), walk_table(drawn)),
-                walk_tuning_table(drawn, sought="text"),
+                walk_tuning_table(drawn, aim="text"),
             ),
-            settings=_words(trial, drawn),
+            settings=_describe_settings(trial, drawn),
             measurements=found.measurements,
         )
 
 
-def _draw_text(trial: Trial, walk: ClampedWalk) -> Drawing:
+def rank_by_text(runs: Sequence[WalkRun]) -> tuple[float, ...]:
+    """The lowest recovery at the end, where the median output stays within m; after these, the smallest ratio to m."""
+    ratio = middle(run.bound_ratio for run in runs)
+    if ratio < 1:
+        recovery = sum(run.end.recovery for run in runs) / len(runs)
+        # Between equal recoveries the farthest input wins: a walk that hardly moves would say nothing about the text.
+        return (0.0, recovery, -middle(run.end.input_distance / run.size for run in runs))
+    return (1.0, ratio, 0.0)
+
+
+def tune_and_walk(
+    trial: Trial,
+    walk: ClampedWalk,
+    *,
+    inner: int,
+    choices: tuple[WalkChoice, ...],
+    tuning_walks: int,
+    rank: Callable[[Sequence[WalkRun]], tuple[float, ...]],
+    stop_at: float | None = None,
+    reads: tuple[int, ...] = (),
+) -> Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]:
+    """Tune a walk's settings on units that no measurement uses, then walk from the trial's units.
+
+    The scripts' protocol has settings of its own, so there nothing is tuned. rank: of a choice, by its tuning walks;
+    the smallest wins. reads: outer steps after which the walks are read. They end at the last, those of tuning at the
+    one before it.
+    """
     script = trial.protocol == SCRIPT
-    frame = _frame(walk.stack, inner=1, script=script, reads=READS)
-    tuned = None
+    law = "uniform" if script else "normal"
+    make_arm = partial(ClampedWalkArm, inner=inner, law=law, scaled=not script, stop_at=stop_at)
+
+    # First round: every choice on the tuning units.
+    tuned: WalkChoice | None = None
+    tried: list[tuple[WalkChoice, tuple[WalkRun, ...]]] = []
+    measured: list[Measurement] = []
     if not script:
-        shorter = replace(frame, choices=TEXT_CHOICES, reads=TEXT_TUNING_READS)
-        tuned = yield from _tune(trial, walk, shorter, TEXT_TUNING_WALKS, _rank_by_text)
-    return (yield from _measure(trial, walk, frame, tuned))
+        seed = tuning_seed(trial, walk.stack)
+        settings = stack_settings(trial, walk.stack, seed, first_tokens=walk.first_tokens)
+        units = tuning_units(1 if trial.effort == "smoke" else tuning_walks, first_tokens=walk.first_tokens)
+        measured += yield [make_arm(settings=settings, units=units, choices=choices, reads=reads[:-1])]
+        result = measured[0].result
+        assert isinstance(result, ClampedWalkResult)
+        runs = result.runs
+        tried = [(choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(choices)]
+        # Of equal ranks the earlier choice wins.
+        tuned, _ = min(tried, key=lambda pair: rank(pair[1]))
 
-
-def _median(name: str, values: list[float], runs: Runs[WalkRun], look: Look) -> Estimate:
-    return median(name, values, clusters=runs.clusters, look=look)
-
-
-def _fall(runs: Runs[WalkRun], before: int, after: int, look: Look) -> Estimate:
-    judged = _list_whole(runs)
-    return paired_mean(
-        f"recovery({before}) − recovery({after})",
-        [_recovery(run, before) - _recovery(run, after) for run, _ in judged],
-        bounds=(-1, 1),
-        clusters=[seed for _, seed in judged],
-        seed=0,
-        look=look,
+    # Second round: the best choice on the trial's units, as far as the last reading.
+    choice = tuned or SCRIPT_CHOICE
+    if reads:
+        choice = replace(choice, outer=reads[-1])
+    assigned = assign_arms(
+        trial,
+        walk.stack,
+        lambda settings, units: make_arm(settings=settings, units=units, choices=(choice,), reads=reads),
+        first_tokens=walk.first_tokens,
+    )
+    measurements = yield [each.arm for each in assigned]
+    texts: dict[int, str] = {}
+    for measurement in measurements:
+        assert isinstance(measurement.result, ClampedWalkResult)
+        texts |= measurement.result.texts
+    return WalkRuns(
+        runs=collect(assigned, measurements, ClampedWalkResult),
+        choice=choice,
+        inner=inner,
+        tuned=tuned,
+        tried=tuple(tried),
+        measurements=(*measured, *measurements),
+        texts=texts,
     )
 
 
-def _fade(runs: Runs[WalkRun], look: Look) -> Estimate:
-    judged = _list_whole(runs)
-    rows = [[_recovery(run, outer) for outer in READS] for run, _ in judged]
-    return trend("recovery over outer steps, τ", rows, clusters=[seed for _, seed in judged], seed=0, look=look)
-
-
-def _list_whole(runs: Runs[WalkRun]) -> list[tuple[WalkRun, int]]:
-    """Runs whose ceiling is 1, with their model seeds."""
-    return [(run, seed) for run, seed in zip(runs.runs, runs.clusters, strict=True) if run.ceiling == 1]
-
-
-def _recovery(run: WalkRun, outer: int) -> float:
-    # A walk that was sent home had numbers that are not finite, and had kept no token.
-    return next((read.recovery for read in run.reads if read.outer == outer), 0.0)
-
-
-def _words(trial: Trial, drawn: dict[str, WalkRuns]) -> dict[str, str]:
-    words = {"positions": trial.protocol.positions, "dtype": trial.dtype, "device": trial.device}
+def _describe_settings(trial: Trial, drawn: Mapping[str, WalkRuns]) -> dict[str, str]:
+    settings = {"positions": trial.protocol.positions, "dtype": trial.dtype, "device": trial.device}
+    scaled = "" if trial.protocol == SCRIPT else " (scaled)"
     for name, found in drawn.items():
-        choice, unit = found.choice, "" if trial.protocol == SCRIPT else " (scaled)"
-        words[f"{name}, settings"] = (
-            f"noise {choice.noise:.3g}, step {choice.step:.3g}{unit}, at most {choice.outer} outer steps of "
+        choice = found.choice
+        settings[f"{name}, settings"] = (
+            f"noise {choice.noise:.3g}, step {choice.step:.3g}{scaled}, at most {choice.outer} outer steps of "
             f"{found.inner}"
         )
-    return words
+    return settings

@@ -1,74 +1,99 @@
-"""Tables behind a verdict on clamped walks."""
+"""Tables behind a verdict on clamped walks, and the runs that they show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import median as middle
 from typing import Literal
 
-from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
+from engine.arms.measurement import Measurement
+from engine.experiments.clamped_walk.arm import WalkChoice, WalkRun
+from engine.experiments.sampling import Runs
 from engine.experiments.tables import FILMED, Row, film_rows, film_table, recovery_table
 from engine.records import Table
 
 
+@dataclass(frozen=True, kw_only=True)
+class WalkRuns:
+    """Walks on one stack, all under one choice of settings.
+
+    inner: descent steps after each shift. tuned: the choice that tuning made, None where nothing was tuned; `choice`
+    may take more outer steps. tried: every choice of tuning, with its walks. texts: of tokens, by id.
+    """
+
+    runs: Runs[WalkRun]
+    choice: WalkChoice
+    inner: int
+    tuned: WalkChoice | None
+    tried: tuple[tuple[WalkChoice, tuple[WalkRun, ...]], ...]
+    measurements: tuple[Measurement, ...]
+    texts: dict[int, str]
+
+
 def ending_table(drawn: Mapping[str, WalkRuns]) -> Table:
     """How many walks got to the distance at which they are compared."""
+    rows: list[Row] = []
+    for name, found in drawn.items():
+        runs = found.runs.runs
+        arrived = sum(run.arrived and not run.diverged for run in runs)
+        diverged = sum(run.diverged for run in runs)
+        rows.append((name, len(runs), arrived, len(runs) - arrived - diverged, diverged))
     return Table(
         title="How walks ended",
         columns=("walk", "walks", "arrived", "out of steps", "diverged"),
-        rows=tuple(
-            (
-                *(name, len(runs), sum(run.arrived and not run.diverged for run in runs)),
-                *(sum(not run.arrived and not run.diverged for run in runs), sum(run.diverged for run in runs)),
-            )
-            for name, found in drawn.items()
-            for runs in [found.runs.runs]
-        ),
-        note="A walk that did not arrive counts at the distance that it had; one that diverged counts as r = 0.",
+        rows=tuple(rows),
+        note="A walk that did not arrive counts at the distance it had reached. One that diverged counts as r = 0.",
     )
 
 
 def walk_table(drawn: Mapping[str, WalkRuns]) -> Table:
+    """Every walk, with its random step beside it."""
+    rows: list[Row] = []
+    for name, found in drawn.items():
+        for run, seed in zip(found.runs.runs, found.runs.clusters, strict=True):
+            random_r = run.end.input_distance / run.random_distance if run.random_distance else math.nan
+            rows.append(
+                (
+                    *(name, seed, run.prompt, run.seed, run.end.outer, run.end.input_distance / run.size),
+                    *(run.end.output_distance, run.random_distance, run.r, random_r),
+                    *(run.gain, run.bound_ratio, run.end.recovery, run.ceiling),
+                )
+            )
     return Table(
         title="Walks",
         columns=(
             *("walk", "model seed", "prompt", "start seed", "outer steps", "‖e − e_N‖₁ / ‖e‖₁", "‖ΔO‖₁"),
             *("‖ΔO‖₁ of a random step", "r", "r of a random step", "gain", "largest ‖ΔO‖₁ / m", "recovery", "ceiling"),
         ),
-        rows=tuple(
-            (
-                *(name, seed, run.prompt, run.seed, run.end.outer, run.end.input_distance / run.size),
-                *(run.end.output_distance, run.random_distance, r_of(run), random_r),
-                *(gain_of(run), drift_ratio(run), run.end.recovery, run.ceiling),
-            )
-            for name, found in drawn.items()
-            for run, seed in zip(found.runs.runs, found.runs.clusters, strict=True)
-            for random_r in [run.end.input_distance / run.random_distance if run.random_distance else math.nan]
-        ),
+        rows=tuple(rows),
         kind="walks",
     )
 
 
-def walk_tuning_table(drawn: Mapping[str, WalkRuns], *, sought: Literal["gain", "text"] = "gain") -> Table:
-    """What every choice came to on the tuning walks. sought: what they were tuned for."""
+def walk_tuning_table(drawn: Mapping[str, WalkRuns], *, aim: Literal["gain", "text"] = "gain") -> Table:
+    """How the tuning walks fared under every choice. aim: what they were tuned for."""
+    rows: list[Row] = []
+    for name, found in drawn.items():
+        for choice, runs in found.tried:
+            rows.append(
+                (
+                    *(name, choice.noise, choice.step, choice.outer),
+                    *(sum(run.arrived for run in runs), sum(run.diverged for run in runs)),
+                    *(middle(run.gain for run in runs), middle(run.r for run in runs)),
+                    *(middle(run.bound_ratio for run in runs), sum(run.end.recovery for run in runs) / len(runs)),
+                    *(len(runs), "yes" if choice == found.tuned else ""),
+                )
+            )
     return Table(
         title="Settings tried",
         columns=(
             *("walk", "noise", "step", "outer steps", "arrived", "diverged", "median gain", "median r"),
             *("median largest ‖ΔO‖₁ / m", "mean recovery", "walks", "chosen"),
         ),
-        rows=tuple(
-            (
-                *(name, choice.noise, choice.step, choice.outer, sum(run.arrived for run in runs)),
-                *(sum(run.diverged for run in runs), middle(map(gain_of, runs)), middle(map(r_of, runs))),
-                *(middle(map(drift_ratio, runs)), sum(run.end.recovery for run in runs) / len(runs), len(runs)),
-                "yes" if choice == found.tuned else "",
-            )
-            for name, found in drawn.items()
-            for choice, runs in found.tried
-        ),
-        kind="tried" if sought == "gain" else "tried, text",
+        rows=tuple(rows),
+        kind="tried" if aim == "gain" else "tried, text",
     )
 
 

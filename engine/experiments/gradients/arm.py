@@ -11,18 +11,30 @@ from engine.arms.settings import StackSettings, Unit
 from engine.records import Number
 
 COPIES = 256
-"""Outputs whose gradients are taken together (engine.methods.walks, which needs torch, has the number that counts)."""
+"""Outputs whose gradients are computed in one backward pass, each through its own copy of the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientRun:
-    """One prompt's gradients: largest |g|, and the largest difference of an element between two ways to get it."""
+    """The gradients of one prompt.
+
+    outputs: how many numbers were summed. largest: max |g|. ones, individual: the largest difference of an element
+    between the gradient of the sum and the one against ones, or the sum of one gradient per output.
+    """
 
     prompt: str
     outputs: int
     largest: Number
     ones: Number
     individual: Number
+
+    @property
+    def relative_difference(self) -> float:
+        """The larger of the two differences over max |g|; infinite where there is a difference but no gradient."""
+        difference = max(self.ones, self.individual)
+        if difference == 0:
+            return 0.0
+        return difference / self.largest if self.largest > 0 else float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +45,7 @@ class GradientResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientArm(Arm):
-    """The input gradient of the summed output, three ways: of the sum, against ones, and output by output.
+    """The input gradient of the summed output, computed in three ways: of the sum, against ones, output by output.
 
     Source: the document's summed, layer and individual gradients (section 'Orthogonal Walk Representations').
     """

@@ -1,34 +1,74 @@
-"""The gradient of the summed output, taken three ways: how far they are apart on a unit's embeddings."""
+"""The input gradient of the summed output, computed in three ways, and how far these differ."""
 
 from __future__ import annotations
 
-from engine.arms.settings import Unit
-from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.experiments.gradients.arm import COPIES, GradientArm, GradientResult, GradientRun
 from engine.experiments.inputs import GRADIENTS, check_numbers, embed_prompts
-from engine.methods.walks import InputGradients, take_gradients
 from engine.models.loaded import LoadedModels
+from engine.models.stacks import EmbeddingFunction, whole_output
 
 
 def measure_gradients(arm: GradientArm, models: LoadedModels) -> GradientResult:
-    """Three gradients of each unit, one unit at a time: its outputs' gradients fill a batch by themselves."""
+    """All three gradients of each unit, one unit at a time: the gradients of its outputs fill a batch.
+
+    Raises SubjectError for a gradient that is not finite.
+    """
     stack = models.stack(arm.settings)
     runs: list[GradientRun] = []
     for unit in arm.units:
         embedded = embed_prompts(arm.settings, (unit,), models, stack)
-        found = take_gradients(stack, embedded.target[0])
-        for one in (found.summed, found.ones, found.individual):
-            check_numbers(one, arm.settings, GRADIENTS)
-        runs.append(read_gradients(unit, found))
+        found = compute_gradients(stack, embedded.target[0])
+        for gradient in (found.summed, found.ones, found.individual):
+            check_numbers(gradient, arm.settings, GRADIENTS)
+        # Compared in float64, so that the differences are those of the gradients alone.
+        summed, ones = found.summed.double(), found.ones.double()
+        runs.append(
+            GradientRun(
+                prompt=unit.prompt,
+                outputs=found.outputs,
+                largest=float(summed.abs().max()),
+                ones=float((summed - ones).abs().max()),
+                individual=float((summed - found.individual).abs().max()),
+            )
+        )
     return GradientResult(runs=tuple(runs))
 
 
-def read_gradients(unit: Unit, gradients: InputGradients) -> GradientRun:
-    """Largest element of the gradient, and the largest difference of an element, in float64."""
-    summed, ones = gradients.summed.double(), gradients.ones.double()
-    return GradientRun(
-        prompt=unit.prompt,
-        outputs=gradients.outputs,
-        largest=float(summed.abs().max()),
-        ones=float((summed - ones).abs().max()),
-        individual=float((summed - gradients.individual).abs().max()),
-    )
+@dataclass(frozen=True, kw_only=True)
+class InputGradients:
+    """The gradient of the summed output, three ways: [tokens, d_model] each, `individual` in float64.
+
+    outputs: how many numbers were summed.
+    """
+
+    summed: Tensor
+    ones: Tensor
+    individual: Tensor
+    outputs: int
+
+
+def compute_gradients(stack: EmbeddingFunction, e: Tensor) -> InputGradients:
+    """Gradient of the sum of the outputs, its product with a vector of ones, and the sum of one gradient per output.
+
+    e: [tokens, d_model]. Source: the document's summed, layer and individual gradients.
+    """
+    inputs = e[None].detach().requires_grad_(True)
+    (summed,) = torch.autograd.grad(whole_output(stack, inputs).sum(), inputs)
+    outputs = whole_output(stack, inputs)
+    (ones,) = torch.autograd.grad(outputs, inputs, torch.ones_like(outputs))
+
+    # Added up in float64, as the document does: rounding thousands of additions would be an error of its own.
+    individual = torch.zeros(e.shape, dtype=torch.float64, device=e.device)
+    for first in range(0, outputs.numel(), COPIES):
+        own = torch.arange(first, min(first + COPIES, outputs.numel()), device=e.device)
+        copies = e.detach().expand(len(own), -1, -1).clone().requires_grad_(True)
+        # One output is picked from each copy, so the gradient at a copy is that of one output.
+        picked = whole_output(stack, copies).flatten(1).gather(1, own[:, None])
+        (gradients,) = torch.autograd.grad(picked.sum(), copies)
+        individual += gradients.double().sum(0)
+    return InputGradients(summed=summed[0], ones=ones[0], individual=individual, outputs=outputs.numel())

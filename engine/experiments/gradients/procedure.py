@@ -1,4 +1,4 @@
-"""Whether three ways to the gradient of the summed output give one gradient."""
+"""Whether three ways to compute the gradient of the summed output agree."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PRECISIONS = ("float32", "float64")
 class CompareGradients:
     """The gradient of the sum, the product with ones, and the sum of one gradient per output, in two precisions.
 
-    stacks: name → stack. Gives 'worst difference, float32' and 'worst difference, float64': the largest difference of
-    an element from the gradient of the sum over its largest |g|, the worst of all prompts and stacks.
+    stacks: name → stack. Estimates 'worst difference, float32' and 'worst difference, float64': the largest relative
+    difference (of an element from the gradient of the sum, over max |g|) among all prompts and stacks.
     """
 
     tag: ClassVar[str] = "CompareGradients"
@@ -30,49 +30,45 @@ class CompareGradients:
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
             return Evidence()
-        names = [(name, dtype) for name, _ in self.stacks for dtype in PRECISIONS]
-        dealt = [assign_arms(trial, stack, _make_arm, dtype=dtype) for _, stack in self.stacks for dtype in PRECISIONS]
-        measurements = yield [d.arm for assigned in dealt for d in assigned]
+
+        # All arms are asked for in one round, stack by stack and precision by precision.
+        def make_arm(settings: StackSettings, units: tuple[Unit, ...]) -> GradientArm:
+            return GradientArm(settings=settings, units=units)
+
+        assigned = {
+            (name, dtype): assign_arms(trial, stack, make_arm, dtype=dtype)
+            for name, stack in self.stacks
+            for dtype in PRECISIONS
+        }
+        measurements = yield [each.arm for group in assigned.values() for each in group]
         answers = iter(measurements)
-        drawn: dict[tuple[str, str], Runs[GradientRun]] = {}
-        for name, assigned in zip(names, dealt, strict=True):
-            drawn[name] = collect(assigned, [next(answers) for _ in assigned], GradientResult)
+        drawn = {key: collect(group, [next(answers) for _ in group], GradientResult) for key, group in assigned.items()}
+
+        estimates: list[Estimate] = []
+        for dtype in PRECISIONS:
+            found = [run.relative_difference for (_, own), runs in drawn.items() if own == dtype for run in runs.runs]
+            worst = max(found)
+            estimates.append(
+                Estimate(
+                    name=f"worst difference, {dtype}",
+                    value=worst,
+                    low=worst,
+                    high=worst,
+                    n=len(found),
+                    counts="gradients",
+                    method="exact",
+                    scale="exact",
+                )
+            )
         return Evidence(
-            estimates=Evidence.named(*(_worst(dtype, drawn) for dtype in PRECISIONS)),
-            draw=lambda: (_table(drawn),),
+            estimates=Evidence.named(*estimates),
+            draw=lambda: (_gradient_table(drawn),),
             settings={"dtype": " and ".join(PRECISIONS), "device": trial.device, "positions": trial.protocol.positions},
             measurements=tuple(measurements),
         )
 
 
-def _make_arm(settings: StackSettings, units: tuple[Unit, ...]) -> GradientArm:
-    return GradientArm(settings=settings, units=units)
-
-
-def relative_difference(run: GradientRun) -> float:
-    """The larger of a prompt's two differences over its largest |g|; differences without a gradient are infinite."""
-    difference = max(run.ones, run.individual)
-    if difference == 0:
-        return 0.0
-    return difference / run.largest if run.largest > 0 else float("inf")
-
-
-def _worst(dtype: str, drawn: dict[tuple[str, str], Runs[GradientRun]]) -> Estimate:
-    found = [relative_difference(run) for (_, own), runs in drawn.items() if own == dtype for run in runs.runs]
-    worst = max(found)
-    return Estimate(
-        name=f"worst difference, {dtype}",
-        value=worst,
-        low=worst,
-        high=worst,
-        n=len(found),
-        counts="gradients",
-        method="exact",
-        scale="exact",
-    )
-
-
-def _table(drawn: dict[tuple[str, str], Runs[GradientRun]]) -> Table:
+def _gradient_table(drawn: dict[tuple[str, str], Runs[GradientRun]]) -> Table:
     return Table(
         title="Gradients by prompt",
         columns=(
@@ -82,11 +78,11 @@ def _table(drawn: dict[tuple[str, str], Runs[GradientRun]]) -> Table:
         rows=tuple(
             (
                 *(name, dtype, seed, run.prompt, run.outputs, run.largest),
-                *(run.ones, run.individual, relative_difference(run)),
+                *(run.ones, run.individual, run.relative_difference),
             )
             for (name, dtype), runs in drawn.items()
             for run, seed in zip(runs.runs, runs.clusters, strict=True)
         ),
-        note="Differences are the largest of an element; the document has about 1e-7 or less for them.",
+        note="A difference is the largest of any element. The document has about 1e-7 or less.",
         kind="gradients",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,12 +16,12 @@ from engine.records import Number
 class OrthogonalRun:
     """One orthogonal walk.
 
-    product: largest |g·v| over tokens at the start; relative: the largest |g·v| / (‖g‖‖v‖) over tokens there.
-    worst_relative: the same over all steps. input_distance, output_distance: ‖e − e_N‖₁ and ‖O(e) − O(e_N)‖₁.
-    constrained: share of ‖ΔO‖₂² that lies along the one output direction that the walk holds still (their sum).
-    free: share of output directions that it does not hold still.
-    singular: singular values of the gradient at the start, largest first. decoded: tokens before and after, where the
-    stack's inputs are embeddings.
+    product: largest |g·v| over tokens at the start. relative: largest |g·v| / (‖g‖‖v‖) over tokens there, and
+    worst_relative: over all steps as well. input_distance, output_distance: ‖e − e_N‖₁ and ‖O(e) − O(e_N)‖₁.
+    constrained: share of ‖ΔO‖₂² along the output directions that the walk is to hold, sums of outputs.
+    free: share of output directions that it is not to hold.
+    singular: singular values of the gradient at the start, largest first.
+    decoded: the tokens before and after, empty where the stack's inputs are no embeddings or the walk diverged.
     """
 
     prompt: str
@@ -35,6 +36,12 @@ class OrthogonalRun:
     singular: tuple[Number, ...]
     decoded: tuple[str, str] = ("", "")
 
+    @property
+    def drift(self) -> float:
+        """d_o / d_i, how far the output moved for how far the input did; infinite where numbers overflowed."""
+        ratio = self.output_distance / self.input_distance if self.input_distance > 0 else math.nan
+        return math.inf if math.isnan(ratio) else ratio
+
 
 @dataclass(frozen=True, kw_only=True)
 class OrthogonalWalkResult(Result):
@@ -46,8 +53,8 @@ class OrthogonalWalkResult(Result):
 class OrthogonalWalkArm(Arm):
     """Walks along right-singular vectors that are orthogonal to every token's gradient of the summed output.
 
-    step: length factor of the unit vector, the same for all `steps`. vectors: the last one broadcast to every token,
-    or one of the last ones for each token. Source: the document's orthogonal walk.
+    step: how far each of the `steps` goes along its unit vector. vectors: the last vector for every token, or one of
+    the last for each token. Source: the document's orthogonal walk.
     """
 
     tag: ClassVar[str] = "OrthogonalWalkArm"
@@ -61,5 +68,5 @@ class OrthogonalWalkArm(Arm):
     kind: Literal["orthogonal walk"] = "orthogonal walk"
 
     def estimate_cost(self, costs: CostModel) -> Cost:
-        """Each step's singular vectors take about as long as three passes, and room for their copies."""
+        """Each step's singular vectors take about as long as three passes, and memory for their copies."""
         return costs.count_steps(self.settings, 4 * self.steps, len(self.units), beside_bytes=2e8)

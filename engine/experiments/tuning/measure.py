@@ -17,7 +17,7 @@ from engine.experiments.inputs import (
     shift_bounds,
 )
 from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
-from engine.methods.descent import Observer, StopTogether, TuningObserver, descend
+from engine.methods.descent import Observer, StopTogether, Trace, TuningObserver, descend
 from engine.methods.distances import widen
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -32,7 +32,7 @@ def measure_tuning(arm: TuningArm, models: LoadedModels, watch: WrapObserver = k
         assert isinstance(stack, BlockStack)
         batch, prefix = last_position(arm, batch, stack)
     repeated, rates, groups = repeat_for_steps(batch, arm.steps)
-    observer: Observer = TuningObserver(groups=groups, horizon=arm.horizon)
+    observer: Observer[Trace] = TuningObserver(groups=groups, horizon=arm.horizon)
     if arm.alone:
         assert isinstance(stack, BlockStack)
         own = torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps))  # the unit of each run

@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from engine.arms.stacks import SentenceNet, Stack
 from engine.methods.descent import DescentPlan, NeverStop, Problem, descend
 from engine.methods.round_trip import TILE, find_round_trip_misses
-from engine.methods.walks import ClampedPlan, ClampedProblem, Wanderer, walk_clamped
+from engine.methods.walks import ClampedPlan, ClampedProblem, walk_clamped
 from engine.models.codec import Codec
 from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected
@@ -149,7 +149,7 @@ def prepare_block_walks(model: Any, *, walks: int) -> Variants:
 
     def walk() -> Tensor:
         drawn = iter(draws)
-        return walk_clamped(stack, problem, plan, lambda: next(drawn), Wanderer()).final
+        return walk_clamped(stack, problem, plan, lambda: next(drawn), NeverStop()).final
 
     return Variants(
         reference=lambda: reference.walk_each(output, target, draws, noise=NOISE, step=STEP),

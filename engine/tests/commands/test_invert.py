@@ -32,7 +32,7 @@ from engine.commands.invert.view import Lines, ProgressStage, SummaryLine
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Snapshot
 from engine.experiments.inversion.samples import Sample, run_sample
 from engine.ledger import Ledger
-from engine.methods.descent import LOOK_EVERY
+from engine.methods.descent import OBSERVE_EVERY
 from engine.models import find_subject
 from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
@@ -232,7 +232,7 @@ def test_every_kept_iteration_is_shown_once_as_it_is_measured(gpt2: str, tmp_pat
 def test_it_reads_the_device_at_the_descents_own_looks_alone(gpt2: str, tmp_path: Path) -> None:
     view = Watcher()
     run(make_wish(gpt2, tmp_path, step=0.01, iterations=90), view)
-    assert view.looks == [LOOK_EVERY * k - 1 for k in range(1, 5)]
+    assert view.looks == [OBSERVE_EVERY * k - 1 for k in range(1, 5)]
 
 
 def test_tuning_says_which_round_it_is_in_and_what_it_found(gpt2: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.measure import predict_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
 from engine.methods.activation_distance import ActivationDistance, measure_noise
-from engine.methods.descent import LOOK_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
+from engine.methods.descent import OBSERVE_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
 from engine.methods.token_search import check, score_tokens
 from engine.models.codec import Codec
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
@@ -165,6 +165,6 @@ def test_a_look_at_a_number_would_be_noticed() -> None:
     stack = models.stack(settings)
     batch = prepare_batch(settings, UNITS, models, stack)
     problem: Problem = make_problem(settings, batch, torch.full_like(batch.target[:, 0, 0], 0.1), stack)
-    plan: DescentPlan = plan_descent(replace(settings, iterations=LOOK_EVERY))
+    plan: DescentPlan = plan_descent(replace(settings, iterations=OBSERVE_EVERY))
     with pytest.raises((RuntimeError, NotImplementedError)):
         descend(stack, problem, plan, Curious())

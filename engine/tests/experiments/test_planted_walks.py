@@ -1,4 +1,4 @@
-"""Procedures on walks and gradients find planted truths and falsehoods, with synthetic measurements and no model."""
+"""Procedures on walks and gradients recognize planted truths and falsehoods, in synthetic measurements, no model."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ FADING = {10: 0.95, 30: 0.7, 100: 0.4, 300: 0.1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class Scenario:
     name: str
     claim: Claim
     law: Law
@@ -230,12 +230,12 @@ class World:
     protocol: Protocol = CONTROLLED
 
 
-WORLDS = [
-    World(name="C21, up to rounding", claim=C21, law=differ(5e-7, 5e-14), ruling=TRUE),
-    World(name="C21, not in float32", claim=C21, law=differ(1e-4, 5e-14), ruling=FALSE),
-    World(name="C21, not in float64", claim=C21, law=differ(5e-7, 1e-9), ruling=FALSE),
-    World(name="C22, blurred by depth", claim=C22, law=orthogonal(blurred, drifting), ruling=TRUE),
-    World(
+SCENARIOS = [
+    Scenario(name="C21, up to rounding", claim=C21, law=differ(5e-7, 5e-14), ruling=TRUE),
+    Scenario(name="C21, not in float32", claim=C21, law=differ(1e-4, 5e-14), ruling=FALSE),
+    Scenario(name="C21, not in float64", claim=C21, law=differ(5e-7, 1e-9), ruling=FALSE),
+    Scenario(name="C22, blurred by depth", claim=C22, law=orthogonal(blurred, drifting), ruling=TRUE),
+    Scenario(
         name="C22, the net is the worst",
         claim=C22,
         law=orthogonal(
@@ -244,63 +244,63 @@ WORLDS = [
         ),
         ruling=FALSE,
     ),
-    World(
+    Scenario(
         name="C22, float64 does not mend it",
         claim=C22,
         law=orthogonal(lambda kind, dtype: blurred(kind, "float32"), drifting),
         ruling=FALSE,
     ),
-    World(
+    Scenario(
         name="C22, other products than the document's",
         claim=C22,
         law=orthogonal(blurred, drifting, product=1e-3),
         ruling=FALSE,
     ),
-    World(name="C23, as the document has it", claim=C23, law=orthogonal(blurred, drifting), ruling=TRUE),
-    World(
+    Scenario(name="C23, as the document has it", claim=C23, law=orthogonal(blurred, drifting), ruling=TRUE),
+    Scenario(
         name="C23, small nets drift like large ones",
         claim=C23,
         law=orthogonal(blurred, lambda kind, how: 40.0 if kind == "deep" else 1.6),
         ruling=FALSE,
     ),
-    World(
+    Scenario(
         name="C23, the deep stack holds still",
         claim=C23,
         law=orthogonal(blurred, lambda kind, how: 1.0 if kind == "deep" else DRIFTS.get(kind, 2.0)),
         ruling=FALSE,
     ),
-    World(
+    Scenario(
         name="C23, one vector for each token is better",
         claim=C23,
         law=orthogonal(blurred, lambda kind, how: DRIFTS.get(kind, 2.0) / (8 if how == "per token" else 1)),
         ruling=FALSE,
     ),
-    World(name="C24, ten and a hundred", claim=C24, law=gaining(lambda arm: 300 if many(arm) else 30), ruling=TRUE),
-    World(
+    Scenario(name="C24, ten and a hundred", claim=C24, law=gaining(lambda arm: 300 if many(arm) else 30), ruling=TRUE),
+    Scenario(
         name="C24, ten and a hundred in the scripts' units",
         claim=C24,
         law=gaining(lambda arm: 300 if many(arm) else 30),
         ruling=TRUE,
         protocol=SCRIPT,
     ),
-    World(name="C24, many steps are no better", claim=C24, law=gaining(lambda arm: 30), ruling=FALSE),
-    World(name="C24, twice", claim=C24, law=gaining(lambda arm: 2), ruling=FALSE),
-    World(
+    Scenario(name="C24, many steps are no better", claim=C24, law=gaining(lambda arm: 30), ruling=FALSE),
+    Scenario(name="C24, twice", claim=C24, law=gaining(lambda arm: 2), ruling=FALSE),
+    Scenario(
         name="C24, a gain but no r",
         claim=C24,
         law=gaining(lambda arm: 300 if many(arm) else 30, r=1.0),
         ruling=FALSE,
     ),
-    World(name="C25, nets stay below three", claim=C25, law=gaining(lambda arm: 1.5), ruling=TRUE),
-    World(
+    Scenario(name="C25, nets stay below three", claim=C25, law=gaining(lambda arm: 1.5), ruling=TRUE),
+    Scenario(
         name="C25, one net does not",
         claim=C25,
         law=gaining(lambda arm: 9 if isinstance(arm.settings.stack, SentenceNet) else 1.5),
         ruling=FALSE,
     ),
-    World(name="C26, the text fades", claim=C26, law=fading(FADING, drift=0.4), ruling=TRUE),
-    World(name="C26, so does the output", claim=C26, law=fading(FADING, drift=3.0), ruling=FALSE),
-    World(
+    Scenario(name="C26, the text fades", claim=C26, law=fading(FADING, drift=0.4), ruling=TRUE),
+    Scenario(name="C26, so does the output", claim=C26, law=fading(FADING, drift=3.0), ruling=FALSE),
+    Scenario(
         name="C26, the text comes back",
         claim=C26,
         law=fading({10: 0.3, 30: 0.5, 100: 0.7, 300: 0.95}, drift=0.4),
@@ -309,35 +309,35 @@ WORLDS = [
 ]
 
 
-def rule(world: World, seed: int, units: Units = Units()) -> Ruling:
+def rule(scenario: Scenario, seed: int, units: Units = Units()) -> Ruling:
     rng = np.random.default_rng(seed)
-    trial = make_trial(protocol=world.protocol, units=units)
-    evidence = drive(evaluate_in_looks(world.claim, trial), lambda arm: world.law(arm, rng))
-    return world.claim.judge(evidence.estimates, trial.scopes).ruling
+    trial = make_trial(protocol=scenario.protocol, units=units)
+    evidence = drive(evaluate_in_looks(scenario.claim, trial), lambda arm: scenario.law(arm, rng))
+    return scenario.claim.judge(evidence.estimates, trial.scopes).ruling
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-def test_a_planted_world_is_ruled_rightly_nearly_always(world: World) -> None:
-    ruled = [rule(world, seed) for seed in range(SEEDS)]
-    assert ruled.count(world.ruling) >= ENOUGH, ruled
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_planted_scenario_is_nearly_always_ruled_correctly(scenario: Scenario) -> None:
+    ruled = [rule(scenario, seed) for seed in range(SEEDS)]
+    assert ruled.count(scenario.ruling) >= ENOUGH, ruled
 
 
 def test_stacks_that_are_alike_are_mostly_left_open() -> None:
     """Both contrasts of C22 lie on their edge. Below it either is refuted at most once in forty: three leave room."""
     alike = orthogonal(lambda kind, dtype: 1e-8 if dtype == "float32" else 1e-16, drifting)
-    ruled = [rule(World(name="alike", claim=C22, law=alike, ruling=TRUE), seed) for seed in range(SEEDS)]
+    ruled = [rule(Scenario(name="alike", claim=C22, law=alike, ruling=TRUE), seed) for seed in range(SEEDS)]
     assert ruled.count(Ruling.INCONCLUSIVE) >= SEEDS - 3, ruled
     assert TRUE not in ruled
 
 
 @pytest.mark.parametrize(
-    "world", [w for w in WORLDS if w.claim is not C21 and "float64" not in w.name], ids=lambda w: w.name
+    "scenario", [w for w in SCENARIOS if w.claim is not C21 and "float64" not in w.name], ids=lambda w: w.name
 )
-def test_two_units_decide_nothing(world: World) -> None:
-    assert {rule(world, seed, Units(smoke=2, standard=2, full=2)) for seed in range(5)} <= {
+def test_two_units_decide_nothing(scenario: Scenario) -> None:
+    assert {rule(scenario, seed, Units(smoke=2, standard=2, full=2)) for seed in range(5)} <= {
         Ruling.INCONCLUSIVE,
         # Many inner steps have units of their own, and more than two.
-        *([world.ruling] if world.claim is C24 else []),
+        *([scenario.ruling] if scenario.claim is C24 else []),
     }
 
 

@@ -1,4 +1,4 @@
-"""Walks and gradients against plain loops: one prompt, one walk, the library's own hidden states, no batch."""
+"""Walks and gradients match plain loops: one prompt, one walk, the library's own hidden states, no batch."""
 
 from __future__ import annotations
 
@@ -16,27 +16,21 @@ from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice
 from engine.experiments.clamped_walk.measure import (
-    LOOK_EVERY,
     MOST_WALKS,
+    WalkBatch,
     draw_clamps,
     measure_random_steps,
-    plan_walk,
     split_walks,
 )
 from engine.experiments.gradients.arm import GradientArm, GradientResult
-from engine.experiments.inputs import embed_prompts, shift_bounds
+from engine.experiments.gradients.measure import compute_gradients
+from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, shift_bounds
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
-from engine.experiments.orthogonal_walk.measure import group_units, walk_group
+from engine.experiments.orthogonal_walk.measure import group_units
 from engine.experiments.registry import measure_arm
-from engine.methods.walks import (
-    ClampedPlan,
-    ClampedProblem,
-    Herder,
-    Wanderer,
-    take_gradients,
-    walk_clamped,
-    walk_orthogonally,
-)
+from engine.methods.descent import OBSERVE_EVERY, NeverStop, Observer, StopFinished
+from engine.methods.distances import DistanceToTarget
+from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, walk_clamped, walk_orthogonally
 from engine.models.codec import Codec
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import BlockStack
@@ -85,7 +79,7 @@ def make_settings(
 
 
 def plain_outputs(model: PreTrainedModel, e: Tensor) -> Tensor:
-    """What two blocks make of e [tokens, d], by the library's whole forward pass, which adds positions itself."""
+    """Output of two blocks for e [tokens, d], by the library's whole forward pass, which adds positions itself."""
     body: Any = model.base_model
     inputs = e - body.wpe.weight[: len(e)] if model.config.model_type == "gpt2" else e
     return body(inputs_embeds=inputs[None], output_hidden_states=True).hidden_states[2][0]
@@ -107,9 +101,9 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_three_gradients_are_those_of_a_plain_loop_over_outputs(family: str) -> None:
+def test_three_gradients_match_a_plain_loop_over_outputs(family: str) -> None:
     model, e = make_tiny(family, dtype=torch.float64), make_inputs(4, D_MODEL)
-    found = take_gradients(BlockStack(model, STACK, "true"), e)
+    found = compute_gradients(BlockStack(model, STACK, "true"), e)
     one_by_one = torch.zeros_like(e)
     for t in range(4):
         for k in range(D_MODEL):
@@ -124,22 +118,22 @@ def test_three_gradients_are_those_of_a_plain_loop_over_outputs(family: str) -> 
 
 
 def test_the_individual_gradients_are_taken_one_by_one() -> None:
-    """Outputs that differ in nothing but a weight: the sum of k-th outputs' gradients is the sum of the weights."""
+    """Outputs that differ only in a weight: the sum of their gradients is the sum of the weights."""
 
     class Weighted:
         head = None
 
         def __call__(self, e: Tensor) -> Tensor:
-            # Copies know nothing of each other: a copy that answered for two outputs would count one twice.
+            # Copies are independent: one that gave the gradients of two outputs would count one of them twice.
             return e.sum((1, 2), keepdim=True) * torch.arange(1.0, 301, dtype=e.dtype)[None, :, None]
 
-    found = take_gradients(Weighted(), make_inputs(2, 3))  # pyright: ignore[reportArgumentType]
+    found = compute_gradients(Weighted(), make_inputs(2, 3))  # pyright: ignore[reportArgumentType]
     assert torch.equal(found.individual, torch.full((2, 3), 300 * 301 / 2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("vectors", ["broadcast", "per token"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_orthogonal_walk_is_that_of_a_plain_loop(family: str, vectors: Any) -> None:
+def test_an_orthogonal_walk_matches_a_plain_loop(family: str, vectors: Any) -> None:
     model, starts = make_tiny(family, dtype=torch.float64), make_inputs(2, 5, D_MODEL)
     found = walk_orthogonally(BlockStack(model, STACK, "true"), starts, steps=30, step=0.01, vectors=vectors)
     for run in range(2):
@@ -160,9 +154,9 @@ def test_an_orthogonal_walk_is_that_of_a_plain_loop(family: str, vectors: Any) -
 
 
 def run_clamped(
-    family: str, choices: list[tuple[float, float, int]], plan: ClampedPlan, observer: Wanderer
+    family: str, choices: list[tuple[float, float, int]], plan: ClampedPlan, observer: Observer[ClampedTrace]
 ) -> tuple[PreTrainedModel, ClampedProblem, Any, Tensor, Tensor]:
-    """Walks of two prompts, of 5 and 3 tokens, under choices (noise, step, outer), with the draws that they see."""
+    """Walks of two prompts, of 5 and 3 tokens, under choices (noise, step, outer), with the draws that they used."""
     model = make_tiny(family, dtype=torch.float64)
     longest = max(outer for _, _, outer in choices)
     target = make_inputs(2, 5, D_MODEL)
@@ -213,11 +207,11 @@ def plain_shift_and_mend(
 
 @pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "absolute"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_clamped_walk_is_that_of_a_plain_loop(family: str, scaled: bool) -> None:
+def test_a_clamped_walk_matches_a_plain_loop(family: str, scaled: bool) -> None:
     noise_of, step = (0.05, 0.25) if scaled else (0.01, 1e-5)
-    plan = ClampedPlan(inner=3, scaled=scaled, reads=tuple(range(1, 11)))
+    plan = ClampedPlan(inner=3, scaled=scaled, reads=tuple(range(1, 11)), observe_every=3)
     choices = [(noise_of, step, 10), (2 * noise_of, step / 4, 4)]
-    model, problem, trace, indices, noise = run_clamped(family, choices, plan, Herder(look_every=3))
+    model, problem, trace, indices, noise = run_clamped(family, choices, plan, StopFinished(read_at="hit"))
     for walk, (unit, length, outer) in enumerate([(0, 5, 10), (1, 3, 10), (0, 5, 4), (1, 3, 4)]):
         target = problem.target[walk, :length]
         wanted = plain_outputs(model, target)
@@ -238,10 +232,10 @@ def test_a_clamped_walk_is_that_of_a_plain_loop(family: str, scaled: bool) -> No
     assert bool(trace.reads[5][2:].isnan().all())
 
 
-@pytest.mark.parametrize("look_every", [None, 1, 4], ids=["never looked at", "looked at always", "now and then"])
-def test_a_walk_stands_still_once_it_is_far_enough(look_every: int | None) -> None:
-    plan = ClampedPlan(inner=1, stop_at=0.1, reads=tuple(range(1, 21)))
-    observer = Wanderer() if look_every is None else Herder(look_every=look_every)
+@pytest.mark.parametrize("observe_every", [None, 1, 4], ids=["never observed", "always", "now and then"])
+def test_a_walk_stands_still_once_it_is_far_enough(observe_every: int | None) -> None:
+    plan = ClampedPlan(inner=1, stop_at=0.1, reads=tuple(range(1, 21)), observe_every=observe_every or OBSERVE_EVERY)
+    observer = NeverStop() if observe_every is None else StopFinished(read_at="hit")
     _, problem, trace, _, _ = run_clamped("gpt2", [(0.08, 0.01, 20), (0.001, 0.01, 6)], plan, observer)
     size = problem.target.abs().sum((1, 2))
     for walk in (0, 1):
@@ -254,11 +248,19 @@ def test_a_walk_stands_still_once_it_is_far_enough(look_every: int | None) -> No
     assert trace.ended_at[2:].tolist() == [6, 6]
 
 
-def test_a_walk_that_diverges_is_sent_home_and_told() -> None:
-    arm = make_clamped("gpt2", STACK, choices=(WalkChoice(noise=1.0, step=1e300, outer=3),), look=1)
+def test_a_walk_that_diverges_is_dropped_and_reported() -> None:
+    arm = make_clamped("gpt2", STACK, choices=(WalkChoice(noise=1.0, step=1e300, outer=3),), observe_every=1)
     result = measure_arm(arm, TinyModels())
     assert isinstance(result, ClampedWalkResult)
     assert all(run.diverged and run.end.recovery == 0 and run.end.top == () for run in result.runs)
+
+
+def walk_batch(
+    arm: ClampedWalkArm, embedded: EmbeddedPrompts, batch: WalkBatch, stack: Any, observer: Observer[ClampedTrace]
+) -> ClampedTrace:
+    """A batch as its arm says."""
+    plan = ClampedPlan(inner=arm.inner, scaled=arm.scaled, stop_at=arm.stop_at, reads=arm.reads, observe_every=1)
+    return walk_clamped(stack, batch.problem, plan, draw_clamps(arm, embedded), observer)
 
 
 def make_clamped(
@@ -271,7 +273,7 @@ def make_clamped(
     ),
     units: tuple[Unit, ...] = UNITS,
     protocol: Protocol = CONTROLLED,
-    look: int = 1,
+    observe_every: int = 1,
     device: str = "cpu",
     reads: tuple[int, ...] = (1, 3),
 ) -> ClampedWalkArm:
@@ -282,7 +284,7 @@ def make_clamped(
         settings=settings,
         choices=choices,
         units=units,
-        inner=LOOK_EVERY // look,
+        inner=OBSERVE_EVERY // observe_every,
         law="uniform" if script else "normal",
         scaled=not script,
         reads=reads,
@@ -292,8 +294,8 @@ def make_clamped(
 @pytest.mark.parametrize("stack", [STACK, TokenNet(), SentenceNet(tokens=3)], ids=lambda stack: type(stack).__name__)
 def test_a_walks_numbers_do_not_depend_on_its_neighbours(stack: AnyStack) -> None:
     models = TinyModels()
-    together = measure_arm(make_clamped("llama", stack, look=10), models)
-    alone = measure_arm(make_clamped("llama", stack, look=10, units=UNITS[:1]), models)
+    together = measure_arm(make_clamped("llama", stack, observe_every=10), models)
+    alone = measure_arm(make_clamped("llama", stack, observe_every=10, units=UNITS[:1]), models)
     assert isinstance(together, ClampedWalkResult)
     assert isinstance(alone, ClampedWalkResult)
     assert [(run.choice, run.seed) for run in together.runs] == [(c, u) for c in (0, 1) for u in (0, 1, 2)]
@@ -315,8 +317,8 @@ def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_me
     models, arm = TinyModels(), make_clamped("gpt2", STACK)
     stack = models.stack(arm.settings)
     embedded = embed_prompts(arm.settings, arm.units, models, stack)
-    (walkers,) = split_walks(arm, embedded)
-    trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
+    (batch,) = split_walks(arm, embedded)
+    trace = walk_batch(arm, embedded, batch, stack, StopFinished(read_at="hit"))
     asked: list[Tensor] = []
 
     class Listening:
@@ -326,26 +328,33 @@ def test_a_random_step_is_as_long_as_the_walk_and_its_outputs_distance_is_the_me
             asked.append(e)
             return stack(e)
 
-    found = measure_random_steps(arm, embedded, walkers, trace, Listening())  # pyright: ignore[reportArgumentType]
-    target = walkers.problem.target
+    target, lengths = batch.problem.target, batch.problem.lengths
+    distance = DistanceToTarget(stack(target), stack.rows(lengths, target.shape[1]), None)
+    found = measure_random_steps(
+        embedded,
+        batch.problem,
+        trace,
+        Listening(),  # pyright: ignore[reportArgumentType]
+        distance,
+    )
     length = (trace.final - target).abs().sum((1, 2))
     totals = torch.zeros(6, dtype=torch.float64)
-    for e in asked[1:]:
+    for e in asked:
         assert torch.allclose((e - target).abs().sum((1, 2)), length, rtol=1e-12)
-        for walk, n in enumerate(walkers.problem.lengths.tolist()):
+        for walk, n in enumerate(lengths.tolist()):
             totals[walk] += float((stack(e)[walk, :n] - stack(target)[walk, :n]).abs().sum()) / 4
-    assert len(asked) == 5
+    assert len(asked) == 4
     assert torch.allclose(found, totals, rtol=1e-10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -> None:
+def test_readings_of_a_clamped_walk_match_plain_outputs(family: str) -> None:
     models, arm = TinyModels(), make_clamped(family, STACK)
     model, stack = make_tiny(family, dtype=torch.float64), models.stack(arm.settings)
     weight = model.get_input_embeddings().weight  # pyright: ignore[reportAttributeAccessIssue]
     embedded = embed_prompts(arm.settings, arm.units, models, stack)
-    (walkers,) = split_walks(arm, embedded)
-    trace = walk_clamped(stack, walkers.problem, plan_walk(arm), draw_clamps(arm, embedded), Herder(look_every=1))
+    (batch,) = split_walks(arm, embedded)
+    trace = walk_batch(arm, embedded, batch, stack, StopFinished(read_at="hit"))
     result = measure_arm(arm, models)
     assert isinstance(result, ClampedWalkResult)
     for row, run in enumerate(result.runs):
@@ -366,13 +375,13 @@ def test_what_is_read_of_a_clamped_walk_is_what_plain_outputs_say(family: str) -
         assert (run.ceiling, run.diverged, run.arrived) == (1.0, False, False)
 
 
-def test_what_is_read_of_an_orthogonal_walk_is_what_plain_outputs_say() -> None:
+def test_readings_of_an_orthogonal_walk_match_plain_outputs() -> None:
     model, models = make_tiny("llama", dtype=torch.float64), TinyModels()
     arm = OrthogonalWalkArm(
         settings=make_settings("llama", STACK), units=UNITS[:1], steps=3, step=0.01, vectors="broadcast"
     )
     (group,) = group_units(arm.settings, arm.units, models, models.stack(arm.settings))
-    trace = walk_group(arm, models.stack(arm.settings), group)
+    trace = walk_orthogonally(models.stack(arm.settings), group.inputs, steps=3, step=0.01, vectors="broadcast")
     result = measure_arm(arm, models)
     assert isinstance(result, OrthogonalWalkResult)
     (run,) = result.runs
@@ -390,7 +399,7 @@ def test_choices_see_the_same_noise_and_batches_are_split_by_size() -> None:
     models, arm = TinyModels(), make_clamped("gpt2", STACK, choices=(WalkChoice(noise=0.1, step=0.1, outer=2),) * 40)
     embedded = embed_prompts(arm.settings, arm.units, models, models.stack(arm.settings))
     parts = split_walks(arm, embedded)
-    assert [len(part.which) for part in parts] == [MOST_WALKS, 120 - MOST_WALKS]
+    assert [len(part.places) for part in parts] == [MOST_WALKS, 120 - MOST_WALKS]
     first, again = draw_clamps(arm, embedded)(), draw_clamps(arm, embedded)()
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
@@ -400,7 +409,7 @@ def test_choices_see_the_same_noise_and_batches_are_split_by_size() -> None:
     assert not bool(noise[0, 5:].any())
 
 
-def test_an_orthogonal_walk_is_read_in_unit_order_with_what_it_holds_still() -> None:
+def test_orthogonal_walks_are_read_in_unit_order_with_the_share_they_hold_still() -> None:
     arm = OrthogonalWalkArm(
         settings=make_settings("gpt2", TokenNet()), units=UNITS, steps=3, step=0.01, vectors="broadcast"
     )
@@ -443,25 +452,27 @@ def test_gradients_are_measured_prompt_by_prompt() -> None:
 @pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_walks_and_gradients_run_where_nothing_can_be_read(family: str, stack: AnyStack, protocol: Protocol) -> None:
+def test_walks_and_gradients_run_on_the_meta_device(family: str, stack: AnyStack, protocol: Protocol) -> None:
     models = TinyModels()
     settings = make_settings(family, stack, protocol, dtype="float32", device="meta")
     module = models.stack(settings)
     if isinstance(stack, Stack | TokenNet):
-        arm = OrthogonalWalkArm(settings=settings, units=UNITS, steps=2, step=0.1, vectors="per token")
         for group in group_units(settings, UNITS, models, module):
-            trace = walk_group(arm, module, group)
+            trace = walk_orthogonally(module, group.inputs, steps=2, step=0.1, vectors="per token")
             expect_meta(trace.final, trace.products, trace.relative, trace.singular)
     if isinstance(stack, TokenNet) and stack.d_model is not None:
         return
     walk = replace(make_clamped(family, stack, protocol=protocol, device="meta"), inner=2)
     embedded = embed_prompts(settings, UNITS, models, module)
-    (walkers,) = split_walks(walk, embedded)
-    walked = walk_clamped(module, walkers.problem, plan_walk(walk), draw_clamps(walk, embedded), Wanderer())
-    random = measure_random_steps(walk, embedded, walkers, walked, module)
+    (batch,) = split_walks(walk, embedded)
+    walked = walk_batch(walk, embedded, batch, module, NeverStop())
+    problem = batch.problem
+    rows = module.rows(problem.lengths, problem.target.shape[1])
+    distance = DistanceToTarget(module(problem.target), rows, module.head)
+    random = measure_random_steps(embedded, problem, walked, module, distance)
     expect_meta(walked.final, walked.ended_at, walked.arrived, *walked.reads.values(), random)
     expect_meta(shift_bounds(settings, embedded, module))
-    found = take_gradients(module, embedded.target[0])
+    found = compute_gradients(module, embedded.target[0])
     expect_meta(found.summed, found.ones, found.individual)
 
 

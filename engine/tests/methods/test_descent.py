@@ -1,4 +1,4 @@
-"""The batched loop equals the most literal loop, one run at a time; stops are data; nothing leaks between runs."""
+"""The batched loop equals the most literal loop, one run at a time. Stops are data, and no run affects another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.arms.settings import Metric
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import ShapeError
 from engine.methods.descent import (
-    LOOK_EVERY,
+    OBSERVE_EVERY,
     DescentPlan,
     NeverStop,
     Problem,
@@ -62,7 +62,7 @@ def mark_inside() -> Tensor:
     return (torch.arange(7)[None] < torch.tensor(LENGTHS)[:, None])[..., None]
 
 
-def pose(stack: BlockStack, family: str, *, step: float = 0.01, bound: float | None = None) -> Problem:
+def make_problem(stack: BlockStack, family: str, *, step: float = 0.01, bound: float | None = None) -> Problem:
     start = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.2
     steps = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64) * step
     bounds = None if bound is None else torch.full((3,), bound, dtype=torch.float64)
@@ -86,7 +86,7 @@ def make_stack(family: str, stack: Stack = Stack(blocks=1)) -> BlockStack:
 )
 def test_thirty_steps_equal_the_literal_loop_in_float64(family: str, metric: Literal["l1", "l2"], stack: Stack) -> None:
     blocks = make_stack(family, stack)
-    problem = pose(blocks, family, step=1e-3)
+    problem = make_problem(blocks, family, step=1e-3)
     target = embed_prompts(blocks, family)
     trace = descend(blocks, problem, DescentPlan(iterations=30, metric=metric), StopFinished(read_at="N"))
     for run, length in enumerate(LENGTHS):
@@ -111,16 +111,16 @@ def test_a_sentence_net_is_descended_as_the_literal_loop_does(narrow: bool) -> N
 
 def test_runs_that_stop_leave_the_others_as_they_are() -> None:
     stack = make_stack("llama")
-    plan = DescentPlan(iterations=5 * LOOK_EVERY)
-    free = descend(stack, pose(stack, "llama"), plan, NeverStop()).distances
+    plan = DescentPlan(iterations=5 * OBSERVE_EVERY)
+    free = descend(stack, make_problem(stack, "llama"), plan, NeverStop()).distances
     # Reached by the first run within ten iterations, by the second within fifty, by the third never.
     bound = torch.stack([free[:10, 0].min() * 1.01, free[:50, 1].min() * 1.01, free.new_tensor(0.0)])
-    problem = dataclasses.replace(pose(stack, "llama"), bound=bound)
+    problem = dataclasses.replace(make_problem(stack, "llama"), bound=bound)
     stopping = descend(stack, problem, plan, StopFinished(read_at="hit"))
     staying = descend(stack, problem, plan, StopFinished(read_at="N"))
     assert stopping.first_hits().tolist() == staying.first_hits().tolist()
     assert staying.first_hits()[2] == -1
-    assert stopping.ended_at[0] < stopping.ended_at[1] < stopping.ended_at[2] == 5 * LOOK_EVERY
+    assert stopping.ended_at[0] < stopping.ended_at[1] < stopping.ended_at[2] == 5 * OBSERVE_EVERY
     torch.testing.assert_close(stopping.distances[:, 2], staying.distances[:, 2], rtol=1e-8, atol=0)
     for run, ended in enumerate(stopping.ended_at.tolist()):
         assert torch.isinf(stopping.distances[ended + 1 :, run]).all()
@@ -128,29 +128,29 @@ def test_runs_that_stop_leave_the_others_as_they_are() -> None:
 
 def test_the_start_counts_as_iteration_zero() -> None:
     stack = make_stack("gpt2")
-    problem = pose(stack, "gpt2", bound=1e9)
+    problem = make_problem(stack, "gpt2", bound=1e9)
     assert descend(stack, problem, DescentPlan(iterations=3), NeverStop()).first_hits().tolist() == [0, 0, 0]
 
 
 def test_without_a_bound_each_run_has_a_share_of_its_own_start_distance() -> None:
     stack = make_stack("gpt2")
-    trace = descend(stack, pose(stack, "gpt2"), DescentPlan(iterations=2), NeverStop())
+    trace = descend(stack, make_problem(stack, "gpt2"), DescentPlan(iterations=2), NeverStop())
     torch.testing.assert_close(trace.bound, 0.3 * trace.distances[0])
 
 
-def test_a_run_that_diverges_is_an_event_and_spares_the_others() -> None:
+def test_a_run_that_diverges_is_recorded_and_leaves_the_others_alone() -> None:
     stack = make_stack("gpt2")
-    problem = pose(stack, "gpt2")
+    problem = make_problem(stack, "gpt2")
     problem = dataclasses.replace(problem, steps=torch.tensor([0.01, 1e308, 0.01], dtype=torch.float64))
-    trace = descend(stack, problem, DescentPlan(iterations=3 * LOOK_EVERY), StopFinished(read_at="N"))
+    trace = descend(stack, problem, DescentPlan(iterations=3 * OBSERVE_EVERY), StopFinished(read_at="N"))
     assert trace.diverged().tolist() == [False, True, False]
-    assert trace.ended_at.tolist() == [3 * LOOK_EVERY, LOOK_EVERY - 1, 3 * LOOK_EVERY]
+    assert trace.ended_at.tolist() == [3 * OBSERVE_EVERY, OBSERVE_EVERY - 1, 3 * OBSERVE_EVERY]
     assert torch.isfinite(trace.distances[:, [0, 2]]).all()
 
 
 def test_snapshots_are_the_embeddings_of_their_iterations() -> None:
     stack = make_stack("llama")
-    problem = pose(stack, "llama")
+    problem = make_problem(stack, "llama")
     trace = descend(stack, problem, DescentPlan(iterations=30, snapshots=(0, 12, 30)), NeverStop())
     assert torch.equal(trace.snapshots[0], problem.start)
     assert torch.equal(trace.snapshots[30], trace.final)
@@ -176,14 +176,17 @@ def test_tuning_ends_when_a_step_size_has_hit_on_half_of_its_runs() -> None:
 
 def test_tuning_ends_at_its_horizon() -> None:
     stack = make_stack("gpt2")
-    observer = TuningObserver(groups=torch.tensor([0, 1, 2]), horizon=LOOK_EVERY)
-    trace = descend(stack, pose(stack, "gpt2", bound=0.0), DescentPlan(iterations=10 * LOOK_EVERY), observer)
-    assert trace.ended_at.max() == 2 * LOOK_EVERY - 1  # the first look past the horizon
+    observer = TuningObserver(groups=torch.tensor([0, 1, 2]), horizon=OBSERVE_EVERY)
+    trace = descend(stack, make_problem(stack, "gpt2", bound=0.0), DescentPlan(iterations=10 * OBSERVE_EVERY), observer)
+    assert trace.ended_at.max() == 2 * OBSERVE_EVERY - 1  # the first call of the observer past the horizon
 
 
-def test_adam_is_the_librarys_run_by_run() -> None:
+def test_adam_matches_pytorchs_run_by_run() -> None:
     stack = make_stack("llama")
-    problem, plan = pose(stack, "llama"), DescentPlan(iterations=2 * LOOK_EVERY, optimizer="adam", loss_scale=0.1)
+    problem, plan = (
+        make_problem(stack, "llama"),
+        DescentPlan(iterations=2 * OBSERVE_EVERY, optimizer="adam", loss_scale=0.1),
+    )
     trace = descend(stack, problem, plan, NeverStop())
     for run, length in enumerate(LENGTHS):
         e = problem.start[run : run + 1, :length].clone().requires_grad_(True)
@@ -197,11 +200,13 @@ def test_adam_is_the_librarys_run_by_run() -> None:
 
 
 def test_adam_remembers_the_runs_that_stay() -> None:
-    stack, plan = make_stack("llama"), DescentPlan(iterations=4 * LOOK_EVERY, optimizer="adam")
-    free = descend(stack, pose(stack, "llama"), plan, NeverStop()).distances
+    stack, plan = make_stack("llama"), DescentPlan(iterations=4 * OBSERVE_EVERY, optimizer="adam")
+    free = descend(stack, make_problem(stack, "llama"), plan, NeverStop()).distances
     bound = torch.stack([free[:10, 0].min() * 1.01, free.new_tensor(0.0), free.new_tensor(0.0)])
-    leaving = descend(stack, dataclasses.replace(pose(stack, "llama"), bound=bound), plan, StopFinished(read_at="hit"))
-    assert leaving.ended_at[0] < 2 * LOOK_EVERY
+    leaving = descend(
+        stack, dataclasses.replace(make_problem(stack, "llama"), bound=bound), plan, StopFinished(read_at="hit")
+    )
+    assert leaving.ended_at[0] < 2 * OBSERVE_EVERY
     torch.testing.assert_close(leaving.distances[:, 1:], free[:, 1:], rtol=1e-7, atol=1e-9)
 
 
@@ -222,9 +227,9 @@ def test_the_schedule_at_its_start_middle_and_end(schedule: Schedule, expected: 
 
 def test_the_loss_scale_multiplies_the_step_only() -> None:
     stack = make_stack("gpt2")
-    problem = pose(stack, "gpt2", step=0.01)
+    problem = make_problem(stack, "gpt2", step=0.01)
     scaled = descend(stack, problem, DescentPlan(iterations=10, loss_scale=0.1), NeverStop())
-    smaller = descend(stack, pose(stack, "gpt2", step=0.001), DescentPlan(iterations=10), NeverStop())
+    smaller = descend(stack, make_problem(stack, "gpt2", step=0.001), DescentPlan(iterations=10), NeverStop())
     torch.testing.assert_close(scaled.distances, smaller.distances, rtol=1e-9, atol=0)
 
 
@@ -232,7 +237,7 @@ def test_the_loss_scale_multiplies_the_step_only() -> None:
     ("name", "said"), [("output", "the target's outputs"), ("start", "start embeddings")], ids=["output", "start"]
 )
 def test_numbers_with_nan_are_refused_in_one_line(name: str, said: str) -> None:
-    problem = pose(make_stack("gpt2"), "gpt2")
+    problem = make_problem(make_stack("gpt2"), "gpt2")
     spoilt = getattr(problem, name).clone()
     spoilt[1, 2, 3] = float("nan")
     with pytest.raises(ShapeError, match=f"{said} hold NaN or infinity, expected finite numbers"):

@@ -60,8 +60,8 @@ def test_at_the_target_the_distance_is_zero() -> None:
     assert DistanceToTarget(TARGET, VALID, HEAD).l1(TARGET).tolist() == [0.0] * RUNS
 
 
-def test_a_second_look_leaves_the_first_ones_distance_and_gradient_alone() -> None:
-    # Both use the same room for their logits.
+def test_a_second_distance_leaves_the_first_one_and_its_gradient_alone() -> None:
+    # Both write their logits into the same memory.
     distance, first = DistanceToTarget(TARGET, VALID, HEAD), draw(RUNS, TOKENS, WIDTH, seed=1).requires_grad_(True)
     found = distance.l1(first)
     before = found.tolist()
