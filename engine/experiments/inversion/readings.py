@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from typing import Protocol as Interface
 
 from engine.experiments.inversion.arm import InversionRun, Snapshot
-from engine.experiments.language.word_frequency import log_frequency
+from engine.experiments.word_frequency import log_frequency
 
 Stage = Literal["start", "end"]
 Bounds = tuple[float, float] | None
