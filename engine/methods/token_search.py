@@ -239,22 +239,3 @@ def check_candidates(
         outputs = here(codec.embed(part.reshape(-1, 1)) + here.positions(1))[:, 0]
         found.append(distance.between(outputs.view(units, each, -1), hidden[:, None]))
     return torch.cat(found, dim=1)
-
-
-@torch.no_grad()
-def find_equal_rows(weight: Tensor) -> tuple[tuple[int, ...], ...]:
-    """Groups of two or more tokens with exactly equal rows of W [vocab, d_model], lowest id first.
-
-    No method can distinguish the tokens of a group: everything behind the embedding is the same.
-    """
-    _, group, sizes = torch.unique(weight, dim=0, return_inverse=True, return_counts=True)
-    shared = torch.nonzero(sizes[group] > 1)[:, 0].tolist()
-    groups: dict[int, list[int]] = {}
-    for token, name in zip(shared, group[shared].tolist(), strict=True):
-        groups.setdefault(name, []).append(token)
-    return tuple(sorted(tuple(tokens) for tokens in groups.values()))
-
-
-def equal_tokens(groups: tuple[tuple[int, ...], ...]) -> dict[int, tuple[int, ...]]:
-    """For each token of a group, the others of its group."""
-    return {token: tuple(i for i in group if i != token) for group in groups for token in group}

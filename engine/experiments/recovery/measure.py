@@ -5,11 +5,15 @@ The prompts stay here: `engine.methods.token_search` is given activations, their
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from engine.arms.settings import StackSettings
-from engine.errors import DeclarationError
+from engine.equal_rows import equal_tokens, find_equal_rows
+from engine.errors import DeclarationError, explain
 from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
 from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent
 from engine.experiments.recovery.arm import (
@@ -23,14 +27,7 @@ from engine.experiments.recovery.arm import (
     TokenFound,
 )
 from engine.methods.activation_distance import ActivationDistance, make_distance, measure_noise, read_activations
-from engine.methods.token_search import (
-    ObservedActivations,
-    TokenSearch,
-    check_candidates,
-    equal_tokens,
-    find_equal_rows,
-    recover,
-)
+from engine.methods.token_search import ObservedActivations, TokenSearch, check_candidates, recover
 from engine.models.codec import Codec
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -67,7 +64,7 @@ def measure_recovery(arm: RecoveryArm, models: LoadedModels) -> RecoveryResult:
             step=arm.step,
             mean=settings.protocol.start_mean,
             std=start_std(arm, codec, embedded.positions),
-            draw=StartNoise(tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
+            draw=partial(draw_start_noise, tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
             distance=distance,
             epsilons=epsilons,
             equal_tokens=equals,
@@ -160,8 +157,9 @@ def transformer_stack(settings: StackSettings, models: LoadedModels) -> BlockSta
     """The settings' stack. Raises DeclarationError for a net, which has no positions that follow each other."""
     stack = models.stack(settings)
     if not isinstance(stack, BlockStack):
+        remedy = "declare a Stack: positions are recovered one by one"
         raise DeclarationError(
-            "recovery: got a fully connected net, expected transformer blocks; positions are recovered one by one"
+            explain(who="recovery", got="a fully connected net", expected="transformer blocks", remedy=remedy)
         )
     return stack
 
@@ -207,16 +205,13 @@ def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
     return fixed if fixed is not None else float((codec.weight.var() + positions.var()).sqrt())
 
 
-class StartNoise:
-    """Noise of the starts of each unit: that of the unit's descent at turn 0, several new ones at each later turn."""
+def draw_start_noise(seeds: tuple[int, ...], sizes: Sequence[int], d_model: int, unit: int, turn: int) -> Tensor:
+    """Noise of one unit's starts: that of its descent at turn 0, several new ones at each later turn.
 
-    def __init__(self, seeds: tuple[int, ...], sizes: list[int], d_model: int) -> None:
-        self._seeds, self._sizes, self._d_model = seeds, sizes, d_model
-
-    def __call__(self, unit: int, turn: int) -> Tensor:
-        """[starts, tokens, d_model]."""
-        seed, shape = self._seeds[unit], (self._sizes[unit], self._d_model)
-        if turn == 0:
-            return torch.randn(shape, generator=make_generator("start", seed))[None]
-        generators = [make_generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
-        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    seeds, sizes: start seed and number of tokens of every unit. Returns [starts, tokens, d_model].
+    """
+    seed, shape = seeds[unit], (sizes[unit], d_model)
+    if turn == 0:
+        return torch.randn(shape, generator=make_generator("start", seed))[None]
+    generators = [make_generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])

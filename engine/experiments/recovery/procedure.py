@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from typing import Protocol as Interface
@@ -11,7 +10,7 @@ from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
 from engine.experiments.inversion.tables import estimate_table
-from engine.experiments.recovery.searches import Search, SearchRuns, run_search
+from engine.experiments.recovery.searches import RunsByName, Search, run_search
 from engine.experiments.recovery.tables import (
     equal_row_table,
     margin_table,
@@ -22,8 +21,6 @@ from engine.experiments.recovery.tables import (
 from engine.experiments.sampling import run_together
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
-
-RunsByName = Mapping[str, SearchRuns]
 
 
 class SearchEstimator(Interface):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
@@ -30,6 +30,8 @@ SIGMA = 0.01
 
 ADAM_GRID = every_second_power_of_two(-9, -3)
 BATCH = 16
+"""Prompts that are searched together."""
+
 TUNING_UNITS, TUNING_TOKENS, TUNED_AT = 4, 12, 4
 """Prompts that a step size is tuned on if all positions move together, and if one does: each prompt's 4th token."""
 
@@ -55,7 +57,7 @@ class SearchMethod:
 FULL_METHOD = SearchMethod()
 JOINTLY = Method(decoder="pseudo-inverse", token_by_token=False, verify=False)
 PAGE_START = replace(PAGE, name="page's start and positions", bound="start")
-"""The page's start and positions. Its own bound would tune step sizes for another distance than the other methods'."""
+"""The page's start and positions, with the bound of the other methods: all step sizes are tuned for one bound."""
 
 TRUE_PAGE = replace(PAGE_START, name="page's start, true positions", positions="true")
 
@@ -126,6 +128,9 @@ class SearchRuns:
     @property
     def texts(self) -> dict[int, str]:
         return {i: text for result in (*self.results, *self.margin_results) for i, text in result.texts.items()}
+
+
+RunsByName = Mapping[str, SearchRuns]
 
 
 def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequence[Measurement], SearchRuns | None]:

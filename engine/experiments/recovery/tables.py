@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
-from engine.experiments.recovery.searches import SearchRuns
+from engine.experiments.recovery.searches import RunsByName
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 
-RunsByName = Mapping[str, SearchRuns]
 Row = tuple[str | int | float | None, ...]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ def test_behind_a_head_only_the_logits_are_seen() -> None:
 
 
 def test_the_first_start_is_that_of_the_units_descent_and_later_ones_are_others() -> None:
-    draws = recovery.StartNoise((0, 7), [3, 2], 8)
+    draws = partial(recovery.draw_start_noise, (0, 7), [3, 2], 8)
     start = torch.randn((3, 8), generator=make_generator("start", 0))
     assert torch.equal(draws(0, 0), start[None])
     later = draws(0, 1)

@@ -12,6 +12,7 @@ from transformers import Cache, PreTrainedModel
 from engine.arms.protocol import Positions
 from engine.arms.settings import Decoder, Method, Optimizer
 from engine.arms.stacks import Stack
+from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.methods import token_search
 from engine.methods.activation_distance import ActivationDistance, measure_noise, read_activations
 from engine.methods.descent import DescentPlan
@@ -21,8 +22,6 @@ from engine.methods.token_search import (
     TokenMatch,
     TokenSearch,
     check_candidates,
-    equal_tokens,
-    find_equal_rows,
     recover,
     score_tokens,
 )
