@@ -38,8 +38,7 @@ from engine.experiments.inversion.readings import (
     TopFiveOverlap,
 )
 from engine.experiments.inversion.samples import Sample
-from engine.experiments.language.decoding import CompareDecoding
-from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
+from engine.experiments.language.procedure import CompareDecoding, NextTokenIs, ShiftAgreement
 from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
 from engine.experiments.recovery.procedure import (
     CheckSpeedup,

@@ -1,4 +1,4 @@
-"""When activations are the same: relative distances, the noise of floats, and what a logit says of a hidden state."""
+"""When activations count as equal: relative distances, the noise of floating point, and what logits show of a state."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack
 from engine.statistics.tolerance import tolerance_limit
 
-ROWS_TOGETHER = (1, 3)
-"""Rows at a time beside as many as are sought together: the last rows of a batch go through other kernels."""
+SMALL_BATCHES = (1, 3)
+"""Batch sizes that noise is measured at besides the search's own: the last batch is smaller and uses other kernels."""
 
 REPEATED = 32
-"""How often each row stands in a batch of one position, as many as the candidates of a first window."""
+"""Copies of each row in a batch of one position: as many as a search's first candidates."""
 
 NOISE_BYTES = 256 * 2**20
 """Most memory that repeated prefixes take at once."""
 
 STEPS = 127
-"""Steps of eight bits between 0 and the largest of a position's numbers."""
+"""Steps of eight bits between 0 and a position's largest number."""
 
 
 class ActivationDistance:
-    """How far activations lie from those that were seen: ‖x − y‖₂ / ‖y‖₂.
+    """Relative distance of activations from those observed: ‖x − y‖₂ / ‖y‖₂.
 
-    Behind a head the same of its logits, without its bias.
+    head: [outputs, width] takes the distance between logits instead, where the head's bias cancels.
     """
 
     least_noise = 1.0
-    """Noise that is taken for granted, in spacings of floats at 1."""
+    """Noise that is always assumed, in spacings of floats at 1."""
 
     def __init__(self, head: Tensor | None = None) -> None:
-        # ‖U δ‖² = δᵀ(UᵀU)δ: exact for the difference, and no logits are made.
+        # ‖U δ‖² = δᵀ(UᵀU)δ is exact for a difference δ of hidden states, and makes no logits.
         self._gram = None if head is None else head.T @ head
 
-    def distance(self, outputs: Tensor, seen: Tensor) -> Tensor:
-        """Distances of outputs [..., width] from what was seen [..., width] → [...]."""
-        # What is nothing at all equals nothing alone.
-        return self._size(outputs - seen) / self._unit(seen).clamp_min(torch.finfo(seen.dtype).tiny)
+    def between(self, outputs: Tensor, observed: Tensor) -> Tensor:
+        """Distances of outputs [..., width] from observed activations [..., width] → [...]."""
+        # Activations that are all zero have no unit: they equal nothing but zeros.
+        return self._size(outputs - observed) / self._unit(observed).clamp_min(torch.finfo(observed.dtype).tiny)
 
-    def limits(self, noise: Tensor) -> list[float]:
-        """Distances up to which activations count as equal, by position; one for all.
+    def epsilons(self, noise: Tensor) -> list[float]:
+        """For each position, the distance up to which activations count as equal. noise: [rows, tokens].
 
-        The tolerance limit of noise [rows, tokens].
+        One tolerance limit of all noise, for every position.
         """
         return [tolerance_limit(noise.flatten().tolist())] * noise.shape[1]
 
@@ -55,45 +55,46 @@ class ActivationDistance:
             return rows.norm(dim=-1)
         return ((rows @ self._gram) * rows).sum(-1).clamp_min(0).sqrt()
 
-    def _unit(self, seen: Tensor) -> Tensor:
-        return self._size(seen)
+    def _unit(self, observed: Tensor) -> Tensor:
+        return self._size(observed)
 
 
 class RoundedActivationDistance(ActivationDistance):
-    """The same of activations that were rounded to eight bits: the largest |x − y|, in steps of the rounding.
+    """Distance from activations that were rounded to eight bits: the largest |x − y|, in steps of the rounding.
 
-    Equal inputs lie half a step apart at most. A relative distance would see the rounding of an attention sink's few
-    large numbers and nothing else.
+    Equal inputs differ by half a step at most. A relative distance would be dominated by the rounding of an attention
+    sink's few large numbers.
     """
 
-    least_noise = 2.0 * STEPS  # numbers are divided by a step and multiplied again
+    least_noise = 2.0 * STEPS  # rounding divides by the step and multiplies again
 
-    def limits(self, noise: Tensor) -> list[float]:
-        """Half a step and the tolerance limit of each position's own noise, which differs as their steps do."""
+    def epsilons(self, noise: Tensor) -> list[float]:
+        """Half a step plus the tolerance limit of each position's own noise, since steps differ by position."""
         return [0.5 + tolerance_limit(column) for column in noise.T.tolist()]
 
     def _size(self, rows: Tensor) -> Tensor:
         return rows.abs().amax(-1)
 
-    def _unit(self, seen: Tensor) -> Tensor:
-        return self._size(seen) / STEPS
+    def _unit(self, observed: Tensor) -> Tensor:
+        return self._size(observed) / STEPS
 
 
 def make_distance(head: Tensor | None, *, int8: bool) -> ActivationDistance:
-    """How what is seen is compared, of a stack with this head.
+    """The distance for activations of a stack with this head, or without one. int8: they were rounded to it.
 
-    Raises DeclarationError for rounded logits: what is read back from them is not rounded in steps.
+    Raises DeclarationError for rounded logits: hidden states that are read back from them have no steps.
     """
     if not int8:
         return ActivationDistance(head)
     if head is not None:
         got, expected = "logits rounded to 8 bits", "a stack without head"
-        raise DeclarationError(explain(who="liken", got=got, expected=expected, remedy="round hidden states instead"))
+        remedy = "round hidden states instead"
+        raise DeclarationError(explain(who="make_distance", got=got, expected=expected, remedy=remedy))
     return RoundedActivationDistance()
 
 
 def round_to_int8(hidden: Tensor) -> Tensor:
-    """Each position's numbers as 8-bit integers times one scale, its largest |number| / 127: [..., width].
+    """Round each position to 8-bit integers times one scale, its largest |number| / 127: [..., width].
 
     Source: Dettmers et al. 2022 (vector-wise quantization).
     """
@@ -104,7 +105,7 @@ def round_to_int8(hidden: Tensor) -> Tensor:
 def read_back(logits: Tensor, head: Tensor) -> Tensor:
     """The hidden states whose logits come closest: logits [..., outputs], head [outputs, width] → [..., width].
 
-    A head of full column rank gives them exactly; otherwise what it does not show stays 0.
+    A head of full column rank determines them; otherwise directions that it does not show are 0.
     """
     inverse = invert_gram(head).matrix
     rows = logits.flatten(0, -2)
@@ -113,9 +114,9 @@ def read_back(logits: Tensor, head: Tensor) -> Tensor:
 
 
 def read_activations(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Tensor:
-    """What is seen behind a stack, as hidden states: of a stack with head only its logits are looked at.
+    """What can be observed behind a stack, as hidden states; behind a head, those that its logits determine.
 
-    embeddings: [runs, tokens, d_model], positions included. int8: hidden states rounded to it.
+    embeddings: [runs, tokens, d_model], positions included. int8: round hidden states to it.
     Returns [runs, tokens, width].
     """
     hidden = stack(embeddings)
@@ -126,33 +127,33 @@ def read_activations(stack: BlockStack, embeddings: Tensor, *, int8: bool) -> Te
 
 @torch.no_grad()
 def measure_noise(
-    stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, likeness: ActivationDistance | None = None
+    stack: BlockStack, codec: Codec, ids: Tensor, *, together: int, distance: ActivationDistance | None = None
 ) -> Tensor:
-    """Largest distance of equal inputs' activations, before any rounding, in several batch layouts.
+    """Largest distance between activations of equal inputs over several batch layouts, before any rounding to int8.
 
-    Rows as they are seen, whole and `together` at a time, are held against fewer at a time, and against one position
-    after the other in batches as candidates are checked. ids: random tokens [rows, tokens]. likeness: of floats unless
-    given. Returns [rows, tokens], each at least the spacing of floats at 1 (of the largest number, in steps).
+    Activations are observed in batches of `together` rows. They are compared with those of smaller batches, and with
+    those computed one position after the other, as candidates are checked. ids: random tokens [rows, tokens].
+    distance: that of floats by default. Returns [rows, tokens], at least `least_noise` everywhere.
     """
     embeddings = codec.embed(ids) + stack.positions(ids.shape[1])
-    seen = torch.cat([read_activations(stack, part, int8=False) for part in embeddings.split(together)])
-    likeness, sizes = likeness or ActivationDistance(stack.head), sorted({*ROWS_TOGETHER, together})
-    least = likeness.least_noise * torch.finfo(seen.dtype).eps
-    found = [torch.full(ids.shape, least, dtype=seen.dtype, device=seen.device)]
-    for size in sizes:
+    observed = torch.cat([read_activations(stack, part, int8=False) for part in embeddings.split(together)])
+    distance = distance or ActivationDistance(stack.head)
+    least = distance.least_noise * torch.finfo(observed.dtype).eps
+    found = [torch.full(ids.shape, least, dtype=observed.dtype, device=observed.device)]
+    for size in sorted({*SMALL_BATCHES, together}):
         parts = embeddings.split(size)
-        found.append(likeness.distance(torch.cat([stack(part) for part in parts]), seen))
-        outputs = torch.cat([_read_in_turn(stack, part) for part in parts])  # [rows, repeated, tokens, width]
-        found.append(likeness.distance(outputs, seen[:, None]).amax(1))
+        found.append(distance.between(torch.cat([stack(part) for part in parts]), observed))
+        outputs = torch.cat([_run_by_position(stack, part) for part in parts])  # [rows, REPEATED, tokens, width]
+        found.append(distance.between(outputs, observed[:, None]).amax(1))
     return torch.stack(found).amax(0)
 
 
-def _read_in_turn(stack: BlockStack, embeddings: Tensor) -> Tensor:
-    """Position by position, each row repeated: [rows, tokens, d_model] → [rows, repeated, tokens, width]."""
+def _run_by_position(stack: BlockStack, embeddings: Tensor) -> Tensor:
+    """Outputs computed position by position, with copies of each row: [rows, tokens, d_model] → [rows, REPEATED, …]."""
     prefix, found = Prefix(), list[Tensor]()
     every = torch.arange(len(embeddings), device=embeddings.device)
     for here in embeddings.split(1, dim=1):
-        # Keys and values are repeated, and copied once more as they grow.
+        # Keys and values are repeated, and copied once more as they grow: twice their size each.
         width = max(1, NOISE_BYTES // max(1, 2 * REPEATED * prefix.bytes_per_run))
         outputs = [
             NextPosition(stack, prefix.select(rows).repeat(REPEATED))(here[rows].repeat_interleave(REPEATED, dim=0))

@@ -1,1 +1,1 @@
-"""The embedding matrix: its round trip, its pseudo-inverse, the words in its vocabulary."""
+"""The token-embedding matrix itself: its round trip, its pseudo-inverse, and the words in its vocabulary."""

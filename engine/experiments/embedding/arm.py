@@ -1,4 +1,4 @@
-"""Embedding matrices and their inverses: what is run, and what comes out. Pure: no torch."""
+"""Arms and results of measurements on embedding matrices. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.records import Number
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFailure:
-    """A token that its own embedding does not decode to, and the token that won."""
+    """A token whose own embedding decodes to another token, the winner."""
 
     id: int
     text: str
@@ -25,7 +25,11 @@ class TokenFailure:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTripResult(Result):
-    """tried: ids whose own text encodes back to that id; `apart`: the other non-special ids."""
+    """Counts of ids, and the tokens that their own embedding does not decode to.
+
+    tried: non-special ids whose text the tokenizer encodes back to that id. apart: the other non-special ids, which
+    are reported but not counted. failures, failures_apart: the tokens of either group that do not come back.
+    """
 
     vocab: int
     tried: int
@@ -38,9 +42,11 @@ class RoundTripResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoInverseResult(Result):
-    """difference: ‖ridge limit − SVD‖ / ‖SVD‖ (Frobenius); tolerance: 10 · cond² · ε.
+    """How well two definitions of a pseudo-inverse agree.
 
-    excess_norm: largest of ‖W⁺e‖ / ‖a‖ over other solutions a of the same equation (≤ 1 when minimal).
+    difference: ‖ridge limit − SVD‖ / ‖SVD‖ (Frobenius). tolerance: 10 · cond² · ε.
+    excess_norm: largest ‖W⁺e‖ / ‖a‖ over other solutions a of the same equation; at most 1 if W⁺e is minimal.
+    ridge: (α, difference) of some ridge solutions, the largest α first.
     """
 
     rows: int
@@ -57,9 +63,10 @@ class PseudoInverseResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyResult(Result):
-    """words: tokens that begin a word and hold letters only. log_frequency: their mean log₁₀ frequency as English.
+    """English word frequencies over a vocabulary.
 
-    floor: log₁₀ of the frequency that stands for any lower one. quartiles: of those tokens' log₁₀ frequencies.
+    words: number of tokens that begin a word and consist of letters. log_frequency, quartiles: mean and quartiles of
+    their log₁₀ frequencies in English. floor: log₁₀ of the frequency that replaces any lower one.
     """
 
     vocab: int
@@ -72,7 +79,7 @@ class VocabularyResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTripArm(Arm):
-    """The pseudo-inverse decoding of every row of the token-embedding matrix."""
+    """Decode every row of the token-embedding matrix by the pseudo-inverse."""
 
     tag: ClassVar[str] = "RoundTripArm"
     result: ClassVar[type[Result]] = RoundTripResult
@@ -98,9 +105,9 @@ class RoundTripArm(Arm):
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoInverseArm(Arm):
-    """The pseudo-inverse of a matrix as a limit of ridge solutions and from the SVD, in float64.
+    """Compute a matrix's pseudo-inverse from the SVD and as a limit of ridge solutions, in float64.
 
-    matrix: 'embedding', or a random one given as 'random:ROWSxCOLUMNS:rank=R:seed=K'.
+    matrix: 'embedding', or a random matrix written as 'random:ROWSxCOLUMNS:rank=R:seed=K'.
     """
 
     tag: ClassVar[str] = "PseudoInverseArm"
@@ -129,7 +136,7 @@ class PseudoInverseArm(Arm):
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyArm(Arm):
-    """How frequent, as English words, the tokens of a vocabulary are: what a random decoding would look like."""
+    """Frequencies of a vocabulary's tokens as English words: the baseline of a random decoding."""
 
     tag: ClassVar[str] = "VocabularyArm"
     result: ClassVar[type[Result]] = VocabularyResult

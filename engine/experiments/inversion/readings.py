@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from engine.experiments.inversion.arm import InversionRun, Snapshot
-from engine.experiments.language.word_frequency import log_frequency
+from engine.experiments.word_frequency import log_frequency
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Next tokens and continuations."""
+"""Next tokens and continuations of the whole model."""

@@ -1,4 +1,4 @@
-"""Next tokens and continuations: what is run, and what comes out. Pure: no torch."""
+"""Arms and results of next tokens and continuations. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from engine.records import Number
 
 @dataclass(frozen=True, kw_only=True)
 class Continuation:
-    """What follows a prompt: the five likeliest tokens with their probabilities, and the winner after each shift."""
+    """What follows one prompt.
+
+    top, probabilities: the five likeliest next tokens, the likeliest first. shifted: the likeliest after each shift.
+    """
 
     prompt: str
     seed: int
@@ -25,6 +28,8 @@ class Continuation:
 
 @dataclass(frozen=True, kw_only=True)
 class NextTokenResult(Result):
+    """One row for each unit. texts: the text of every token that a row names."""
+
     rows: tuple[Continuation, ...]
     texts: dict[int, str]
     kind: Literal["next token"] = "next token"
@@ -32,7 +37,7 @@ class NextTokenResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationResult(Result):
-    """tokens: the new ids of each unit, up to the end of text. text: the same, decoded."""
+    """Continuations in the order of the units. tokens: the new ids before the end of text. text: the same, decoded."""
 
     prompts: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
@@ -44,7 +49,7 @@ class GenerationResult(Result):
 class NextTokenArm(Arm):
     """The whole model's next token after each unit's prompt, and after its embeddings shifted by N(0, sigma²).
 
-    draws: shifts of each unit; 0 reads the prompt alone.
+    draws: shifts of each unit; 0 for the prompt alone.
     """
 
     tag: ClassVar[str] = "NextTokenArm"
@@ -70,9 +75,9 @@ class NextTokenArm(Arm):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationArm(Arm):
-    """Continuations of each unit's prompt by the library's own decoding: greedy at one beam, else beam search.
+    """Continue each unit's prompt by the library's own decoding: greedy with one beam, else beam search.
 
-    batch: prompts that are continued together, padded on the left.
+    batch: number of prompts that are continued together, padded on the left.
     """
 
     tag: ClassVar[str] = "GenerationArm"
@@ -89,7 +94,7 @@ class GenerationArm(Arm):
     kind: Literal["generation"] = "generation"
 
     def estimate_cost(self, costs: CostModel) -> Cost:
-        """Forward passes of one token; beams keep keys and values twice while they change places."""
+        """Forward passes of one token. Keys and values count twice: beams are copied when they change places."""
         size, rows = costs.model, len(self.units) * self.beams
         passes = costs.count_passes(rows / TOKENS, self.new_tokens, self.dtype)
         kept = 2 * count_bytes(self.dtype) * rows * (TOKENS + self.new_tokens) * size.blocks * size.cached

@@ -1,1 +1,1 @@
-"""Prompts sought from their activations."""
+"""Recovery of prompts from their activations, and how far other tokens' activations are from theirs."""

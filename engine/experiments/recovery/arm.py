@@ -1,4 +1,4 @@
-"""Prompts sought from activations, and how far other tokens' lie: what is run, and what comes out. Pure: no torch."""
+"""Arms and results of recovery from activations, and of the margins to other tokens. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from engine.arms.stacks import Stack, describe_stack
 from engine.records import Number
 
 GUESSES, CHECKS = 2, 1000
-"""Guesses and checked candidates of a token that is sought until it is found: most need one and 32."""
+"""Guesses and checks assumed for each token where candidates are checked: most tokens need one and 32."""
 
 LATER_STARTS = 4
-"""Starts behind each guess after the first; the one that comes closest to the activations is taken."""
+"""Descents behind each guess after the first; the one that ends closest to the activations is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFound:
-    """What a method found at one position.
+    """The result at one position of one prompt.
 
-    token: None where nothing in the vocabulary matched. same: how many other tokens have equal activations, as far as
-    was checked; named: the first of them. checks: candidates that went through the stack. guesses: ends of descents
-    that they were nearest to. distance: of the token's activations from those seen; NaN where none was confirmed.
-    runner_up: the least of a checked candidate that did not match; infinite where there was none.
+    token: None if no token of the vocabulary matched. same: number of other tokens with equal activations, among those
+    checked; named: the first of them. checks: candidates that went through the stack. guesses: descents whose ends
+    candidates were taken from. distance: of the token's activations from those observed; NaN without a check or a
+    match. runner_up: the smallest distance of a checked candidate that did not match; infinite without one.
     """
 
     token: int | None
@@ -41,9 +41,9 @@ class TokenFound:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryRun:
-    """One prompt sought from its activations.
+    """One prompt, and what was found from its activations.
 
-    found: position by position, as far as the method came. ceiling: share of positions whose own embedding the
+    found: by position, up to the first without a match. ceiling: share of positions whose own embedding the
     pseudo-inverse decodes back. equal_rows: positions whose token shares its row of W with another.
     """
 
@@ -56,7 +56,7 @@ class RecoveryRun:
 
     @property
     def recovery(self) -> float:
-        """Share of positions at which the target was found and nothing else was."""
+        """Share of positions at which the target was found, and no other token with equal activations."""
         pairs = zip(self.found, self.target, strict=False)
         return sum(one.token == i and not one.same for one, i in pairs) / len(self.target)
 
@@ -66,7 +66,7 @@ class RecoveryRun:
 
     @property
     def determined(self) -> bool:
-        """Whether at every position one token matched, and no other of those that were checked."""
+        """Whether exactly one of the checked tokens matched at every position."""
         return len(self.found) == len(self.target) and all(f.token is not None and not f.same for f in self.found)
 
 
@@ -74,9 +74,9 @@ class RecoveryRun:
 class RecoveryResult(Result):
     """Runs in the arm's order.
 
-    noise: the largest distance of equal inputs that was seen, by position. epsilon: that up to which activations
-    count as equal; the largest of `epsilons`, by position, where they differ. equal_rows: tokens whose rows of W are
-    the same.
+    noise: by position, the largest measured distance between activations of equal inputs. epsilon: the distance up to
+    which activations count as equal. epsilons: the same by position where it differs; epsilon is then the largest.
+    equal_rows: groups of tokens with equal rows of W. texts: the text of every token that a run names.
     """
 
     runs: tuple[RecoveryRun, ...]
@@ -91,10 +91,10 @@ class RecoveryResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MarginRun:
-    """One position of one prompt against the whole vocabulary; distances are an `ActivationDistance`'s.
+    """One position of one prompt, compared with the whole vocabulary. Distances are an `ActivationDistance`'s.
 
-    own: the prompt's token. runner_up: the other token whose activations are nearest, equal rows of W left out.
-    same: other tokens within epsilon, equal rows of W included.
+    token, own_distance: the prompt's own token. runner_up: the other token with the nearest activations, without those
+    of an equal row of W. same: number of other tokens within epsilon, including those of an equal row of W.
     """
 
     prompt: str
@@ -109,7 +109,7 @@ class MarginRun:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginResult(Result):
-    """vocab: tokens that each position was held against. noise, epsilon, epsilons: as in a recovery."""
+    """Runs in the arm's order. vocab: tokens compared at each position. noise, epsilon, epsilons: as in a recovery."""
 
     runs: tuple[MarginRun, ...]
     vocab: int
@@ -125,10 +125,11 @@ class MarginResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryArm(Arm):
-    """Prompts sought from their activations alone, at every position behind the stack.
+    """Recover prompts from their activations alone, at every position behind the stack.
 
-    batch: prompts that are sought together.
-    Source: Nikolaou et al. 2025 (arXiv 2510.15511) for the order of positions and the check of candidates.
+    step: η of every descent. batch: number of prompts in one search.
+    Source: Nikolaou et al. 2025 (arXiv 2510.15511), for recovering one position after the other and checking
+    candidates.
     """
 
     tag: ClassVar[str] = "RecoveryArm"
@@ -143,7 +144,7 @@ class RecoveryArm(Arm):
     kind: Literal["recovery"] = "recovery"
 
     def estimate_cost(self, costs: CostModel) -> Cost:
-        """Descents of all positions together or one after the other, some of them again, and candidates' checks."""
+        """Descents of all positions together or one after the other, second guesses included, and checks."""
         checks = self.method.verify
         steps, runs = (GUESSES if checks else 1) * self.settings.iterations, len(self.units)
         runs *= LATER_STARTS if checks else 1
@@ -156,9 +157,9 @@ class RecoveryArm(Arm):
 
 @dataclass(frozen=True, kw_only=True)
 class MarginArm(Arm):
-    """One position of each unit held against the whole vocabulary, behind the prompt's own tokens.
+    """Compare one position of each unit with every token of the vocabulary, behind the prompt's own tokens.
 
-    How far the activations of every other token lie from those of the prompt's, beside the noise of equal inputs.
+    Gives the distance of the nearest other token's activations, beside the noise of equal inputs.
     """
 
     tag: ClassVar[str] = "MarginArm"
@@ -170,9 +171,9 @@ class MarginArm(Arm):
     kind: Literal["margin"] = "margin"
 
     def estimate_cost(self, costs: CostModel) -> Cost:
-        """The whole vocabulary is a candidate of one position of each unit."""
-        beside = costs.count_steps(self.settings, 1, len(self.units))
-        return costs.count_checks(self.settings, len(self.units) * costs.model.vocab, beside)
+        """At one position of each unit, every token of the vocabulary is a candidate."""
+        passes = costs.count_steps(self.settings, 1, len(self.units))
+        return costs.count_checks(self.settings, len(self.units) * costs.model.vocab, passes)
 
     @classmethod
     def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:

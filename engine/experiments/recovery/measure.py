@@ -1,16 +1,18 @@
-"""Prompts sought from their activations: what a method is shown, and what is read of what it found.
+"""Recover prompts from their activations, and measure how far other tokens' activations are.
 
-The prompt stays on this side: `engine.methods.token_search` is given activations, their lengths and noise to start
-from.
+The prompts stay here: `engine.methods.token_search` is given activations, their lengths, and noise to start from.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from engine.arms.settings import StackSettings
-from engine.errors import DeclarationError
+from engine.errors import DeclarationError, explain
 from engine.experiments.inputs import (
     OUTPUTS,
     RANDOM_OUTPUTS,
@@ -31,7 +33,7 @@ from engine.experiments.recovery.arm import (
     TokenFound,
 )
 from engine.methods.activation_distance import ActivationDistance, make_distance, measure_noise, read_activations
-from engine.methods.token_search import ObservedActivations, TokenMatch, TokenSearch, check, recover
+from engine.methods.token_search import ObservedActivations, TokenSearch, check_candidates, recover
 from engine.models.codec import Codec, equal_tokens, find_equal_rows
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -39,164 +41,111 @@ from engine.models.stacks import BlockStack
 from engine.models.token_text import read_tokens
 
 NOISE_ROWS = 16
-"""Random rows of tokens whose activations are made several times, in several batch layouts."""
+"""Rows of random tokens whose activations are computed in several batch layouts."""
 
 MOST_NAMED = 8
-"""Tokens that are named among those with equal activations."""
+"""Most tokens with equal activations that a result names."""
 
 
 def measure_recovery(arm: RecoveryArm, models: LoadedModels) -> RecoveryResult:
-    """Prompts of an arm, batch by batch."""
-    stack = transformer(arm.settings, models)
-    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    """Search for the arm's prompts batch by batch, and compare what is found with them."""
+    settings, int8 = arm.settings, arm.observed != "float"
+    stack = transformer_stack(settings, models)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
+    parts = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
+    batches = [embed_prompts(settings, units, models, stack) for units in parts]
     groups = find_equal_rows(codec.weight)
-    batches = [arm.units[first : first + arm.batch] for first in range(0, len(arm.units), arm.batch)]
-    every = [embed_prompts(arm.settings, units, models, stack) for units in batches]
-    together, tokens = max(map(len, batches)), max(max(one.sizes) for one in every)
-    likeness = make_distance(stack.head, int8=arm.observed != "float")
-    noise = draw_noise(stack, codec, likeness, tokens, together=together)
-    check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
-    epsilons, runs = likeness.limits(noise), list[RecoveryRun]()
-    for embedded in every:
-        seen = show_to_method(stack, embedded, int8=arm.observed != "float")
+    equals = equal_tokens(groups)
+
+    distance = make_distance(stack.head, int8=int8)
+    longest, together = max(max(embedded.sizes) for embedded in batches), max(map(len, parts))
+    noise = draw_noise(stack, codec, distance, settings, tokens=longest, together=together)
+    epsilons = distance.epsilons(noise)
+
+    runs: list[RecoveryRun] = []
+    for embedded in batches:
         search = TokenSearch(
             method=arm.method,
-            plan=plan_descent(arm.settings),
+            plan=plan_descent(settings),
             step=arm.step,
-            mean=arm.settings.protocol.start_mean,
+            mean=settings.protocol.start_mean,
             std=start_std(arm, codec, embedded.positions),
-            draw=Draws(tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
-            likeness=likeness,
+            draw=partial(draw_start_noise, tuple(unit.seed for unit in embedded.units), embedded.sizes, codec.d_model),
+            distance=distance,
             epsilons=epsilons,
-            equals=equal_tokens(groups),
+            equal_tokens=equals,
         )
-        runs += read_runs(embedded, recover(stack, codec, seen, search), codec, equal_tokens(groups))
-    named = {i for run in runs for i in (*run.target, *(i for f in run.found for i in (f.token, *f.named)))}
-    named |= {i for group in groups for i in group}
+        found = recover(stack, codec, show_to_method(stack, embedded, int8=int8), search)
+        decoded = codec.decode(embedded.target - embedded.positions).tolist()  # the prompts' own embeddings
+        for unit, ids, matches, own in zip(embedded.units, embedded.ids, found, decoded, strict=True):
+            runs.append(
+                RecoveryRun(
+                    prompt=unit.prompt,
+                    seed=unit.seed,
+                    target=ids,
+                    found=tuple(
+                        TokenFound(
+                            token=match.token,
+                            same=len(match.same),
+                            named=match.same[:MOST_NAMED],
+                            checks=match.checks,
+                            guesses=match.guesses,
+                            distance=match.distance,
+                            runner_up=match.runner_up,
+                        )
+                        for match in matches
+                    ),
+                    ceiling=sum(a == b for a, b in zip(ids, own, strict=False)) / len(ids),
+                    equal_rows=tuple(t for t, i in enumerate(ids) if i in equals),
+                )
+            )
+
+    named = {i for group in groups for i in group} | {i for run in runs for i in run.target}
+    for token in (one for run in runs for one in run.found):
+        named |= {*token.named} if token.token is None else {token.token, *token.named}
     return RecoveryResult(
         runs=tuple(runs),
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
         epsilon=max(epsilons),
-        epsilons=flatten_positions(epsilons),
+        epsilons=differing(epsilons),
         equal_rows=groups,
-        texts=read_tokens(
-            models.tokenizer(arm.settings.subject),
-            {*(i for i in named if i is not None), *(i for g in groups for i in g)},
-        ),
-    )
-
-
-def transformer(settings: StackSettings, models: LoadedModels) -> BlockStack:
-    """The settings' stack. Raises DeclarationError for a net, which has no positions that follow each other."""
-    stack = models.stack(settings)
-    if not isinstance(stack, BlockStack):
-        raise DeclarationError(
-            "recovery: got a fully connected net, expected transformer blocks; positions are sought one by one"
-        )
-    return stack
-
-
-def draw_noise(stack: BlockStack, codec: Codec, likeness: ActivationDistance, tokens: int, *, together: int) -> Tensor:
-    """The noise of activations on random tokens, which have nothing to do with any prompt: [rows, tokens]."""
-    ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=make_generator("noise of activations", 0))
-    return measure_noise(stack, codec, ids.to(codec.weight.device), together=together, likeness=likeness)
-
-
-def flatten_positions(epsilons: list[float]) -> tuple[float, ...]:
-    """Limits by position where they differ, and nothing where one holds for all."""
-    return tuple(epsilons) if len(set(epsilons)) > 1 else ()
-
-
-@torch.no_grad()
-def show_to_method(stack: BlockStack, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
-    """What a method is shown of units. Raises SubjectError where a number of it is not finite."""
-    hidden = read_activations(stack, embedded.target, int8=int8)
-    check_numbers(hidden, embedded.settings, OUTPUTS)
-    return ObservedActivations(hidden=hidden, lengths=embedded.lengths)
-
-
-def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
-    """Spread of the start. Where the protocol takes the target's own, a method that sees no target takes W's."""
-    fixed = arm.settings.protocol.start_std
-    return fixed if fixed is not None else float((codec.weight.var() + positions.var()).sqrt())
-
-
-class Draws:
-    """Noise of each unit's starts: at turn 0 that of the unit's descent, later several of each turn's own."""
-
-    def __init__(self, seeds: tuple[int, ...], sizes: list[int], d_model: int) -> None:
-        self._seeds, self._sizes, self._d_model = seeds, sizes, d_model
-
-    def __call__(self, unit: int, turn: int) -> Tensor:
-        """[starts, tokens, d_model]."""
-        seed, shape = self._seeds[unit], (self._sizes[unit], self._d_model)
-        if turn == 0:
-            return torch.randn(shape, generator=make_generator("start", seed))[None]
-        sources = [make_generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
-        return torch.stack([torch.randn(shape, generator=source) for source in sources])
-
-
-def read_runs(
-    embedded: EmbeddedPrompts, found: list[tuple[TokenMatch, ...]], codec: Codec, equals: dict[int, tuple[int, ...]]
-) -> list[RecoveryRun]:
-    """What was found, held against the prompts."""
-    own = codec.decode(embedded.target - embedded.positions).tolist()  # [units, tokens]
-    return [
-        RecoveryRun(
-            prompt=unit.prompt,
-            seed=unit.seed,
-            target=ids,
-            found=tuple(map(_read_found, at)),
-            ceiling=sum(a == b for a, b in zip(ids, decoded, strict=False)) / len(ids),
-            equal_rows=tuple(t for t, i in enumerate(ids) if i in equals),
-        )
-        for unit, ids, at, decoded in zip(embedded.units, embedded.ids, found, own, strict=True)
-    ]
-
-
-def _read_found(found: TokenMatch) -> TokenFound:
-    return TokenFound(
-        token=found.token,
-        same=len(found.same),
-        named=found.same[:MOST_NAMED],
-        checks=found.checks,
-        guesses=found.guesses,
-        distance=found.distance,
-        runner_up=found.runner_up,
+        texts=read_tokens(models.tokenizer(settings.subject), named),
     )
 
 
 def measure_margins(arm: MarginArm, models: LoadedModels) -> MarginResult:
-    """One position of each unit, drawn by the unit, against every token of the vocabulary."""
-    stack = transformer(arm.settings, models)
-    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    likeness = make_distance(stack.head, int8=arm.observed != "float")
-    embedded = embed_prompts(arm.settings, arm.units, models, stack)
-    seen = show_to_method(stack, embedded, int8=arm.observed != "float")
-    noise = draw_noise(stack, codec, likeness, max(embedded.sizes), together=len(arm.units))
-    check_numbers(noise, arm.settings, RANDOM_OUTPUTS)
-    epsilons, equals = likeness.limits(noise), equal_tokens(find_equal_rows(codec.weight))
-    runs = list[MarginRun]()
+    """Compare one position of each unit, drawn by the unit, with every token of the vocabulary."""
+    settings, int8 = arm.settings, arm.observed != "float"
+    stack = transformer_stack(settings, models)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
+    distance = make_distance(stack.head, int8=int8)
+    embedded = embed_prompts(settings, arm.units, models, stack)
+    observed = show_to_method(stack, embedded, int8=int8)
+    noise = draw_noise(stack, codec, distance, settings, tokens=max(embedded.sizes), together=len(arm.units))
+    epsilons, equals = distance.epsilons(noise), equal_tokens(find_equal_rows(codec.weight))
+    runs: list[MarginRun] = []
     every = torch.arange(codec.vocab, device=codec.weight.device)[None]
     for row, (unit, ids) in enumerate(zip(arm.units, embedded.ids, strict=True)):
-        source = make_generator("position of a margin", f"{unit.prompt}:{unit.seed}")
-        at = int(torch.randint(len(ids), (), generator=source))
-        prefix = extend_prefix(stack, Prefix(), embedded.target[row : row + 1, :at]) if at else Prefix()
-        away = check(stack, codec, likeness, prefix, every, seen.hidden[row : row + 1, at])[0]  # [vocab]
-        check_numbers(away, arm.settings, RANDOM_OUTPUTS)
-        others = away.clone()
-        others[[ids[at], *equals.get(ids[at], ())]] = torch.inf
+        generator = make_generator("position of a margin", f"{unit.prompt}:{unit.seed}")
+        t = int(torch.randint(len(ids), (), generator=generator))
+        prefix = extend_prefix(stack, Prefix(), embedded.target[row : row + 1, :t]) if t else Prefix()
+        hidden = observed.hidden[row : row + 1, t]
+        distances = check_candidates(stack, codec, distance, prefix, every, hidden)[0]  # [vocab]
+        check_numbers(distances, settings, RANDOM_OUTPUTS)
+        own, others = distances[ids[t]], distances.clone()
+        # Tokens with the same row of W can't have a margin.
+        others[[ids[t], *equals.get(ids[t], ())]] = torch.inf
         runs.append(
             MarginRun(
                 prompt=unit.prompt,
                 seed=unit.seed,
-                position=at,
-                token=ids[at],
-                own_distance=float(away[ids[at]]),
+                position=t,
+                token=ids[t],
+                own_distance=float(own),
                 runner_up=int(others.argmin()),
                 runner_up_distance=float(others.min()),
-                same=int((away <= epsilons[at]).sum()) - int(away[ids[at]] <= epsilons[at]),
+                same=int((distances <= epsilons[t]).sum()) - int(own <= epsilons[t]),
             )
         )
     named = {i for run in runs for i in (run.token, run.runner_up)}
@@ -205,6 +154,70 @@ def measure_margins(arm: MarginArm, models: LoadedModels) -> MarginResult:
         vocab=codec.vocab,
         noise=tuple(noise.amax(0).tolist()),
         epsilon=max(epsilons),
-        epsilons=flatten_positions(epsilons),
-        texts=read_tokens(models.tokenizer(arm.settings.subject), named),
+        epsilons=differing(epsilons),
+        texts=read_tokens(models.tokenizer(settings.subject), named),
     )
+
+
+def transformer_stack(settings: StackSettings, models: LoadedModels) -> BlockStack:
+    """The settings' stack. Raises DeclarationError for a net, which has no positions that follow each other."""
+    stack = models.stack(settings)
+    if not isinstance(stack, BlockStack):
+        remedy = "declare a Stack: positions are recovered one by one"
+        raise DeclarationError(
+            explain(who="recovery", got="a fully connected net", expected="transformer blocks", remedy=remedy)
+        )
+    return stack
+
+
+def draw_noise(
+    stack: BlockStack,
+    codec: Codec,
+    distance: ActivationDistance,
+    settings: StackSettings,
+    *,
+    tokens: int,
+    together: int,
+) -> Tensor:
+    """Noise of activations, on random tokens that are independent of any prompt: [rows, tokens].
+
+    Raises SubjectError if it is not finite.
+    """
+    ids = torch.randint(codec.vocab, (NOISE_ROWS, tokens), generator=make_generator("noise of activations", 0))
+    noise = measure_noise(stack, codec, ids.to(codec.weight.device), together=together, distance=distance)
+    check_numbers(noise, settings, RANDOM_OUTPUTS)
+    return noise
+
+
+def differing(epsilons: list[float]) -> tuple[float, ...]:
+    """Epsilons by position if they differ; none if one holds for all."""
+    return tuple(epsilons) if len(set(epsilons)) > 1 else ()
+
+
+@torch.no_grad()
+def show_to_method(stack: BlockStack, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
+    """All that a method is given of the prompts. Raises SubjectError for activations that are not finite."""
+    hidden = read_activations(stack, embedded.target, int8=int8)
+    check_numbers(hidden, embedded.settings, OUTPUTS)
+    return ObservedActivations(hidden=hidden, lengths=embedded.lengths)
+
+
+def start_std(arm: RecoveryArm, codec: Codec, positions: Tensor) -> float:
+    """Standard deviation of the starts.
+
+    Where the protocol takes that of the target, which no method is given, it is that of W and the positions.
+    """
+    fixed = arm.settings.protocol.start_std
+    return fixed if fixed is not None else float((codec.weight.var() + positions.var()).sqrt())
+
+
+def draw_start_noise(seeds: tuple[int, ...], sizes: Sequence[int], d_model: int, unit: int, turn: int) -> Tensor:
+    """Noise of one unit's starts: that of its descent at turn 0, several new ones at each later turn.
+
+    seeds, sizes: start seed and number of tokens of every unit. Returns [starts, tokens, d_model].
+    """
+    seed, shape = seeds[unit], (sizes[unit], d_model)
+    if turn == 0:
+        return torch.randn(shape, generator=make_generator("start", seed))[None]
+    generators = [make_generator("start again", f"{seed}:{turn}:{k}") for k in range(LATER_STARTS)]
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])

@@ -1,12 +1,12 @@
-"""Prompts sought from activations: by which method, behind which stack, and what came of it in the units' order."""
+"""Searches for prompts in activations: the method, the stack, and the runs in the order of the units."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import LONG
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
@@ -16,40 +16,35 @@ from engine.arms.tags import TAG
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.recovery.arm import MarginArm, MarginResult, MarginRun, RecoveryArm, RecoveryResult, RecoveryRun
-from engine.experiments.sampling import (
-    AssignedArm,
-    Runs,
-    assign_arms,
-    collect,
-    stack_settings,
-    tuning_seed,
-    tuning_units,
-)
+from engine.experiments.sampling import Runs, assign_arms, collect, stack_settings, tuning_seed, tuning_units
 from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)
 
 ITERATIONS = 100
-"""Of every descent of the ladder, over a whole prompt or at one position of it: as many for a token on every rung."""
+"""Iterations of every descent, over a whole prompt or at one position: each token moves as often by every method."""
 
 SIGMA = 0.01
-"""Shift behind the bound that tuning looks for: a decoder needs to come closer than 'close' (σ = 1/20) is."""
+"""Shift behind the bound that step sizes are tuned for: a decoder needs a closer end than σ = 1/20 asks for."""
 
 ADAM_GRID = every_second_power_of_two(-9, -3)
 BATCH = 16
+"""Prompts that are searched together."""
+
 TUNING_UNITS, TUNING_TOKENS, TUNED_AT = 4, 12, 4
-"""Prompts that a step size is tuned on where all positions move, and where one does: each prompt's 4th token."""
+"""Prompts that a step size is tuned on if all positions move together, and if one does: each prompt's 4th token."""
 
 
 CHECKED = Method()
-"""The last rung's: the nearest row, token by token, checked."""
+"""The full method's: the nearest row of W, token by token, checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchMethod:
-    """A way to find prompts: where descents start and at which positions (the protocol), how they move, and the method.
+    """How prompts are searched for. The default is the full method.
 
-    The default is the full method.
+    protocol: the start of descents and the positions. optimizer: of descents. method: the decoder, the order of
+    positions, and whether candidates are checked.
     """
 
     tag: ClassVar[str] = "Rung"
@@ -61,7 +56,7 @@ class SearchMethod:
 FULL_METHOD = SearchMethod()
 JOINTLY = Method(decoder="pseudo-inverse", token_by_token=False, verify=False)
 PAGE_START = replace(PAGE, name="page's start and positions", bound="start")
-"""The page's start and positions. Its bound would only change what step sizes are tuned for, from rung to rung."""
+"""The page's start and positions, with the bound of the other methods: all step sizes are tuned for one bound."""
 
 TRUE_PAGE = replace(PAGE_START, name="page's start, true positions", positions="true")
 
@@ -74,28 +69,26 @@ METHOD_STEPS: tuple[tuple[str, SearchMethod], ...] = (
     ("token by token", SearchMethod(method=Method(verify=False))),
     ("checked", FULL_METHOD),
 )
-"""From the page's descent to the full method; each rung is the one before it with a single change."""
+"""Steps from the page's descent to the full method. Each makes one change to the one before it."""
 
+POSITION_ZERO = replace(CONTROLLED, name="controlled, position 0", positions="first")
 ABLATIONS: tuple[tuple[str, SearchMethod], ...] = (
-    (
-        "without true positions",
-        SearchMethod(protocol=replace(CONTROLLED, name="controlled, position 0", positions="first")),
-    ),
+    ("without true positions", SearchMethod(protocol=POSITION_ZERO)),
     ("without the start at scale", SearchMethod(protocol=TRUE_PAGE)),
     ("without Adam", SearchMethod(optimizer="descent")),
     ("without the nearest row", SearchMethod(method=Method(decoder="pseudo-inverse"))),
     ("without token by token", SearchMethod(method=Method(token_by_token=False))),
 )
-"""The full method without one of its changes; without the check it is the rung below it."""
+"""The full method without one of its changes. Without the check it is the step before the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Prompts that are sought behind a stack.
+    """A search for the prompts of all units behind one stack.
 
-    observed: what is seen of activations. margins: units of each wave of which one position is also held against the
-    whole vocabulary. long: the longer sentences, where the user has no prompts of their own. units: None takes the
-    claim's.
+    how: the method. iterations: of each descent. observed: the precision in which activations are observed.
+    margins: number of units of each wave of which one position is compared with the whole vocabulary.
+    long: whether to take longer sentences, unless the user has prompts. units: None takes the claim's.
     """
 
     tag: ClassVar[str] = "Search"
@@ -110,45 +103,51 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRuns:
-    """What came of a search, in the units' order, with the model seed of each.
+    """The runs of a search in the order of the units, with the model seed of each.
 
-    elapsed_s: what the search took, tuning and margins aside.
+    elapsed_s: time of the search, without tuning and margins.
     """
 
     search: Search
     settings: DescentSettings
     tuned: StepChoice
-    found: Runs[RecoveryRun]
+    recoveries: Runs[RecoveryRun]
     margins: Runs[MarginRun]
     results: tuple[RecoveryResult, ...]
     margin_results: tuple[MarginResult, ...]
 
     @property
     def elapsed_s(self) -> float:
-        return sum(m.elapsed_s for m in self.found.measurements)
+        return sum(m.elapsed_s for m in self.recoveries.measurements)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        return (*self.tuned.measurements, *self.found.measurements, *self.margins.measurements)
+        return (*self.tuned.measurements, *self.recoveries.measurements, *self.margins.measurements)
 
     @property
     def texts(self) -> dict[int, str]:
         return {i: text for result in (*self.results, *self.margin_results) for i, text in result.texts.items()}
 
 
-SearchRounds = Generator[Sequence[Arm], Sequence[Measurement], SearchRuns | None]
+RunsByName = Mapping[str, SearchRuns]
 
 
-def run_search(trial: Trial, search: Search) -> SearchRounds:
-    """Tune the step size on prompts of its own, then seek the units; None where it is not run at this effort."""
+def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequence[Measurement], SearchRuns | None]:
+    """Tune the step size on prompts of its own, then search for the units' prompts and measure margins.
+
+    Returns None for a search that is not run at this effort.
+    """
     trial = trial if search.units is None else replace(trial, units=search.units)
     if not trial.count():
         return None
     if search.long and not trial.prompts:
-        trial = replace(trial, prompts=spread_evenly(LONG, trial.units.at(trial.effort)))
+        # As many of the longer sentences as there are units, in equal steps from the first to the last.
+        count, last = trial.units.at(trial.effort), len(LONG) - 1
+        places = [round(k * last / max(1, count - 1)) for k in range(min(count, len(LONG)))]
+        trial = replace(trial, prompts=tuple(LONG[place] for place in places))
     tuned = yield from choose_step(trial, search)
 
-    def find(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
+    def recovery_arm(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
         return RecoveryArm(
             settings=descent_settings(search, settings),
             method=search.how.method,
@@ -158,31 +157,34 @@ def run_search(trial: Trial, search: Search) -> SearchRounds:
             observed=search.observed,
         )
 
-    def measure(settings: StackSettings, units: tuple[Unit, ...]) -> MarginArm:
+    def margin_arm(settings: StackSettings, units: tuple[Unit, ...]) -> MarginArm:
         own = replace(settings, protocol=search.how.protocol)
         return MarginArm(settings=own, units=units, observed=search.observed)
 
-    finding, measuring = (
-        assign_arms(trial, search.stack, find),
-        _thin(assign_arms(trial, search.stack, measure), search.margins),
-    )
-    measurements = yield [dealt.arm for dealt in (*finding, *measuring)]
-    found, margins = measurements[: len(finding)], measurements[len(finding) :]
+    recoveries, margins = assign_arms(trial, search.stack, recovery_arm), assign_arms(trial, search.stack, margin_arm)
+    # Margins take the first units of each wave, shared out over the model seeds and rounded up.
+    each = -(-search.margins // max(1, len({one.seed for one in margins})))
+    margins = [
+        replace(one, arm=replace(one.arm, units=one.arm.units[:each]), places=one.places[:each])
+        for one in margins
+        if each
+    ]
+    measurements = yield [one.arm for one in (*recoveries, *margins)]
+    recovered, compared = measurements[: len(recoveries)], measurements[len(recoveries) :]
     return SearchRuns(
         search=search,
-        settings=finding[0].arm.settings,
+        settings=recoveries[0].arm.settings,
         tuned=tuned,
-        found=collect(finding, found, RecoveryResult),
-        margins=collect(measuring, margins, MarginResult),
-        results=_results(found, RecoveryResult),
-        margin_results=_results(margins, MarginResult),
+        recoveries=collect(recoveries, recovered, RecoveryResult),
+        margins=collect(margins, compared, MarginResult),
+        results=tuple(_expect(RecoveryResult, m.result) for m in recovered),
+        margin_results=tuple(_expect(MarginResult, m.result) for m in compared),
     )
 
 
-def spread_evenly(prompts: Sequence[str], count: int) -> tuple[str, ...]:
-    """So many of the prompts, from the first to the last in equal steps."""
-    last, steps = len(prompts) - 1, max(1, count - 1)
-    return tuple(prompts[round(k * last / steps)] for k in range(min(count, len(prompts))))
+def _expect(kind: type[R], result: Result) -> R:
+    assert isinstance(result, kind)
+    return result
 
 
 def descent_settings(search: Search, settings: StackSettings) -> DescentSettings:
@@ -195,27 +197,12 @@ def descent_settings(search: Search, settings: StackSettings) -> DescentSettings
 
 
 def choose_step(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
-    """Tune a search's step size: over whole prompts, or over their 4th tokens where one position moves."""
+    """Tune a search's step size: on whole prompts, or on their 4th tokens if one position moves alone."""
     alone = search.how.method.token_by_token
+    first_tokens = TUNED_AT if alone else None
     plain = HEAD_GRID if search.stack.head else OPEN_GRID
     steps = ADAM_GRID if search.how.optimizer == "adam" else plain
     count = 1 if trial.effort == "smoke" else TUNING_TOKENS if alone else TUNING_UNITS
-    units = tuning_units(count, first_tokens=TUNED_AT if alone else None)
-    seed = tuning_seed(trial, search.stack)
-    settings = stack_settings(trial, search.stack, seed, first_tokens=TUNED_AT if alone else None)
+    units = tuning_units(count, first_tokens=first_tokens)
+    settings = stack_settings(trial, search.stack, tuning_seed(trial, search.stack), first_tokens=first_tokens)
     return (yield from tune(descent_settings(search, settings), steps, units, alone=alone))
-
-
-def _thin(assigned: Sequence[AssignedArm[MarginArm]], most: int) -> list[AssignedArm[MarginArm]]:
-    """The first units of each wave, `most` shared out over its model seeds, rounded up."""
-    seeds = len({dealt.seed for dealt in assigned})
-    each = -(-most // max(1, seeds))
-    return [
-        replace(dealt, arm=replace(dealt.arm, units=dealt.arm.units[:each]), places=dealt.places[:each])
-        for dealt in assigned
-        if each
-    ]
-
-
-def _results(measurements: Sequence[Measurement], kind: type[R]) -> tuple[R, ...]:
-    return tuple(m.result for m in measurements if isinstance(m.result, kind))

@@ -1,19 +1,42 @@
-"""Tables behind a verdict on searches: rates and costs side by side, margins, prompts, equal rows, tuning."""
+"""Tables of a claim on searches: rates and costs side by side, margins, prompts, equal rows of W, and tuning."""
 
 from __future__ import annotations
 
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
-from engine.experiments.recovery.searches import SearchRuns
+from engine.experiments.recovery.searches import RunsByName
 from engine.experiments.tables import Row, tuning_table
 from engine.experiments.tuning.procedure import StepChoice
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 
-Named = tuple[tuple[str, SearchRuns], ...]
 
-
-def search_table(named: Named) -> Table:
-    """Exact rate and recovery of each search with their intervals, and what a token cost."""
+def search_table(found: RunsByName) -> Table:
+    """Exact rate and recovery of each search with their intervals, and the cost of a token."""
+    rows: list[Row] = []
+    for name, searched in found.items():
+        group, _, label = name.partition(": ")
+        search, runs, clusters = searched.search, searched.recoveries.runs, searched.recoveries.clusters
+        exact = proportion("exact", [run.exact for run in runs], clusters=clusters)
+        shares = [run.recovery for run in runs]
+        recovery = paired_mean("recovery", shares, bounds=(0.0, 1.0), clusters=clusters, seed=0)
+        # Only a check can tell whether one token alone matched.
+        determined = sum(run.determined for run in runs) if search.how.method.verify else None
+        steps = 0
+        for run in runs:
+            # Descents of one position move one token each; a joint descent moves all of them.
+            descents = [1 + LATER_STARTS * (one.guesses - 1) for one in run.found]
+            moved = sum(descents) if search.how.method.token_by_token else max(descents) * len(run.target)
+            steps += search.iterations * moved
+        tokens = sum(len(run.target) for run in runs)
+        checks = [one.checks for run in runs for one in run.found]
+        rows.append(
+            (
+                *(group, label or group, exact.value, exact.low, exact.high, len(runs)),
+                *(recovery.value, recovery.low, recovery.high, determined),
+                *(searched.elapsed_s / tokens, steps / tokens),
+                *(median("checks", checks, counts="tokens").value, sum(checks) / len(checks)),
+            )
+        )
     return Table(
         title="Searches side by side",
         columns=(
@@ -21,47 +44,18 @@ def search_table(named: Named) -> Table:
             *("mean recovery", "recovery low", "recovery high", "determined"),
             *("seconds a token", "descent steps a token", "median checks a token", "mean checks a token"),
         ),
-        rows=tuple(_compare(name, sought) for name, sought in named),
-        note="A descent step is a token's forward and backward pass; a check is a candidate's forward pass. "
-        "Seconds include loading the model; several searches may have run at once.",
+        rows=tuple(rows),
+        note="A descent step is one token's forward and backward pass; a check is one candidate's forward pass. "
+        "Seconds include loading the model; other searches may have run at the same time.",
         kind="searches",
     )
 
 
-def _compare(name: str, sought: SearchRuns) -> Row:
-    runs, clusters = sought.found.runs, sought.found.clusters
-    group, _, label = name.partition(": ")
-    exact = proportion("exact", [run.exact for run in runs], clusters=clusters)
-    shares = [run.recovery for run in runs]
-    recovery = paired_mean("recovery", shares, bounds=(0.0, 1.0), clusters=clusters, seed=0)
-    tokens = sum(len(run.target) for run in runs)
-    checks = [one.checks for run in runs for one in run.found]
-    return (
-        *(group, label or group, exact.value, exact.low, exact.high, len(runs)),
-        *(recovery.value, recovery.low, recovery.high, _count_determined(sought)),
-        *(sought.elapsed_s / tokens, sum(_count_steps(sought, run) for run in runs) / tokens),
-        *(median("checks", checks, counts="tokens").value, sum(checks) / len(checks)),
-    )
-
-
-def _count_determined(sought: SearchRuns) -> int | None:
-    """Prompts at each of whose positions one token matched and no other that was checked; None without checks."""
-    checked = sought.search.how.method.verify
-    return sum(run.determined for run in sought.found.runs) if checked else None
-
-
-def _count_steps(sought: SearchRuns, run: RecoveryRun) -> int:
-    """Steps of descents in tokens: a joint one moves every token, one position's descents that token alone."""
-    iterations, length = sought.search.iterations, len(run.target)
-    turns = [1 + LATER_STARTS * (one.guesses - 1) for one in run.found]
-    return iterations * (sum(turns) if sought.search.how.method.token_by_token else max(turns) * length)
-
-
-def margin_table(named: Named) -> Table:
-    """Positions held against the whole vocabulary: how near the nearest other token comes, and what noise does."""
+def margin_table(found: RunsByName) -> Table:
+    """The nearest other token at each position that was compared with the whole vocabulary, beside the noise."""
     rows: list[Row] = []
-    for name, sought in named:
-        for result in sought.margin_results:
+    for name, searched in found.items():
+        for result in searched.margin_results:
             for run in result.runs:
                 epsilon = result.epsilon_at(run.position)
                 rows.append(
@@ -78,85 +72,81 @@ def margin_table(named: Named) -> Table:
             *("its distance", "its distance / ε", "others within ε"),
         ),
         rows=tuple(rows),
-        note="Distances are ‖h − h*‖₂ / ‖h*‖₂; of activations rounded to 8 bits the largest |h − h*| in steps of the "
-        "rounding. Noise: the largest of equal inputs in several batch layouts, before rounding; ε: the limit that all "
-        "but a millionth of such noise stays below, over all positions; for 8 bits by position, and half a step more.",
+        note="Distances are ‖h − h*‖₂ / ‖h*‖₂; for activations rounded to 8 bits, the largest |h − h*| in steps of the "
+        "rounding. Noise is the largest distance between equal inputs in several batch layouts, before rounding. ε is "
+        "the limit that all but a millionth of such noise stays below: one for all positions, or for 8 bits one for "
+        "each position, plus half a step.",
         kind="margins",
     )
 
 
-def equal_row_table(named: Named) -> Table:
-    """Tokens that share a row of W, which bound what any method can find."""
-    groups: dict[tuple[int, ...], Row] = {}
-    for _, sought in named:
-        for result in sought.results:
+def equal_row_table(found: RunsByName) -> Table:
+    """Tokens that share a row of W, which limit what any method can find."""
+    rows: dict[tuple[int, ...], Row] = {}
+    for searched in found.values():
+        for result in searched.results:
             for group in result.equal_rows:
                 texts = ", ".join(repr(result.texts[i]) for i in group)
-                groups.setdefault(group, (sought.settings.subject, ", ".join(map(str, group)), texts))
+                rows.setdefault(group, (searched.settings.subject, ", ".join(map(str, group)), texts))
     return Table(
         title="Tokens with equal rows of W",
         columns=("subject", "ids", "tokens"),
-        rows=tuple(groups.values()),
-        note="Nothing behind the embedding tells the tokens of a row apart.",
+        rows=tuple(rows.values()),
+        note="The tokens of one line have the same embedding, so no activation distinguishes them.",
     )
 
 
-def search_run_table(named: Named) -> Table:
-    """What was found of each prompt, and where it went wrong."""
+def search_run_table(found: RunsByName) -> Table:
+    """What was found of each prompt, and the first position where it failed."""
+    rows: list[Row] = []
+    for name, searched in found.items():
+        for run, seed in zip(searched.recoveries.runs, searched.recoveries.clusters, strict=True):
+            determined = "yes" if run.determined else "no"
+            distances = [one.distance for one in run.found if one.token is not None and one.checks]
+            rows.append(
+                (
+                    *(name, seed, run.prompt, len(run.target), run.recovery),
+                    *(determined if searched.search.how.method.verify else "", run.ceiling),
+                    *(sum(one.checks for one in run.found), sum(one.guesses for one in run.found)),
+                    *(max(distances, default=None), min((one.runner_up for one in run.found), default=None)),
+                    _explain_failure(run, searched.texts),
+                )
+            )
     return Table(
-        title="Prompts sought",
+        title="Recovery by prompt",
         columns=(
             *("search", "model seed", "prompt", "tokens", "recovery", "determined", "ceiling"),
             *("checks", "guesses", "largest distance", "nearest checked other", "first position that failed"),
         ),
-        rows=tuple(
-            (
-                *(name, seed, run.prompt, len(run.target), run.recovery, _say_determined(sought, run)),
-                *(run.ceiling, sum(one.checks for one in run.found), sum(one.guesses for one in run.found)),
-                *(_largest_distance(run), min((f.runner_up for f in run.found), default=None)),
-                _explain_failure(run, sought.texts),
-            )
-            for name, sought in named
-            for run, seed in zip(sought.found.runs, sought.found.clusters, strict=True)
-        ),
+        rows=tuple(rows),
     )
 
 
-def _say_determined(sought: SearchRuns, run: RecoveryRun) -> str:
-    if not sought.search.how.method.verify:
-        return ""
-    return "yes" if run.determined else "no"
-
-
-def _largest_distance(run: RecoveryRun) -> float | None:
-    checked = [one.distance for one in run.found if one.token is not None and one.checks]
-    return max(checked, default=None)
-
-
 def _explain_failure(run: RecoveryRun, texts: dict[int, str]) -> str:
+    """What happened at the first position that was not recovered; '' if all were."""
     for at, (one, target) in enumerate(zip(run.found, run.target, strict=False)):
         wanted = f"{at}: {texts[target]!r}"
         if one.token is None:
-            return f"{wanted}, nothing of {one.checks:,} matched"
+            return f"{wanted}, none of {one.checks:,} candidates matched"
         if one.same:
             others = ", ".join(repr(texts[i]) for i in one.named)
-            return f"{wanted}, {one.same + 1:,} tokens give the same: {texts[one.token]!r}, {others}"
+            return f"{wanted}, {one.same + 1:,} tokens match: {texts[one.token]!r}, {others}"
         if one.token != target:
-            return f"{wanted}, taken for {texts[one.token]!r}"
+            return f"{wanted}, found {texts[one.token]!r} instead"
     return ""
 
 
-def search_tuning_table(named: Named) -> Table:
-    """Every step size that was tried and what it did on the tuning prompts; searches that share a tuning once."""
+def search_tuning_table(found: RunsByName) -> Table:
+    """Every step size that was tried and its outcome on the tuning prompts. Searches with one tuning show it once."""
     seen: set[tuple[str, ...]] = set()
     choices: list[tuple[str, StepChoice]] = []
-    for name, sought in named:
-        arms = tuple(m.digest for m in sought.tuned.measurements)
+    for name, searched in found.items():
+        arms = tuple(m.digest for m in searched.tuned.measurements)
         if arms not in seen:
             seen.add(arms)
-            choices.append((name, sought.tuned))
+            choices.append((name, searched.tuned))
     return tuning_table(
         choices,
         named="search",
-        note="On prompts of their own, whole where all positions move together, their 4th tokens where one does.",
+        note="On separate prompts: whole where all positions move together, their 4th tokens where one moves alone.",
     )

@@ -14,10 +14,10 @@ from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import Stack
 from engine.experiments.inputs import embed_prompts, make_generator
 from engine.experiments.recovery.arm import RecoveryArm, RecoveryResult
-from engine.experiments.recovery.measure import measure_recovery, show_to_method, transformer
+from engine.experiments.recovery.measure import measure_recovery, show_to_method, transformer_stack
 from engine.experiments.recovery.searches import ITERATIONS, SIGMA
 from engine.methods.activation_distance import ActivationDistance
-from engine.methods.token_search import check
+from engine.methods.token_search import check_candidates
 from engine.models import find_subject
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -43,16 +43,16 @@ def make_arm() -> RecoveryArm:
     return RecoveryArm(settings=settings, method=Method(), step=STEP, units=units, batch=1)
 
 
-def check_blindly(arm: RecoveryArm, shelf: LoadedModels, epsilon: float) -> tuple[list[int], int]:
+def check_blindly(arm: RecoveryArm, models: LoadedModels, epsilon: float) -> tuple[list[int], int]:
     """The tokens found by checking the vocabulary in random order, and the number of candidates checked."""
-    stack = transformer(arm.settings, shelf)
-    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    seen = show_to_method(stack, embed_prompts(arm.settings, arm.units, shelf, stack), int8=False)
+    stack = transformer_stack(arm.settings, models)
+    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    seen = show_to_method(stack, embed_prompts(arm.settings, arm.units, models, stack), int8=False)
     found, checks, prefix = list[int](), 0, Prefix()
     for t in range(int(seen.lengths[0])):
         order, matched = torch.randperm(codec.vocab, generator=make_generator("blind", t)), list[int]()
         for part in order.split(BATCH):
-            distances = check(stack, codec, ActivationDistance(None), prefix, part[None], seen.hidden[:, t])
+            distances = check_candidates(stack, codec, ActivationDistance(None), prefix, part[None], seen.hidden[:, t])
             matched = part[distances[0] <= epsilon].tolist()
             checks += len(part)
             if matched:

@@ -24,7 +24,7 @@ from engine.experiments.inversion.measure import predict_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
 from engine.methods.activation_distance import ActivationDistance, measure_noise
 from engine.methods.descent import OBSERVE_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
-from engine.methods.token_search import check, score_tokens
+from engine.methods.token_search import check_candidates, score_tokens
 from engine.models.codec import Codec
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -128,7 +128,7 @@ def test_a_descent_of_the_euclidean_distance_does_too(stack: AnyStack) -> None:
 
 @pytest.mark.parametrize("decoder", ["nearest", "pseudo-inverse"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_position_is_sought_and_checked_there_too(family: str, decoder: Decoder) -> None:
+def test_a_position_is_guessed_and_checked_there_too(family: str, decoder: Decoder) -> None:
     settings, models = replace(make_settings(family, Stack(blocks=2), CONTROLLED), optimizer="adam"), MetaModels()
     stack: Any = models.stack(settings)
     batch = prepare_batch(settings, UNITS, models, stack)
@@ -140,7 +140,7 @@ def test_a_position_is_sought_and_checked_there_too(family: str, decoder: Decode
     trace = descend(here, problem, plan_descent(settings), NeverStop())
     scores = score_tokens(codec, (trace.final - here.positions(1))[:, 0], Method(decoder=decoder))
     candidates = scores.topk(4, largest=False).indices
-    distances = check(stack, codec, ActivationDistance(None), prefix, candidates, seen[:, 2])
+    distances = check_candidates(stack, codec, ActivationDistance(None), prefix, candidates, seen[:, 2])
     noise = measure_noise(stack, codec, torch.zeros(4, 3, dtype=torch.long, device="meta"), together=3)
     expect_meta([*prefix.keys, *prefix.values, trace.final, scores, candidates, distances, noise])
     assert (scores.shape, distances.shape, noise.shape) == ((3, codec.vocab), (3, 4), (4, 3))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from engine.commands.invert.command import main
 from engine.errors import PromptError, SubjectError
 from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResult
-from engine.experiments.embedding.ridge import compare_with_ridge
+from engine.experiments.embedding.measure import compare_with_ridge
 from engine.experiments.inputs import make_generator
 from engine.models import Subject, find_subject
 from engine.models.token_text import name_added

@@ -16,8 +16,7 @@ from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.claim.procedure import Procedure, Trial
 from engine.claim.units import Units
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
-from engine.experiments.language.decoding import CompareDecoding, repetition
-from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
+from engine.experiments.language.procedure import CompareDecoding, NextTokenIs, ShiftAgreement, repetition
 from engine.models import find_subject
 from engine.running.interim_looks import evaluate_in_looks
 from engine.tests.planted import TWELVE, PlantedSubject, drive
@@ -242,7 +241,7 @@ def test_a_claim_about_one_sentence_is_judged_on_no_other(prompts: tuple[str, ..
     assert refusal is None or "'The sky is' alone" in refusal
 
 
-def test_what_else_came_is_told_with_how_often() -> None:
+def test_other_next_tokens_are_listed_with_their_counts() -> None:
     evidence = drive(
         SHIFT.rounds(make_trial(units=Units(standard=1))),
         lambda arm: NextTokenResult(

@@ -1,4 +1,4 @@
-"""Searches whose outcome is planted: the verdict follows, rungs are paired, and costs are added up by hand."""
+"""Searches with a planted outcome: the verdict follows, searches are paired, and costs agree with a sum by hand."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ ONE = Searches(
         Recovered(name="recovered", of="one"),
         RecoveryRate(name="rate", of="one"),
         MarginOverNoise(name="margin", of="one"),
-        Distinguishable(name="told apart", of="one"),
+        Distinguishable(name="distinguishable", of="one"),
         CheckSpeedup(name="fewer", of="one"),
     ),
 )
@@ -150,7 +150,7 @@ PAIR = Searches(
 EVERY = (AtLeast("recovered", 1, because="planted"),)
 GAINS = (Above("gain", 0, because="planted"),)
 FARTHER = (Above("margin", 1, because="planted"),)
-APART = (AtLeast("told apart", 1, because="planted"),)
+EVERY_POSITION = (AtLeast("distinguishable", 1, because="planted"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ class Case:
     expected: Ruling
 
 
-def by_rung(below: float, above: float) -> Law:
+def by_method(below: float, above: float) -> Law:
     return plant(lambda arm: above if arm.method == FULL_METHOD.method else below)
 
 
@@ -169,14 +169,16 @@ S, R = Ruling.SUPPORTED, Ruling.REFUTED
 CASES = {
     "all come back": Case(procedure=ONE, criteria=EVERY, law=plant(lambda arm: 1.0), expected=S),
     "most come back": Case(procedure=ONE, criteria=EVERY, law=plant(lambda arm: 0.95), expected=R),
-    "the upper rung gains": Case(procedure=PAIR, criteria=GAINS, law=by_rung(0.3, 0.9), expected=S),
-    "the upper rung loses": Case(procedure=PAIR, criteria=GAINS, law=by_rung(0.9, 0.3), expected=R),
+    "the full method gains": Case(procedure=PAIR, criteria=GAINS, law=by_method(0.3, 0.9), expected=S),
+    "the full method loses": Case(procedure=PAIR, criteria=GAINS, law=by_method(0.9, 0.3), expected=R),
     "the margin is above the noise": Case(
         procedure=ONE, criteria=FARTHER, law=plant(lambda arm: 1.0, margin=0.1), expected=S
     ),
-    "every position is told apart": Case(procedure=ONE, criteria=APART, law=plant(lambda arm: 1.0), expected=S),
+    "every position is distinguishable": Case(
+        procedure=ONE, criteria=EVERY_POSITION, law=plant(lambda arm: 1.0), expected=S
+    ),
     "far on average, and one position is lost": Case(
-        procedure=ONE, criteria=APART, law=plant(lambda arm: 1.0, margin=0.1, lost=1), expected=R
+        procedure=ONE, criteria=EVERY_POSITION, law=plant(lambda arm: 1.0, margin=0.1, lost=1), expected=R
     ),
     "the margin is lost in the noise": Case(
         procedure=ONE, criteria=FARTHER, law=plant(lambda arm: 1.0, margin=EPSILON / 9), expected=R
@@ -200,9 +202,9 @@ def ask(procedure: Searches, trial: Trial, law: Law) -> tuple[list[list[Arm]], d
     return asked, evidence.estimates
 
 
-def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_thing() -> None:
+def test_steps_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_thing() -> None:
     procedure = Searches(
-        samples=tuple((name, Search(stack=BLOCK, how=rung)) for name, rung in METHOD_STEPS), estimates=()
+        samples=tuple((name, Search(stack=BLOCK, how=how)) for name, how in METHOD_STEPS), estimates=()
     )
     asked, _ = ask(procedure, make_trial(), plant(lambda arm: 1.0))
     tuned = {arm for arms in asked for arm in arms if isinstance(arm, TuningArm)}
@@ -236,19 +238,19 @@ def test_rungs_of_one_start_and_optimizer_share_their_tuning_and_differ_in_one_t
     assert {arm.settings.iterations for arm in found} == {100}
 
 
-@pytest.mark.parametrize(("name", "rung"), ABLATIONS, ids=[name for name, _ in ABLATIONS])
-def test_each_change_is_left_out_of_the_full_method_alone(name: str, rung: SearchMethod) -> None:
+@pytest.mark.parametrize(("name", "how"), ABLATIONS, ids=[name for name, _ in ABLATIONS])
+def test_each_change_is_left_out_of_the_full_method_alone(name: str, how: SearchMethod) -> None:
     full = FULL_METHOD
     differing = [
-        rung.protocol.positions != full.protocol.positions,
-        (rung.protocol.start_mean, rung.protocol.start_std) != (full.protocol.start_mean, full.protocol.start_std),
-        rung.optimizer != full.optimizer,
-        rung.method.decoder != full.method.decoder,
-        rung.method.token_by_token != full.method.token_by_token,
-        rung.method.verify != full.method.verify,
+        how.protocol.positions != full.protocol.positions,
+        (how.protocol.start_mean, how.protocol.start_std) != (full.protocol.start_mean, full.protocol.start_std),
+        how.optimizer != full.optimizer,
+        how.method.decoder != full.method.decoder,
+        how.method.token_by_token != full.method.token_by_token,
+        how.method.verify != full.method.verify,
     ]
     assert sum(differing) == 1
-    assert rung.protocol.bound == full.protocol.bound
+    assert how.protocol.bound == full.protocol.bound
 
 
 def test_random_weights_are_drawn_four_times_and_margins_shared_out() -> None:
@@ -345,14 +347,14 @@ def test_what_a_token_cost_is_added_up() -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ((make_found(9), *FOUR[1:]), "0: 'b', taken for 'j'"),
-        ((*FOUR[:1], make_found(None, checks=1001)), "1: 'c', nothing of 1,001 matched"),
-        ((*FOUR[:2], make_found(3, same=40)), "2: 'd', 41 tokens give the same: 'd', 'j'"),
+        ((make_found(9), *FOUR[1:]), "0: 'b', found 'j' instead"),
+        ((*FOUR[:1], make_found(None, checks=1001)), "1: 'c', none of 1,001 candidates matched"),
+        ((*FOUR[:2], make_found(3, same=40)), "2: 'd', 41 tokens match: 'd', 'j'"),
         (FOUR, ""),
     ],
     ids=["taken for another", "nothing matched", "several alike", "nothing failed"],
 )
-def test_where_a_prompt_failed_is_told(found: tuple[TokenFound, ...], words: str) -> None:
+def test_the_first_position_that_failed_is_explained(found: tuple[TokenFound, ...], words: str) -> None:
     def answer(arm: Arm, rng: Rng) -> Result:
         if isinstance(arm, TuningArm):
             return tune_to_middle(arm)
@@ -360,7 +362,7 @@ def test_where_a_prompt_failed_is_told(found: tuple[TokenFound, ...], words: str
         return make_result([make_recovery_run(unit, found) for unit in arm.units])
 
     tables = tabulate(answer)
-    assert {row["first position that failed"] for row in tables["Prompts sought"]} == {words}
+    assert {row["first position that failed"] for row in tables["Recovery by prompt"]} == {words}
     assert [row["tokens"] for row in tables["Tokens with equal rows of W"]] == ["'f', 'h'"]
     assert next(iter(tables)) == "Tokens with equal rows of W"
 
@@ -381,7 +383,7 @@ def test_gains_are_taken_where_every_decoder_could_win() -> None:
 
 
 def test_an_estimate_of_a_search_that_is_not_declared_is_refused() -> None:
-    with pytest.raises(DeclarationError, match="Recover: got the search 'two', expected one of one"):
+    with pytest.raises(DeclarationError, match="Searches: got the search 'two', expected one of one"):
         Searches(samples=ONE.samples, estimates=(Recovered(name="x", of="two"),))
 
 

@@ -1,12 +1,12 @@
-"""The ridge limit equals the SVD's pseudo-inverse; what is not a limit, or has not the least norm, is seen."""
+"""The ridge limit equals the SVD's pseudo-inverse, and a wrong limit or a larger norm shows."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-import engine.experiments.embedding.ridge
-from engine.experiments.embedding.ridge import compare_with_ridge, extrapolation_weights
+from engine.experiments.embedding import measure
+from engine.experiments.embedding.measure import compare_with_ridge, extrapolation_weights
 
 
 def integers(rows: int, columns: int, rank: int) -> torch.Tensor:
@@ -26,8 +26,8 @@ def test_both_definitions_give_one_matrix_whatever_the_rank(columns: int, rank: 
     assert found.ridge[0][1] > found.ridge[-1][1] > found.difference
 
 
-def test_without_the_limit_the_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.experiments.embedding.ridge, "LEVELS", 1)
+def test_a_single_ridge_solution_differs_by_more_than_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LEVELS", 1)
     found = compare_with_ridge(integers(200, 20, 6), expected_rank=6, noise=torch.Generator())
     assert found.difference > 100 * found.tolerance
 

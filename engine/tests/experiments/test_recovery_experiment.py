@@ -1,8 +1,9 @@
-"""From an arm to its result on tiny models: the prompt stays outside of the method, and findings are read rightly."""
+"""From an arm to its result on tiny models: the method never sees the prompt, and results say what it found."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from engine.arms.protocol import CONTROLLED, PAGE, Protocol
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import DeclarationError
-from engine.experiments.inputs import EmbeddedPrompts, plan_descent, prepare_batch
+from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent, prepare_batch
 from engine.experiments.recovery import measure as recovery
 from engine.experiments.recovery.arm import MarginArm, MarginResult, RecoveryArm, RecoveryResult
 from engine.experiments.registry import measure_arm
@@ -63,7 +64,7 @@ def test_the_prompt_never_reaches_the_method(monkeypatch: pytest.MonkeyPatch) ->
 
     def show_others(_: Any, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
         others = tuple(OTHERS[UNITS.index(unit)] for unit in embedded.units)
-        shown.append(real(stack, recovery.embed_prompts(SETTINGS, others, models, stack), int8=int8))
+        shown.append(real(stack, embed_prompts(SETTINGS, others, models, stack), int8=int8))
         return shown[-1]
 
     monkeypatch.setattr(recovery, "show_to_method", show_others)
@@ -89,20 +90,20 @@ def test_the_search_is_given_nothing_of_the_prompt(monkeypatch: pytest.MonkeyPat
     for units in (UNITS[:2], OTHERS[:2]):
         find(replace(ARM, units=units))
     (one, seen), (other, _) = given
-    plain = [replace(search, draw=None, likeness=None) for search in (one, other)]
+    plain = [replace(search, draw=None, distance=None) for search in (one, other)]
     assert plain[0] == plain[1]
-    assert vars(one.likeness) == vars(other.likeness)
+    assert vars(one.distance) == vars(other.distance)
     for unit, turn in ((0, 0), (1, 0), (0, 1), (1, 2)):
         assert torch.equal(one.draw(unit, turn), other.draw(unit, turn))
     assert one.draw(0, 1).shape == (4, int(seen.lengths[0]), 32)
 
 
-def test_of_a_stack_with_head_only_the_logits_are_seen() -> None:
-    """A change of the hidden states that the head does not show changes nothing of what is seen."""
+def test_behind_a_head_only_the_logits_are_seen() -> None:
+    """A change of the hidden states that no logit shows changes nothing that is observed."""
     models = GoldenModels()
     settings = replace(SETTINGS, stack=Stack(blocks=1, head=True), dtype="float64")
     stack: Any = models.stack(settings)
-    embedded = recovery.embed_prompts(settings, UNITS, models, stack)
+    embedded = embed_prompts(settings, UNITS, models, stack)
     logits = whole_output(stack, embedded.target)
     seen = recovery.show_to_method(stack, embedded, int8=False)
     torch.testing.assert_close(seen.hidden @ stack.head.T, logits, rtol=1e-7, atol=1e-9)
@@ -114,8 +115,8 @@ def test_of_a_stack_with_head_only_the_logits_are_seen() -> None:
 
 
 def test_the_first_start_is_that_of_the_units_descent_and_later_ones_are_others() -> None:
-    draws = recovery.Draws((0, 7), [3, 2], 8)
-    start = torch.randn((3, 8), generator=recovery.make_generator("start", 0))
+    draws = partial(recovery.draw_start_noise, (0, 7), [3, 2], 8)
+    start = torch.randn((3, 8), generator=make_generator("start", 0))
     assert torch.equal(draws(0, 0), start[None])
     later = draws(0, 1)
     assert later.shape == (4, 3, 8)
@@ -171,7 +172,7 @@ def test_margins_are_those_of_every_token_by_hand() -> None:
         assert run.same == 0
 
 
-def test_a_net_has_no_positions_to_seek_one_by_one() -> None:
+def test_a_net_has_no_positions_to_recover_one_by_one() -> None:
     net = replace(SETTINGS, stack=SentenceNet(tokens=3), first_tokens=3)
     with pytest.raises(DeclarationError, match="got a fully connected net, expected transformer blocks"):
         measure_arm(replace(ARM, settings=net), GoldenModels())

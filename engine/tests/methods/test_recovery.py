@@ -1,4 +1,4 @@
-"""Prompts from activations: an injective stack gives them all back; what cannot be told apart is said to be so."""
+"""Prompts from activations: an injective stack gives them all back, and tokens that match alike are named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import Cache, PreTrainedModel
 from engine.arms.protocol import Positions
 from engine.arms.settings import Decoder, Method, Optimizer
 from engine.arms.stacks import Stack
-from engine.methods import token_search as recovery
+from engine.methods import token_search
 from engine.methods.activation_distance import ActivationDistance, measure_noise, read_activations
 from engine.methods.descent import DescentPlan
 from engine.methods.token_search import (
@@ -20,7 +20,7 @@ from engine.methods.token_search import (
     ObservedActivations,
     TokenMatch,
     TokenSearch,
-    check,
+    check_candidates,
     recover,
     score_tokens,
 )
@@ -32,17 +32,17 @@ from engine.tests.tiny import FAMILIES, draw_ids, make_tiny
 VOCAB, TOKENS = 211, 5
 LENGTHS = (5, 3, 4)
 FULL = Method()
-TRUSTING = Method(verify=False)
+UNCHECKED = Method(verify=False)
 
 
 class Case:
-    """A tiny model, prompts of different lengths, and what a method is shown of them."""
+    """A tiny model, prompts of different lengths, and what a method may observe of them."""
 
     def __init__(self, model: PreTrainedModel, stack: BlockStack, ids: Tensor | None = None) -> None:
         self.stack, self.codec = stack, Codec(model.get_input_embeddings().weight)
         self.ids = draw_ids(len(LENGTHS), TOKENS) if ids is None else ids
         embeddings = self.codec.embed(self.ids) + stack.positions(TOKENS)
-        self.seen = ObservedActivations(
+        self.observed = ObservedActivations(
             hidden=read_activations(stack, embeddings, int8=False), lengths=torch.tensor(LENGTHS)
         )
         noise = measure_noise(stack, self.codec, draw_ids(16, TOKENS, seed=9), together=len(LENGTHS))
@@ -53,16 +53,16 @@ class Case:
             mean=0.0,
             std=float(self.codec.weight.std()),
             draw=draw,
-            likeness=ActivationDistance(stack.head),
-            epsilons=ActivationDistance(stack.head).limits(noise),
-            equals=equal_tokens(find_equal_rows(self.codec.weight)),
+            distance=ActivationDistance(stack.head),
+            epsilons=ActivationDistance(stack.head).epsilons(noise),
+            equal_tokens=equal_tokens(find_equal_rows(self.codec.weight)),
         )
 
     def targets(self) -> list[list[int]]:
         return [row[:n] for row, n in zip(self.ids.tolist(), LENGTHS, strict=True)]
 
     def find(self, method: Method = FULL, **changes: object) -> list[tuple[TokenMatch, ...]]:
-        return recover(self.stack, self.codec, self.seen, replace(self.search, method=method, **changes))  # pyright: ignore
+        return recover(self.stack, self.codec, self.observed, replace(self.search, method=method, **changes))  # pyright: ignore
 
 
 def draw(unit: int, turn: int) -> Tensor:
@@ -104,7 +104,7 @@ def test_whatever_guesses_a_check_finds_the_prompt(
     assert tokens_of(found) == case.targets()
 
 
-def test_tokens_of_one_row_are_named_and_nothing_else_is() -> None:
+def test_tokens_of_one_row_are_named_and_no_others() -> None:
     model = make_tiny("llama")
     weight = model.get_input_embeddings().weight
     ids = draw_ids(len(LENGTHS), TOKENS)
@@ -132,21 +132,21 @@ class Dropping(BlockStack):
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_position_that_is_dropped_is_not_determined(blocks: int) -> None:
-    """By its own activations. What later positions say of it is not asked: the token taken may be refuted there."""
+    """Its own activations fit every token. Later positions may then refute the one that was taken."""
     model = make_tiny("llama")
     case = Case(model, Dropping(model, Stack(blocks=blocks), "true"))
     for row, target in zip(case.find(), case.targets(), strict=True):
         assert [one.token for one in row[:2]] == target[:2]
         assert [one.same for one in row[:2]] == [(), ()]
-        # Every candidate that was checked gives the same nothing.
+        # Every checked candidate gives the same zeros.
         dropped, behind = row[Dropping.DROPPED], row[Dropping.DROPPED + 1 :]
         assert (dropped.checks, len(dropped.same)) == (FIRST_WINDOW, FIRST_WINDOW - 1)
         if dropped.token not in target:
             assert [(one.token, one.checks) for one in behind] in ([], [(None, VOCAB)])
 
 
-def test_tokens_that_differ_where_the_stack_is_blind_are_alike_though_no_rows_are_equal() -> None:
-    """No window need hold both: one among those checked is not one among all, and the whole vocabulary tells."""
+def test_tokens_that_differ_where_the_stack_is_blind_match_without_equal_rows() -> None:
+    """A window need not hold both, so one match among those checked may be one of several in the vocabulary."""
     model = make_tiny("llama")
     weight = model.get_input_embeddings().weight
     ids = draw_ids(len(LENGTHS), TOKENS)
@@ -161,7 +161,7 @@ def test_tokens_that_differ_where_the_stack_is_blind_are_alike_though_no_rows_ar
     assert found[1].checks < VOCAB
     every = torch.arange(VOCAB)[None]
     prefix = extend_prefix(case.stack, Prefix(), case.codec.embed(ids[:1, :1]))
-    away = check(case.stack, case.codec, case.search.likeness, prefix, every, case.seen.hidden[:1, 1])[0]
+    away = check_candidates(case.stack, case.codec, case.search.distance, prefix, every, case.observed.hidden[:1, 1])[0]
     assert sorted((away <= case.search.epsilons[1]).nonzero().flatten().tolist()) == sorted((token, other))
 
 
@@ -179,7 +179,7 @@ class Blind(BlockStack):
 
 def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     case, tried = make_case(), dict[tuple[int, ...], int]()
-    real = check
+    real = check_candidates
 
     def counting(*args: object) -> Tensor:
         prefix, candidates = args[3], args[4]
@@ -190,7 +190,7 @@ def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monk
             tried[prefix.tokens, len(row), unit, *row] = len(row)
         return real(*args)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(recovery, "check", counting)
+    monkeypatch.setattr(token_search, "check_candidates", counting)
     far = case.find(plan=DescentPlan(iterations=1), step=1e-9)  # a guess is its start
     assert tokens_of(far) == case.targets()
     checks = sorted({one.checks for row in far for one in row})
@@ -199,11 +199,11 @@ def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monk
     assert sum(tried.values()) == sum(one.checks for row in far for one in row)
 
 
-def test_what_no_token_gives_is_not_found_and_ends_the_prompt() -> None:
+def test_activations_that_no_token_gives_end_the_prompt() -> None:
     case = make_case()
-    spoilt = case.seen.hidden.clone()
+    spoilt = case.observed.hidden.clone()
     spoilt[0, 1] *= 1.01
-    case.seen = ObservedActivations(hidden=spoilt, lengths=case.seen.lengths)
+    case.observed = ObservedActivations(hidden=spoilt, lengths=case.observed.lengths)
     found = case.find()
     assert [one.token for one in found[0]] == [case.targets()[0][0], None]
     assert found[0][1].checks == VOCAB
@@ -214,20 +214,20 @@ def test_what_no_token_gives_is_not_found_and_ends_the_prompt() -> None:
 @pytest.mark.parametrize("token_by_token", [False, True], ids=["jointly", "token by token"])
 def test_without_a_check_the_first_choice_is_taken(token_by_token: bool) -> None:
     case = make_case()
-    found = case.find(replace(TRUSTING, token_by_token=token_by_token))
+    found = case.find(replace(UNCHECKED, token_by_token=token_by_token))
     assert [len(row) for row in found] == list(LENGTHS)
     assert {(one.checks, one.guesses) for row in found for one in row} == {(0, 1)}
-    far = case.find(replace(TRUSTING, token_by_token=token_by_token), plan=DescentPlan(iterations=1), step=1e-9)
+    far = case.find(replace(UNCHECKED, token_by_token=token_by_token), plan=DescentPlan(iterations=1), step=1e-9)
     start = draw(0, 0)[0, 0] * case.search.std
     assert far[0][0].token == int((case.codec.weight - start).norm(dim=1).argmin())
 
 
-def test_a_prompt_is_sought_as_if_it_stood_alone() -> None:
+def test_a_prompt_is_searched_as_if_it_were_alone() -> None:
     case = make_case(blocks=2)
     together = case.find()
     alone = Case(make_tiny("llama"), case.stack)
-    alone.seen = ObservedActivations(hidden=case.seen.hidden[:1], lengths=case.seen.lengths[:1])
-    (found,) = recover(case.stack, case.codec, alone.seen, case.search)
+    alone.observed = ObservedActivations(hidden=case.observed.hidden[:1], lengths=case.observed.lengths[:1])
+    (found,) = recover(case.stack, case.codec, alone.observed, case.search)
     assert [(one.token, one.checks, one.guesses) for one in found] == [
         (one.token, one.checks, one.guesses) for one in together[0]
     ]
@@ -244,14 +244,14 @@ def test_decoders_score_by_their_own_distance() -> None:
         assert torch.isfinite(score_tokens(codec, guess * broken, FULL)).all()
 
 
-def test_candidates_are_checked_within_the_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_checked_in_parts_that_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case("gpt2", blocks=2)
     e = case.codec.embed(case.ids) + case.stack.positions(TOKENS)
     prefix = extend_prefix(case.stack, Prefix(), e[:, :2])
     every = torch.arange(VOCAB).expand(len(LENGTHS), -1)
-    likeness, hidden = ActivationDistance(None), case.seen.hidden[:, 2]
-    whole = check(case.stack, case.codec, likeness, prefix, every, hidden)
+    distance, hidden = ActivationDistance(None), case.observed.hidden[:, 2]
+    whole = check_candidates(case.stack, case.codec, distance, prefix, every, hidden)
     assert whole.argmin(1).tolist() == case.ids[:, 2].tolist()
-    monkeypatch.setattr(recovery, "CHECK_BYTES", 40_000)
-    parts = check(case.stack, case.codec, likeness, prefix, every, hidden)
+    monkeypatch.setattr(token_search, "CHECK_BYTES", 40_000)
+    parts = check_candidates(case.stack, case.codec, distance, prefix, every, hidden)
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)

@@ -11,7 +11,7 @@ import torch
 
 from engine.arms.stacks import Stack
 from engine.errors import DeclarationError
-from engine.methods import activation_distance as likening
+from engine.methods import activation_distance
 from engine.methods.activation_distance import (
     ActivationDistance,
     RoundedActivationDistance,
@@ -36,7 +36,7 @@ def make_stack(family: str, *, head: bool, dtype: torch.dtype = torch.float64) -
 def test_a_distance_is_that_of_the_whole_output(head: bool) -> None:
     stack, codec = make_stack("llama", head=head)
     one, other = codec.embed(draw_ids(2, 5)), codec.embed(draw_ids(2, 5, seed=1))
-    found = ActivationDistance(stack.head).distance(stack(one), stack(other))
+    found = ActivationDistance(stack.head).between(stack(one), stack(other))
     full, wanted = whole_output(stack, one), whole_output(stack, other)
     expected = (full - wanted).norm(dim=-1) / wanted.norm(dim=-1)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
@@ -44,8 +44,8 @@ def test_a_distance_is_that_of_the_whole_output(head: bool) -> None:
 
 def test_nothing_at_all_equals_nothing_alone() -> None:
     nothing, some = torch.zeros(1, 4), torch.ones(1, 4)
-    assert ActivationDistance(None).distance(nothing, nothing).tolist() == [0.0]
-    assert float(ActivationDistance(None).distance(some, nothing)) > 1e30
+    assert ActivationDistance(None).between(nothing, nothing).tolist() == [0.0]
+    assert float(ActivationDistance(None).between(some, nothing)) > 1e30
     assert torch.equal(round_to_int8(nothing), nothing)
 
 
@@ -85,7 +85,7 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
     assert float(noise.min()) >= eps
     # Two blocks of sums of 32 to 48 products: some dozens of roundings; logits are read back over cond(U)², once.
     assert float(noise.max()) < (1e4 if head else 100) * eps
-    (limit,) = set(ActivationDistance(stack.head).limits(noise))
+    (limit,) = set(ActivationDistance(stack.head).epsilons(noise))
     assert float(noise.max()) <= limit < 1e-2
 
 
@@ -93,39 +93,41 @@ def test_noise_is_rounding_and_epsilon_lies_above_it(family: str, head: bool) ->
 def test_what_was_rounded_lies_half_a_step_from_its_equals_and_farther_from_others(family: str) -> None:
     stack, codec = make_stack(family, head=False, dtype=torch.float32)
     rounded = RoundedActivationDistance()
-    limits = rounded.limits(measure_noise(stack, codec, draw_ids(16, 5), together=3, likeness=rounded))
+    limits = rounded.epsilons(measure_noise(stack, codec, draw_ids(16, 5), together=3, distance=rounded))
     assert len(limits) == 5
     assert all(0.5 < limit < 0.51 for limit in limits)
     e, others = (codec.embed(draw_ids(16, 5, seed=seed)) + stack.positions(5) for seed in (1, 2))
     seen = read_activations(stack, e, int8=True)
-    again = rounded.distance(torch.cat([stack(part) for part in e.split(3)]), seen)
+    again = rounded.between(torch.cat([stack(part) for part in e.split(3)]), seen)
     assert 0.4 < float(again.median()) <= float(again.max()) < min(limits)
-    assert float(rounded.distance(stack(others), seen).min()) > 1
+    assert float(rounded.between(stack(others), seen).min()) > 1
 
 
 def test_one_huge_number_hides_the_rest_from_a_relative_distance_but_not_from_steps() -> None:
-    """As at an attention sink: what rounding takes from the others is more than all that sets two tokens apart."""
+    """As at an attention sink: rounding changes the other numbers by more than two tokens differ in them."""
     own = torch.full((1, 64), 0.45)
     own[:, 0] = 127.0
     other = own.clone()
     other[:, 5] = 1.4
     seen = round_to_int8(own)
     relative, steps = ActivationDistance(None), RoundedActivationDistance()
-    assert float(relative.distance(other, seen)) < 1.1 * float(relative.distance(own, seen))
-    assert float(steps.distance(own, seen)) == pytest.approx(0.45)
-    assert float(steps.distance(other, seen)) == pytest.approx(1.4)
+    assert float(relative.between(other, seen)) < 1.1 * float(relative.between(own, seen))
+    assert float(steps.between(own, seen)) == pytest.approx(0.45)
+    assert float(steps.between(other, seen)) == pytest.approx(1.4)
 
 
 def test_rounded_logits_are_refused() -> None:
     stack, _ = make_stack("llama", head=True)
-    with pytest.raises(DeclarationError, match="liken: got logits rounded to 8 bits, expected a stack without head"):
+    with pytest.raises(
+        DeclarationError, match="make_distance: got logits rounded to 8 bits, expected a stack without head"
+    ):
         make_distance(stack.head, int8=True)
 
 
 def test_noise_is_the_same_in_slices_of_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, codec = make_stack("llama", head=False)
     whole = measure_noise(stack, codec, draw_ids(7, 5), together=3)
-    monkeypatch.setattr(likening, "NOISE_BYTES", 1)
+    monkeypatch.setattr(activation_distance, "NOISE_BYTES", 1)
     # Other layouts round otherwise; of float64 both are next to nothing.
     assert float((measure_noise(stack, codec, draw_ids(7, 5), together=3) - whole).abs().max()) < 1e-12
 
