@@ -16,8 +16,7 @@ from markupsafe import Markup
 
 from engine.files import write_whole
 from engine.records import CriterionRecord, Record, Table, write_records
-from engine.report.charts import read_bundle
-from engine.report.charts.vega import DrawingError, Kiln
+from engine.report.charts.vega import DrawingError, VegaRenderer, read_bundle
 from engine.report.history import Run
 from engine.report.intervals import Scale, draw
 from engine.report.marks import OUTCOMES, find_mark, mark_record, sort_records, write_headline
@@ -81,13 +80,13 @@ def render(
     that are kept, whose estimates are drawn over time. beside: which pages of BESIDE lie in the page's folder.
     """
     drawn = {(r.claim, t.kind) for r in records for t in r.tables if t.kind}
-    with Kiln(len(drawn)) as kiln:
-        bundle = read_bundle(kiln.fire) if drawn or history else None
-        claims = arrange_claims(records, previous, history, kiln.fire)
+    with VegaRenderer(len(drawn)) as renderer:
+        bundle = read_bundle(renderer.submit) if drawn or history else None
+        claims = arrange_claims(records, previous, history, renderer.submit)
         charted = any(claim.charts for claim in claims)
         scripts = [_read_data("page.js")]
         if bundle is not None and charted:
-            with suppress(DrawingError):  # the charts stay still
+            with suppress(DrawingError):  # the charts stay static
                 scripts.append(bundle())
         return load_template("report.html.j2").render(
             title=title,

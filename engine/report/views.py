@@ -12,7 +12,7 @@ from markupsafe import Markup
 from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.panels import Row, finite, read_rows
-from engine.report.charts.vega import Fire, fire_when_asked
+from engine.report.charts.vega import Render, render_inline
 from engine.report.history import Run, date_record, read_moment, trend_table
 from engine.report.intervals import Scale, draw, draw_small, fit_scale
 from engine.report.marks import MARKS, OUTCOMES, VerdictSymbol, find_mark, mark_record, sort_records
@@ -147,9 +147,9 @@ def arrange_claims(
     records: Sequence[Record],
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
-    fire: Fire = fire_when_asked,
+    render: Render = render_inline,
 ) -> tuple[ClaimView, ...]:
-    """One view per claim, in the natural order of their ids. fire: of the kiln in which their charts are drawn.
+    """One view per claim, in the natural order of their ids. render: draws their charts.
 
     The items of more than MANY_ITEMS records come without drawings and films of their own.
     """
@@ -158,7 +158,7 @@ def arrange_claims(
     for line, record in enumerate(sort_records(records), 1):
         groups.setdefault(record.claim, []).append((line, record))
     drawn = not are_many(records)
-    views = [_arrange_claim(group, anchors, before, history, fire, drawn=drawn) for group in groups.values()]
+    views = [_arrange_claim(group, anchors, before, history, render, drawn=drawn) for group in groups.values()]
     return tuple(replace(view, beyond=find_see_also(view.record, views)) for view in views)
 
 
@@ -199,7 +199,7 @@ def _arrange_claim(
     anchors: _Anchors,
     before: dict[tuple[str, str, str], Record],
     history: Sequence[Run],
-    fire: Fire,
+    render: Render,
     *,
     drawn: bool,
 ) -> ClaimView:
@@ -221,7 +221,7 @@ def _arrange_claim(
         items=tuple(
             _arrange_item(line, r, anchors, scales, before.get(key_of(r)), filmed=line in filmed) for line, r in group
         ),
-        charts=draw_charts(records, anchor, (trend,) if trend else (), fire),
+        charts=draw_charts(records, anchor, (trend,) if trend else (), render),
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import altair as alt
 
 from engine.report.charts import ChartView
-from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
+from engine.report.charts.channels import fit_log, layer_of
+from engine.report.charts.drawing import SMALL_PX, Drawing, make_chart
 from engine.report.charts.panels import Row, label, trim
-from engine.report.charts.scales import fit_log
-from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import INK, PAPER, SERIES, SOFT
+from engine.report.charts.vega import render_inline
 from engine.studies.bench.results import WAYS, Contest, Growth
 from engine.text import format_number
 
@@ -34,8 +35,7 @@ def draw_contests(contests: Sequence[Contest]) -> ChartView:
         rows.append({"k": "r", "x": min(seconds.values()), "x2": max(seconds.values()), "y": k, "v": ""})
         for way, s in seconds.items():
             rows.append({"k": "d", "c": way, "x": trim(s), "x2": 0, "y": k, "v": ""})
-    axis = scale.axis("seconds, logarithmic", grid=True)
-    x, y = alt.X("x:Q", scale=scale.scale(), axis=axis), _rows_channel(len(contests))
+    x, y = scale.x("seconds, logarithmic", grid=True), _rows_channel(len(contests))
     layers = [
         layer_of("l").mark_text(align="left", dy=-15, dx=2, color=INK, fontSize=12).encode(x=x, y=y, text="v:N"),
         layer_of("r").mark_rule(color=SOFT, strokeWidth=1.5).encode(x=x, x2="x2:Q", y=y),
@@ -47,12 +47,11 @@ def draw_contests(contests: Sequence[Contest]) -> ChartView:
         f"{label(one.title, TITLE_CUT)}: {', '.join(f'{way} {format_number(s, 3)} s' for way, s in found[k].items())}"
         for k, one in enumerate(contests)
     ]
-    return show_still(
+    return make_chart(
         Drawing(
             title="How long each way takes",
             caption="One row is one piece of work; left is faster. The engine belongs close to the floor.",
             facts=facts,
-            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             packed=("x", "x2", "y", "v"),
@@ -60,6 +59,8 @@ def draw_contests(contests: Sequence[Contest]) -> ChartView:
             margin=NARROW,
         ),
         "contests",
+        render_inline,
+        interactive=False,
     )
 
 
@@ -90,12 +91,11 @@ def draw_shares(contests: Sequence[Contest]) -> ChartView:
     ]
     told = [", ".join(f"{names[kind]} {100 * s:.0f} %" for kind, s in one.shares.items()) for one in contests]
     facts = [f"{label(one.title, TITLE_CUT)}: {words}" for one, words in zip(contests, told, strict=True)]
-    return show_still(
+    return make_chart(
         Drawing(
             title="Where the engine’s time goes",
             caption="Shares of one pass under a profiler, in per cent where there is room; the table below holds all.",
             facts=facts,
-            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             packed=("x", "x2", "y", "v"),
@@ -103,6 +103,8 @@ def draw_shares(contests: Sequence[Contest]) -> ChartView:
             margin=NARROW,
         ),
         "shares",
+        render_inline,
+        interactive=False,
     )
 
 
@@ -115,27 +117,27 @@ def draw_growth(growth: Growth, name: str) -> ChartView:
         for size, cost in zip(growth.sizes, growth.lines[way], strict=True)
     ]
     across, up = fit_log(growth.sizes), fit_log([c for line in growth.lines.values() for c in line], most=5)
-    ticks = alt.Axis(values=growth.sizes, format=",~r", title=label(growth.axis, 40), grid=False)
-    x = alt.X("x:Q", scale=across.scale(), axis=ticks)
-    y = alt.Y("y:Q", scale=up.scale(), axis=up.axis("ms a run-step"))
+    x = replace(across, ticks=tuple(growth.sizes)).x(label(growth.axis, 40), format=",~r", grid=False)
+    y = up.y("ms a run-step")
     layers = [
         layer_of("d").mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(ways)),
         layer_of("d")
         .mark_point(size=55, filled=True, opacity=1)
         .encode(x=x, y=y, color=_colour(ways), shape=_shape(ways)),
     ]
-    return show_still(
+    return make_chart(
         Drawing(
             title=f"Over {label(growth.axis, 40)}",
             caption=label(growth.around, 120),
             facts=[growth.sentence],
-            panels=ONE_PANEL,
             layers=layers,
             rows=rows,
             height=190,
-            margin=SMALL,
+            margin=SMALL_PX,
         ),
         name,
+        render_inline,
+        interactive=False,
     )
 
 

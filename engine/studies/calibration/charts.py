@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import altair as alt
 
 from engine.report.charts import ChartView
-from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
+from engine.report.charts.channels import SHARE, Axis, fit_linear, layer_of
+from engine.report.charts.drawing import SMALL_PX, Drawing, make_chart
 from engine.report.charts.panels import Row, label, trim
-from engine.report.charts.scales import SHARE, Scale, fit_linear
-from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import PAPER, SERIES, SOFT
+from engine.report.charts.vega import Render, render_inline
 from engine.studies.calibration.figures import MOST_FALSE, MOST_FALSE_SURELY
 from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE, World
 from engine.text import format_percent
@@ -22,7 +22,7 @@ APART = 0.16
 """Of the way to the next number of units, by which marks of two kinds of claims stand apart."""
 
 
-def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> ChartView:
+def draw_false(worlds: Sequence[World], every: Sequence[World], name: str, render: Render = render_inline) -> ChartView:
     """False verdicts at the edge by the number of units, with the interval's upper end and lines at both bars.
 
     worlds: of one estimand. every: whose figures have to fit the axis, so that charts can be compared. name: unique on
@@ -40,9 +40,8 @@ def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> Ch
                 told.append(f"{n} units {format_percent(cell.false)} up to {format_percent(cell.false_high)}")
         facts.append(f"{world.traits}: {', '.join(told) or 'nothing at the edge'}")
     x, colour, shape = _channels(worlds)
-    scale = _fit_false([cell.false_high for world in every for cell in world.cells if cell.position == EDGE])
-    axis = scale.axis("decisive at the edge", format=".0%", grid=False)
-    y, high = (alt.Y(f"{field}:Q", scale=scale.scale(), axis=axis) for field in ("y", "hi"))
+    axis = _fit_false([cell.false_high for world in every for cell in world.cells if cell.position == EDGE])
+    y, high = (axis.y("decisive at the edge", field, format=".0%", grid=False) for field in ("y", "hi"))
     layers = [
         layer_of("b").mark_rule(color=SOFT).encode(y=y),
         layer_of("s").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(y=y),
@@ -50,10 +49,10 @@ def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> Ch
         layer_of("d").mark_tick(thickness=2, size=7, orient="horizontal").encode(x=x, y=high, color=colour),
         layer_of("d").mark_point(size=50, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
-    return _finish(worlds, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name)
+    return _finish(worlds, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name, render)
 
 
-def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
+def draw_decided(worlds: Sequence[World], name: str, render: Render = render_inline) -> ChartView:
     """Decided claims just inside and just outside of the edge by the number of units. worlds: of one estimand."""
     marks = _place(worlds)
     rows: list[Row] = []
@@ -67,7 +66,7 @@ def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
             told = ", ".join(f"{cell.n} units {format_percent(cell.decided)}" for cell in cells)
             facts.append(f"{world.traits}, {kind}: {told or 'nothing'}")
     x, colour, shape = _channels(worlds)
-    y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis("decided", format=".0%"))
+    y = SHARE.y("decided", format=".0%")
     inside, outside = (
         layer_of("inside").encode(x=x, y=y, color=colour),
         layer_of("outside").encode(x=x, y=y, color=colour),
@@ -78,16 +77,16 @@ def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
         outside.mark_point(size=50, filled=False, fill=PAPER, opacity=1, strokeWidth=1.5).encode(shape=shape),
         inside.mark_point(size=50, filled=True, opacity=1).encode(shape=shape),
     ]
-    return _finish(worlds, "decided beside the edge", facts, layers, rows, ("x", "y"), name)
+    return _finish(worlds, "decided beside the edge", facts, layers, rows, ("x", "y"), name, render)
 
 
-def _fit_false(highs: Sequence[float]) -> Scale:
+def _fit_false(highs: Sequence[float]) -> Axis:
     """An axis from 0 with ticks at both bars; with round ones where so much is false that the bars lie close."""
     most = max([*highs, MOST_FALSE_SURELY]) * 1.06
     if most > 0.25:
-        return Scale(low=0, high=most, ticks=fit_linear([0, most]).ticks)
+        return Axis(low=0, high=most, ticks=fit_linear([0, most]).ticks)
     ticks = (0, MOST_FALSE, MOST_FALSE_SURELY, 0.1, 0.15, 0.2)
-    return Scale(low=0, high=most, ticks=tuple(tick for tick in ticks if tick <= most))
+    return Axis(low=0, high=most, ticks=tuple(tick for tick in ticks if tick <= most))
 
 
 def _list_sizes(worlds: Sequence[World]) -> list[int]:
@@ -128,17 +127,17 @@ def _finish(
     rows: Sequence[Row],
     packed: tuple[str, ...],
     name: str,
+    render: Render,
 ) -> ChartView:
     title = label(worlds[0].estimand, 40)
     drawing = Drawing(
         title=f"{title[:1].upper()}{title[1:]}",
         caption="",
         facts=[f"{what}, {fact}" for fact in facts],
-        panels=ONE_PANEL,
         layers=layers,
         rows=rows,
         packed=packed,
         height=HEIGHT,
-        margin=SMALL,
+        margin=SMALL_PX,
     )
-    return show_still(drawing, name)
+    return make_chart(drawing, name, render, interactive=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.report.charts.vega import VegaRenderer
 from engine.report.pages import render_page, write_rows
 from engine.studies.calibration.figures import COVERED_FROM
 from engine.studies.calibration.results import ACROSS, BARS, INSIDE, OUTSIDE, SIDES, Calibration, World
@@ -16,17 +17,19 @@ def render_calibration(calibration: Calibration) -> str:
 
     worlds = calibration.worlds
     estimands = [[w for w in worlds if w.estimand == name] for name in dict.fromkeys(w.estimand for w in worlds)]
-    return render_page(
-        "calibration.html.j2",
-        calibration=calibration,
-        worlds=worlds,
-        bars=BARS,
-        covered_from=COVERED_FROM,
-        across=[SIDES[position] for position in ACROSS],
-        beside=(OUTSIDE, INSIDE),
-        at_edge=[draw_false(group, worlds, f"false-{k}") for k, group in enumerate(estimands)],
-        beside_edge=[draw_decided(group, f"decided-{k}") for k, group in enumerate(estimands)],
-    )
+    with VegaRenderer(2 * len(estimands)) as renderer:
+        render = renderer.submit
+        return render_page(
+            "calibration.html.j2",
+            calibration=calibration,
+            worlds=worlds,
+            bars=BARS,
+            covered_from=COVERED_FROM,
+            across=[SIDES[position] for position in ACROSS],
+            beside=(OUTSIDE, INSIDE),
+            at_edge=[draw_false(group, worlds, f"false-{k}", render) for k, group in enumerate(estimands)],
+            beside_edge=[draw_decided(group, f"decided-{k}", render) for k, group in enumerate(estimands)],
+        )
 
 
 def tabulate_calibration(calibration: Calibration) -> str:
