@@ -79,7 +79,6 @@ def draw_hits(panels: Panels, arms: Arms) -> Drawing | None:
         layers=layers,
         rows=rows + in_every_panel(rows, k="r", y=0.5),
         packed=("x", "y", "i", "v"),
-        left=panels.left,
     )
 
 
@@ -124,7 +123,7 @@ def draw_endings(panels: Panels, arms: Arms) -> Drawing | None:
         bar="mean",
         format=".0%",
     )
-    return draw_dots(Panels(shown=tuple(ended), left=panels.left), arms, plot)
+    return draw_dots(Panels(shown=tuple(ended)), arms, plot)
 
 
 def draw_recovery(panels: Panels, arms: Arms) -> Drawing | None:
@@ -167,7 +166,6 @@ def draw_recovery(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows,
         packed=("x", "y", "i"),
-        left=panels.left,
     )
 
 
@@ -228,7 +226,6 @@ def draw_curves(panels: Panels, arms: Arms) -> Drawing | None:
             hit.mark_circle(size=36, opacity=1),
         ],
         rows=rows + in_every_panel(rows, k="r", y=1),
-        left=panels.left,
     )
 
 

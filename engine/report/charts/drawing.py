@@ -50,9 +50,9 @@ class Drawing:
 
     caption: how to read it. facts: its key numbers. layers: declared without data, in painting order. rows: the data of
     all layers; 'p' names a row's panel, in the order of their first rows. packed: fields that differ from point to
-    point of a mark; the other fields are written once for all of them. left: panels that are not drawn. height: of a
-    panel, in pixels, None for a default. margin: pixels that labels on the left take beyond those of an axis of
-    numbers. own_axes: whether each panel has its own axes.
+    point of a mark; the other fields are written once for all of them. not_drawn: panels left out. height: of a panel,
+    in pixels, None for a default. margin: pixels that labels on the left take beyond those of an axis of numbers.
+    own_axes: whether each panel has its own axes.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Drawing:
     layers: Sequence[alt.Chart]
     rows: Sequence[Row]
     packed: tuple[str, ...] = ("x", "y")
-    left: int = 0
+    not_drawn: int = 0
     height: float | None = None
     margin: float = 0
     own_axes: bool = False
@@ -75,7 +75,7 @@ class Drawing:
 
 def make_chart(drawing: Drawing, id: str, render: Render, *, interactive: bool = True) -> ChartView:
     """Start rendering the drawing. id: unique on the page. interactive: whether the page's script may redraw it."""
-    left = drawing.left
+    left = drawing.not_drawn
     more = f" {left} more {'setting is' if left == 1 else 'settings are'} not drawn." if left else ""
     declared = declare_chart(drawing)
     wait = render(svg_job(declared))

@@ -67,7 +67,6 @@ def draw_agreement(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows,
         packed=("x", "y", "v", "c"),
-        left=panels.left,
         height=8.5 * deep + 34,
     )
 
@@ -100,7 +99,6 @@ def draw_kept(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows,
         packed=("x", "y", "v"),
-        left=panels.left,
     )
 
 
@@ -131,7 +129,6 @@ def draw_likeliest(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows,
         packed=("x", "y", "v"),
-        left=panels.left,
         height=24 * deep,
     )
 
@@ -167,7 +164,6 @@ def draw_leverage(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows + [row for end in ends for row in in_every_panel(rows, k="r", x=end, y=end)],
         packed=("x", "y", "v"),
-        left=panels.left,
     )
 
 
@@ -202,7 +198,6 @@ def draw_inverses(panels: Panels, arms: Arms) -> Drawing | None:
         ],
         rows=rows,
         packed=("x", "v"),
-        left=panels.left,
         height=24 * len(names) + 6,
         margin=label_margin(names),
     )

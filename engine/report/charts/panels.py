@@ -51,10 +51,10 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Panels:
-    """The panels of one chart. left: how many more there are, which are not drawn."""
+    """The panels of one chart. not_drawn: how many more there are."""
 
     shown: tuple[Panel, ...]
-    left: int = 0
+    not_drawn: int = 0
 
     def split(self, *columns: str) -> list[tuple[Panel, str, list[Row]]]:
         """Each panel's rows in groups, with the group's name: the labels in these columns, joined."""
@@ -106,17 +106,17 @@ def gather_panels(records: Sequence[Record], kind: str, columns: tuple[str, ...]
     """A panel for each record with tables of this kind that have these columns, in the order of the records."""
     found: list[Panel] = []
     names: Counter[str] = Counter()
-    left = 0
+    not_drawn = 0
     for record in records:
         tables = [t for t in record.tables if t.kind == kind and t.rows and set(columns) <= set(t.columns)]
         if len(found) >= PANELS:
-            left += bool(tables)
+            not_drawn += bool(tables)
         elif rows := tuple(row for t in tables for row in read_rows(t)):
             name = f"{label(record.subject, 36)} · {label(record.protocol, 24)}"
             names[name] += 1
             name = name if names[name] == 1 else f"{name} ({names[name]})"
             found.append(Panel(name=name, rows=rows))
-    return Panels(shown=tuple(found), left=left)
+    return Panels(shown=tuple(found), not_drawn=not_drawn)
 
 
 def read_rows(table: Table) -> Iterator[Row]:

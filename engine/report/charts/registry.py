@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from altair.utils.schemapi import debug_mode
 
@@ -62,7 +64,8 @@ def draw_all(records: Sequence[Record], anchor: str, extra: Sequence[Table], ren
 
     with debug_mode(False):  # Altair's validation takes longer than the drawings: it is for the tests
         drawings = [("trend", slopes.draw_trend(table)) for table in extra if table.kind == "trend"]
-        if frequency.shown:
-            drawings.append(("frequency", models.draw_frequency(frequency, arms, vocabulary)))
-        drawings += [(name, draw(panels, arms)) for name, panels, draw in gathered if panels.shown]
+        draw_frequency = partial(models.draw_frequency, vocabulary=vocabulary)
+        for name, panels, draw in (("frequency", frequency, draw_frequency), *gathered):
+            if panels.shown and (drawing := draw(panels, arms)) is not None:
+                drawings.append((name, replace(drawing, not_drawn=panels.not_drawn)))
         return tuple(make_chart(drawn, f"{anchor}-{name}", render) for name, drawn in drawings if drawn is not None)

@@ -61,7 +61,6 @@ def draw_searches(panels: Panels, arms: Arms) -> Drawing | None:
         layers=layers,
         rows=rows,
         packed=("x", "v"),
-        left=panels.left,
         height=ROW_PX * max(map(len, names.values())) + 6,
         margin=label_margin(every),
     )

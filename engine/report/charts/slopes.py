@@ -43,7 +43,6 @@ def draw_repetition(panels: Panels, arms: Arms) -> Drawing | None:
             for panel, arm, rows in panels.split("arm")
         ],
         arms,
-        panels.left,
         stages=("start", "end"),
         title="Repetition at the start and at the end",
         axis="share of repeated tokens",
@@ -59,7 +58,6 @@ def draw_decodings(panels: Panels, arms: Arms) -> Drawing | None:
             for panel in panels.shown
         ],
         Arms(names=("prompts",)),
-        panels.left,
         stages=("greedy", "beam"),
         title="Repetition, greedy and with beam search",
         axis="repeated 4-grams",
@@ -68,7 +66,7 @@ def draw_decodings(panels: Panels, arms: Arms) -> Drawing | None:
 
 
 def draw_slopes(
-    slopes: Slopes, arms: Arms, left: int, *, stages: tuple[str, str], title: str, axis: str, caption: str
+    slopes: Slopes, arms: Arms, *, stages: tuple[str, str], title: str, axis: str, caption: str
 ) -> Drawing | None:
     """A thin line from the first to the second number of each pair, and a thick one for their means."""
     slopes = [(panel, arm, pairs) for panel, arm, pairs in slopes if pairs]
@@ -95,7 +93,7 @@ def draw_slopes(
         layer_of("m").mark_line(strokeWidth=3).encode(x=x, y=y, color=colour, **arms.dash(rows)),
         layer_of("m").mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips),
     ]
-    return Drawing(title=title, caption=caption, facts=facts, layers=layers, rows=rows, packed=("s", "y"), left=left)
+    return Drawing(title=title, caption=caption, facts=facts, layers=layers, rows=rows, packed=("s", "y"))
 
 
 def draw_trend(table: Table) -> Drawing | None:
@@ -149,6 +147,6 @@ def draw_trend(table: Table) -> Drawing | None:
         layers=layers,
         rows=rows,
         packed=("x", "y", "lo", "hi", "v"),
-        left=max(0, len(items) - PANELS),
+        not_drawn=max(0, len(items) - PANELS),
         own_axes=True,
     )

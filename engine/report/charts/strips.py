@@ -109,7 +109,6 @@ def draw_dots(panels: Panels, arms: Arms, plot: DotPlot, bands: Sequence[Row] = 
         layers=layers,
         rows=rows + lines,
         packed=("x", "o", "v"),
-        left=panels.left,
         height=ROW_PX * len(names) + 6,
         margin=label_margin(names),
     )

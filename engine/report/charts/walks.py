@@ -71,7 +71,6 @@ def draw_walks(panels: Panels, arms: Arms) -> Drawing | None:
         layers=layers,
         rows=rows + lines,
         packed=("x", "y", "v"),
-        left=panels.left,
     )
 
 
@@ -145,7 +144,6 @@ def _draw_settings(
         layers=layers,
         rows=rows + lines,
         packed=("x", "y", "v"),
-        left=panels.left,
     )
 
 
@@ -237,5 +235,4 @@ def draw_singular(panels: Panels, arms: Arms) -> Drawing | None:
             )
         ],
         rows=rows,
-        left=panels.left,
     )
