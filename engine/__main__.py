@@ -18,7 +18,7 @@ COMMANDS = {
     "weights": ("weights", "fetch the pinned weights of the GPU's items"),
     "gpu-check": ("gpu_check", "compare what a GPU measures with what the CPU does"),
     "calibrate": ("calibrate", "simulate claims of known truth, and count false verdicts"),
-    "bench": ("bench", "keep a bench run's figures, or time the products of a whole run"),
+    "bench": ("bench", "keep or print the figures of a bench run, or time a whole run beside its products"),
 }
 """The module in engine.commands whose `main` runs each command, and what the command does."""
 

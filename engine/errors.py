@@ -1,4 +1,4 @@
-"""Errors that name who complains, what it got, what it expected and the remedy, in one line."""
+"""Errors in one line: who complains, what it got, what it expected, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class EngineError(Exception):
-    """Anything the user can mend. Shown as one line without a traceback, with a non-zero exit."""
+    """An error that the user can fix. It is shown as one line, without a traceback, and with a non-zero exit."""
 
 
 class UsageError(EngineError):
@@ -15,15 +15,15 @@ class UsageError(EngineError):
 
 
 class SubjectError(EngineError):
-    """A model that cannot be had as asked: damaged, tampered with, unsupported, too shallow."""
+    """A model that cannot be used: damaged, tampered with, unsupported, too shallow."""
 
 
 class TooShallowError(SubjectError):
-    """A model with fewer blocks than a claim asks for. The claim does not apply to it: its item skips and says so."""
+    """A model with fewer blocks than a claim needs. The claim does not apply, and its item skips."""
 
 
 class MissingError(EngineError):
-    """Weights, hardware or an extra that this machine lacks. Claims on it skip and say so."""
+    """Weights, hardware or an extra that this machine lacks. Items that need it skip."""
 
 
 class PromptError(EngineError):
@@ -31,11 +31,11 @@ class PromptError(EngineError):
 
 
 class TooLongError(PromptError):
-    """A prompt past a model's context. An item whose prompt is the suite's own skips and says so."""
+    """A prompt past a model's context. An item skips if the prompt is the suite's own."""
 
 
 class ShapeError(EngineError):
-    """A tensor whose shape or content does not fit what was asked of it."""
+    """A tensor with the wrong shape, or with numbers that are not finite."""
 
 
 class LedgerError(EngineError):
@@ -47,7 +47,7 @@ class DeclarationError(EngineError):
 
 
 class EscapedError(EngineError):
-    """What a library raised past every handler of errors: its own exit, or a panic of its compiled part."""
+    """A library called exit, or its compiled part panicked, which ordinary handlers of errors do not catch."""
 
     @classmethod
     def of(cls, error: BaseException) -> EscapedError:
@@ -57,10 +57,7 @@ class EscapedError(EngineError):
 
 @contextmanager
 def no_exits() -> Generator[None]:
-    """Let nothing but errors and interrupts out: an exit or a panic ends what it befell, never the session.
-
-    Raises EscapedError for what else leaves.
-    """
+    """Turn a library's exit or panic into an EscapedError, so that it never ends the session."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -70,7 +67,7 @@ def no_exits() -> Generator[None]:
 
 
 def explain_replaced(subject: str, *, got: str, expected: str) -> str:
-    """Why nothing is measured on weights that are others than when the arm was asked for."""
+    """The message for a model whose files changed after its arms were requested."""
     return explain(
         who=subject,
         got=f"files that were replaced while the session ran ({got})",
@@ -80,9 +77,9 @@ def explain_replaced(subject: str, *, got: str, expected: str) -> str:
 
 
 def explain(*, who: str, got: object, expected: object, remedy: str) -> str:
-    """One line in the order who, got, expected, remedy, with line breaks folded.
+    """One line: who, got, expected, remedy. Line breaks are folded.
 
-    What a terminal would obey or hide is shown as its escape: much of it is other people's text.
+    Control and invisible characters are escaped, since much of it is text from files and users.
     """
     line = " ".join(f"{who}: got {got}, expected {expected}; {remedy}".split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

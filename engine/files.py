@@ -1,7 +1,7 @@
-"""Files that last and folders that are shared: how everything that the engine keeps is written and read.
+"""Reads and writes every file that the engine keeps.
 
-What is written appears whole or not at all, outlasts a power cut once it is there, and has the permissions that the
-user's umask or the folder's own rules give. What is read is a file: nothing is waited for.
+Writes are atomic and survive a power cut, and files get the permissions of the user's umask or the folder's rules.
+Reads take regular files alone, so that they never wait for a pipe or a device.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from typing import Any, TypeVar
 from engine.errors import LedgerError, explain
 
 STANDARD_OUTPUT = Path("/dev/stdout")
-"""What stands for it among the paths: a page, a table or figures go where they can be read by the next command."""
+"""The path that stands for standard output, so that the next command of a pipe can read what is written."""
 
 UNFINISHED = ".unfinished"
-"""How the name of a file ends that is being written."""
+"""Suffix of a file that is still being written."""
 
 MOST_BYTES = 1 << 30
-"""Of a file that is read at all: three hundred times the records of the reference run."""
+"""Largest file that is read: three hundred times the records of the reference run."""
 
 _NAME = 50
-"""Characters of a file's name that its unfinished one begins with: file systems take 255 bytes, and one may take 4."""
+"""Characters of a file's name that are kept in its temporary name: names have up to 255 bytes, a character up to 4."""
 
 _SYSTEMS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
-"""Folders of devices and open pipes, which are written to: another file in the place of /dev/null breaks a machine."""
+"""Folders of devices and pipes. These are written to directly: replacing /dev/null by a file breaks a machine."""
 
 _PIECE = 1 << 20
 
 _UNSYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF})
-"""What a file system says that syncs no folders, or a folder that may be written and not read."""
+"""Errors of file systems that cannot sync folders, and of folders that may be written but not read."""
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -53,7 +53,7 @@ _KINDS = {
 
 
 def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str = "choose another with --out") -> None:
-    """Write a file, whole or not at all, for good; its folder is made. Raises LedgerError when it cannot be written."""
+    """Write a file atomically and durably, and create its folder. Raises LedgerError if it cannot be written."""
     if path == STANDARD_OUTPUT:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
@@ -72,14 +72,14 @@ def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str 
 
 
 def read_target(text: str) -> Path:
-    """The path that an option names for what is written; '-' is standard output, and './-' a file of that name."""
+    """The path that an option for output names. '-' is standard output; './-' is a file of that name."""
     return STANDARD_OUTPUT if text == "-" else Path(text)
 
 
 def put_in_place(path: Path, content: bytes) -> None:
-    """Write a file into a folder that is there: beside its place, to the disk, then there. Raises OSError."""
+    """Write a file into an existing folder: under a temporary name, synced, then renamed. Raises OSError."""
     unfinished = name_unfinished(path)
-    # Made anew, so that no link is written through, with the mode that umask and folder leave of it.
+    # A new file, so that no link is followed, with the mode that umask and folder allow.
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with open(handle, "wb") as file:
@@ -95,12 +95,12 @@ def put_in_place(path: Path, content: bytes) -> None:
 
 
 def name_unfinished(path: Path) -> Path:
-    """A name beside a path that nobody else chooses: process ids are the same in two containers on one folder."""
+    """A unique temporary name beside a path. Process ids would not do: two containers may share them and a folder."""
     return path.with_name(f"{path.name[:_NAME]}.{secrets.token_hex(8)}{UNFINISHED}")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, for good. Raises OSError, also where something else lies there."""
+    """Create a folder and its parents durably. Raises OSError, also if something else is there."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -108,7 +108,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Let a file, or the names in a folder, outlast a power cut, where the file system can. Raises OSError when not."""
+    """Sync a file, or the names in a folder, to the disk if the file system can. Raises OSError if that fails."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError as error:
@@ -130,19 +130,19 @@ def _sync(handle: int) -> None:
 
 
 def read_whole(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a file. Raises OSError for anything else that lies there, and for more than `most` bytes.
+    """The content of a regular file. Raises OSError for anything else, and for more than `most` bytes.
 
-    A pipe is not waited for, and no device is opened.
+    It never waits for a pipe, and opens no device.
     """
     _check(os.stat(path), path, most)
-    # Between the two looks it may have been replaced; and a network's file may be one that is waited for.
+    # It may have been replaced since the first check; and a file on a network may block.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
     with open(handle, "rb") as file:
         _check(os.fstat(handle), path, most)
         content = bytearray()
         while piece := file.read(_PIECE):
             content += piece
-            if len(content) > most:  # it grows, or does not say how long it is
+            if len(content) > most:  # it grows, or reports no size
                 raise _too_large(path, most)
     return bytes(content)
 
@@ -165,9 +165,9 @@ T = TypeVar("T")
 
 
 def read_once(read: Callable[[Path], T], path: Path) -> T:
-    """What `read` makes of a file; what it made before of one that was neither replaced nor written to since."""
+    """`read(path)`, cached as long as the file is neither replaced nor written to."""
     status = path.stat()
-    # Copies keep times of change, and the file system's own time is none that a copy can keep.
+    # A copy may keep the time of modification, but not the file system's own time of change.
     found: T = _read(read, path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return found
 
@@ -178,10 +178,10 @@ def hash_file(path: Path) -> str:
 
 
 def hash_files(folder: Path, names: Iterable[str]) -> str:
-    """SHA-256 of files of a folder, their names included, whatever their order."""
+    """SHA-256 of files of a folder and their names, whatever their order."""
     digest = hashlib.sha256()
     for name in sorted(names):
-        # As JSON: a name may hold line breaks, or bytes that are no text.
+        # As JSON: a name may contain line breaks, or bytes that are no text.
         digest.update(f"{json.dumps(name)} {hash_file(folder / name)}\n".encode())
     return digest.hexdigest()
 
@@ -201,7 +201,7 @@ atexit.register(_KEPT.close)
 
 
 def cache_folder() -> Path:
-    """LM_CLAIMS_CACHE, or the user's cache folder."""
+    """The folder LM_CLAIMS_CACHE, or the user's cache folder."""
     import platformdirs
 
     chosen = os.environ.get("LM_CLAIMS_CACHE")
@@ -209,36 +209,36 @@ def cache_folder() -> Path:
         return expand_home(chosen)
     try:
         folder = Path(platformdirs.user_cache_dir("lm-claims"))
-    except RuntimeError:  # older ones give a folder named ~
-        return _find_place_for_now()
-    return folder if folder.is_absolute() else _find_place_for_now()
+    except RuntimeError:  # older versions return a folder named ~
+        return _temporary_cache()
+    return folder if folder.is_absolute() else _temporary_cache()
 
 
 @cache
-def _find_place_for_now() -> Path:
-    """For a user without a home, as in some containers: a folder of this process alone, as nobody else's is trusted."""
+def _temporary_cache() -> Path:
+    """A temporary folder of this process, for a user without a home, as in some containers."""
     try:
         return Path(_KEPT.enter_context(tempfile.TemporaryDirectory(prefix="lm-claims-")))
-    except OSError:  # nothing can be kept anywhere, which costs time
+    except OSError:  # nothing can be cached, which only costs time
         return Path(os.devnull) / "lm-claims"
 
 
 def expand_home(path: str | Path) -> Path:
-    """The path with a leading ~ made a home folder; as it is where there is no such user."""
+    """Expand a leading ~ to a home folder. The path is unchanged if there is no such user."""
     try:
         return Path(os.path.expanduser(path))
-    except ValueError:  # no user has a zero byte in the name
+    except ValueError:  # a zero byte in the name
         return Path(path)
 
 
 parse_toml = lru_cache(maxsize=8)(tomllib.loads)
-"""A text as TOML; every item of a session asks for the same few files. Raises as tomllib does."""
+"""Parse TOML, cached: every item of a session reads the same few files. Raises what tomllib raises."""
 
 
 def find_nearest(name: str, claim_file: Path, root: Path) -> Path | None:
-    """The nearest of that name at or above a claim's folder, up to `root`.
+    """The nearest path of that name at or above a claim's folder, up to `root`.
 
-    It need not be a file: what lies there is refused when it is read, not taken for the rules of a folder above.
+    It need not be a file. Anything else is refused when it is read, rather than skipped in favour of a folder above.
     """
     for folder in claim_file.resolve().parents:
         if os.path.lexists(folder / name):

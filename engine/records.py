@@ -1,6 +1,6 @@
-"""What a session leaves behind for each item: the claim, the verdict, the numbers, where they came from.
+"""Records: for each item of a session the claim, the verdict, the numbers and where they come from.
 
-Plain data that JSON holds whole; the report, the comparison and the exports read nothing else.
+They are plain JSON data. The report, comparisons and exports read nothing else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Rows = tuple[tuple[_Cell, ...], ...]
 
 
 def _restore_numbers(rows: _Rows) -> _Rows:
-    """Take 'inf' for a number in columns of numbers. A column that holds other text, or no number, keeps it as text."""
+    """Read 'inf' as a number in columns of numbers. In columns with other text, or without numbers, it stays text."""
     columns = {k for row in rows for k, cell in enumerate(row) if isinstance(cell, str) and cell in _WORDS}
     for k in tuple(columns):
         cells = [row[k] for row in rows if k < len(row) and row[k] is not None]
@@ -56,7 +56,7 @@ def _restore_numbers(rows: _Rows) -> _Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionRecord:
-    """A criterion, its region, and the estimate that was held against it (None where it was not run)."""
+    """A criterion, its region, and the estimate it was judged by (None if that was not run)."""
 
     text: str
     role: str
@@ -75,14 +75,14 @@ class CriterionRecord:
 
 
 SENSITIVITY = "sensitivity"
-"""Kind of a table that the report shows on its own, not among the raw numbers."""
+"""Kind of a table that the report shows separately from the raw numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Numbers that stand behind a verdict, in rows of plain cells.
+    """Numbers behind a verdict, in rows of plain cells.
 
-    kind: what the report draws from it, by the name of a drawing in engine.report.charts; '' draws nothing.
+    kind: the chart that the report draws from it, by its name in engine.report.charts; '' draws none.
     """
 
     title: str
@@ -94,7 +94,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class SeeAlso:
-    """Where a reader of one claim should go on: another claim, and what it adds to what this one measured."""
+    """Another claim that a reader of one should see, and what it adds."""
 
     claim: str
     words: str
@@ -102,7 +102,7 @@ class SeeAlso:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedVerdict:
-    """A verdict that was committed before, with its date and reason."""
+    """A verdict on record, with its date and reason."""
 
     ruling: str
     date: str
@@ -111,10 +111,10 @@ class RecordedVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """Whether what decides an item was fixed beforehand; status: registered, amended or exploratory.
+    """Whether the criteria of an item were fixed beforehand. status: registered, amended or exploratory.
 
-    date, commit: of the first registration, '' where there is none (and no commit without git). why: what was amended,
-    what makes it exploratory, or that measurements are older; '' where there is nothing to add.
+    date, commit: of the first registration; '' without one (or without git). why: what was amended, what makes the item
+    exploratory, or that measurements are older; '' if there is nothing to add.
     """
 
     status: str
@@ -127,8 +127,7 @@ class Registration:
 class Provenance:
     """Where numbers come from: code, packages, machine, threads.
 
-    gpu: its model, '' where none was used. tf32: whether float32 products could have been TensorFloat-32 ones; None
-    without a GPU.
+    gpu: its model; '' without one. tf32: whether float32 products may have used TensorFloat-32; None without a GPU.
     """
 
     commit: str
@@ -144,17 +143,17 @@ class Provenance:
 
     @property
     def named_device(self) -> str:
-        """The device with its model, such as 'cuda, NVIDIA H200', and what its products were where it could choose."""
+        """The device with its model, such as 'cuda, NVIDIA H200', and whether TF32 was allowed."""
         return ", ".join([self.device, *([self.gpu] if self.gpu else []), *(["TF32 allowed"] if self.tf32 else [])])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """The session that judged: measurements may be older than it, and come from other code.
+    """The session that judged. Its measurements may be older, and come from other code.
 
-    began: ISO 8601. commit, dirty: of the code that judged. numerics: version of the numerics that its measurements
-    share, None where a record does not say. part: whether it was asked for a part of the items, or ended early. dealt:
-    how many items the shares of a run have together, of which it had one share; 0 where it had them all.
+    began: ISO 8601. commit, dirty: of the code that judged. numerics: version of the numerics of its measurements;
+    None in older records. part: whether it was asked for a part of the items, or ended early. dealt: how many items all
+    slices have together, if it had one slice of several; else 0.
     """
 
     began: str
@@ -213,12 +212,12 @@ RECORD = TypeAdapter(Record)
 
 
 def key_of(record: Record) -> tuple[str, str, str]:
-    """What makes an item the same item in another run."""
+    """The key of an item, equal in every run."""
     return record.claim, record.subject, record.protocol
 
 
 def explain_part(records: Sequence[Record]) -> str:
-    """What the records leave out of the run that they come from, in a sentence; '' where they are all of it."""
+    """A sentence on what the records leave out of their run; '' if they are complete."""
     sessions = [(key_of(record), record.session) for record in records]
     shares: dict[int, set[tuple[str, str, str]]] = {}
     for key, session in sessions:
@@ -226,19 +225,19 @@ def explain_part(records: Sequence[Record]) -> str:
             shares.setdefault(session.dealt, set()).add(key)
     for dealt, keys in shares.items():
         if len(keys) < dealt:
-            return f"{len(keys)} of the {dealt} items that the shares of this run have together are here."
+            return f"These are {len(keys)} of the {dealt} items of all slices of this run."
     if records and all(session is not None and session.part for _, session in sessions):
         return "The session was asked for a part of the items, or ended early."
     return ""
 
 
 def is_measured(record: Record) -> bool:
-    """Whether anything was run for it, however its verdict fell."""
+    """Whether anything was measured for it, whatever its verdict."""
     return bool(record.arms) or any(c.value is not None for c in record.criteria)
 
 
 def find_headline(record: Record) -> CriterionRecord | None:
-    """The criterion that the verdict turns on: the first of the verdict's own ruling, else the first estimated."""
+    """The first criterion whose ruling equals the verdict; otherwise the first with an estimate."""
     estimated = [c for c in record.criteria if c.value is not None]
     ruling = "refuted" if record.ruling == "partly supported" else record.ruling
     return next((c for c in (*estimated, *record.criteria) if c.ruling == ruling), next(iter(record.criteria), None))
@@ -249,21 +248,21 @@ def dump_record(record: Record) -> bytes:
     try:
         return RECORD.dump_json(record)
     except PydanticSerializationError:
-        # Half a character, which the name of a file may hold, has no place in UTF-8: a question mark stands for it.
+        # A lone surrogate, which a file name may contain, is not valid UTF-8: replace it by a question mark.
         plain = RECORD.dump_python(record, mode="json")
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def write_records(records: list[Record], path: Path) -> None:
-    """Write one JSON object a line, whole or not at all. Raises LedgerError when the folder cannot be written."""
+    """Write one JSON object a line, atomically. Raises LedgerError if the folder cannot be written."""
     lines = b"".join(dump_record(record) + b"\n" for record in records)
     write_whole(path, lines, remedy="choose another with --report-dir")
 
 
 def read_records(path: Path) -> list[Record]:
-    """Records in the order they were written, a line that is repeated once.
+    """Records in the order they were written. A repeated line counts once.
 
-    Raises LedgerError for a file that is missing or not ours.
+    Raises LedgerError for a file that is missing or holds no records.
     """
     try:
         lines = dict.fromkeys(read_whole(path).splitlines())

@@ -1,36 +1,18 @@
 """A01: activations determine the prompt, at every depth, and it can be found."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    GPT2_XL,
-    SMOLLM2,
-    SMOLLM2_UNTRAINED,
-    AtLeast,
-    CheckSpeedup,
-    Claim,
-    Distinguishable,
-    Recovered,
-    RecoveryRate,
-    Search,
-    Searches,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-FULL = Units(smoke=0, standard=0, full=16, wave=16)
-DEEP = Units(smoke=0, standard=0, full=8, wave=8)
+FULL = lm.Units(smoke=0, standard=0, full=16, wave=16)
+DEEP = lm.Units(smoke=0, standard=0, full=8, wave=8)
 SEARCHES = (
-    ("1 block", Search(stack=Stack(blocks=1), margins=8)),
-    ("4 blocks", Search(stack=Stack(blocks=4), units=FULL)),
-    ("12 blocks", Search(stack=Stack(blocks=12), units=FULL, margins=4)),
-    ("all blocks", Search(stack=Stack(blocks="all"), units=DEEP, margins=4)),
-    ("1 block, long prompts", Search(stack=Stack(blocks=1), units=DEEP, long=True)),
+    ("1 block", lm.Search(stack=lm.Stack(blocks=1), margins=8)),
+    ("4 blocks", lm.Search(stack=lm.Stack(blocks=4), units=FULL)),
+    ("12 blocks", lm.Search(stack=lm.Stack(blocks=12), units=FULL, margins=4)),
+    ("all blocks", lm.Search(stack=lm.Stack(blocks="all"), units=DEEP, margins=4)),
+    ("1 block, long prompts", lm.Search(stack=lm.Stack(blocks=1), units=DEEP, long=True)),
 )
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="A01",
     section="Recovery from activations",
     sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
@@ -38,20 +20,20 @@ CLAIM = Claim(
     "matching at each position; the rate of all prompts, with its interval, and a few positions held against the whole "
     "vocabulary beside it",
     document="the document concludes the opposite of trained models, from descent on all embeddings at once",
-    procedure=Searches(
+    procedure=lm.Searches(
         samples=SEARCHES,
         estimates=(
-            *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
-            *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
-            *(Distinguishable(name=f"told apart, {name}", of=name) for name, search in SEARCHES if search.margins),
-            *(CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.Distinguishable(name=f"told apart, {name}", of=name) for name, search in SEARCHES if search.margins),
+            *(lm.CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
-    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
-    units=Units(smoke=1, standard=16, full=16, wave=16),
-    only_at_full_effort=(SMOLLM2_UNTRAINED, GPT2_UNTRAINED),
+    criteria=tuple(lm.AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=1, standard=16, full=16, wave=16),
+    only_at_full_effort=(lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED),
     notes=(
         "No claim of the document, but the question that its conclusion leaves open: is the information missing, or "
         "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",
@@ -64,5 +46,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

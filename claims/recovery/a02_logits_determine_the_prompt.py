@@ -1,34 +1,18 @@
 """A02: the logits at every position determine the prompt as well."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    GPT2_XL,
-    SMOLLM2,
-    SMOLLM2_UNTRAINED,
-    AtLeast,
-    CheckSpeedup,
-    Claim,
-    Distinguishable,
-    Recovered,
-    RecoveryRate,
-    Search,
-    Searches,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
 SEARCHES = (
-    ("1 block and head", Search(stack=Stack(blocks=1, head=True), margins=8)),
+    ("1 block and head", lm.Search(stack=lm.Stack(blocks=1, head=True), margins=8)),
     (
         "12 blocks and head",
-        Search(stack=Stack(blocks=12, head=True), margins=2, units=Units(smoke=0, standard=0, full=16, wave=16)),
+        lm.Search(
+            stack=lm.Stack(blocks=12, head=True), margins=2, units=lm.Units(smoke=0, standard=0, full=16, wave=16)
+        ),
     ),
 )
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="A02",
     section="Recovery from activations",
     sentence="The logits that the head gives at every position determine the prompt, and it can be found from them "
@@ -36,19 +20,19 @@ CLAIM = Claim(
     estimand="share of the prompts tried that come back token for token from logits, one token and no other of those "
     "checked matching at each position; the rate beside it, and the whole vocabulary at a few positions",
     document="the document finds the head a bottleneck of descent; it does not ask what logits hold",
-    procedure=Searches(
+    procedure=lm.Searches(
         samples=SEARCHES,
         estimates=(
-            *(Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
-            *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
-            *(Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
-            *(CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.Recovered(name=f"recovered, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
-    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
-    units=Units(smoke=0, standard=0, full=16, wave=16),
+    criteria=tuple(lm.AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
         "A head with more outputs than inputs, and of full rank, hides nothing: hidden states are read back from "
         "logits by its pseudo-inverse, and all that follows sees those. Their float32 sums are most of the noise, so "
@@ -59,5 +43,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -2,60 +2,51 @@
 
 from itertools import pairwise
 
-from engine import (
-    ABLATIONS,
-    DIRECT,
-    GPT2_SIZES,
-    METHOD_STEPS,
-    SMOLLM2,
-    Above,
-    Claim,
-    RecoveryDifference,
-    RecoveryRate,
-    Search,
-    Searches,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
 SHALLOW, DEEP = "1 block", "12 blocks"
-FULL = Units(smoke=0, standard=0, full=16, wave=16)
+FULL = lm.Units(smoke=0, standard=0, full=16, wave=16)
 SEARCHES = (
-    *((f"{SHALLOW}: {name}", Search(stack=Stack(blocks=1), how=rung)) for name, rung in (*METHOD_STEPS, *ABLATIONS)),
-    *((f"{DEEP}: {name}", Search(stack=Stack(blocks=12), how=rung, units=FULL)) for name, rung in METHOD_STEPS),
+    *(
+        (f"{SHALLOW}: {name}", lm.Search(stack=lm.Stack(blocks=1), how=rung))
+        for name, rung in (*lm.METHOD_STEPS, *lm.ABLATIONS)
+    ),
+    *(
+        (f"{DEEP}: {name}", lm.Search(stack=lm.Stack(blocks=12), how=rung, units=FULL))
+        for name, rung in lm.METHOD_STEPS
+    ),
 )
 GAINS = tuple(
-    RecoveryDifference(name=f"gain, {group}, {name}", more=f"{group}: {name}", less=f"{group}: {before}")
+    lm.RecoveryDifference(name=f"gain, {group}, {name}", more=f"{group}: {name}", less=f"{group}: {before}")
     for group in (SHALLOW, DEEP)
-    for (before, _), (name, _) in pairwise(METHOD_STEPS)
+    for (before, _), (name, _) in pairwise(lm.METHOD_STEPS)
 )
 LOSSES = tuple(
-    RecoveryDifference(
-        name=f"loss, {SHALLOW}, {name}", more=f"{SHALLOW}: {METHOD_STEPS[-1][0]}", less=f"{SHALLOW}: {name}"
+    lm.RecoveryDifference(
+        name=f"loss, {SHALLOW}, {name}", more=f"{SHALLOW}: {lm.METHOD_STEPS[-1][0]}", less=f"{SHALLOW}: {name}"
     )
-    for name, _ in ABLATIONS
+    for name, _ in lm.ABLATIONS
 )
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="A03",
     section="Recovery from activations",
     sentence="Each change on the way from the page's descent to exact recovery brings more of the prompt back.",
     estimand="mean recovery of each rung minus that of the rung below it, paired by prompt and start, after 100 "
     "iterations a token; exact rates and what is lost by leaving one change out of the full method beside it",
     document="the first rung is the document's procedure",
-    procedure=Searches(
+    procedure=lm.Searches(
         samples=SEARCHES,
         estimates=(
             *GAINS,
             *LOSSES,
-            *(RecoveryRate(name=f"exact, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.RecoveryRate(name=f"exact, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(Above(gain.name, 0, because="each change is said to help") for gain in GAINS),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(DIRECT,),
-    units=Units(smoke=0, standard=16, full=16, wave=16),
+    criteria=tuple(lm.Above(gain.name, 0, because="each change is said to help") for gain in GAINS),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=0, standard=16, full=16, wave=16),
     notes=(
         "Step sizes are tuned for each start, set of positions, optimizer and order by the document's own measure, the "
         "distance of the output, against one share of the start distance on every rung: on whole prompts where all "
@@ -70,5 +61,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,55 +1,41 @@
 """A04: activations rounded to eight bits still determine the prompt."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    GPT2_XL,
-    SMOLLM2,
-    AtLeast,
-    Claim,
-    Distinguishable,
-    MarginOverNoise,
-    RecoveryRate,
-    Search,
-    Searches,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
 SEARCHES = (
-    ("1 block", Search(stack=Stack(blocks=1), observed="8 bits", margins=16)),
+    ("1 block", lm.Search(stack=lm.Stack(blocks=1), observed="8 bits", margins=16)),
     (
         "12 blocks",
-        Search(
-            stack=Stack(blocks=12),
+        lm.Search(
+            stack=lm.Stack(blocks=12),
             observed="8 bits",
             margins=8,
-            units=Units(smoke=0, standard=0, full=16, wave=16),
+            units=lm.Units(smoke=0, standard=0, full=16, wave=16),
         ),
     ),
 )
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="A04",
     section="Recovery from activations",
     sentence="Where activations are rounded to eight bits, the nearest wrong token still lies beyond their noise.",
     estimand="share of the positions tried at which no other token of the whole vocabulary lies within the noise of "
     "equal inputs; how far the nearest other lies over that noise (the geometric mean) and the exact rate beside it",
     document="the document calls int8 no reason for what fails",
-    procedure=Searches(
+    procedure=lm.Searches(
         samples=SEARCHES,
         estimates=(
-            *(Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
-            *(MarginOverNoise(name=f"margin / noise, {name}", of=name) for name, _ in SEARCHES),
-            *(RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.Distinguishable(name=f"told apart, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.MarginOverNoise(name=f"margin / noise, {name}", of=name) for name, _ in SEARCHES),
+            *(lm.RecoveryRate(name=f"rate, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(AtLeast(f"told apart, {name}", 1, because="every position that was tried") for name, _ in SEARCHES),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
-    units=Units(smoke=0, standard=0, full=16, wave=16),
+    criteria=tuple(
+        lm.AtLeast(f"told apart, {name}", 1, because="every position that was tried") for name, _ in SEARCHES
+    ),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
         "The activations are rounded, not the model: each position's numbers become 8-bit integers times a scale, the "
         "largest over 127. The model that candidates go through keeps its precision.",
@@ -63,5 +49,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,38 +1,22 @@
 """C28: the larger the model, the less its recovered inputs repeat themselves."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_XL,
-    PAGE,
-    SCRIPT,
-    Above,
-    Claim,
-    Difference,
-    Inversions,
-    Mean,
-    Repetition,
-    Sample,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
 
-def _at(blocks: int, subject: str | None = None) -> Sample:
-    return Sample(stack=Stack(blocks=blocks), iterations=300, read_at="N", snapshots=(100,), subject=subject)
+def _at(blocks: int, subject: str | None = None) -> lm.Sample:
+    return lm.Sample(stack=lm.Stack(blocks=blocks), iterations=300, read_at="N", snapshots=(100,), subject=subject)
 
 
-LESS = Repetition("end", beyond_start=True)
+LESS = lm.Repetition("end", beyond_start=True)
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C28",
     section="Representation Repetitions",
     sentence="Inputs recovered from gpt2-xl repeat themselves less than those recovered from gpt2.",
     estimand="share of repeated tokens in the five decoded rows beyond that of the run's own start, base minus xl, "
-    "paired "
-    "by prompt and start, at 1 and at 12 blocks; xl at 24, 40 and 48 blocks is shown",
+    "paired by prompt and start, at 1 and at 12 blocks; xl at 24, 40 and 48 blocks is shown",
     document="five examples of gpt2-xl with much less repetition",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(
             ("base, 1 block", _at(1, "gpt2")),
             ("xl, 1 block", _at(1)),
@@ -43,24 +27,24 @@ CLAIM = Claim(
             ("xl, 48 blocks", _at(48)),
         ),
         estimates=(
-            Difference(name="base − xl at 1 block", more=("base, 1 block", LESS), less=("xl, 1 block", LESS)),
-            Difference(name="base − xl at 12 blocks", more=("base, 12 blocks", LESS), less=("xl, 12 blocks", LESS)),
-            Mean(name="xl at 24 blocks", of="xl, 24 blocks", reading=LESS),
-            Mean(name="xl at 40 blocks", of="xl, 40 blocks", reading=LESS),
-            Mean(name="xl at 48 blocks", of="xl, 48 blocks", reading=LESS),
+            lm.Difference(name="base − xl at 1 block", more=("base, 1 block", LESS), less=("xl, 1 block", LESS)),
+            lm.Difference(name="base − xl at 12 blocks", more=("base, 12 blocks", LESS), less=("xl, 12 blocks", LESS)),
+            lm.Mean(name="xl at 24 blocks", of="xl, 24 blocks", reading=LESS),
+            lm.Mean(name="xl at 40 blocks", of="xl, 40 blocks", reading=LESS),
+            lm.Mean(name="xl at 48 blocks", of="xl, 48 blocks", reading=LESS),
         ),
     ),
     criteria=(
-        Above("base − xl at 1 block", 0, because="the document says that there is much less"),
-        Above("base − xl at 12 blocks", 0, because="the same is said of twelve blocks"),
+        lm.Above("base − xl at 1 block", 0, because="the document says that there is much less"),
+        lm.Above("base − xl at 12 blocks", 0, because="the same is said of twelve blocks"),
     ),
-    subjects=(GPT2_XL,),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    subjects=(lm.GPT2_XL,),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     needs_subjects=("gpt2",),
     notes=("Both models' starts decode to repetitions of their own, so each run's own start is taken off.",),
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

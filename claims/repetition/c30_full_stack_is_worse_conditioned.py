@@ -1,45 +1,29 @@
 """C30: the full stack is worse conditioned than its first half, and int8 is not the reason."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_XL,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    Claim,
-    HitRatio,
-    Inversions,
-    Sample,
-    Stack,
-    Units,
-    Verdict,
-    Within,
-)
+import engine as lm
 
-ALL = Sample(stack=Stack(blocks="all"))
-HALF = Sample(stack=Stack(blocks="half"))
-QUANTIZED = Sample(stack=Stack(blocks="half"), weights="int8")
+ALL = lm.Sample(stack=lm.Stack(blocks="all"))
+HALF = lm.Sample(stack=lm.Stack(blocks="half"))
+QUANTIZED = lm.Sample(stack=lm.Stack(blocks="half"), weights="int8")
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C30",
     section="Representation Repetitions",
     sentence="Descent through the full stack needs more iterations than through its first half, and quantizing the "
     "weights to int8 is not the reason.",
     estimand="ratio of the median iterations to the bound, no head: all blocks over half of them; half in int8 over "
-    "half "
-    "in float32",
+    "half in float32",
     document="much more difficult for 48 blocks than for 24, in int8 too",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(("all blocks", ALL), ("half", HALF), ("half, int8", QUANTIZED)),
         estimates=(
-            HitRatio(name="all / half", slow="all blocks", fast="half"),
-            HitRatio(name="int8 / float32", slow="half, int8", fast="half"),
+            lm.HitRatio(name="all / half", slow="all blocks", fast="half"),
+            lm.HitRatio(name="int8 / float32", slow="half, int8", fast="half"),
         ),
     ),
     criteria=(
-        Above("all / half", 1, because="the document calls the later blocks poorly conditioned"),
-        Within(
+        lm.Above("all / half", 1, because="the document calls the later blocks poorly conditioned"),
+        lm.Within(
             "int8 / float32",
             low=0.5,
             high=2,
@@ -47,12 +31,12 @@ CLAIM = Claim(
             on="trained GPT-2",
         ),
     ),
-    subjects=(SMOLLM2, GPT2_XL),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    only_at_full_effort=(SMOLLM2,),
+    subjects=(lm.SMOLLM2, lm.GPT2_XL),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
+    only_at_full_effort=(lm.SMOLLM2,),
     needs_subjects=("gpt2-xl-int8",),
-    needed_on=GPT2_XL,
+    needed_on=lm.GPT2_XL,
     notes=(
         "On smollm2-135m int8 is a check of the path and is not judged: its weights were 4-bit ones already.",
         "LLM.int8() (arXiv 2208.07339) finds no loss at inference and is silent on input gradients.",
@@ -60,5 +44,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

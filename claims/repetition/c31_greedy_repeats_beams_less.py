@@ -1,24 +1,24 @@
 """C31: greedy generation repeats itself, small models most, and beam search eases it."""
 
-from engine import DIRECT, GPT2_SIZES, GPT2_XL, SMOLLM2, Above, Claim, CompareDecoding, Units, Verdict
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C31",
     section="Representation Repetitions",
     sentence="Models repeat themselves when they generate greedily, small ones most, and beam search eases it.",
     estimand="mean over prompts of the difference in repetition (1 − distinct 4-grams / 4-grams of up to 64 new "
     "tokens): greedy less beam search with five beams; and gpt2 less gpt2-xl, both greedy",
     document="stated of language models, with references and without figures",
-    procedure=CompareDecoding(new_tokens=64, beams=5, smaller="gpt2", larger=GPT2_XL),
+    procedure=lm.CompareDecoding(new_tokens=64, beams=5, smaller="gpt2", larger=lm.GPT2_XL),
     criteria=(
-        Above("greedy − beam", 0, because="beam search is named as a remedy"),
-        Above("base − xl", 0, because="smaller models are said to repeat themselves more", on=GPT2_XL),
+        lm.Above("greedy − beam", 0, because="beam search is named as a remedy"),
+        lm.Above("base − xl", 0, because="smaller models are said to repeat themselves more", on=lm.GPT2_XL),
     ),
-    subjects=(SMOLLM2, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
-    units=Units(smoke=1),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=1),
     needs_subjects=("gpt2",),
-    needed_on=GPT2_XL,
+    needed_on=lm.GPT2_XL,
     notes=(
         "Repetition is seq-rep-4 of Welleck et al. (arXiv 1908.04319), whose own remedy is the training objective.",
         "Holtzman et al. (arXiv 1904.09751): beam search itself often degenerates into repetition.",
@@ -29,5 +29,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,28 +1,17 @@
 """C01: the pseudo-inverse of the embedding matrix gives every token back."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    GPT2_XL,
-    SMOLLM2,
-    SMOLLM2_UNTRAINED,
-    AtLeast,
-    Claim,
-    RoundTrip,
-    Verdict,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C01",
     section="Sentence Representation with Language Models",
     sentence="The largest coefficient of W⁺e is the token that e embeds, for any sentence.",
     estimand="share of the vocabulary's ids that their own embedding decodes to, counted exhaustively",
     document="recovers the input of any given sentence",
-    procedure=RoundTrip(),
-    criteria=(AtLeast("share recovered", 1, because="the document says that any sentence comes back"),),
-    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
+    procedure=lm.RoundTrip(),
+    criteria=(lm.AtLeast("share recovered", 1, because="the document says that any sentence comes back"),),
+    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
     notes=(
         "Decoding works position by position, so a sentence fails exactly when one of its tokens does.",
         "Counted over the non-special ids whose own text encodes back to that id; the others are listed apart.",
@@ -32,5 +21,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,20 +1,8 @@
 """C02: the pseudo-inverse as a ridge limit and from the SVD is one matrix, and gives minimum-norm solutions."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    GPT2_XL,
-    SMOLLM2,
-    SMOLLM2_UNTRAINED,
-    AtLeast,
-    AtMost,
-    Claim,
-    CompareInverses,
-    Verdict,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C02",
     section="Sentence Representation with Language Models",
     sentence="W⁺ is the same from the singular value decomposition and as the limit of ridge solutions, its solution "
@@ -22,15 +10,15 @@ CLAIM = Claim(
     estimand="relative Frobenius difference of the two over 10·cond(W)²·ε, the worst of the embedding matrix and four "
     "random ones; rank over d_model; norm of W⁺e over that of other solutions",
     document="states both definitions as equal and calls W usually full-rank",
-    procedure=CompareInverses(),
+    procedure=lm.CompareInverses(),
     criteria=(
-        AtMost("difference / tolerance", 1, because="both definitions name one matrix, up to rounding"),
-        AtLeast("rank / d_model", 1, because="the document calls the embedding matrix full-rank"),
-        AtLeast("random ranks found", 1, because="a rank that is known must be found, deficient ones too"),
-        AtMost("norm / other solutions", 1 + 1e-12, because="the least norm, up to rounding in float64"),
+        lm.AtMost("difference / tolerance", 1, because="both definitions name one matrix, up to rounding"),
+        lm.AtLeast("rank / d_model", 1, because="the document calls the embedding matrix full-rank"),
+        lm.AtLeast("random ranks found", 1, because="a rank that is known must be found, deficient ones too"),
+        lm.AtMost("norm / other solutions", 1 + 1e-12, because="the least norm, up to rounding in float64"),
     ),
-    subjects=(SMOLLM2, SMOLLM2_UNTRAINED, GPT2_UNTRAINED, *GPT2_SIZES, GPT2_XL),
-    protocols=(DIRECT,),
+    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    protocols=(lm.DIRECT,),
     notes=(
         "The limit is taken numerically: ridge solutions at falling α are extrapolated to α = 0 in float64, without "
         "the singular vectors that it is compared with.",
@@ -39,5 +27,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

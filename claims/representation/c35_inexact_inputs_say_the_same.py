@@ -1,35 +1,17 @@
 """C35: what the narrow net's descent finds is not the prompt, and yet a trained model goes on alike."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    WHOLE,
-    AtLeast,
-    Claim,
-    Complement,
-    Exact,
-    Inversions,
-    Rate,
-    SameNextToken,
-    Sample,
-    SentenceNet,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-NARROW = Sample(
-    stack=SentenceNet(tokens=5, narrow=True),
+NARROW = lm.Sample(
+    stack=lm.SentenceNet(tokens=5, narrow=True),
     iterations=1000,
     read_at="N",
     first_tokens=5,
     snapshots=(100, 300),
-    probe=WHOLE,
+    probe=lm.WHOLE,
 )
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C35",
     section="Sentence Representation with Language Models",
     sentence="Inputs that descent through the narrow net finds, though not exact, give the trained model's same next "
@@ -37,31 +19,36 @@ CLAIM = Claim(
     estimand="share of units, among those that are not decoded exactly at N = 1000, after whose result the whole model "
     "says the same next token as after the prompt's five tokens",
     document="two examples, the same next token for both",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(("narrow", NARROW),),
         estimates=(
-            Rate(name="agreement (inexact units)", of="narrow", reading=SameNextToken(), among=(Complement(Exact()),)),
-            Rate(
+            lm.Rate(
+                name="agreement (inexact units)",
+                of="narrow",
+                reading=lm.SameNextToken(),
+                among=(lm.Complement(lm.Exact()),),
+            ),
+            lm.Rate(
                 name="agreement of the decoded tokens",
                 of="narrow",
-                reading=SameNextToken("decoded"),
-                among=(Complement(Exact()),),
+                reading=lm.SameNextToken("decoded"),
+                among=(lm.Complement(lm.Exact()),),
             ),
-            Rate(
+            lm.Rate(
                 name="agreement of an equal random shift",
                 of="narrow",
-                reading=SameNextToken("shifted"),
-                among=(Complement(Exact()),),
+                reading=lm.SameNextToken("shifted"),
+                among=(lm.Complement(lm.Exact()),),
             ),
-            Rate(name="exact rate", of="narrow", reading=Exact()),
+            lm.Rate(name="exact rate", of="narrow", reading=lm.Exact()),
         ),
     ),
     criteria=(
-        AtLeast("agreement (inexact units)", 0.5, because="the document says that they yield the same next token"),
+        lm.AtLeast("agreement (inexact units)", 0.5, because="the document says that they yield the same next token"),
     ),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0, standard=0, wave=36),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0, standard=0, wave=36),
     notes=(
         "The embeddings e_N are fed to the model, as they are fed to the net; what their decoded tokens give is shown "
         "beside it.",
@@ -70,5 +57,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

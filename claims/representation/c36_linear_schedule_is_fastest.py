@@ -1,53 +1,37 @@
 """C36: a step size that falls linearly to a tenth is the fastest schedule."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtLeast,
-    Claim,
-    HitRatio,
-    Inversions,
-    Sample,
-    Schedule,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-BLOCK = Stack(blocks=1)
-LINEAR = Sample(stack=BLOCK)
-CONSTANT = Sample(stack=BLOCK, schedule=Schedule(shape="constant", end=1.0))
-COSINE = Sample(stack=BLOCK, schedule=Schedule(shape="cosine", end=0.1))
-HUNDREDTH = Sample(stack=BLOCK, schedule=Schedule(end=0.01))
+BLOCK = lm.Stack(blocks=1)
+LINEAR = lm.Sample(stack=BLOCK)
+CONSTANT = lm.Sample(stack=BLOCK, schedule=lm.Schedule(shape="constant", end=1.0))
+COSINE = lm.Sample(stack=BLOCK, schedule=lm.Schedule(shape="cosine", end=0.1))
+HUNDREDTH = lm.Sample(stack=BLOCK, schedule=lm.Schedule(end=0.01))
 BECAUSE = "the document calls its schedule empirically the fastest; a tenth is room for noise"
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C36",
     section="Sentence Representation with Language Models",
     sentence="A step size that falls linearly from η to η/10 reaches the bound in the fewest iterations.",
     estimand="ratio of the median iterations to the bound, another schedule over the linear one, each tuned",
     document="named the fastest, without figures",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(("linear", LINEAR), ("constant", CONSTANT), ("cosine", COSINE), ("to η/100", HUNDREDTH)),
         estimates=(
-            HitRatio(name="constant / linear", slow="constant", fast="linear"),
-            HitRatio(name="cosine / linear", slow="cosine", fast="linear"),
-            HitRatio(name="to η/100 / linear", slow="to η/100", fast="linear"),
+            lm.HitRatio(name="constant / linear", slow="constant", fast="linear"),
+            lm.HitRatio(name="cosine / linear", slow="cosine", fast="linear"),
+            lm.HitRatio(name="to η/100 / linear", slow="to η/100", fast="linear"),
         ),
     ),
     criteria=(
-        AtLeast("constant / linear", 0.9, because=BECAUSE),
-        AtLeast("cosine / linear", 0.9, because=BECAUSE),
-        AtLeast("to η/100 / linear", 0.9, because=BECAUSE),
+        lm.AtLeast("constant / linear", 0.9, because=BECAUSE),
+        lm.AtLeast("cosine / linear", 0.9, because=BECAUSE),
+        lm.AtLeast("to η/100 / linear", 0.9, because=BECAUSE),
     ),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    only_at_full_effort=(GPT2_UNTRAINED,),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
+    only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
         "Where the bound is met early in a long schedule the step size has hardly fallen, and schedules can hardly "
         "differ: the hit depends on N.",
@@ -56,5 +40,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,55 +1,39 @@
 """C20: an untrained block's inversion decodes to likely words, a trained one's to words hardly ever seen."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    Claim,
-    Difference,
-    Inversions,
-    LogFrequency,
-    Mean,
-    Sample,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-BLOCK = Stack(blocks=1)
+BLOCK = lm.Stack(blocks=1)
 SNAPSHOTS = (30, 100)
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C20",
     section="Approximate Token Mapping",
     sentence="What an untrained block's inversion decodes to are words likely to be found in text; a trained block's "
-    "are "
-    "hardly ever seen.",
+    "are hardly ever seen.",
     estimand="mean log₁₀ word frequency of the decoded tokens that begin a word, recovered positions left out, "
-    "untrained "
-    "minus trained, paired by prompt and start",
+    "untrained minus trained, paired by prompt and start",
     document="one example each, judged by eye",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(
             (
                 "untrained",
-                Sample(stack=BLOCK, iterations=300, weights="random", read_at="N", snapshots=SNAPSHOTS),
+                lm.Sample(stack=BLOCK, iterations=300, weights="random", read_at="N", snapshots=SNAPSHOTS),
             ),
-            ("trained", Sample(stack=BLOCK, iterations=300, read_at="N", snapshots=SNAPSHOTS)),
+            ("trained", lm.Sample(stack=BLOCK, iterations=300, read_at="N", snapshots=SNAPSHOTS)),
         ),
         estimates=(
-            Difference(name="difference", more=("untrained", LogFrequency()), less=("trained", LogFrequency())),
-            Mean(name="log₁₀ frequency (untrained)", of="untrained", reading=LogFrequency()),
-            Mean(name="log₁₀ frequency (trained)", of="trained", reading=LogFrequency()),
+            lm.Difference(
+                name="difference", more=("untrained", lm.LogFrequency()), less=("trained", lm.LogFrequency())
+            ),
+            lm.Mean(name="log₁₀ frequency (untrained)", of="untrained", reading=lm.LogFrequency()),
+            lm.Mean(name="log₁₀ frequency (trained)", of="trained", reading=lm.LogFrequency()),
         ),
         vocabulary=True,
     ),
-    criteria=(Above("difference", 0, because="the untrained block's words are the likelier ones"),),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    criteria=(lm.Above("difference", 0, because="the untrained block's words are the likelier ones"),),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=(
         "Frequencies are those of the wordfreq package; words below 10⁻⁸, or unknown to it, count as 10⁻⁸.",
         "Tokens drawn from the vocabulary at random have the frequency shown for the whole vocabulary.",
@@ -59,5 +43,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,47 +1,33 @@
 """C33, the central one: an untrained block gives its tokens back, a trained one does not."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtLeast,
-    Claim,
-    Difference,
-    Inversions,
-    Recovery,
-    Sample,
-    SeeAlso,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-BLOCK = Stack(blocks=1)
+BLOCK = lm.Stack(blocks=1)
 SNAPSHOTS = (30, 100, 300)
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C33",
     section="Approximate Token Mapping",
     sentence="Descent to one block's output gives the input tokens back from an untrained block but not from a trained "
     "one.",
     estimand="recovery at N = 1000 of the untrained block minus the trained block's, paired by prompt and start",
     document="shown by examples",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(
             (
                 "untrained",
-                Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS),
+                lm.Sample(stack=BLOCK, iterations=1000, weights="random", read_at="N", snapshots=SNAPSHOTS),
             ),
-            ("trained", Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
+            ("trained", lm.Sample(stack=BLOCK, iterations=1000, read_at="N", snapshots=SNAPSHOTS)),
         ),
-        estimates=(Difference(name="difference", more=("untrained", Recovery()), less=("trained", Recovery())),),
+        estimates=(
+            lm.Difference(name="difference", more=("untrained", lm.Recovery()), less=("trained", lm.Recovery())),
+        ),
     ),
-    criteria=(AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    criteria=(lm.AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     # Neither the bound nor σ enters what is recovered at N.
     factors=("start", "positions", "metric", "cap", "schedule", "prompts"),
     notes=(
@@ -49,7 +35,7 @@ CLAIM = Claim(
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",
         "Under the page's protocol trained and untrained embeddings start at very different relative distances.",
     ),
-    beyond=SeeAlso(
+    beyond=lm.SeeAlso(
         claim="A03",
         words="This measures what one method brings back; the ladder adds what each change of the method brings "
         "back from a trained block.",
@@ -57,5 +43,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

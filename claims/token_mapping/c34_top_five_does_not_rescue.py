@@ -1,46 +1,29 @@
 """C34: looking at the five most activated tokens does not rescue the trained block."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtMost,
-    Claim,
-    InTopFive,
-    Inversions,
-    Mean,
-    Recovery,
-    Sample,
-    SeeAlso,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-BLOCK = Sample(stack=Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
+BLOCK = lm.Sample(stack=lm.Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C34",
     section="Approximate Token Mapping",
     sentence="Among the five most activated tokens of a trained block's inversion the target is hardly ever found "
     "either.",
     estimand="share of positions whose target is among the five most activated tokens at N = 1000",
     document="one example of five rows, all gibberish",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(("trained", BLOCK),),
         estimates=(
-            Mean(name="target in top-5", of="trained", reading=InTopFive()),
-            Mean(name="target in top-1", of="trained", reading=Recovery()),
+            lm.Mean(name="target in top-5", of="trained", reading=lm.InTopFive()),
+            lm.Mean(name="target in top-1", of="trained", reading=lm.Recovery()),
         ),
     ),
-    criteria=(AtMost("target in top-5", 0.2, because="gibberish is at most one token in five"),),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    criteria=(lm.AtMost("target in top-5", 0.2, because="gibberish is at most one token in five"),),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=("Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",),
-    beyond=SeeAlso(
+    beyond=lm.SeeAlso(
         claim="A03",
         words="This measures the five likeliest tokens after joint descent; the ladder adds what becomes of "
         "candidates that a forward pass checks.",
@@ -48,5 +31,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,42 +1,27 @@
 """C11: through one block and the head, a trained model needs on the order of a hundred times the iterations."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    AtLeast,
-    Claim,
-    HitRatio,
-    Inversions,
-    Sample,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-HEAD = Stack(blocks=1, head=True)
+HEAD = lm.Stack(blocks=1, head=True)
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C11",
     section="Language models become less trainable as they are trained",
     sentence="To bring one block's logits within the shift bound takes about a hundred times as many iterations on a "
     "trained model as on the same model untrained.",
     estimand="ratio of the median iterations to the bound, trained over untrained, each with its own tuned step size",
     document="on the order of one hundred times as many",
-    procedure=Inversions(
-        samples=(("trained", Sample(stack=HEAD)), ("untrained", Sample(stack=HEAD, weights="random"))),
-        estimates=(HitRatio(name="ratio", slow="trained", fast="untrained"),),
+    procedure=lm.Inversions(
+        samples=(("trained", lm.Sample(stack=HEAD)), ("untrained", lm.Sample(stack=HEAD, weights="random"))),
+        estimates=(lm.HitRatio(name="ratio", slow="trained", fast="untrained"),),
     ),
     criteria=(
-        Above("ratio", 1, because="the direction of the claim", role="direction"),
-        AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
+        lm.Above("ratio", 1, because="the direction of the claim", role="direction"),
+        lm.AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
     ),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=(
         "Under the page's protocol the bound asks less of the untrained model: a shift of 1/20 is larger than its "
         "whole embedding. The controlled protocol gives both arms the same share of their start distance to go.",
@@ -47,5 +32,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,49 +1,31 @@
 """C17: without the head the bound is met and the text is still unrecognizable."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtMost,
-    Claim,
-    InsideBound,
-    Inversions,
-    Mean,
-    Rate,
-    Recovery,
-    Sample,
-    SeeAlso,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-BLOCK = Sample(stack=Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
+BLOCK = lm.Sample(stack=lm.Stack(blocks=1), iterations=1000, read_at="N", snapshots=(30, 100, 300))
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C17",
     section="Language models become less trainable as they are trained",
     sentence="Without the head the bound is met, and still the decoded text is unrecognizable.",
     estimand="recovery at N = 1000 among units whose output is inside the bound",
     document="one example, none of its tokens the prompt's",
-    procedure=Inversions(
+    procedure=lm.Inversions(
         samples=(("trained", BLOCK),),
         estimates=(
-            Mean(name="recovery (inside the bound)", of="trained", reading=Recovery(), among=(InsideBound(),)),
-            Rate(name="inside the bound", of="trained", reading=InsideBound()),
+            lm.Mean(name="recovery (inside the bound)", of="trained", reading=lm.Recovery(), among=(lm.InsideBound(),)),
+            lm.Rate(name="inside the bound", of="trained", reading=lm.InsideBound()),
         ),
     ),
-    criteria=(AtMost("recovery (inside the bound)", 0.2, because="unrecognizable is at most one token in five"),),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    criteria=(lm.AtMost("recovery (inside the bound)", 0.2, because="unrecognizable is at most one token in five"),),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=(
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511).",
     ),
-    beyond=SeeAlso(
+    beyond=lm.SeeAlso(
         claim="A03",
         words="This measures what is decoded once a bound is met; the ladder adds what is found by going on to "
         "float noise.",
@@ -51,5 +33,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

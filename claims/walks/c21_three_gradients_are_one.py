@@ -1,20 +1,8 @@
 """C21: the gradient of the summed output, its product with ones, and the sum of single gradients agree."""
 
-from engine import (
-    DIRECT,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    SMOLLM2,
-    AtMost,
-    Claim,
-    CompareGradients,
-    Stack,
-    TokenNet,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C21",
     section="Orthogonal Walk Representations",
     sentence="The input gradient of the summed output is the same whether the sum is differentiated, the outputs are "
@@ -22,15 +10,15 @@ CLAIM = Claim(
     estimand="largest difference of an element from the sum's gradient, over its largest |g|; the worst of prompts, "
     "for the per-token net and for one block without head",
     document="about 1e-7 or less per element",
-    procedure=CompareGradients(stacks=(("net", TokenNet()), ("1 block", Stack(blocks=1)))),
+    procedure=lm.CompareGradients(stacks=(("net", lm.TokenNet()), ("1 block", lm.Stack(blocks=1)))),
     criteria=(
-        AtMost("worst difference, float32", 1e-6, because="a few units in the last place of float32"),
-        AtMost("worst difference, float64", 1e-12, because="a real difference would not vanish in float64"),
+        lm.AtMost("worst difference, float32", 1e-6, because="a few units in the last place of float32"),
+        lm.AtMost("worst difference, float64", 1e-12, because="a real difference would not vanish in float64"),
     ),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(DIRECT,),
-    units=Units(smoke=0, standard=2, full=12),
-    only_at_full_effort=(GPT2_UNTRAINED,),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    protocols=(lm.DIRECT,),
+    units=lm.Units(smoke=0, standard=2, full=12),
+    only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
         "It is arithmetic, so a few prompts are enough: each takes one gradient for every output.",
         "Single gradients are added in float64, as the document does.",
@@ -38,5 +26,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,22 +1,8 @@
 """C22: the last right-singular vector is orthogonal to the gradient, worse the deeper the stack, unless in float64."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    AtMost,
-    Claim,
-    Orthogonality,
-    Units,
-    Verdict,
-    Within,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C22",
     section="Orthogonal Walk Representations",
     sentence="In float32 the gradient's last right-singular vector is less orthogonal to it for one block than for "
@@ -24,19 +10,21 @@ CLAIM = Claim(
     estimand="|g·v| / (‖g‖‖v‖), the worst token of a prompt: paired differences of its log₁₀ between stacks at the "
     "start, and its largest value in float64 over stacks and steps; beside it |g·v| itself",
     document="products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep model, and 1e-17 in float64",
-    procedure=Orthogonality(),
+    procedure=lm.Orthogonality(),
     criteria=(
-        Above("log₁₀ relative, 1 block − net", 0, because="worse for one block than for the net"),
-        Above("log₁₀ relative, 12 blocks − 1 block", 0, because="worst for the deep model"),
-        AtMost("worst relative, float64", 1e-13, because="float64 mends it"),
-        Within("product, net", 1e-9, 1e-7, because="within a factor of 10 of the document's 1e-8", on="trained GPT-2"),
-        Within(
+        lm.Above("log₁₀ relative, 1 block − net", 0, because="worse for one block than for the net"),
+        lm.Above("log₁₀ relative, 12 blocks − 1 block", 0, because="worst for the deep model"),
+        lm.AtMost("worst relative, float64", 1e-13, because="float64 mends it"),
+        lm.Within(
+            "product, net", 1e-9, 1e-7, because="within a factor of 10 of the document's 1e-8", on="trained GPT-2"
+        ),
+        lm.Within(
             "product, 1 block", 1e-4, 1e-2, because="within a factor of 10 of the document's 1e-3", on="trained GPT-2"
         ),
-        Within(
+        lm.Within(
             "product, 12 blocks", 1e-3, 1e-1, because="within a factor of 10 of the document's 1e-2", on="trained GPT-2"
         ),
-        Within(
+        lm.Within(
             "product, 12 blocks, float64",
             1e-18,
             1e-16,
@@ -44,10 +32,10 @@ CLAIM = Claim(
             on="trained GPT-2",
         ),
     ),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    only_at_full_effort=(GPT2_UNTRAINED,),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
+    only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
         "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. The relative "
         "product does not, so that it alone tells conditioning from scale.",
@@ -59,5 +47,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

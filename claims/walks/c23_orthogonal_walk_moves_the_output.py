@@ -1,23 +1,8 @@
 """C23: a walk orthogonal to the gradient does not hold the output still, but for the smallest nets."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    AtLeast,
-    AtMost,
-    Claim,
-    OrthogonalDrift,
-    Units,
-    Verdict,
-    Within,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C23",
     section="Orthogonal Walk Representations",
     sentence="Along the orthogonal walk the output moves about twice as far as the input for a per-token net of the "
@@ -25,20 +10,20 @@ CLAIM = Claim(
     "model; one vector for all tokens does as well as one for each.",
     estimand="‖O(e) − O(e_N)‖₁ / ‖e − e_N‖₁ after 30 steps of 0.01",
     document="2 for the net, 1/2 or less at 10 or 50, seldom below 1 from 200 on, above 20 for GPT-2 in float64",
-    procedure=OrthogonalDrift(),
+    procedure=lm.OrthogonalDrift(),
     criteria=(
-        Within("d_o / d_i, net", 1, 4, because="within a factor of two of the document's 2"),
-        AtMost("d_o / d_i, net at d = 10", 0.5, because="typically one half or less"),
-        AtMost("d_o / d_i, net at d = 50", 0.5, because="typically one half or less"),
-        Above("P(d_o < d_i), d = 50 − d = 200", 0, because="below 1 less often from 200 on"),
-        AtLeast("d_o / d_i, 12 blocks, float64", 20, because="the document says more than 20", on="trained"),
-        Within("broadcast / per token, net", 0.5, 2, because="the document sees no difference"),
-        Within("broadcast / per token, 12 blocks", 0.5, 2, because="the document sees no difference"),
+        lm.Within("d_o / d_i, net", 1, 4, because="within a factor of two of the document's 2"),
+        lm.AtMost("d_o / d_i, net at d = 10", 0.5, because="typically one half or less"),
+        lm.AtMost("d_o / d_i, net at d = 50", 0.5, because="typically one half or less"),
+        lm.Above("P(d_o < d_i), d = 50 − d = 200", 0, because="below 1 less often from 200 on"),
+        lm.AtLeast("d_o / d_i, 12 blocks, float64", 20, because="the document says more than 20", on="trained"),
+        lm.Within("broadcast / per token, net", 0.5, 2, because="the document sees no difference"),
+        lm.Within("broadcast / per token, 12 blocks", 0.5, 2, because="the document sees no difference"),
     ),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    only_at_full_effort=(GPT2_UNTRAINED,),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
+    only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
         "Orthogonality to the gradient of the sum leaves every other output direction free: the walk can fail without "
         "any conditioning problem, and float64 cannot mend that. The tables give the share of free directions.",
@@ -49,5 +34,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

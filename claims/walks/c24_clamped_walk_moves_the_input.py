@@ -1,48 +1,34 @@
 """C24: a clamped walk moves the input of twelve blocks ten times, with many descent steps a hundred times, as far."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    GPT2_UNTRAINED,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtLeast,
-    Claim,
-    ClampedGain,
-    ClampedWalk,
-    Stack,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-DEEP = Stack(blocks=12)
-FULL_ONLY = Units(smoke=0, standard=0)
+DEEP = lm.Stack(blocks=12)
+FULL_ONLY = lm.Units(smoke=0, standard=0)
 TEN, HUNDRED = "ten times, says the document", "nearly a hundred or more, says the document"
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C24",
     section="Clamped Gradient Walk Representations",
     sentence="Walking with a part of the embedding clamped moves the input of twelve blocks ten times as far as their "
     "output with one descent step after each shift, and a hundred times with fifty.",
     estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ over the r of a random step of equal ‖e − e_N‖₁, at a tenth of ‖e‖₁",
     document="r of 10 with one step, nearly 100 or more with fifty",
-    procedure=ClampedGain(
+    procedure=lm.ClampedGain(
         walks=(
-            ("1 inner step", ClampedWalk(stack=DEEP)),
-            ("many inner steps", ClampedWalk(stack=DEEP, many_inner_steps=True, units=FULL_ONLY)),
+            ("1 inner step", lm.ClampedWalk(stack=DEEP)),
+            ("many inner steps", lm.ClampedWalk(stack=DEEP, many_inner_steps=True, units=FULL_ONLY)),
         )
     ),
     criteria=(
-        AtLeast("gain, 1 inner step", 10, because=TEN),
-        AtLeast("gain, many inner steps", 100, because=HUNDRED),
-        AtLeast("r, 1 inner step", 10, because=TEN, on="trained GPT-2"),
-        AtLeast("r, many inner steps", 100, because=HUNDRED, on="trained GPT-2"),
+        lm.AtLeast("gain, 1 inner step", 10, because=TEN),
+        lm.AtLeast("gain, many inner steps", 100, because=HUNDRED),
+        lm.AtLeast("r, 1 inner step", 10, because=TEN, on="trained GPT-2"),
+        lm.AtLeast("r, many inner steps", 100, because=HUNDRED, on="trained GPT-2"),
     ),
-    subjects=(SMOLLM2, GPT2_UNTRAINED, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
-    only_at_full_effort=(GPT2_UNTRAINED,),
+    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
+    only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
         "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",
@@ -59,5 +45,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,22 +1,8 @@
 """C25: fully connected nets do not let the input move more than three times as far as the output."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    AtMost,
-    Claim,
-    ClampedGain,
-    ClampedWalk,
-    SentenceNet,
-    TokenNet,
-    Units,
-    Verdict,
-)
+import engine as lm
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C25",
     section="Clamped Gradient Walk Representations",
     sentence="On fully connected nets the clamped walk does not move the input more than three times as far as the "
@@ -24,19 +10,19 @@ CLAIM = Claim(
     estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ over the r of a random step of equal ‖e − e_N‖₁, at a tenth of ‖e‖₁, one descent "
     "step after each shift, for the net over the whole sentence and the net over each token",
     document="generally no r above 3 without substantial tuning",
-    procedure=ClampedGain(
+    procedure=lm.ClampedGain(
         walks=(
-            ("sentence net", ClampedWalk(stack=SentenceNet(tokens=5), first_tokens=5)),
-            ("token net", ClampedWalk(stack=TokenNet())),
+            ("sentence net", lm.ClampedWalk(stack=lm.SentenceNet(tokens=5), first_tokens=5)),
+            ("token net", lm.ClampedWalk(stack=lm.TokenNet())),
         )
     ),
     criteria=(
-        AtMost("gain, sentence net", 3, because="the document sees no ratio above 3"),
-        AtMost("gain, token net", 3, because="the document sees no ratio above 3"),
+        lm.AtMost("gain, sentence net", 3, because="the document sees no ratio above 3"),
+        lm.AtMost("gain, token net", 3, because="the document sees no ratio above 3"),
     ),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=(
         "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",
@@ -48,5 +34,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,23 +1,10 @@
 """C26: walking on turns a trained model's sentence into gibberish while its output stays close."""
 
-from engine import (
-    CONTROLLED,
-    GPT2_SIZES,
-    PAGE,
-    SCRIPT,
-    SMOLLM2,
-    Above,
-    Below,
-    Claim,
-    ClampedText,
-    SeeAlso,
-    Units,
-    Verdict,
-)
+import engine as lm
 
 FALLS = "the longer the walk, the less is left of the sentence"
 
-CLAIM = Claim(
+CLAIM = lm.Claim(
     id="C26",
     section="Clamped Gradient Walk Representations",
     sentence="The longer the clamped walk through twelve blocks of a trained model, the fewer tokens of the sentence "
@@ -25,16 +12,16 @@ CLAIM = Claim(
     estimand="recovery after 10, 30, 100 and 300 outer steps, paired differences of neighbours; the largest ‖ΔO‖₁ of "
     "these over m(1/20)",
     document="shown by one sentence",
-    procedure=ClampedText(),
+    procedure=lm.ClampedText(),
     criteria=(
-        Above("recovery(10) − recovery(30)", 0, because=FALLS),
-        Above("recovery(30) − recovery(100)", 0, because=FALLS),
-        Above("recovery(100) − recovery(300)", 0, because=FALLS),
-        Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),
+        lm.Above("recovery(10) − recovery(30)", 0, because=FALLS),
+        lm.Above("recovery(30) − recovery(100)", 0, because=FALLS),
+        lm.Above("recovery(100) − recovery(300)", 0, because=FALLS),
+        lm.Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),
     ),
-    subjects=(SMOLLM2, *GPT2_SIZES),
-    protocols=(PAGE, SCRIPT, CONTROLLED),
-    units=Units(smoke=0),
+    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
+    units=lm.Units(smoke=0),
     notes=(
         "The grid was widened once, after trial walks on two prompts had put the best on its edge; the criteria "
         "were fixed before.",
@@ -42,7 +29,7 @@ CLAIM = Claim(
         "100, the one that leaves the fewest tokens.",
         "m stands for the shift bound under every protocol. Recovery is judged on units whose ceiling is 1.",
     ),
-    beyond=SeeAlso(
+    beyond=lm.SeeAlso(
         claim="A03",
         words="This measures how far an input can be walked within a bound on the output; the ladder adds that the "
         "sentence is found again once float noise takes the place of the bound.",
@@ -50,5 +37,5 @@ CLAIM = Claim(
 )
 
 
-def test_claim(verdict: Verdict) -> None:
+def test_claim(verdict: lm.Verdict) -> None:
     assert verdict.supported, verdict.sentence

@@ -1,8 +1,8 @@
-"""What every arm is: a specification of what is run, frozen and hashable, that knows no claim and needs no torch.
+"""The base of every arm: a frozen, hashable specification of one measurement. It knows no claim and needs no torch.
 
-A kind of arm is a folder in engine.experiments. Its `arm.py` declares the arm and its result, and with them all that
-the rest of the engine has to know: where it is measured, what it costs, what to plan with before it is measured, and
-which small arms tell whether a GPU measures it well.
+Each kind of arm is a folder in engine.experiments. Its `arm.py` declares the arm and its result, and with them all
+that the rest of the engine needs to know: which function measures it, what it costs, what result to assume while
+planning, and which small arms check whether a GPU measures it correctly.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 PROBE_UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[:3]))
 PROBE_STEPS = 3
-"""Of a descent or walk in float64."""
+"""Steps of a probe's descent or walk in float64."""
 
 PROBE_BLOCKS = 4
-"""Of the deepest stack of a probe."""
+"""Blocks of a probe's deepest stack."""
 
 KINDS = "engine.experiments"
-"""The package whose folders are kinds."""
+"""The package whose folders are the kinds of arms."""
 
 
 class Result:
-    """Base of what comes out of an arm, as plain numbers: a frozen dataclass with the arm's `kind`.
+    """Base of the result of an arm: a frozen dataclass of plain numbers with the arm's `kind`.
 
     A stopping reason is data, never an exception.
     """
@@ -49,7 +49,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeTarget:
-    """What a GPU is checked on: a model, by name, with its sizes."""
+    """The model on which a GPU is checked, with its sizes."""
 
     subject: str
     source: str
@@ -59,10 +59,10 @@ class ProbeTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A small arm whose numbers a CPU and a GPU both define.
+    """A small arm that must give the same numbers on a CPU and a GPU, up to rounding.
 
-    name: what it runs, in words. dtype: of its numbers. steps: of a descent, whose rounding adds up. blocks: that its
-    numbers went through, 0 where none of a language model are.
+    name: what it runs, in words. dtype: of its numbers. steps: of a descent, over which rounding adds up. blocks: that
+    its numbers pass through; 0 without a language model.
     """
 
     arm: Arm
@@ -73,11 +73,11 @@ class Probe:
 
 
 class Arm:
-    """Base of each kind: a frozen dataclass with these class variables, and `kind`, its name in stored files.
+    """Base of each kind of arm: a frozen dataclass with these class variables, and `kind`, its name in stored files.
 
-    tag: its name in digests. result: its result's class. measured_by: 'module:function' of what measures it, imported
-    when it is. watched: whether that takes a third argument, an observer of descents. extension: by how many times its
-    cost later rounds may widen it at most.
+    tag: its name in digests. result: the class of its result. measured_by: 'module:function' that measures it, imported
+    at the first measurement. watched: whether that function takes a third argument, an observer of descents.
+    extension: the most that later rounds may add to it, in multiples of its cost.
     """
 
     tag: ClassVar[str]
@@ -88,18 +88,18 @@ class Arm:
     extension: ClassVar[float] = 0.0
 
     def estimate_cost(self, costs: CostModel) -> Cost:
-        """Seconds and memory. Of a kind that does not say: those of a step for each of its units."""
+        """Expected seconds and memory. The default is one forward pass for each unit."""
         if costs.size is None:
             return Cost(seconds=1.0, memory_bytes=3e8)
         return costs.count_passes(len(getattr(self, "units", (None,))), 1, dtype_of(self))
 
     def assume(self) -> Result | None:
-        """The result to plan with before there is one, so that later rounds are forecast; None ends a plan here."""
+        """The result that a plan assumes, so that it covers later rounds. None ends the plan at this arm."""
         return None
 
     @classmethod
     def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
-        """Small arms that tell whether a GPU measures as the CPU does; none where rounding alone makes them differ."""
+        """Small arms that check a GPU against the CPU; none if rounding alone makes the results differ."""
         return ()
 
     @classmethod
@@ -116,7 +116,7 @@ def _choose_by_kind(handler: GetCoreSchemaHandler, classes: Iterable[type[Any]])
 
 @cache
 def kinds_by_name() -> Mapping[str, type[Arm]]:
-    """Every kind by its `kind`, found by its folder."""
+    """All kinds of arms by their `kind`. Each folder of KINDS is searched."""
     found: dict[str, type[Arm]] = {}
     for folder in pkgutil.iter_modules(import_module(KINDS).__path__):
         if folder.ispkg:
@@ -128,7 +128,7 @@ def kinds_by_name() -> Mapping[str, type[Arm]]:
 
 
 def all_kinds() -> list[type[Arm]]:
-    """Every kind, by the names of their folders."""
+    """All kinds of arms, in the order of their folders' names."""
     return list(kinds_by_name().values())
 
 
@@ -145,5 +145,5 @@ def device_of(arm: Arm) -> str:
 
 
 def dtype_of(arm: Arm) -> str:
-    """The precision of its numbers; '' where it names none."""
+    """The precision of an arm's numbers; '' if it names none."""
     return getattr(getattr(arm, "settings", arm), "dtype", "")

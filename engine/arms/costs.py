@@ -1,4 +1,4 @@
-"""What work on a model costs on a machine: seconds and memory, before anything is loaded."""
+"""Cost model: expected seconds and memory of work on a model, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from engine.arms.settings import StackSettings
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 
 TOKENS = 7
-"""Tokens of a prompt, on average and padded."""
+"""Tokens of a prompt, on average, with padding."""
 
 CANDIDATES_BYTES = 5.0e8
-"""Room for candidates while they are checked (token_search.CHECK_BYTES and what a block makes of them)."""
+"""Memory for candidates while they are checked (token_search.CHECK_BYTES and a block's activations)."""
 
 LOADING_BYTES = 5.0e8
-"""What is held for a moment while weights are read, checked and factorized."""
+"""Temporary memory while weights are read, checked and factorized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What decides how long an arm takes on it.
+    """The speed of a kind of machine.
 
-    products_per_s: multiply-adds of float32 matrix products. bytes_per_s: weights read from memory, which bounds a
+    products_per_s: multiply-adds of float32 matrix products. bytes_per_s: weights read from memory, the limit of a
     small batch through a large net. step_overhead_s: of each block in each step, whatever its size.
     """
 
@@ -31,7 +31,7 @@ class Machine:
 
 
 CPU = Machine(products_per_s=5.0e10, bytes_per_s=1.0e10, step_overhead_s=0.003)
-"""A first guess; the session corrects it as arms finish."""
+"""A first estimate; the session corrects it as arms finish."""
 
 GPU = Machine(products_per_s=1.5e13, bytes_per_s=2.0e12, step_overhead_s=2.4e-3)
 """An H100 or H200. Half of the data sheet's 67 TFLOP/s of float32 outside the tensor cores (two operations make one
@@ -47,14 +47,13 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Numbers of a language model that decide its cost."""
+    """Sizes of a language model that decide its cost. cached: key and value numbers that a block keeps for a token."""
 
     vocab: int
     d_model: int
     blocks: int
     block_weights: int
     cached: int
-    """Numbers of keys and values that a block keeps of a token."""
 
     @property
     def weights(self) -> int:
@@ -63,8 +62,9 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """Prices of work on a model of one size on one machine: the products its steps need, the weights they read, and a
-    constant a step. size: None for arms without a model.
+    """Cost of work on a model of one size on one machine: its products, the weights it reads, and a constant a step.
+
+    size: None for arms without a model.
     """
 
     machine: Machine
@@ -72,12 +72,12 @@ class CostModel:
 
     @property
     def model(self) -> Size:
-        """The size, of an arm that has a model."""
+        """The size; only for arms with a model."""
         assert self.size is not None
         return self.size
 
     def count_passes(self, prompts: float, passes: int, dtype: str) -> Cost:
-        """Whole-model forward passes over so many prompts at a time, in numbers of this precision."""
+        """Cost of forward passes of the whole model, over so many prompts at a time, in this precision."""
         size, machine = self.model, self.machine
         per_pass = max(size.weights * TOKENS * prompts / machine.products_per_s, 4 * size.weights / machine.bytes_per_s)
         return Cost(
@@ -86,7 +86,7 @@ class CostModel:
         )
 
     def count_steps(self, settings: StackSettings, steps: int, runs: int, *, beside_bytes: float = 0.0) -> Cost:
-        """Steps forward and backward through a stack, so many runs together."""
+        """Cost of steps forward and backward through a stack, with so many runs in a batch."""
         size, machine, stack = self.model, self.machine, settings.stack
         weights = _weights(stack, size)
         rows = 1 if isinstance(stack, SentenceNet) else TOKENS
@@ -102,7 +102,7 @@ class CostModel:
         )
 
     def count_checks(self, settings: StackSettings, candidates: int, beside: Cost) -> Cost:
-        """Forward passes of candidates for one position, beside what else an arm does."""
+        """Cost of checking candidates for one position, added to `beside`, the rest of an arm."""
         size, depth = self.model, _depth(settings.stack, self.model)
         products = candidates * depth * size.block_weights
         return Cost(
@@ -112,7 +112,7 @@ class CostModel:
 
 
 def count_bytes(dtype: str) -> float:
-    """Bytes of a number of a model, at least four: less is taken for float32."""
+    """Bytes of a model's number. Half precision counts as float32."""
     return 8.0 if dtype == "float64" else 4.0
 
 

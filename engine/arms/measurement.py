@@ -1,4 +1,4 @@
-"""Measurements: an arm, what came out of it, and where. Arms and results need no torch.
+"""Measurements: an arm, its result, and where it was measured. None of it needs torch.
 
 An arm's digest covers every setting that can change its numbers.
 """
@@ -26,15 +26,15 @@ SCHEMA = 1
 
 
 Seconds = Annotated[float, Held(ge=0, allow_inf_nan=False)]
-"""What something took. No digest covers it, so that its range is all that a stored one can be held to."""
+"""Elapsed seconds. No digest covers them, so that their range is all that can be checked of a stored value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What came out of an arm, with where and how it was had.
+    """The result of an arm, with its provenance.
 
-    `digest`, `arm` and `result` are the same on every run; everything else is about the run.
-    peak_bytes: of the process. gpu_s, gpu_peak_bytes: by the GPU's own clock, and of the tensors on it; None without.
+    `digest`, `arm` and `result` are the same in every run; the rest describes the run.
+    peak_bytes: of the process. gpu_s: by the GPU's own clock. gpu_peak_bytes: of the tensors on it. None without a GPU.
     """
 
     schema: int = SCHEMA
@@ -48,7 +48,7 @@ class Measurement:
     gpu_peak_bytes: int | None = None
 
     def content(self) -> str:
-        """Digest of the arm and its numbers, timings and provenance aside."""
+        """Digest of the arm and its result, without timings and provenance."""
         plain = measurement_type().dump_python(self, mode="json", include={"digest", "arm", "result"})
         parts = {"arm": self.arm, "result": self.result}
         return digest_json(plain | {name: _drop_later(part, plain[name]) for name, part in parts.items()})
@@ -56,12 +56,12 @@ class Measurement:
 
 @cache
 def measurement_type() -> TypeAdapter[Measurement]:
-    """Reads and writes measurements of every kind as plain data."""
+    """Converts measurements of every kind from and to plain data."""
     return TypeAdapter(Measurement)
 
 
 def digest_of(arm: Arm) -> str:
-    """Name of an arm: 40 hexadecimal digits over every setting and the version of the numerics."""
+    """The digest of an arm: 40 hexadecimal digits over every setting and the version of the numerics."""
     return digest_json({"numerics": NUMERICS, "arm": _plain(arm)})[:40]
 
 
@@ -77,7 +77,7 @@ def _plain(value: Any, *, real: bool = False) -> Any:
 
 
 def _drop_later(value: Any, plain: Any) -> Any:
-    """What JSON holds of a value, less the fields that came later and say nothing new, as it was stored before them."""
+    """The JSON form without later-added fields at their default, i.e. as older versions stored it."""
     if not is_dataclass(value) or isinstance(value, type):
         return plain
     counted = {f.name for f in fields(value) if _counts(value, f)}
@@ -85,10 +85,10 @@ def _drop_later(value: Any, plain: Any) -> Any:
 
 
 def _counts(value: Any, field: Field[Any]) -> bool:
-    """Whether a field is part of a digest. One that came later is only where it says something new."""
+    """Whether a field is part of a digest. A later-added field is only if it differs from its default."""
     return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
 
 
 def digest_json(value: Any) -> str:
-    """64 hexadecimal digits of a value that JSON holds, whatever the order of its keys."""
+    """SHA-256 of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

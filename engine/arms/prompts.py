@@ -8,7 +8,7 @@ from engine.text import is_text, shorten
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
-    """Sentences of a packaged file, one a line, in the file's order."""
+    """The sentences of a packaged file, one a line, in order."""
     text = (files("engine") / "data" / name).read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)
 
@@ -17,10 +17,10 @@ DOCUMENT = ("The sky is", "The sky is blue.", "This is a prompt sentence.")
 """The document's own three prompts."""
 
 SHORT = read_sentences("prompts_short.txt")
-"""36 sentences of ours, 5 to 8 tokens each for GPT-2 and for SmolLM2."""
+"""36 further sentences, of 5 to 8 tokens each for GPT-2 and for SmolLM2."""
 
 LONG = read_sentences("prompts_long.txt")
-"""20 sentences of ours, 12 to 40 tokens each for GPT-2 and for SmolLM2."""
+"""20 further sentences, of 12 to 40 tokens each for GPT-2 and for SmolLM2."""
 
 
 def check_prompt(
@@ -33,12 +33,13 @@ def check_prompt(
     dropped: str | None = None,
     who: str,
 ) -> None:
-    """Refuse a prompt that is blank, no text, shorter than `needs` tokens or longer than the model's context.
+    """Refuse a prompt that an experiment cannot use.
 
-    Or that holds a token without a row in the model's embedding: tokens that were added to a tokenizer have none.
-    Or that lost characters. ids: the tokens of `text`. vocab: rows of the embedding; None does not look.
-    dropped: characters that came to no token, in words. who: the subject or procedure that complains.
-    Raises PromptError, TooLongError past the context.
+    That is one that is blank, is no text, has fewer than `needs` tokens or more than the model's context, lost
+    characters, or holds a token without a row in the model's embedding (such as one added to the tokenizer).
+    ids: the tokens of `text`. vocab: rows of the embedding; None skips that check. dropped: the characters that became
+    no token, in words. who: the subject or procedure that complains.
+    Raises PromptError, or TooLongError past the context.
     """
     strange = [] if vocab is None else [i for i in ids if i >= vocab]
     if not text.strip():

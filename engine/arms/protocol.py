@@ -16,7 +16,7 @@ BoundRule = Literal["shift", "start"]
 
 @dataclass(frozen=True, kw_only=True)
 class FixedSteps:
-    """Step sizes η that a protocol fixes, where the others tune them: by stack, and by whether its weights are trained.
+    """Step sizes η that a protocol fixes instead of tuning them, by stack and by whether its weights are trained.
 
     Source: the author's scripts.
     """
@@ -74,10 +74,10 @@ SCRIPT = Protocol(
     # The scripts fix 2 and 0.01; 0.0007 for a trained model with head is what a comment in one of them suggests.
     steps=FixedSteps(open=2.0, head_trained=0.0007, head_untrained=0.01, net=2.0),
 )
-"""As the author's scripts, which are about GPT-2 alone: other families have no item under it."""
+"""The settings of the author's scripts, which cover GPT-2 alone: other families have no item under it."""
 CONTROLLED = Protocol(name="controlled", start_mean=0.0, start_std=None, positions="true", bound="start")
 DIRECT = Protocol(name="direct")
-"""For claims that need no protocol: nothing is started, stepped or bounded."""
+"""For claims without a descent or walk: there is no start, step or bound."""
 
 PROTOCOLS = {p.name: p for p in (PAGE, SCRIPT, CONTROLLED, DIRECT)}
 

@@ -1,4 +1,4 @@
-"""Settings that arms of several kinds share."""
+"""Settings that several kinds of arms share."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from engine.arms.protocol import LINEAR_TO_TENTH, Protocol, Schedule
 from engine.arms.stacks import AnyStack, describe_stack
 
 ADDED_LATER = {"later": True}
-"""Marks a field that came after arms had been measured: at its default it is no part of an arm's digest."""
+"""Marks a field that was added after arms had been measured: at its default it is not part of a digest."""
 
 
 Metric = Literal["l1", "l2"]
 
-
 Optimizer = Literal["descent", "adam"]
-
 
 Decoder = Literal["pseudo-inverse", "nearest"]
 
-
 Observed = Literal["float", "8 bits"]
-"""Activations as they are, or each position's rounded to 8 bits by its largest."""
-
+"""Activations as they are, or rounded to 8 bits, each position by its largest."""
 
 ReadAt = Literal["hit", "N"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One prompt with one start seed: what statistics count."""
+    """One prompt with one start seed: the unit that statistics count."""
 
     tag: ClassVar[str] = "Unit"
     prompt: str
@@ -39,10 +35,11 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class StackSettings:
-    """What is run on which inputs, shared by descents and walks.
+    """The stack and the inputs, shared by descents and walks.
 
-    subject, source: a catalogue id and the fingerprint of its weights.
-    sigma: shift behind the bound. first_tokens: cut each prompt to this many tokens (None keeps all).
+    subject, source: a subject's id and the fingerprint of its weights.
+    sigma: standard deviation of the shift that defines the bound. first_tokens: cut each prompt to this many tokens;
+    None keeps all.
     """
 
     tag: ClassVar[str] = "StackSettings"
@@ -58,7 +55,7 @@ class StackSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DescentSettings(StackSettings):
-    """Everything that two arms of one comparison share, or differ in by design.
+    """The settings of a gradient descent on embeddings.
 
     iterations: the schedule's length N, which is also the cap.
     blend: (s, t) of the start e₀ = s·noise + t·e. Source: the document's combination of noise and target.
@@ -75,11 +72,11 @@ class DescentSettings(StackSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How tokens are found from activations, beside the start, the positions and the optimizer of the settings.
+    """How tokens are recovered from activations, besides the start, positions and optimizer of the settings.
 
-    decoder: a guess of an embedding stands for the token of the largest pseudo-inverse coefficient, or for the row of
-    W that is nearest to it in L². token_by_token: one position is sought at a time, behind those that are settled.
-    verify: tokens are taken once a forward pass gives the activations again, and looked for until one does.
+    decoder: an embedding is decoded to the token with the largest pseudo-inverse coefficient, or to the row of W that
+    is nearest in L². token_by_token: recover one position at a time, given the tokens before it.
+    verify: accept a token only if a forward pass reproduces the activations, and search on until one does.
     """
 
     tag: ClassVar[str] = "Method"

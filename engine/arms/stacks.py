@@ -1,4 +1,4 @@
-"""What is run: the first blocks of a model, or a fully connected net."""
+"""The stack whose output is inverted: the first blocks of a model, or a fully connected net."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 Depth = int | Literal["all", "half"]
-"""Number of blocks; a declaration may leave it to the model's depth, an arm holds the number."""
+"""Number of blocks. A declaration may give it relative to the model's depth; an arm holds the number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Stack:
 
 
 WHOLE = Stack(blocks="all", head=True, final_norm=True)
-"""The model as its users run it."""
+"""The whole model, as its users run it."""
 
 
 @dataclass(frozen=True, kw_only=True)

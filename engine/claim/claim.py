@@ -1,4 +1,4 @@
-"""What a claim says, what decides it, and the verdict. Pure: no tensors, no files, no clock."""
+"""A claim: what it says, what decides it, and its verdict. Pure: no tensors, no files, no clock."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the document in our words, the procedure that tests it, and what decides it.
+    """A statement of the document, the procedure that tests it, and the criteria that decide it.
 
-    sentence, estimand, document: our restatement, what is measured, and the document's own figure.
+    sentence, estimand, document: the restated statement, what is measured, and the document's own figure.
     procedure: how it is measured (a procedure of engine.experiments).
-    criteria: what the estimates must satisfy; several are all required.
-    subjects: ids from the catalogue; protocols: settings of the experiment.
-    units: how many at each effort.
-    only_at_full_effort: subjects on which standard effort cannot afford the row, so that it runs at full effort alone.
-    needs_subjects: subjects that an item needs beside its own, such as a smaller model to compare with.
-    needed_on: the items that need them; the rest do without.
+    criteria: conditions on the estimates, all of which are required.
+    subjects: ids from the catalogue. protocols: settings of the experiment.
+    units: how many are measured at each effort.
+    only_at_full_effort: subjects that are too costly for standard effort.
+    needs_subjects: further subjects that an item needs, such as a smaller model to compare with.
+    needed_on: the items that need them.
     notes: confounds, literature and decisions that a reader of the report should know.
-    beyond: another claim that says more of the same, and what it adds.
-    factors: choices of an experiment on inversions that full effort makes otherwise, one at a time.
-    pilot_seen: whether a pilot was looked at before the criterion was fixed.
+    beyond: another claim that says more about the subject, and what it adds.
+    factors: choices of an experiment on inversions that full effort varies, one at a time.
+    pilot_seen: whether a pilot was seen before the criteria were fixed.
     """
 
     id: str
@@ -73,10 +73,10 @@ class Claim:
             raise DeclarationError(f"claim {self.id}: direction and magnitude come in pairs; declare both or neither")
 
     def judge(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope] = ("every",)) -> Verdict:
-        """Hold every criterion of the subject's scopes against its estimate and combine them.
+        """Judge each criterion that applies to the subject by its estimate, and combine the results.
 
-        A missing estimate is one that was not run at this effort.
-        Source: the catalogue's rule for verdicts (95 % interval against the criterion's region).
+        A missing estimate was not run at this effort.
+        Source: the catalogue's rule for verdicts (a 95 % interval compared with the criterion's region).
         """
         findings = tuple(judge_criterion(c, estimates.get(c.estimate)) for c in self.criteria if c.on in scopes)
         ruling = combine_rulings(findings)
@@ -85,11 +85,11 @@ class Claim:
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 
     def could_be_decided(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
-        """Whether so many times the units might decide it, if every estimate keeps its value and its spread.
+        """Whether `times` as many units might decide the claim, if every estimate kept its value and its spread.
 
-        An estimate of too few independent units may come to anything.
+        An estimate from too few independent units may still come to anything.
         """
-        hoped: list[CriterionResult] = []
+        expected: list[CriterionResult] = []
         for criterion in (c for c in self.criteria if c.on in scopes):
             finding = judge_criterion(criterion, estimates.get(criterion.estimate))
             estimate = finding.estimate
@@ -100,8 +100,8 @@ class Claim:
                 if needed is not None and needed <= times * estimate.n:
                     holds = criterion.region.contains(estimate.value)
                     finding = replace(finding, ruling=Ruling.SUPPORTED if holds else Ruling.REFUTED)
-            hoped.append(finding)
-        return combine_rulings(tuple(hoped)) in DECISIVE
+            expected.append(finding)
+        return combine_rulings(tuple(expected)) in DECISIVE
 
 
 Factor = Literal["start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"]

@@ -1,27 +1,22 @@
-"""Criteria, and the verdict that estimates come to."""
+"""Criteria, and the verdict that estimates lead to."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from engine.statistics import Estimate, n_to_decide
 
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
+Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
+"""The subjects on which a criterion is judged. Its estimate is shown on all."""
 
 Role = Literal["only", "direction", "magnitude"]
 
 
 class Ruling(StrEnum):
-    """What an experiment says of a claim; each member reads on in a sentence."""
+    """What an experiment says about a claim; each member fits into a sentence."""
 
     SUPPORTED = "supported"
     PARTLY = "partly supported"
@@ -48,7 +43,7 @@ class Region:
         return above and below
 
     def rule(self, low: float, high: float) -> Ruling:
-        """Where the interval [low, high] lies: inside, outside, or across an edge of the region."""
+        """Supported if the interval [low, high] lies inside the region, refuted if outside, else inconclusive."""
         if self.contains(low) and self.contains(high):
             return Ruling.SUPPORTED
         beyond = low > self.high or (low == self.high and self.open_high)
@@ -58,7 +53,11 @@ class Region:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One condition on one estimate. Made by its subclasses, which say the region in words."""
+    """One condition on one estimate. Its subclasses say for which values it holds.
+
+    estimate: the name of the estimate. because: why this condition, for the reader. role: of claims that have both,
+    whether it is about the direction or the magnitude of an effect. on: the subjects on which it is judged.
+    """
 
     estimate: str
     because: str = field(kw_only=True)
@@ -67,81 +66,64 @@ class Criterion:
 
     @property
     def region(self) -> Region:
+        """The values for which the condition holds."""
         raise TypeError(f"{type(self).__name__} has no region; use Above, AtLeast, Below, AtMost or Within")
-
-    @property
-    def edges(self) -> list[float]:
-        """Finite ends of the region."""
-        return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
 
     @property
     def text(self) -> str:
         """The condition as a reader writes it, such as 'ratio > 100'."""
         raise TypeError(f"{type(self).__name__} has no text; use Above, AtLeast, Below, AtMost or Within")
 
+    @property
+    def edges(self) -> list[float]:
+        """Finite ends of the region."""
+        return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
+
 
 @dataclass(frozen=True)
-class Above(Criterion):
+class OneSided(Criterion):
+    """A comparison with one bound. sign: of the comparison, as a reader writes it."""
+
+    sign: ClassVar[Literal[">", "≥", "<", "≤"]]
+    bound: float = math.nan
+
+    @property
+    def region(self) -> Region:
+        if self.sign in (">", "≥"):
+            return Region(low=self.bound, open_low=self.sign == ">")
+        return Region(high=self.bound, open_high=self.sign == "<")
+
+    @property
+    def text(self) -> str:
+        return f"{self.estimate} {self.sign} {self.bound:g}"
+
+
+class Above(OneSided):
     """Strictly greater than the bound."""
 
     tag: ClassVar[str] = "Above"
-    bound: float = math.nan
-
-    @property
-    def region(self) -> Region:
-        return Region(low=self.bound, open_low=True)
-
-    @property
-    def text(self) -> str:
-        return f"{self.estimate} > {self.bound:g}"
+    sign = ">"
 
 
-@dataclass(frozen=True)
-class AtLeast(Criterion):
+class AtLeast(OneSided):
     """Greater than or equal to the bound."""
 
     tag: ClassVar[str] = "AtLeast"
-    bound: float = math.nan
-
-    @property
-    def region(self) -> Region:
-        return Region(low=self.bound)
-
-    @property
-    def text(self) -> str:
-        return f"{self.estimate} ≥ {self.bound:g}"
+    sign = "≥"
 
 
-@dataclass(frozen=True)
-class Below(Criterion):
+class Below(OneSided):
     """Strictly less than the bound."""
 
     tag: ClassVar[str] = "Below"
-    bound: float = math.nan
-
-    @property
-    def region(self) -> Region:
-        return Region(high=self.bound, open_high=True)
-
-    @property
-    def text(self) -> str:
-        return f"{self.estimate} < {self.bound:g}"
+    sign = "<"
 
 
-@dataclass(frozen=True)
-class AtMost(Criterion):
+class AtMost(OneSided):
     """Less than or equal to the bound."""
 
     tag: ClassVar[str] = "AtMost"
-    bound: float = math.nan
-
-    @property
-    def region(self) -> Region:
-        return Region(high=self.bound)
-
-    @property
-    def text(self) -> str:
-        return f"{self.estimate} ≤ {self.bound:g}"
+    sign = "≤"
 
 
 @dataclass(frozen=True)
@@ -163,7 +145,7 @@ class Within(Criterion):
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionResult:
-    """One criterion held against its estimate."""
+    """A criterion compared with its estimate."""
 
     criterion: Criterion
     estimate: Estimate | None
@@ -173,7 +155,7 @@ class CriterionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the estimates say of a claim. `sentence` holds the numbers."""
+    """What the estimates say about a claim. `sentence` holds the numbers."""
 
     ruling: Ruling
     sentence: str
@@ -189,7 +171,7 @@ class Verdict:
 
 
 def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> CriterionResult:
-    """What an estimate says of a criterion: its interval inside the region, outside, or across an edge."""
+    """Compare an estimate's interval with a criterion's region: inside, outside, or across an edge."""
     if estimate is None:
         sentence = f"{criterion.estimate} was not run at this effort (asked: {criterion.text})."
         return CriterionResult(criterion=criterion, estimate=None, ruling=Ruling.NOT_RUN, sentence=sentence)
@@ -209,8 +191,8 @@ def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Criterio
 
 
 def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
-    """All supported, or any refuted; direction held and magnitude not is 'partly'."""
-    # No criterion at all is a path that was run to be shown, and not to be judged.
+    """Supported if all are; refuted if any is, but 'partly' if only the magnitude of an effect is refuted."""
+    # An item without a criterion is run to be shown, not to be judged.
     if not findings:
         return Ruling.INCONCLUSIVE
     if all(f.ruling is Ruling.NOT_RUN for f in findings):
@@ -224,7 +206,3 @@ def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
         return Ruling.REFUTED
     others = [f for f in findings if f.criterion.role != "magnitude"]
     return Ruling.PARTLY if all(f.ruling is Ruling.SUPPORTED for f in others) else Ruling.INCONCLUSIVE
-
-
-Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
-"""The subjects on which a criterion is judged; its estimate is shown on all."""

@@ -1,4 +1,4 @@
-"""Claims in files: found, and imported."""
+"""Finds the claims that Python files declare, and imports them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class DeclaredClaim:
 
 
 def find_claims(place: Path) -> list[DeclaredClaim]:
-    """The claims that Python files declare as CLAIM. Other files are not imported.
+    """The claims that Python files declare as CLAIM. Files without one are not imported.
 
-    Raises UsageError where there are none, DeclarationError for a file that cannot be imported.
+    Raises UsageError if there are none, DeclarationError for a file that cannot be imported.
     """
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*.py") if path.is_file())
     hidden = [file for file in files if any(part.startswith(".") for part in file.relative_to(place).parts)]
@@ -42,19 +42,19 @@ def _load_claim(file: Path) -> Claim | None:
         spec = spec_from_file_location(f"registered:{file}", file)
         assert spec is not None
         assert spec.loader is not None
-        module = sys.modules[spec.name] = module_from_spec(spec)  # where dataclasses look for a class's module
+        module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look up a class's module here
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # pytest's own skip, for one, is no Exception
         got, expected = f"{type(error).__name__}: {error}", "a module that declares a claim"
-        raise DeclarationError(explain(who=str(file), got=got, expected=expected, remedy="mend it")) from error
+        raise DeclarationError(explain(who=str(file), got=got, expected=expected, remedy="fix it")) from error
     found = getattr(module, "CLAIM", None)
     return found if isinstance(found, Claim) else None
 
 
 def declares_claim(file: Path) -> bool:
-    """Whether a file sets CLAIM, told without importing it; not one that cannot be read."""
+    """Whether a file sets CLAIM, without importing it. False for one that cannot be read."""
     try:
         return _sets_claim(file.read_bytes())
     except (OSError, SyntaxError, ValueError):

@@ -1,7 +1,7 @@
-"""What every procedure is made of: a trial, rounds of arms, and evidence.
+"""The parts of every procedure: a trial, rounds of arms, and evidence.
 
-A procedure is a generator: it yields the arms that it needs next, is sent their measurements in the same order,
-and returns its evidence. It never runs a model itself.
+A procedure is a generator. It yields the arms it needs next, receives their measurements in the same order, and
+returns its evidence. It never runs a model itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Rounds = Generator[Sequence[Arm], Sequence[Measurement], "Evidence"]
 class Evidence:
     """What a procedure found: estimates by name, tables for the report, and the measurements behind them.
 
-    A criterion's estimate that is missing here was not run at this effort.
-    draw: makes the tables, which only the evidence of a claim's last look is asked for.
+    An estimate that a criterion names and that is missing here was not run at this effort.
+    draw: makes the tables. Only the evidence of a claim's last look needs them.
     """
 
     estimates: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
@@ -56,16 +56,16 @@ class Procedure(Interface):
     """How a kind of claim is measured."""
 
     def rounds(self, trial: Trial) -> Rounds:
-        """Ask for arms, round by round, and return the evidence. Contract of every procedure."""
+        """Yield the arms of each round, receive their measurements, and return the evidence."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One item of a session: a procedure's subject, protocol, effort and what the user asked for.
+    """The settings of one item of a session, for its procedure.
 
-    prompts: the user's own, empty for the registered ones. starts: start seeds per prompt.
-    look: which of the planned looks at the claim this is; at a look before the last, later waves are not there yet.
+    prompts: the user's own; empty for the registered ones. starts: start seeds for each prompt.
+    look: which of the planned looks this is; before the last, later waves of units are not measured yet.
     stopping: whether there are looks before the last, so that a claim may be decided early.
     """
 
@@ -82,12 +82,12 @@ class Trial:
 
     @property
     def registered(self) -> bool:
-        """Whether prompts, seeds and dtype are the registered ones, so that a verdict on record applies."""
+        """Whether prompts, seeds and dtype are the registered ones, so that the verdict on record applies."""
         return not self.prompts and self.starts == 1 and self.dtype == "float32"
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """Which criteria are judged on the subject."""
+        """The scopes whose criteria are judged on the subject."""
         if not self.subject.trained:
             return ("every",)
         if self.subject.family != GPT2.key:
@@ -99,12 +99,12 @@ class Trial:
         return sum(map(len, self.waves()))
 
     def waves(self) -> list[tuple[Unit, ...]]:
-        """Units by the look, wave by wave, so that a larger effort adds waves and keeps the first."""
+        """The units up to this look, wave by wave. A larger effort adds waves and keeps the first."""
         waves = self._all_waves()
         return waves if self.look.last else waves[: self.look.number]
 
     def looks(self) -> list[Trial]:
-        """The trial at each of its looks: one after each wave, or a single one."""
+        """The trial at each of its looks: one after each wave, or a single look."""
         planned = max(1, len(self._all_waves())) if self.stopping else 1
         return [replace(self, look=Look(number=k, of=planned)) for k in range(1, planned + 1)]
 

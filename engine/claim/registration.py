@@ -1,6 +1,6 @@
-"""What was registered of a claim before it was measured, and where an item stands beside that.
+"""Registration: what decides a claim is fixed before it is measured, and an item is compared with that.
 
-A lock holds, by claim, a digest of what decides it for each time that it was registered. Entries are only added.
+The lock file holds, for each claim, a digest of what decided it each time it was registered. Entries are only added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from engine.records import Registration
 
 LOCK = "registered.lock"
 PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
-"""What a claim says for its readers, and nothing is decided by."""
+"""Fields of a claim that are for its readers and decide nothing."""
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})
 """Fields of a claim whose order decides nothing."""
@@ -39,11 +39,11 @@ _HEAD = """\
 
 
 def _check_date(date: datetime) -> datetime:
-    """The same moment. Raises ValueError for one that UTC has no name for, at either end of the calendar."""
+    """The same moment. Raises ValueError for one that UTC cannot express, at either end of the calendar."""
     try:
         date.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("a date that other zones cannot tell") from error
+        raise ValueError("a date that UTC cannot express") from error
     return date
 
 
@@ -51,8 +51,8 @@ def _check_date(date: datetime) -> datetime:
 class RegistrationEntry:
     """One registration of a claim.
 
-    commit: what the claim's file was checked out from; '' where there is no git. digest: of everything that decides
-    the claim. fields: a short digest of each of its fields, to tell which one was amended.
+    commit: the checkout of the claim's file; '' without git. digest: of everything that decides the claim.
+    fields: a short digest of each field, to say which one was amended.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -69,7 +69,7 @@ class RegistrationEntry:
 
 
 Lock = Mapping[str, Sequence[RegistrationEntry]]
-"""A claim's entries by its id, the oldest first."""
+"""The entries of each claim by its id, oldest first."""
 
 _LOCK = TypeAdapter(dict[str, list[RegistrationEntry]])
 
@@ -77,7 +77,7 @@ _LOCK = TypeAdapter(dict[str, list[RegistrationEntry]])
 def plain_declaration(claim: Claim) -> dict[str, Any]:
     """What decides a claim and what is measured for it, field by field, as plain data without prose.
 
-    Raises DeclarationError for what is no data, such as a function.
+    Raises DeclarationError for a value that is not data, such as a function.
     """
     plain: dict[str, Any] = {}
     for field in fields(claim):
@@ -89,7 +89,7 @@ def plain_declaration(claim: Claim) -> dict[str, Any]:
 
 
 def digest_claim(claim: Claim) -> str:
-    """Name of a declaration: 40 hexadecimal digits, the same in every process. Raises DeclarationError."""
+    """The digest of a declaration: 40 hexadecimal digits, equal in every process. Raises DeclarationError."""
     return digest_json(plain_declaration(claim))[:40]
 
 
@@ -99,7 +99,7 @@ def digest_fields(claim: Claim) -> dict[str, str]:
 
 
 def _to_plain(value: object, where: str) -> Any:
-    """The value as JSON holds it: equal values alike, however they are written (1 and 1.0, a default or not)."""
+    """The value as JSON data. Equal values give equal data however they are written (1 or 1.0, a default or not)."""
     if is_dataclass(value) and not isinstance(value, type):
         prose = {"because"} if isinstance(value, Criterion) else set[str]()
         counted = [field for field in fields(value) if field.name not in prose]
@@ -120,7 +120,7 @@ def _to_plain(value: object, where: str) -> Any:
 
 
 def _without_absent(held: dict[str, Any]) -> dict[str, Any]:
-    # So that a setting which the engine gains later, off unless a claim asks for it, amends no claim.
+    # A setting that the engine gains later, and that is off by default, must amend no claim.
     return {name: value for name, value in held.items() if not (value is None or value is False or value == [])}
 
 
@@ -129,31 +129,29 @@ def _dump(value: object) -> str:
 
 
 def read_lock(path: Path) -> Lock:
-    """Registrations by claim, the oldest first. Raises LedgerError with the entry that is wrong."""
+    """Registrations by claim, oldest first. Raises LedgerError that names the wrong entry."""
     try:
         found = _LOCK.validate_python(parse_toml(read_whole(path).decode()))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits raises no TOMLDecodeError
         raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
-    # A merge of two branches may have put them in another order.
+    # Merging two branches may have changed their order.
     return {id: sorted(entries, key=lambda entry: entry.date) for id, entries in found.items() if entries}
 
 
 def _unreadable(path: Path, got: str) -> LedgerError:
     expected = "TOML with [[CLAIM]] tables of date, commit, digest and fields"
-    return LedgerError(
-        explain(who=str(path), got=got, expected=expected, remedy="restore it from git, where its history is")
-    )
+    return LedgerError(explain(who=str(path), got=got, expected=expected, remedy="restore it from git"))
 
 
 def write_lock(lock: Lock) -> str:
-    """The lock as text, by claim. Raises DeclarationError for an id that a text file cannot hold."""
+    """The lock as TOML, by claim. Raises DeclarationError for an id that a text file cannot hold."""
     blocks = [_HEAD]
     for id in sorted(lock):
         if not (id.isprintable() and id):
-            expected = "letters, digits and signs that can be seen"
+            expected = "visible characters"
             raise DeclarationError(
                 explain(who="register", got=f"the claim {id!a}", expected=expected, remedy="choose another id")
             )
@@ -169,10 +167,10 @@ def _write_entry(name: str, entry: RegistrationEntry) -> str:
 
 
 def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) -> Registration:
-    """Where an item stands beside the nearest lock at or above its claim's file, up to `root`.
+    """The status of an item, by the nearest lock at or above its claim's file, up to `root`.
 
-    Registered: declared as it was first registered. Amended: in the lock, and declared otherwise than it was first.
-    Exploratory: not in a lock, or not on what was registered. Raises LedgerError and DeclarationError.
+    Registered: declared as first registered. Amended: in the lock, but declared differently now. Exploratory: in no
+    lock, or run under other settings than registered. Raises LedgerError and DeclarationError.
     """
     path = find_nearest(LOCK, claim_file, root)
     entries = read_lock(path).get(claim.id) if path else None
@@ -191,7 +189,7 @@ def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) 
 
 
 def name_changes(entry: RegistrationEntry, claim: Claim) -> str:
-    """The fields in which a claim differs from its entry, in words."""
+    """The names of the fields in which a claim differs from its entry."""
     now = digest_fields(claim)
     names = [name for name in (*now, *entry.fields) if now.get(name) != entry.fields.get(name)]
     words = {field_tag(field): field.name.replace("_", " ") for field in fields(claim)}
@@ -199,22 +197,22 @@ def name_changes(entry: RegistrationEntry, claim: Claim) -> str:
 
 
 def _list_strange(claim: Claim, trial: Trial) -> list[str]:
-    """What of an item was not registered, in words."""
+    """Why this item is exploratory, as phrases."""
     own = trial.subject.id.startswith((LOCAL, LOCAL_INT8))
     named = trial.subject.id in claim.subjects
     found = {
-        "on a model of the user's own": own,
-        f"on {trial.subject.id}, which is none of its subjects": not (own or named),
-        "with prompts of the user's own": bool(trial.prompts),
-        f"with {trial.starts} start seeds a prompt": trial.starts != 1,
+        "on the user's own model": own,
+        f"on {trial.subject.id}, which is not one of its subjects": not (own or named),
+        "with the user's own prompts": bool(trial.prompts),
+        f"with {trial.starts} start seeds for each prompt": trial.starts != 1,
         f"computed in {trial.dtype}": trial.dtype != "float32",
     }
     words = [word for word, holds in found.items() if holds]
-    return words if words or trial.registered else ["under settings that are not the registered ones"]
+    return words if words or trial.registered else ["under other settings than registered"]
 
 
 def compare_dates(registration: Registration | None, measured_at: Sequence[str]) -> Registration | None:
-    """The registration, with a remark where measurements are older: what was seen before was not registered before."""
+    """Add a remark where measurements are older than the registration, so that it did not come before them."""
     if registration is None or registration.status != "registered" or not measured_at:
         return registration
     older = [moment for moment in measured_at if moment < registration.date]

@@ -1,4 +1,4 @@
-"""How many units a row is given at each effort."""
+"""Efforts, and how many units a claim gets at each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def find_effort(name: str) -> Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
-    """Most units at each effort; 0 leaves the row out there ('not run at this effort'), never shortens it.
+    """Most units at each effort. 0 skips the claim at that effort ("not run at this effort").
 
-    wave: units that are measured before each look at whether the claim is decided. A net over a whole sentence costs
-    as much for three runs as for nine: its claims take all units at once.
+    wave: units measured before each look at whether the claim is decided. A net over a whole sentence costs as much
+    for three runs as for nine, so that its claims take all units at once.
     """
 
     tag: ClassVar[str] = "Units"

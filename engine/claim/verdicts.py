@@ -1,4 +1,4 @@
-"""Verdicts on record, and what a new verdict means beside them."""
+"""Verdicts on record, and the outcome of a new verdict compared with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = tuple[str, str, str]
 
 
 class Outcome(StrEnum):
-    """What an item of a session came to. The first seven are about claims, the last about the suite."""
+    """The outcome of an item. All but the last are about the claim; an error is the suite's."""
 
     PASSED = "passed"
     XFAILED = "xfailed"
@@ -34,12 +34,12 @@ RED_WHEN_STRICT = frozenset({Outcome.FINDING, Outcome.INCONCLUSIVE, Outcome.NOT_
 
 
 def classify_outcome(verdict: Verdict, on_record: RecordedVerdict | None) -> Outcome:
-    """What a verdict is beside the one on record. Source: the outcomes of the design."""
+    """The outcome of a verdict, given the one on record."""
     if verdict.ruling is Ruling.NOT_RUN:
         return Outcome.NOT_RUN
     if verdict.ruling is Ruling.INCONCLUSIVE:
         return Outcome.INCONCLUSIVE
-    # A record that was itself undecided can't be contradicted.
+    # An undecided record cannot be contradicted.
     if on_record is None or on_record.ruling not in {Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED}:
         return Outcome.PASSED if verdict.supported else Outcome.FINDING
     if on_record.ruling != verdict.ruling:
@@ -52,14 +52,14 @@ _FIELDS = {"claim", "subject", "protocol", "ruling", "date", "reason"}
 
 
 def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
-    """Verdicts on record by claim, subject and protocol. Raises LedgerError with the entry that is wrong."""
+    """Verdicts on record by claim, subject and protocol. Raises LedgerError that names the wrong entry."""
     try:
         document = parse_toml(read_whole(path).decode())
         rows = _ROWS.validate_python(document.get("verdict", []))
-    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits raises no TOMLDecodeError
         got = getattr(error, "strerror", None) or str(error)
         raise LedgerError(
-            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="mend the file")
+            explain(who=str(path), got=got, expected="TOML with [[verdict]] tables", remedy="fix the file")
         ) from error
     found: dict[Key, RecordedVerdict] = {}
     for number, row in enumerate(rows, 1):
@@ -70,7 +70,7 @@ def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
                     who=f"{path}, entry {number}",
                     got=f"{sorted(row)} for {'/'.join(key)}, ruling {row.get('ruling')!r}",
                     expected=f"{sorted(_FIELDS)} once an item, ruling one of {', '.join(Ruling)}",
-                    remedy="mend the entry",
+                    remedy="fix the entry",
                 )
             )
         found[key] = RecordedVerdict(ruling=row["ruling"], date=row["date"], reason=row["reason"])
@@ -78,6 +78,6 @@ def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
 
 
 def find_verdicts(claim_file: Path, root: Path) -> Mapping[Key, RecordedVerdict]:
-    """The nearest verdicts.toml at or above a claim's folder, up to `root`; none is an empty record."""
+    """The nearest verdicts.toml at or above a claim's folder, up to `root`; empty without one."""
     path = find_nearest("verdicts.toml", claim_file, root)
     return read_verdicts(path) if path else {}

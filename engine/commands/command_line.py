@@ -11,7 +11,7 @@ from typing import NoReturn, TextIO
 
 from engine.errors import EngineError, UsageError, explain
 from engine.running.endings import Endings, explain_ending
-from engine.running.output import forget, prepare_output
+from engine.running.output import discard_buffer, prepare_output
 from engine.text import write_plain
 
 EXIT_FAILED, EXIT_USAGE = 3, 4
@@ -95,7 +95,7 @@ def run_main(main: Callable[[], int], who: str) -> int:
             say(str(error), file=sys.stderr)
             return EXIT_USAGE
         except BrokenPipeError:
-            forget(sys.stdout)
+            discard_buffer(sys.stdout)
             return 0
         except KeyboardInterrupt:
             endings.hold()
@@ -104,7 +104,7 @@ def run_main(main: Callable[[], int], who: str) -> int:
         except OSError as error:
             if error.errno not in REFUSED or error.filename is not None:
                 raise
-            forget(sys.stdout)
+            discard_buffer(sys.stdout)
             got, remedy = f"output that cannot be written ({error.strerror})", "free some space or write elsewhere"
             print(explain(who=who, got=got, expected="a place for it", remedy=remedy), file=sys.stderr)
             return EXIT_FAILED

@@ -143,7 +143,7 @@ def register(found: LockStatus, commit: str, now: datetime) -> None:
                 fields=digest_fields(due.claim),
             )
         )
-    write_whole(found.path, write_lock(lock).encode(), who=WHO, remedy="mend its permissions")
+    write_whole(found.path, write_lock(lock).encode(), who=WHO, remedy="fix its permissions")
 
 
 def _build_parser() -> Parser:

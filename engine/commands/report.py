@@ -1,4 +1,4 @@
-"""`lm-claims report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
+"""`lm-claims report render|table|compare|export|calibration …`: pages and tables of records and figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,14 +19,12 @@ from engine.report.compare_page import render_comparison, write_comparison, writ
 from engine.report.export import SHEETS, write_export
 from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
 from engine.report.pages import write_page
-from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
+from engine.report.render import CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 from engine.session.finish import check_replaced
-from engine.studies.bench.page import render_bench, tabulate_bench
-from engine.studies.bench.results import read_bench
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import read_calibration
 
-COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
+COMMANDS = ("render", "table", "compare", "export", "calibration")
 
 
 def _build_parser() -> Parser:
@@ -53,22 +51,18 @@ def _build_parser() -> Parser:
         "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, - for CSV"
     )
     export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
-    bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
-    _add_figures(bench, "bench")
-    calibration = commands.add_parser("calibration", help="write calibration.html from those of lm-claims calibrate")
-    _add_figures(calibration, "calibration")
+    calibration = commands.add_parser("calibration", help="write calibration.html from lm-claims calibrate's figures")
+    calibration.add_argument("figures", type=Path, metavar="FILE", help="a calibration.json file")
+    calibration.add_argument(
+        "--out", type=read_target, help="folder of calibration.html, - for the page (default: the file's)"
+    )
+    calibration.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
     return parser
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
     text = "records.jsonl files or reports' folders; of an item in several the newest measurement counts"
     parser.add_argument("records", type=Path, nargs="+", help=text)
-
-
-def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("figures", type=Path, metavar="FILE", help=f"a {name}.json file")
-    parser.add_argument("--out", type=read_target, help=f"folder of {name}.html, - for the page (default: the file's)")
-    parser.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
 
 
 def _read_room(text: str) -> int:
@@ -81,7 +75,7 @@ def _read_room(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
-    commands = (_render, _table, _compare, _export, _bench, _calibration)
+    commands = (_render, _table, _compare, _export, _calibration)
     return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
 
 
@@ -134,21 +128,12 @@ def _export(chosen: argparse.Namespace) -> None:
         say(str(chosen.out))
 
 
-def _bench(chosen: argparse.Namespace) -> None:
-    bench = read_bench(chosen.figures)
-    _give(chosen, tabulate_bench(bench), lambda: render_bench(bench), BENCH_PAGE)
-
-
 def _calibration(chosen: argparse.Namespace) -> None:
     calibration = read_calibration(chosen.figures)
-    _give(chosen, tabulate_calibration(calibration), lambda: render_calibration(calibration), CALIBRATION_PAGE)
-
-
-def _give(chosen: argparse.Namespace, table: str, render_figures: Callable[[], str], name: str) -> None:
-    """Print figures as a table, or write their page."""
     if chosen.table:
-        print(table, flush=True)
+        print(tabulate_calibration(calibration), flush=True)
     elif chosen.out == STANDARD_OUTPUT:
-        write_page(render_figures(), STANDARD_OUTPUT)
+        write_page(render_calibration(calibration), STANDARD_OUTPUT)
     else:
-        say(str(write_page(render_figures(), (chosen.out or chosen.figures.parent) / name)))
+        folder = chosen.out or chosen.figures.parent
+        say(str(write_page(render_calibration(calibration), folder / CALIBRATION_PAGE)))

@@ -27,7 +27,7 @@ def check_numbers(numbers: Tensor, settings: StackSettings, what: str) -> None:
 
 def explain_overflow(settings: StackSettings, what: str) -> str:
     """One line on numbers that are not finite, and what can be done."""
-    remedy = "mend the model's config.json or its weights"
+    remedy = "fix the model's config.json or its weights"
     return explain(
         who=settings.subject,
         got=f"NaN or infinity in {what} in {settings.dtype}",

@@ -1,4 +1,4 @@
-"""What is done with whole ledgers: looked through, brought together, tidied, written as a table."""
+"""Operations on whole ledgers: list, merge, prune, export."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COLUMNS = {
     "threads": "integer",
     "content": "text",
 }
-"""Of an exported ledger. content: a digest of the numbers, equal for equal ones."""
+"""Columns of an exported ledger. content: a digest of the numbers, equal for equal numbers."""
 
 
 _COMPLAINT = ("ledger", "a ledger", "pytest claims makes one in .ledger")
@@ -50,7 +50,7 @@ _COMPLAINT = ("ledger", "a ledger", "pytest claims makes one in .ledger")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file of a ledger: its measurement, or why it can't be trusted."""
+    """A file of a ledger: its measurement, or why it cannot be trusted."""
 
     path: Path
     measurement: Measurement | None = None
@@ -59,7 +59,7 @@ class StoredFile:
 
 @dataclass(kw_only=True)
 class MergeResult:
-    """What a merge did. differing: arms that both ledgers hold with other numbers; the first one's are kept."""
+    """The result of a merge. differing: arms for which the ledgers hold different numbers; the target's are kept."""
 
     taken: list[Measurement] = field(default_factory=list)
     known: list[Measurement] = field(default_factory=list)
@@ -69,21 +69,21 @@ class MergeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Removable:
-    """A file that a tidied ledger does without, and why."""
+    """A file that pruning removes, and why."""
 
     path: Path
     why: str
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is more than a file, so that nobody knows what goes with it."""
+        """Whether it is a folder, which is never removed: it may hold anything."""
         return self.path.is_dir() and not self.path.is_symlink()
 
 
 def read_ledger(folder: Path) -> Iterator[StoredFile]:
-    """Everything under a measurement's name in a ledger, by digest; what is no measurement with the reason.
+    """All stored files of a ledger, by digest. A file that is no measurement comes with the reason.
 
-    Raises LedgerError when the folder is none or the disk fails.
+    Raises LedgerError if the folder is no ledger, or the disk fails.
     """
     for path in sorted(find_measurements(folder, complaint=_COMPLAINT).glob("??/*.json")):
         try:
@@ -91,7 +91,7 @@ def read_ledger(folder: Path) -> Iterator[StoredFile]:
             if content is None:
                 if os.path.lexists(path):
                     yield StoredFile(path=path, reason="a link that leads nowhere")
-                continue  # else it was set aside by a session meanwhile
+                continue  # a session has set it aside meanwhile
             measurement = read_measurement(content)
         except UntrustedError as reason:
             yield StoredFile(path=path, reason=str(reason))
@@ -101,13 +101,13 @@ def read_ledger(folder: Path) -> Iterator[StoredFile]:
 
 
 def merge(into: Path, sources: Sequence[Path]) -> MergeResult:
-    """Give `into` what the sources hold and it does not; nothing that it holds is replaced.
+    """Copy into `into` the measurements it lacks. Nothing it holds is replaced.
 
-    Raises LedgerError when a source is no ledger, before anything is written, or when the disk refuses.
+    Raises LedgerError if a source is no ledger, before anything is written, or if the disk refuses.
     """
     for source in sources:
         find_measurements(source, complaint=_COMPLAINT)
-    # Without locks: what sessions store meanwhile is whole, and a shared folder may have none.
+    # Without locks: files that sessions store meanwhile are whole, and a shared folder may have no locks.
     ledger, done = Ledger(into, locks=False), MergeResult()
     for stored in (stored for source in sources for stored in read_ledger(source)):
         if stored.measurement is None:
@@ -125,10 +125,10 @@ def merge(into: Path, sources: Sequence[Path]) -> MergeResult:
 
 
 def find_leftovers(folder: Path, *, subjects: Sequence[str] = (), before: str = "") -> list[Removable]:
-    """Files that no session asks for: of other versions or set aside, unfinished, locks that nobody holds.
+    """Files that no session needs: of other versions, set aside, unfinished, or locks that nobody holds.
 
-    subjects: their measurements as well. before: measurements older than this moment (ISO 8601) as well.
-    Raises LedgerError when the folder is no ledger or cannot be read.
+    subjects: also their measurements. before: also measurements older than this moment (ISO 8601).
+    Raises LedgerError if the folder is no ledger or cannot be read.
     """
     found = [_judge(stored, subjects, before) for stored in read_ledger(folder)]
     measurements = find_measurements(folder, complaint=_COMPLAINT)
@@ -167,7 +167,7 @@ def _is_free(lock: Path) -> bool:
 
 
 def remove(leftovers: Sequence[Removable]) -> None:
-    """Remove files for good, and no folder. Raises LedgerError for the first that the disk keeps."""
+    """Delete files, but no folders. Raises LedgerError for the first that cannot be deleted."""
     for leftover in leftovers:
         if leftover.is_folder:
             continue
@@ -176,12 +176,12 @@ def remove(leftovers: Sequence[Removable]) -> None:
         except OSError as error:
             got, expected = f"{leftover.path}: {error.strerror}", "a file that can be removed"
             raise LedgerError(
-                explain(who="prune", got=got, expected=expected, remedy="mend its permissions and prune again")
+                explain(who="prune", got=got, expected=expected, remedy="fix its permissions and prune again")
             ) from error
 
 
 def tabulate_ledger(folder: Path) -> Sheet:
-    """A row for each measurement that can be trusted. Raises LedgerError as `read_ledger` does."""
+    """A row for each trusted measurement. Raises LedgerError as `read_ledger` does."""
     rows = (_row(stored.measurement) for stored in read_ledger(folder) if stored.measurement is not None)
     return Sheet(columns=COLUMNS, rows=tuple(rows))
 

@@ -1,4 +1,4 @@
-"""Where a measurement was made: commit, packages, machine, threads, time."""
+"""Provenance of a measurement: commit, packages, machine, threads, time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("lm-claims", "torch", "transformers", "tokenizers", "numpy", "scipy"
 
 
 def current_provenance(*, dtype: str, device: str, threads: int, gpu: str = "", tf32: bool | None = None) -> Provenance:
-    """Provenance of what is being measured now. Commit and dirty flag are those of this package's checkout."""
+    """The provenance of a measurement made now. Commit and dirty flag are those of this package's checkout."""
     commit, dirty = _checkout(Path(__file__).resolve().parent)
     return Provenance(
         commit=commit,
@@ -33,13 +33,13 @@ def current_provenance(*, dtype: str, device: str, threads: int, gpu: str = "", 
 
 
 def identify(began: str) -> Session:
-    """The session that began then, with the code that judges in this process, as it was when first asked for."""
+    """The session that began at this moment, with the commit of the code, as it was at the first call."""
     commit, dirty = _checkout(Path(__file__).resolve().parent)
     return Session(began=began, commit=commit, dirty=dirty, numerics=NUMERICS)
 
 
 def run_git(folder: Path, *arguments: str) -> str:
-    """What git says in a folder. Raises OSError without git, and SubprocessError where it refuses."""
+    """The output of git in a folder. Raises OSError without git, and SubprocessError if it fails."""
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
@@ -48,7 +48,7 @@ def run_git(folder: Path, *arguments: str) -> str:
 def _checkout(folder: Path) -> tuple[str, bool]:
     try:
         # Only code decides numbers: an edited README does not make a measurement dirty.
-        run_git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # else it is somebody else's repository
+        run_git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # fails in somebody else's repository
         changed = run_git(folder, "status", "--porcelain", "--", ".", "../claims")
         return run_git(folder, "rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
-"""A store of measurements, one file each, named by the digest of the arm.
+"""The ledger: a store of measurements, one file for each, named by the digest of its arm.
 
-Files are written whole or not at all, so a killed run resumes; two stores merge by copying one into the other, or are
-read together. A file that cannot be trusted is set aside and measured again, never deleted.
+Files are written atomically, so that a killed run resumes. Two ledgers merge by copying one into the other, or are
+read together. A file that cannot be trusted is set aside and measured again; it is never deleted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from engine.errors import EngineError, LedgerError, explain
 from engine.files import UNFINISHED, make_folder, name_unfinished, put_in_place, read_whole, sync
 
 NAMED = 3
-"""Files that a line names."""
+"""Most files that a line names."""
 
 
 class Ledger:
-    """Measurements under `folder`, and those of `others`, which are read after it and never written.
+    """Measurements under `folder`, and in `others`, which are read after it and never written.
 
-    locks: whether arms will be claimed, which needs a file system that has locks. Raises LedgerError when the folder
-    cannot be made or written or has no locks, or when another is not a ledger.
+    locks: whether arms will be locked, which needs a file system with locks. Raises LedgerError if the folder cannot
+    be created or written or has no locks, or if one of `others` is no ledger.
     """
 
     def __init__(self, folder: Path, others: Sequence[Path] = (), *, locks: bool = True) -> None:
@@ -52,14 +52,14 @@ class Ledger:
                     who="--ledger",
                     got=f"{folder}: {error.strerror}",
                     expected="a folder that can be written",
-                    remedy="choose another folder or mend its permissions",
+                    remedy="choose another folder or fix its permissions",
                 )
             ) from error
         if locks:
             self._try_locks()
 
     def get(self, arm: Arm) -> Measurement | None:
-        """The stored measurement of `arm` in the first ledger that has one, None when there is none to be trusted."""
+        """The stored measurement of `arm`, from the first ledger that has a trustworthy one; None without."""
         path = self._path(digest_of(arm))
         try:
             if found := _read(path, arm):
@@ -73,15 +73,17 @@ class Ledger:
                 if found := _read(place, arm):
                     return found
             except UntrustedError as reason:
-                self._untrusted[place] = str(reason)  # not ours to move
+                self._untrusted[place] = str(reason)  # it belongs to another ledger, and stays
         return None
 
     def __contains__(self, arm: Arm) -> bool:
         return self.get(arm) is not None
 
     def put(self, measurement: Measurement) -> None:
-        """Store a measurement, whole and for good; nothing else is touched. Raises LedgerError if the disk refuses."""
-        path = self._path(digest_of(measurement.arm))  # made of hexadecimal digits, whatever a measurement says it is
+        """Store a measurement atomically and durably. Raises LedgerError if the disk refuses."""
+        path = self._path(
+            digest_of(measurement.arm)
+        )  # computed here: a digest in the measurement might name another path
         envelope = {
             "schema": SCHEMA,
             "content": measurement.content(),
@@ -96,7 +98,7 @@ class Ledger:
 
     @contextmanager
     def lock_arm(self, arm: Arm) -> Generator[None, None, None]:
-        """Hold `arm` while it is measured, so that two workers on one ledger never run it twice."""
+        """Lock `arm` while it is measured, so that two workers on one ledger never measure it twice."""
         lock = self._lock(arm, wait=True)
         assert lock is not None
         try:
@@ -105,11 +107,11 @@ class Ledger:
             lock.release()
 
     def try_lock(self, arm: Arm) -> FileLock | None:
-        """Hold `arm` until the lock is released; None while another session measures it."""
+        """Lock `arm` until the lock is released. None while another session measures it."""
         return self._lock(arm, wait=False)
 
     def list_untrusted(self) -> list[str]:
-        """A line on the stored files that were passed over, and what became of them; none where there was none."""
+        """Lines about stored files that were not trusted, and what became of them; empty if there were none."""
         lines: list[str] = []
         for own in (True, False):
             found = {p: why for p, why in self._untrusted.items() if p.is_relative_to(self._measurements) is own}
@@ -123,10 +125,10 @@ class Ledger:
         return lines
 
     def _lock(self, arm: Arm, *, wait: bool) -> FileLock | None:
-        """A lock that is held, None where it would have to be waited for. Raises LedgerError when the disk refuses."""
+        """Acquire an arm's lock. None if it is held and `wait` is false. Raises LedgerError if the disk refuses."""
         digest = digest_of(arm)
         path = self._locks / f"{digest}.lock"
-        # Without the library's other kind of lock, which a session that is killed would leave behind for good.
+        # Without the library's soft locks, which a killed session would leave behind.
         lock = FileLock(path, fallback_to_soft=False)
         try:
             lock.acquire(blocking=wait)
@@ -135,19 +137,19 @@ class Ledger:
         except OSError as error:
             raise explain_lock(path, error, self.folder) from error
         shard = self._path(digest).parent
-        with suppress(OSError):  # there is none before its first measurement
+        with suppress(OSError):  # no folder before its first measurement
             for name in os.listdir(shard):
                 if name.startswith(f"{digest}.") and name.endswith(UNFINISHED):
-                    (shard / name).unlink()  # left by a session that was killed at it
+                    (shard / name).unlink()  # left by a killed session
         return lock
 
     def _try_locks(self) -> None:
-        """Raise LedgerError where the file system has no locks: before anything is measured."""
+        """Raise LedgerError if the file system has no locks, before anything is measured."""
         probe = name_unfinished(self._locks / "probe")
         try:
             with FileLock(probe, fallback_to_soft=False, blocking=False):
                 pass
-        except OSError as error:  # any other is told by what it stops
+        except OSError as error:  # other errors are reported where they matter
             if error.errno in _NO_LOCKS:
                 raise explain_lock(self._locks, error, self.folder) from error
         finally:
@@ -169,14 +171,14 @@ class Ledger:
             raise explain_unreadable(path, error) from error
 
 
-BESIDE = ("--ledger", "a ledger, to be read beside the first", "only the first --ledger is made where there is none")
+BESIDE = ("--ledger", "a ledger to read besides the first", "only the first --ledger is created if missing")
 
 
 def find_measurements(folder: Path, *, complaint: tuple[str, str, str] = BESIDE) -> Path:
-    """Where the ledger in `folder` keeps its measurements.
+    """The folder of measurements of the ledger in `folder`.
 
-    complaint: who asks, what was expected, what to think of beside the path.
-    Raises LedgerError unless it is a ledger that can be read.
+    complaint: for the message: who asks, what was expected, and a remedy besides checking the path.
+    Raises LedgerError unless it is a readable ledger.
     """
     measurements = folder / "measurements"
     try:
@@ -189,7 +191,7 @@ def find_measurements(folder: Path, *, complaint: tuple[str, str, str] = BESIDE)
 
 
 class UntrustedError(Exception):
-    """Why a stored file is not what its name says."""
+    """A stored file is not what its name says; the message says why."""
 
 
 _ODD = {
@@ -201,13 +203,13 @@ _ODD = {
     errno.EFBIG: "too large",
     errno.ENOTDIR: "in no folder",
 }
-"""What is wrong with the file itself, in words. Of anything else the disk or the machine is the cause."""
+"""Errors of the file itself, in words. All others are errors of the disk or the machine."""
 
 
 def read_stored(path: Path) -> bytes | None:
-    """What lies under a measurement's name, None where nothing does.
+    """The content of a measurement's file; None without one.
 
-    Raises UntrustedError for what is no file that may be read, and LedgerError for the disk's errors.
+    Raises UntrustedError for anything that is no readable file, and LedgerError for errors of the disk.
     """
     try:
         return read_whole(path)
@@ -220,13 +222,13 @@ def read_stored(path: Path) -> bytes | None:
 
 
 def _read(path: Path, arm: Arm) -> Measurement | None:
-    """The measurement in a file, None without one. Raises UntrustedError, or LedgerError for the disk's errors."""
+    """The measurement in a file; None without one. Raises UntrustedError, or LedgerError for errors of the disk."""
     content = read_stored(path)
     return None if content is None else verify_stored(content, arm)
 
 
 def verify_stored(content: bytes, arm: Arm) -> Measurement:
-    """The measurement of `arm` that a stored file holds. Raises UntrustedError when it holds anything else."""
+    """The measurement of `arm` in a stored file. Raises UntrustedError if the file holds anything else."""
     measurement = read_measurement(content)
     if measurement.arm != arm:
         raise UntrustedError("other-arm")
@@ -234,7 +236,7 @@ def verify_stored(content: bytes, arm: Arm) -> Measurement:
 
 
 def read_measurement(content: bytes) -> Measurement:
-    """The measurement that a stored file holds. Raises UntrustedError."""
+    """The measurement in a stored file. Raises UntrustedError."""
     try:
         envelope = json.loads(content)
         schema = envelope["schema"]
@@ -246,7 +248,7 @@ def read_measurement(content: bytes) -> Measurement:
         raise UntrustedError("other-schema")
     try:
         measurement = measurement_type().validate_python(body)
-    except (ValidationError, RecursionError, EngineError) as error:  # some settings contradict themselves
+    except (ValidationError, RecursionError, EngineError) as error:  # such as settings that contradict themselves
         raise UntrustedError("invalid") from error
     if measurement.digest != digest_of(measurement.arm):
         raise UntrustedError("other-arm")
@@ -270,7 +272,7 @@ def _unwritable(path: Path, error: OSError, folder: Path) -> LedgerError:
 
 
 def explain_lock(path: Path, error: OSError, folder: Path) -> LedgerError:
-    """What to raise for a lock that cannot be had, with what mends it."""
+    """The error for a lock that cannot be acquired, with its remedy."""
     expected, remedy = "a lock", "move away what lies there, or choose another folder with --ledger"
     if error.errno in _NO_LOCKS:
         expected = "a file system that has locks"
@@ -286,12 +288,12 @@ def explain_lock(path: Path, error: OSError, folder: Path) -> LedgerError:
 
 
 def explain_unreadable(path: Path, error: OSError) -> LedgerError:
-    """What to raise for a file that the disk does not give, or that cannot be moved out of the way."""
+    """The error for a file that cannot be read or moved."""
     return LedgerError(
         explain(
             who="ledger",
             got=f"{path}: {error.strerror}",
             expected="a readable file",
-            remedy="mend its permissions, move it away or choose another folder with --ledger",
+            remedy="fix its permissions, move it away or choose another folder with --ledger",
         )
     )

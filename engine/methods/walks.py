@@ -210,7 +210,7 @@ class _ActiveWalks:
 def walk_clamped(
     stack: EmbeddingFunction, problem: ClampedProblem, plan: ClampedPlan, draw: DrawClamp, observer: Wanderer
 ) -> ClampedTrace:
-    """Shift the coordinates from a random index on, then descend on those before it to mend the output; repeat.
+    """Shift the coordinates from a random index on, then descend on those before it to fix the output; repeat.
 
     Source: the document's clamped walk, as its listing has it.
     """

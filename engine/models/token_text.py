@@ -47,7 +47,7 @@ def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
         raise
     except Exception as error:
         got = f"{type(error).__name__} from its tokenizer at {shorten(text)}: {error}"
-        remedy = "mend the tokenizer's files or pass another text"
+        remedy = "fix the tokenizer's files or pass another text"
         raise PromptError(explain(who=who, got=got, expected="tokens", remedy=remedy)) from error
 
 

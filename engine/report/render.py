@@ -49,8 +49,8 @@ from engine.text import (
 
 TITLE = "LM Claims"
 PAGE = "index.html"
-BENCH_PAGE, CALIBRATION_PAGE = "bench.html", "calibration.html"
-BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", BENCH_PAGE: "What the engine costs"}
+CALIBRATION_PAGE = "calibration.html"
+BESIDE = {CALIBRATION_PAGE: "How often a verdict is false"}
 """Pages that a report links to where they lie beside it, with the words of the link."""
 
 ROWS = (1000, 300, 100, 40, 12, 4)

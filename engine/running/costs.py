@@ -1,4 +1,4 @@
-"""What an arm will take on this kind of machine: seconds, and memory of the host and of a GPU."""
+"""What an arm will take on a kind of machine: seconds, memory of the host, and memory of a GPU."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine.models import find_subject
 from engine.models.families import count_block
 
 PROCESS_BYTES = 5.0e8
-"""A process that has loaded torch and transformers, before its first model."""
+"""Memory of a process that has loaded torch and transformers, before its first model."""
 
 GPU_PROCESS_BYTES = 2.5e9
-"""Of the host, for a process that uses a GPU: CUDA's own libraries come on top."""
+"""Host memory of a process that uses a GPU: CUDA's own libraries come on top."""
 
 GPU_CONTEXT_BYTES = 6.0e8
-"""Of a GPU, for every process that uses it."""
+"""Memory of a GPU for each process that uses it."""
 
 
 @cache
@@ -36,7 +36,7 @@ def size_of(subject: str) -> Size:
 
 
 def group_of(arm: Arm) -> tuple[str, str, str]:
-    """Arms of one group share weights: they should follow each other in one process."""
+    """The weights an arm needs. Arms of one group should follow each other in one process, which loads them once."""
     settings = getattr(arm, "settings", None)
     if not isinstance(settings, StackSettings):
         return (getattr(arm, "subject", ""), getattr(arm, "dtype", ""), arm.kind)
@@ -45,7 +45,7 @@ def group_of(arm: Arm) -> tuple[str, str, str]:
 
 
 def host_bytes(arm: Arm) -> float:
-    """What a process that measures the arm takes of the host's memory. A GPU's weights pass through it."""
+    """Host memory of a process that measures the arm. Weights for a GPU pass through it."""
     if device_of(arm) == "cpu":
         return PROCESS_BYTES + estimate_cost(arm).memory_bytes
     subject = weights_of(arm)[0]
@@ -54,13 +54,14 @@ def host_bytes(arm: Arm) -> float:
 
 
 def gpu_bytes(arm: Arm) -> float:
-    """What a process that measures the arm takes of a GPU's memory; 0 for one of the CPU's."""
+    """GPU memory of a process that measures the arm; 0 for an arm on the CPU."""
     return 0.0 if device_of(arm) == "cpu" else GPU_CONTEXT_BYTES + estimate_cost(arm).memory_bytes
 
 
 def estimate_cost(arm: Arm, machine: Machine | None = None, size: Size | None = None) -> Cost:
-    """First guess at an arm's cost. machine: where it is not to go by the arm's device. size: of the model, where it
-    is not to be read from the subject's configuration.
+    """A first estimate of an arm's cost.
+
+    machine: None takes the kind of the arm's device. size: of the model; None reads the subject's configuration.
     """
     machine = machine or (CPU if device_of(arm) == "cpu" else GPU)
     subject = weights_of(arm)[0]

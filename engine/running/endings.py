@@ -1,6 +1,6 @@
-"""What ends a session or command before it is done: Ctrl-C, the signal of a queue or a closed terminal, a limit.
+"""Early endings of a session or command: Ctrl-C, a signal of a queue or a closed terminal, a limit of processor time.
 
-Each is an interruption, so that what was measured by then is judged and reported; while that is done others wait.
+Each is turned into an interruption, so that what was measured is judged and reported. Meanwhile further signals wait.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Self
 from engine.errors import EngineError, UsageError, explain
 
 NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
-"""Signals that end a process unless it listens: of queues (TERM, and USR1 or 2 some time before it), closed terminals,
-limits of processor time, Ctrl-\\ and Ctrl-Break."""
+"""Signals that end a process unless it handles them: queues send TERM, and USR1 or USR2 some time before it; the others
+come from closed terminals, limits of processor time, Ctrl-\\ and Ctrl-Break."""
 
 WORDS = {
     "SIGTERM": "as queues and `kill` send it",
@@ -27,32 +27,32 @@ WORDS = {
 }
 
 BURST_S = 3.0
-"""Signals that follow the first so soon are of the same ending: queues and terminals send several."""
+"""Signals that follow the first within this time belong to the same ending: queues and terminals send several."""
 
 PATIENCE = 2
-"""Times that Ctrl-C is waited with while an ending is under way; the next one ends it at once."""
+"""Presses of Ctrl-C that are ignored while a session ends; the next one ends it at once."""
 
 EARLY_S = 10
-"""Seconds of processor time before its end at which a limit is told: at the end itself the system kills."""
+"""Seconds of processor time before a limit at which the session ends: at the limit itself the system kills it."""
 
 
 def explain_fault(error: Exception) -> str:
-    """The line of an error that ends a session, and may be ours."""
+    """One line for an error that ends a session."""
     if isinstance(error, EngineError):
         return str(error)
     got = f"{type(error).__name__}: {error}"
-    return explain(who="session", got=got, expected="to go on", remedy="see where on standard error")
+    return explain(who="session", got=got, expected="to go on", remedy="see the traceback on standard error")
 
 
 def check_interpreter() -> None:
-    """Raises UsageError where Python drops docstrings, of which transformers makes parts of its models."""
+    """Raises UsageError if Python drops docstrings: transformers builds parts of its models from them."""
     if sys.flags.optimize > 1:
-        got, remedy = "a Python that drops docstrings", "leave -OO and PYTHONOPTIMIZE=2 out"
+        got, remedy = "a Python that drops docstrings", "leave out -OO and PYTHONOPTIMIZE=2"
         raise UsageError(explain(who="session", got=got, expected="one that keeps them", remedy=remedy))
 
 
 class Ended(KeyboardInterrupt):
-    """A signal that ends the process was sent. name: as 'SIGTERM'."""
+    """A signal asked the process to end. name: such as 'SIGTERM'."""
 
     def __init__(self, name: str) -> None:
         super().__init__(explain_ending(name))
@@ -65,10 +65,10 @@ def explain_ending(name: str) -> str:
 
 
 class Endings:
-    """While it is entered, signals that would end this process raise Ended in its main thread, and Ctrl-C as always.
+    """A context in which signals that would end this process raise Ended in its main thread; Ctrl-C raises as always.
 
-    Those that something else listens to, or that are ignored as under nohup, are left alone; so is everything in
-    another thread than the main one.
+    Signals that have another handler, or that are ignored (as under nohup), stay as they are. Outside the main thread
+    nothing changes.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Endings:
         self._held, self._presses = False, 0
         self._raised_at, self._closed_at = -float("inf"), float("inf")
         self.name: str | None = None
-        """The signal that ended this process, as 'SIGTERM'; None where none has."""
+        """The signal that ended this process, such as 'SIGTERM'; None if none has."""
 
     def __enter__(self) -> Self:
         self.listen()
@@ -89,33 +89,33 @@ class Endings:
         self.close()
 
     def listen(self) -> None:
-        """Begin to listen; once is enough."""
+        """Install the handlers, once."""
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGINT, *(getattr(signal, name) for name in NAMES if hasattr(signal, name))]
         for number in numbers:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                self._before[number] = signal.signal(number, self._hear)
+                self._before[number] = signal.signal(number, self._handle)
         if sys.platform != "win32":
-            self._hear_of_the_limit()
+            self._move_limit()
 
     @property
     def listening(self) -> bool:
         return bool(self._before)
 
     def hold(self) -> None:
-        """Let further signals wait: what was measured is being judged and reported."""
+        """Ignore further signals: what was measured is being judged and reported."""
         self._held = True
 
     def close(self) -> None:
-        """Leave everything as it was; after an ending a moment later, so that the process leaves with its own code."""
+        """Restore the handlers. After an ending this waits until the process exits, so that it keeps its exit code."""
         self._closed_at = time.monotonic()
         if self.name is None:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
             self._before.clear()
         else:
-            atexit.register(self._leave)
+            atexit.register(self._ignore_all)
         if self._limit is not None:
             import resource
 
@@ -125,10 +125,10 @@ class Endings:
 
     @property
     def exit_code(self) -> int:
-        """Of a command that a signal has ended, as shells have it: 130 after Ctrl-C."""
+        """Exit code of a command that a signal ended, by the shells' convention: 130 after Ctrl-C."""
         return 128 + signal.Signals[self.name or "SIGINT"]
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._closed_at > BURST_S:
             signal.signal(number, self._before[number])
@@ -144,13 +144,13 @@ class Endings:
         self._raised_at, self.name = now, name
         raise KeyboardInterrupt if number == signal.SIGINT else Ended(name)
 
-    def _leave(self) -> None:
-        """As the interpreter ends it gives every handler up, and the process would die of a signal, its work done."""
+    def _ignore_all(self) -> None:
+        """Ignore signals at exit: the interpreter drops all handlers, and a signal would kill a finished process."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
-    def _hear_of_the_limit(self) -> None:
-        """Be told of a limit on processor time before its end, where a process can do nothing any more."""
+    def _move_limit(self) -> None:
+        """Have SIGXCPU sent some time before the limit of processor time, at which the system kills the process."""
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_CPU)

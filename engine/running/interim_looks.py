@@ -1,4 +1,4 @@
-"""Ends the measuring of a claim once it is decided, or out of reach: a look after each wave of units."""
+"""Interim looks: measuring a claim ends as soon as it is decided, or when more units would hardly decide it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.running.sensitivity import sensitivity_table
 
 SLACK = 2
-"""A claim is given up only where even twice the planned units would not decide it, if all went on as it began."""
+"""A claim is given up only if even this many times the planned units would not decide it, going by its estimates."""
 
 
 class StopReason(StrEnum):
-    """Why no more units were measured."""
+    """Why measuring ended."""
 
     ALL_IN = "all are in"
     DECIDED = "decided"
@@ -23,9 +23,9 @@ class StopReason(StrEnum):
 
 
 def evaluate_item(claim: Claim, trial: Trial) -> Rounds:
-    """All that a session asks of an item: its looks, and at full effort its sensitivity to the claim's factors.
+    """Everything measured for an item: the claim in looks, and at full effort its sensitivity to the claim's factors.
 
-    The tables are drawn here, so that a mistake in one is the item's error and costs no other item.
+    The tables are made here, so that a mistake in one is the error of this item alone.
     """
     evidence = yield from evaluate_in_looks(claim, trial)
     tables = evidence.tables
@@ -36,11 +36,10 @@ def evaluate_item(claim: Claim, trial: Trial) -> Rounds:
 
 
 def evaluate_in_looks(claim: Claim, trial: Trial) -> Rounds:
-    """The rounds of the claim's procedure with the units of one look after the other, until more would not help.
+    """The claim's procedure, look by look: each look adds a wave of units, until the claim is decided or hopeless.
 
-    The evidence is that of the look that decided. What is out of reach, or has all its units, gets the intervals of
-    the last look: a claim that these would decide is not out of reach. Arms of earlier looks are asked for again, and
-    answered by what they gave. Source: the catalogue's waves of seeds; engine.statistics.looks.
+    The evidence is that of the look that ended it. Each look asks for the arms of earlier looks again; they are
+    measured already. Source: the catalogue's waves of seeds; engine.statistics.looks.
     """
     looks = trial.looks()
     for at in looks:
@@ -49,10 +48,12 @@ def evaluate_in_looks(claim: Claim, trial: Trial) -> Rounds:
             return _note(evidence, at, looks, StopReason.ALL_IN)
         if is_decided(claim, at, evidence):
             return _note(evidence, at, looks, StopReason.DECIDED)
-        hoped = yield from _measure(claim, replace(at, look=replace(at.look, as_last=True)))
+        # Before giving up, intervals are recomputed at the last look's level: if that decides the claim, it is not
+        # given up, and if it does not, these are the intervals to report.
+        as_last = yield from _measure(claim, replace(at, look=replace(at.look, as_last=True)))
         times = SLACK * looks[-1].count() / max(1, at.count())
-        if not claim.could_be_decided(hoped.estimates, at.scopes, times):
-            return _note(hoped, at, looks, StopReason.OUT_OF_REACH)
+        if not claim.could_be_decided(as_last.estimates, at.scopes, times):
+            return _note(as_last, at, looks, StopReason.OUT_OF_REACH)
     raise AssertionError("the last look ends every trial")
 
 
@@ -64,7 +65,7 @@ def _measure(claim: Claim, trial: Trial) -> Rounds:
 
 
 def _note(evidence: Evidence, at: Trial, looks: Sequence[Trial], ending: StopReason) -> Evidence:
-    """The evidence with a word on how many of the planned units there were, and why no more."""
+    """Add to the evidence how many of the planned units were measured, and why no more."""
     if len(looks) == 1:
         return evidence
     words = f"{at.count()} of at most {looks[-1].count()}: {ending} at look {at.look.number} of {len(looks)}"
@@ -74,7 +75,7 @@ def _note(evidence: Evidence, at: Trial, looks: Sequence[Trial], ending: StopRea
 def is_decided(claim: Claim, trial: Trial, evidence: Evidence) -> bool:
     """Whether a look before the last decides the claim.
 
-    Exact figures, such as the worst of all units, are of those alone that are in: they decide nothing early.
+    Exact figures, such as the worst of all units, hold for the units measured so far alone: they decide nothing early.
     """
     sampled = {name: estimate for name, estimate in evidence.estimates.items() if estimate.scale != "exact"}
     return claim.judge(sampled, trial.scopes).decisive

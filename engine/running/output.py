@@ -1,4 +1,4 @@
-"""What is written to a terminal, a pipe or a log never fails for its characters or for who has stopped reading."""
+"""Makes output robust: no character fails to print, and no reader who has left ends the measuring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 from typing import IO, Any, TextIO, cast
 
 READABLE = "engine.readable"
-"""The name under which Python's encoders find what stands in for characters that they do not have."""
+"""Name of the codec error handler that replaces characters an encoding lacks."""
 
 _SIGNS = {
     "✓": "+",
@@ -47,8 +47,8 @@ _SIGNS = {
 }
 
 
-def say_in_ascii(character: str) -> str:
-    """A character in ASCII that people can read: its sign, name or plain letters, else its escape."""
+def to_ascii(character: str) -> str:
+    """A readable ASCII form of a character: a sign, its name, its plain letters, or its escape."""
     if character in _SIGNS:
         return _SIGNS[character]
     name = unicodedata.name(character, "")
@@ -66,23 +66,23 @@ def say_in_ascii(character: str) -> str:
 def _stand_in(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(say_in_ascii, error.object[error.start : error.end])), error.end
+    return "".join(map(to_ascii, error.object[error.start : error.end])), error.end
 
 
 codecs.register_error(READABLE, _stand_in)
 
 
 def prepare_output() -> None:
-    """Let this process's standard output and error take any character, and be there where they were closed.
+    """Let standard output and error accept any character, and open a null device in place of closed streams.
 
-    Everything that is written through them is covered, whichever library writes it.
+    This covers everything written through them, whichever library writes it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if cast("TextIO | None", getattr(sys, name)) is None:
             stream = _open_nothing(number)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-    # While output is captured, the terminal is where it was when Python began.
+    # While pytest captures output, sys.__stdout__ still leads to the terminal.
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -90,7 +90,7 @@ def prepare_output() -> None:
 
 
 def _open_nothing(number: int) -> TextIO:
-    """The null device in a closed stream's place, so that no file opened later takes the number and what is said."""
+    """A null device under a closed stream's number: otherwise a file opened later gets the number, and the output."""
     try:
         os.fstat(number)
         taken = True
@@ -101,13 +101,13 @@ def _open_nothing(number: int) -> TextIO:
         if null != number:
             os.dup2(null, number)
             os.close(null)
-        os.set_inheritable(number, True)  # as the others are
+        os.set_inheritable(number, True)  # like the other standard streams
         null = number
     return open(null, "w" if number else "r", encoding="utf-8", errors=READABLE, closefd=False)
 
 
-class Unbroken:
-    """A stream that drops what can't be written, as nobody reads it or its disk is full; otherwise like its own."""
+class ForgivingStream:
+    """A stream that drops what it cannot write because its reader has left or its disk is full."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -121,18 +121,18 @@ class Unbroken:
         except UnicodeError:
             raise
         except (OSError, ValueError):
-            forget(self._stream)
+            discard_buffer(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            forget(self._stream)
+            discard_buffer(self._stream)
 
 
-def forget(stream: IO[str]) -> None:
-    """Let what a stream still holds go nowhere: Python would complain once more when it flushes at the end."""
+def discard_buffer(stream: IO[str]) -> None:
+    """Discard what a stream still buffers: Python would complain again when it flushes it at exit."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

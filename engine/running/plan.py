@@ -1,4 +1,4 @@
-"""What a session would run, without running it: arms by round, what is stored, time and memory."""
+"""The plan of a session, without running it: arms by round, what is stored, expected time and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from engine.text import duration
 class PlannedArm:
     """One arm of a plan.
 
-    later: its step size is not known before tuning, so it can't be looked up yet.
+    items: names of those that need it.
+    later: its step size is not known before tuning, so it cannot be looked up yet.
     surely: some item needs it at its first look, before any claim can be decided.
     """
 
@@ -34,22 +35,21 @@ class PlannedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCapacity:
-    """How many arms may run at once, with how many threads, and what they may take together in bytes."""
+    """How many arms may run at once, with how many threads each, and how many bytes they may take together."""
 
     workers: int
     threads: int
     arms_bytes: float
 
 
-def plan_session(jobs: Sequence[tuple[str, ItemRun]], scheduler: Scheduler) -> list[PlannedArm]:
-    """Arms of every round and look, each once: the first as they will be run, later ones with a nominal step size."""
+def plan_session(items: Sequence[tuple[str, ItemRun]], scheduler: Scheduler) -> list[PlannedArm]:
+    """Arms of every round and look, each once: exact in the first round, with assumed step sizes in later ones."""
     users: dict[str, list[str]] = {}
     arms: dict[str, tuple[Arm, bool]] = {}
     sure: set[str] = set()
-    for name, job in jobs:
-        sure |= {digest_of(arm) for arm, _ in _rehearse(job)}
-        whole = ItemRun(claim=job.claim, trial=replace(job.trial, stopping=False))
-        for arm, later in _rehearse(whole):
+    for name, item in items:
+        sure |= {digest_of(arm) for arm, _ in dry_run(item)}
+        for arm, later in dry_run(ItemRun(claim=item.claim, trial=replace(item.trial, stopping=False))):
             digest = digest_of(arm)
             users.setdefault(digest, []).append(name)
             arms[digest] = (arm, later and arms.get(digest, (arm, True))[1])
@@ -66,43 +66,44 @@ def plan_session(jobs: Sequence[tuple[str, ItemRun]], scheduler: Scheduler) -> l
     ]
 
 
-def forecast_arms(job: ItemRun) -> list[Arm]:
-    """Arms of the rounds behind a job's first, with nominal step sizes. Nothing of the job itself is moved."""
-    return [arm for arm, later in _rehearse(ItemRun(claim=job.claim, trial=job.trial)) if later]
+def forecast_arms(item: ItemRun) -> list[Arm]:
+    """Arms of an item's rounds after its first, with assumed step sizes. The item itself stays where it is."""
+    return [arm for arm, later in dry_run(ItemRun(claim=item.claim, trial=item.trial)) if later]
 
 
-def estimate_job(job: ItemRun) -> dict[str, float]:
-    """Seconds of each arm that a job asks for up to its first look, by digest. Nothing of the job itself is moved."""
-    own = ItemRun(claim=job.claim, trial=job.trial)
-    return {digest_of(arm): estimate_cost(arm).seconds for arm, _ in _rehearse(own)}
+def estimate_item(item: ItemRun) -> dict[str, float]:
+    """Expected seconds of each arm up to an item's first look, by digest. The item itself stays where it is."""
+    return {
+        digest_of(arm): estimate_cost(arm).seconds for arm, _ in dry_run(ItemRun(claim=item.claim, trial=item.trial))
+    }
 
 
-def _rehearse(job: ItemRun) -> list[tuple[Arm, bool]]:
-    """Drive a job with the results that its arms assume, until its first look asks for one that assumes none."""
+def dry_run(item: ItemRun) -> list[tuple[Arm, bool]]:
+    """Arms of an item, answered by the results that they assume, and whether each belongs to a later round.
+
+    It ends at the first round with an arm that assumes no result. An item that cannot be planned holds the error.
+    """
     found: list[tuple[Arm, bool]] = []
-    job.advance(None)
+    nowhere = current_provenance(dtype="float32", device="none", threads=0)
+    item.advance(None)
     later = False
-    while not job.done:
-        found += [(arm, later) for arm in job.asked]
-        assumed = [assume(arm) for arm in job.asked]
-        if any(one is None for one in assumed):
-            break
-        job.advance([one for one in assumed if one is not None])
+    while not item.done:
+        found += [(arm, later) for arm in item.asked]
+        assumed: list[Measurement] = []
+        for arm in item.asked:
+            result = arm.assume()
+            if result is None:
+                return found
+            assumed.append(
+                Measurement(digest=digest_of(arm), arm=arm, result=result, provenance=nowhere, elapsed_s=0.0)
+            )
+        item.advance(assumed)
         later = True
     return found
 
 
-def assume(arm: Arm) -> Measurement | None:
-    """A measurement with the result that an arm assumes; None where it assumes none."""
-    result = arm.assume()
-    if result is None:
-        return None
-    nowhere = current_provenance(dtype="float32", device="none", threads=0)
-    return Measurement(digest=digest_of(arm), arm=arm, result=result, provenance=nowhere, elapsed_s=0.0)
-
-
 def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: ArmCapacity) -> None:
-    """The plan's sums as lines of text, and how many arms run at once."""
+    """Write the plan's totals, and how many arms run at once."""
     waiting = [p for p in plan if not p.stored]
     seconds = sum(p.cost.seconds for p in waiting)
     least = sum(p.cost.seconds for p in waiting if p.surely)
@@ -124,7 +125,7 @@ def print_plan(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
 
 
 def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, room: ArmCapacity) -> None:
-    """Every arm of a plan as a line of text."""
+    """Write a line for every arm of a plan."""
     for planned in plan:
         state = "stored" if planned.stored else "after tuning" if planned.later else "to run"
         needs = PROCESS_BYTES + planned.cost.memory_bytes
@@ -136,7 +137,7 @@ def print_arms(plan: Sequence[PlannedArm], write: Callable[[str], object], *, ro
 
 
 def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], object], *, each: bool) -> None:
-    """Why items skip: a line for each reason, or for each item. skipped: an item's name, and the reason."""
+    """Write why items skip, by reason or item by item. skipped: the name of each, and its reason."""
     if each:
         for name, reason in skipped:
             write(f"skipped  {name}: {reason}")
@@ -148,7 +149,7 @@ def print_skips(skipped: Sequence[tuple[str, str]], write: Callable[[str], objec
 def print_items(
     names: Sequence[str], skipped: Sequence[str], plan: Sequence[PlannedArm], write: Callable[[str], object]
 ) -> None:
-    """Every claim with its items: how many would be measured, are stored, are left out at this effort, or skip."""
+    """Write a line for every claim: how many of its items would be measured, are stored, are not run, or skip."""
     arms = Counter(name for planned in plan for name in planned.items)
     waiting = Counter(name for planned in plan if not planned.stored for name in planned.items)
     for claim in sorted({name.split()[0] for name in (*names, *skipped)}):

@@ -1,6 +1,6 @@
-"""Drives the items of a session through their rounds: gather arms, take what is stored, measure the rest.
+"""Runs the items of a session: gathers the arms they ask for, takes what is stored, and has the rest measured.
 
-An arm that two items ask for is measured once. Every measurement is stored the moment it exists.
+An arm that two items ask for is measured once. Every measurement is stored as soon as it exists.
 """
 
 from __future__ import annotations
@@ -30,29 +30,31 @@ from engine.running.interim_looks import evaluate_item
 from engine.running.waiting import Waiting
 
 POLL_S = 0.5
-"""Between two looks at arms that another session is measuring."""
+"""Time between two checks for an arm that another session is measuring."""
 
 
 class Progress(Interface):
-    """Told how far a round is."""
+    """Receives how far a session is."""
 
     def expect(self, arms: Sequence[Arm]) -> None:
-        """More arms are to be measured."""
+        """More arms will be measured."""
         ...
 
     def forecast(self, arms: Sequence[Arm]) -> None:
-        """These, or others like them, will be asked for later; what was foreseen before no longer counts."""
+        """Replace the forecast of the arms that later rounds will ask for."""
         ...
 
     def begin(self, arm: Arm) -> None: ...
 
-    def finish(self, arm: Arm, elapsed_s: float) -> None: ...
+    def finish(self, arm: Arm, elapsed_s: float) -> None:
+        """An arm has its outcome. elapsed_s: 0 for one that failed or was stored meanwhile."""
+        ...
 
     def close(self) -> None: ...
 
 
 class NoProgress:
-    """Progress that nobody watches."""
+    """Progress that nobody sees."""
 
     def expect(self, arms: Sequence[Arm]) -> None: ...
 
@@ -67,7 +69,7 @@ class NoProgress:
 
 @dataclass(kw_only=True, eq=False)
 class ItemRun:
-    """One item on its way: its rounds so far, and in the end its evidence or the error that stopped it.
+    """The run of one item: the arms of its current round, and in the end its evidence or the error that stopped it.
 
     entries: of the arms that it asks for. missing: how many of them it waits for.
     """
@@ -101,9 +103,6 @@ class ItemRun:
         except Exception as error:
             self.error = error
 
-    def fail(self, error: Exception) -> None:
-        self.error = error
-
 
 def check_kinds(claim: str, arms: Sequence[object]) -> None:
     """Raises DeclarationError for an arm of a kind that has no folder in the engine: nothing could store it."""
@@ -117,10 +116,10 @@ def check_kinds(claim: str, arms: Sequence[object]) -> None:
 
 
 Forecast = Callable[[ItemRun], Sequence[Arm]]
-"""The arms of a job's later rounds, as far as they can be told before it has run."""
+"""The arms of an item's later rounds, as far as they can be predicted before the item has run."""
 
 
-def _no_forecast(job: ItemRun) -> Sequence[Arm]:
+def _no_forecast(item: ItemRun) -> Sequence[Arm]:
     return ()
 
 
@@ -136,24 +135,25 @@ class ArmState(Enum):
 
 @dataclass(kw_only=True, eq=False)
 class ArmEntry:
-    """An arm that was asked for. jobs: those that wait for it."""
+    """An arm that was asked for. items: those that wait for it."""
 
     arm: Arm
     digest: str
     state: ArmState = ArmState.WAITING
     measurement: Measurement | None = None
     error: Exception | None = None
-    jobs: list[ItemRun] = field(default_factory=list[ItemRun])
+    items: list[ItemRun] = field(default_factory=list[ItemRun])
 
 
 class Scheduler:
-    """Measures what jobs ask for, with one ledger and one executor.
+    """Measures what items ask for, with one ledger and one executor.
 
-    Several arms may be under way at once. A job goes on as soon as its own arms are there, whatever others wait for.
-    All that is known of an arm is its entry; a job counts the entries that it waits for, so that nothing is searched.
-    fresh_since: stored measurements older than this moment (ISO 8601, UTC), or of the future, are not used; '' uses
-    all.
-    forecast: for the progress alone.
+    Several arms may run at once. An item goes on as soon as its own arms are there, whatever others wait for. All
+    that is known of an arm is in its entry, and an item counts the entries that it waits for, so that bookkeeping
+    grows as the arms do.
+    fresh_since: stored measurements from before this moment (ISO 8601, UTC), or from the future, are not used; ''
+    uses all.
+    forecast: predicts later arms, for the progress alone.
     """
 
     def __init__(
@@ -170,47 +170,48 @@ class Scheduler:
         self._progress, self._fresh_since, self._forecast = progress, fresh_since, forecast
         self._entries: dict[str, ArmEntry] = {}
         self._waiting = Waiting()
-        self._in_line: dict[int, ArmEntry] = {}
+        self._waiting_entries: dict[int, ArmEntry] = {}
         self._elsewhere: list[ArmEntry] = []
         self._running: dict[Future[Measurement], tuple[ArmEntry, FileLock]] = {}
         self._ready: deque[ItemRun] = deque()
-        self._ahead: dict[ItemRun, dict[str, Arm]] = {}
+        self._later: dict[ItemRun, dict[str, Arm]] = {}
         self._sources: dict[str, str] = {}
         self._unstored: LedgerError | None = None
         self._answering: ItemRun | None = None
 
-    def run(self, jobs: Iterable[ItemRun]) -> None:
-        """Bring every job to its evidence or its error.
+    def run(self, items: Iterable[ItemRun]) -> None:
+        """Bring every item to its evidence or its error.
 
-        Raises LedgerError when a measurement cannot be stored: the next ones would be measured for nothing. Jobs that
-        could be answered by then have their evidence.
+        Raises LedgerError when a measurement cannot be stored: whatever is measured next would be lost, too. Items
+        that could be answered by then have their evidence.
         """
-        asked = [job for job in jobs if not job.done]
+        asked = [item for item in items if not item.done]
         try:
-            for job in asked:
-                job.advance(None)
+            for item in asked:
+                item.advance(None)
             going = self._ask(asked)
             while True:
-                # Answer first: what jobs ask for next may be stored already, and then nothing has to be measured.
+                # Answer first: the arms of an item's next round may be stored, and then nothing has to be measured.
                 while self._ready:
                     answered: list[ItemRun] = []
                     while self._ready:
-                        answered.append(job := self._ready.popleft())
-                        self._answer(job)
+                        answered.append(item := self._ready.popleft())
+                        self._answer(item)
                     going += self._ask(answered) - len(answered)
-                if self._unstored is not None and any(not job.done or job.error is self._unstored for job in asked):
+                if self._unstored is not None and any(not one.done or one.error is self._unstored for one in asked):
                     raise self._unstored
                 if not going:
                     return
-                self._begin_some()
+                self._start_arms()
                 if self._unstored is None and not self._ready:
-                    self._await_one()
+                    self._await_outcome()
         finally:
             self._stop()
-            # Cut short, what has come in by now is enough for some; the one that was cut itself has no answer.
-            for job in self._ready:
-                if job is not self._answering:
-                    self._answer(job)
+            # What came in before an interruption is enough for some items. The one that was interrupted while it
+            # judged has no answer.
+            for item in self._ready:
+                if item is not self._answering:
+                    self._answer(item)
             self._ready.clear()
 
     def look_up(self, arm: Arm) -> Measurement | None:
@@ -218,35 +219,44 @@ class Scheduler:
         stored = self.ledger.get(arm)
         if stored is None or not self._fresh_since:
             return stored
-        # Of the future is only what a clock that went wrong has dated.
+        # Only a clock that went wrong dates a measurement into the future.
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return stored if self._fresh_since <= stored.provenance.measured_at <= now else None
 
-    def _ask(self, jobs: Iterable[ItemRun]) -> int:
-        """Note what jobs ask for: take what is stored, and put the rest in line. How many jobs are not done."""
-        missing: list[ArmEntry] = []
+    def _ask(self, items: Iterable[ItemRun]) -> int:
+        """Take from the ledger what items ask for, and let the rest wait. Returns how many items are not done."""
+        new: list[ArmEntry] = []
         going = 0
-        for job in jobs:
-            self._ahead.pop(job, None)
-            if job.done:
+        for item in items:
+            self._later.pop(item, None)
+            if item.done:
                 continue
             going += 1
-            job.entries = [self._find(arm, missing) for arm in job.asked]
-            open_ = {e.digest: e for e in job.entries if e.state not in (ArmState.MEASURED, ArmState.FAILED)}
-            job.missing = 0 if any(entry.state is ArmState.FAILED for entry in job.entries) else len(open_)
-            if job.missing == 0:
-                self._ready.append(job)
+            item.entries = [self._find_entry(arm, new) for arm in item.asked]
+            unknown = {e.digest: e for e in item.entries if e.state not in (ArmState.MEASURED, ArmState.FAILED)}
+            # One failed arm is enough to answer an item, with its error.
+            item.missing = 0 if any(e.state is ArmState.FAILED for e in item.entries) else len(unknown)
+            if item.missing == 0:
+                self._ready.append(item)
                 continue
-            for entry in open_.values():
-                entry.jobs.append(job)
-            if all(arm.assume() is not None for arm in job.asked):
-                self._ahead[job] = {digest_of(arm): arm for arm in self._forecast(job)}
-        if missing:
-            self._put_in_line(missing)
+            for entry in unknown.values():
+                entry.items.append(item)
+            if all(arm.assume() is not None for arm in item.asked):
+                self._later[item] = {digest_of(arm): arm for arm in self._forecast(item)}
+        if new:
+            # Arms that share weights wait together, so that a process loads a model once.
+            new.sort(key=lambda entry: group_of(entry.arm))
+            for entry in new:
+                self._waiting_entries[id(entry.arm)] = entry
+                self._waiting.add(entry.arm)
+            self._progress.expect([entry.arm for entry in new])
+            later = {digest: arm for arms in self._later.values() for digest, arm in arms.items()}
+            measured = {d for d in later if (e := self._entries.get(d)) is not None and e.state is ArmState.MEASURED}
+            self._progress.forecast([arm for digest, arm in later.items() if digest not in measured])
         return going
 
-    def _find(self, arm: Arm, missing: list[ArmEntry]) -> ArmEntry:
-        """The entry of an arm; a new one that is not stored is among the missing, too."""
+    def _find_entry(self, arm: Arm, new: list[ArmEntry]) -> ArmEntry:
+        """The entry of an arm, made at its first request. One that has to be measured is added to `new`."""
         digest = digest_of(arm)
         entry = self._entries.get(digest)
         if entry is not None:
@@ -254,7 +264,11 @@ class Scheduler:
         entry = self._entries[digest] = ArmEntry(arm=arm, digest=digest)
         try:
             with no_exits():
-                self._check_source(arm)
+                # No verdict may rest on two contents of one name, such as a folder that was replaced meanwhile.
+                subject, source = weights_of(arm)
+                first = self._sources.setdefault(subject, source)
+                if source != first:
+                    raise SubjectError(explain_replaced(subject, got=source, expected=first))
                 entry.measurement = self.look_up(arm)
         except Exception as error:
             entry.state, entry.error = ArmState.FAILED, error
@@ -262,104 +276,69 @@ class Scheduler:
         if entry.measurement is not None:
             entry.state = ArmState.MEASURED
         else:
-            missing.append(entry)
+            new.append(entry)
         return entry
 
-    def _put_in_line(self, missing: list[ArmEntry]) -> None:
-        """Let arms wait for their turn, those that share weights together, and tell the progress of them."""
-        missing.sort(key=lambda entry: group_of(entry.arm))
-        for entry in missing:
-            self._in_line[id(entry.arm)] = entry
-            self._waiting.add(entry.arm)
-        self._progress.expect([entry.arm for entry in missing])
-        ahead = {digest: arm for foreseen in self._ahead.values() for digest, arm in foreseen.items()}
-        states = {digest: entry.state for digest in ahead if (entry := self._entries.get(digest)) is not None}
-        self._progress.forecast([arm for digest, arm in ahead.items() if states.get(digest) is not ArmState.MEASURED])
-
-    def _check_source(self, arm: Arm) -> None:
-        """Raises SubjectError where other weights were asked for by the same name: no verdict may rest on both."""
-        subject, source = weights_of(arm)
-        first = self._sources.setdefault(subject, source)
-        if source != first:
-            raise SubjectError(explain_replaced(subject, got=source, expected=first))
-
-    def _answer(self, job: ItemRun) -> None:
-        """Give a job what it asked for, or the error of the first arm that failed."""
-        self._answering = job
-        failed = next((entry.error for entry in job.entries if entry.error is not None), None)
+    def _answer(self, item: ItemRun) -> None:
+        """Give an item the measurements it asked for, or the error of the first arm that failed."""
+        self._answering = item
+        failed = next((entry.error for entry in item.entries if entry.error is not None), None)
         if failed is not None:
-            job.fail(failed)
+            item.error = failed
         else:
-            found = [entry.measurement for entry in job.entries]
-            job.advance([measurement for measurement in found if measurement is not None])
+            found = [entry.measurement for entry in item.entries]
+            item.advance([measurement for measurement in found if measurement is not None])
         self._answering = None
 
-    def _settle(
-        self, entry: ArmEntry, *, measurement: Measurement | None = None, error: Exception | None = None
-    ) -> None:
-        """Note an arm's outcome, and which jobs it was the last one for."""
-        entry.measurement, entry.error = measurement, error
-        entry.state = ArmState.MEASURED if measurement is not None else ArmState.FAILED
-        for job in entry.jobs:
-            if job.missing > 0:
-                job.missing = 0 if error is not None else job.missing - 1
-                if job.missing == 0:
-                    self._ready.append(job)
-        entry.jobs.clear()
-
-    def _begin_some(self) -> None:
-        """Begin as many arms as the executor takes."""
+    def _start_arms(self) -> None:
+        """Start as many arms as the executor takes, except those that another session measures or has measured."""
         while len(self._waiting) and self._unstored is None:
             self._executor = self._executor or self._make_executor()
             try:
                 arm = self._executor.choose(self._waiting)
             except DoesNotFitError as refused:
                 self._waiting.take_out(refused.arm)
-                self._settle(self._in_line[id(refused.arm)], error=refused)
-                self._progress.finish(refused.arm, 0.0)
+                self._conclude(self._waiting_entries[id(refused.arm)], error=refused)
                 continue
             if arm is None:
                 return
             self._waiting.take_out(arm)
-            self._begin(self._executor, self._in_line[id(arm)])
+            entry = self._waiting_entries[id(arm)]
+            try:
+                lock = self.ledger.try_lock(arm)
+            except LedgerError as error:
+                self._unstored = error
+                self._conclude(entry, error=error)
+                return
+            if lock is None:
+                entry.state = ArmState.ELSEWHERE
+                self._elsewhere.append(entry)
+                continue
+            entry.state = ArmState.RUNNING
+            self._progress.begin(arm)
+            try:
+                # Another session may have measured it while it waited here.
+                stored = self.look_up(arm)
+            except LedgerError as error:
+                self._conclude(entry, lock, error=error)
+                continue
+            if stored is not None:
+                self._conclude(entry, lock, measurement=stored)
+                continue
+            # Noted before it is submitted: an executor that measures at once may be interrupted at it.
+            self._running[placeholder := Future[Measurement]()] = (entry, lock)
+            submitted = self._executor.submit(arm)
+            del self._running[placeholder]
+            self._running[submitted] = (entry, lock)
+            if submitted.done():  # stored before the next one starts
+                self._collect(submitted)
 
-    def _begin(self, executor: Executor, entry: ArmEntry) -> None:
-        """Measure an arm, unless another session measures it, or has by now."""
-        try:
-            lock = self.ledger.try_lock(entry.arm)
-        except LedgerError as error:
-            self._unstored = error
-            self._settle(entry, error=error)
-            return
-        if lock is None:
-            entry.state = ArmState.ELSEWHERE
-            self._elsewhere.append(entry)
-            return
-        entry.state = ArmState.RUNNING
-        self._progress.begin(entry.arm)
-        try:
-            # Another session may have measured it while this one waited.
-            stored = self.look_up(entry.arm)
-        except LedgerError as error:
-            self._release(entry, lock, error=error)
-            return
-        if stored is not None:
-            self._release(entry, lock, measurement=stored)
-            return
-        # Known before it is submitted: an executor that measures at once may be interrupted at it.
-        self._running[placeholder := Future[Measurement]()] = (entry, lock)
-        submitted = executor.submit(entry.arm)
-        del self._running[placeholder]
-        self._running[submitted] = (entry, lock)
-        if submitted.done():  # stored before the next one is begun
-            self._finish(submitted)
-
-    def _await_one(self) -> None:
-        """Wait until an arm that is under way has an outcome, or one that another session measures may have."""
+    def _await_outcome(self) -> None:
+        """Wait until an arm has an outcome, or until one that another session measures may have been stored."""
         if self._running:
             done, _ = wait(self._running, timeout=POLL_S if self._elsewhere else None, return_when=FIRST_COMPLETED)
             for future in done:
-                self._finish(future)
+                self._collect(future)
         elif self._elsewhere:
             time.sleep(POLL_S)
         for entry in self._elsewhere:
@@ -367,8 +346,8 @@ class Scheduler:
             self._waiting.add(entry.arm)
         self._elsewhere.clear()
 
-    def _finish(self, future: Future[Measurement]) -> None:
-        """Store an outcome; an arm that failed leaves the others alone."""
+    def _collect(self, future: Future[Measurement]) -> None:
+        """Store an arm's measurement. An arm that failed leaves the others alone."""
         entry, lock = self._running.pop(future)
         try:
             measurement = future.result()
@@ -378,48 +357,53 @@ class Scheduler:
                 self._unstored = error
                 raise
         except Exception as error:
-            self._release(entry, lock, error=error)
+            self._conclude(entry, lock, error=error)
             return
         except BaseException:
             lock.release()
-            self._forget(entry)
+            self._entries.pop(entry.digest, None)  # a later run looks for it again
             raise
-        self._release(entry, lock, measurement=measurement, elapsed_s=measurement.elapsed_s)
+        self._conclude(entry, lock, measurement=measurement, elapsed_s=measurement.elapsed_s)
 
-    def _release(
+    def _conclude(
         self,
         entry: ArmEntry,
-        lock: FileLock,
+        lock: FileLock | None = None,
         *,
         measurement: Measurement | None = None,
         error: Exception | None = None,
         elapsed_s: float = 0.0,
     ) -> None:
-        """Let other sessions have an arm again, with its outcome noted."""
-        self._settle(entry, measurement=measurement, error=error)
-        lock.release()
+        """Note an arm's outcome, find the items it was the last one for, and let other sessions have the arm."""
+        entry.measurement, entry.error = measurement, error
+        entry.state = ArmState.MEASURED if measurement is not None else ArmState.FAILED
+        for item in entry.items:
+            if item.missing > 0:
+                item.missing = 0 if error is not None else item.missing - 1
+                if item.missing == 0:
+                    self._ready.append(item)
+        entry.items.clear()
+        if lock is not None:
+            lock.release()
         self._progress.finish(entry.arm, elapsed_s)
 
     def _stop(self) -> None:
-        """Keep what has come in by now, and give up what has not."""
+        """Keep what has come in by now and give up the rest, so that another run asks for it again."""
         for future in [future for future in self._running if future.done()]:
-            self._finish(future)
+            self._collect(future)
         if self._executor is not None:
             self._executor.shutdown()
-        for entry, lock in self._running.values():
+        given_up = [entry for entry, _ in self._running.values()]
+        for _, lock in self._running.values():
             lock.release()
-            self._forget(entry)
-        for entry in [*self._elsewhere, *(self._in_line[id(arm)] for arm in self._waiting)]:
-            self._forget(entry)
+        given_up += [*self._elsewhere, *(self._waiting_entries[id(arm)] for arm in self._waiting)]
+        for entry in given_up:
+            self._entries.pop(entry.digest, None)
         self._running.clear()
         self._elsewhere.clear()
         self._waiting = Waiting()
-        self._in_line.clear()
+        self._waiting_entries.clear()
         self._progress.close()
-
-    def _forget(self, entry: ArmEntry) -> None:
-        """Nothing is known of it yet: another run looks again."""
-        self._entries.pop(entry.digest, None)
 
 
 def label(arm: Arm) -> str:

@@ -1,4 +1,4 @@
-"""Which choice of an experiment its verdict hangs on: one made otherwise at a time, everything else as it was."""
+"""How a verdict depends on the choices of an experiment: one is changed at a time, everything else stays."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.experiments.inversion.procedure import Inversions
 from engine.records import SENSITIVITY, Table
 
 UNITS = 12
-"""Of each variant: one wave."""
+"""Units of each variant: one wave."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A choice made otherwise; None leaves one as it is.
+    """A changed choice; None leaves a setting as it is.
 
-    start: mean and standard deviation of e₀, the latter None for the target's own. iterations: the schedule's length.
+    start: mean and standard deviation of e₀; a deviation of None is the target's own. iterations: the cap N.
     """
 
     factor: Factor
@@ -69,15 +69,15 @@ VARIANTS = (
     Variant(factor="schedule", choice="linear to η/100", schedule=Schedule(end=0.01)),
     Variant(factor="prompts", choice="12 longer ones", prompts=LONG[:UNITS]),
 )
-"""Each factor's other choices; those that an item has already are left out."""
+"""The other choices of each factor. Those that an item already has are left out."""
 
 
 def sensitivity_table(
     claim: Claim, trial: Trial, evidence: Evidence
 ) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[Table, tuple[Measurement, ...]]]:
-    """The claim judged anew under each variant of its factors, on one wave of units and at a single look.
+    """The claim judged again under each variant of its factors, on one wave of units, at a single look.
 
-    evidence: of the claim as it is declared, whose verdict may flip.
+    evidence: of the claim as declared, whose verdict the variants are compared with.
     """
     procedure = claim.procedure
     assert isinstance(procedure, Inversions)

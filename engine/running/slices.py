@@ -1,4 +1,4 @@
-"""Deals the items of a session to machines: the same shares everywhere, of about the same cost."""
+"""Shares the items of a session among machines: each computes the same shares, of about equal cost."""
 
 from __future__ import annotations
 
@@ -32,30 +32,29 @@ def read_slice(text: str) -> Slice:
 
 
 def share_items(costs: Sequence[Mapping[str, float]], of: int) -> list[int]:
-    """The slice, from 1, of each item.
+    """The slice of each item, from 1. The result depends on the costs and their order alone.
 
-    costs: seconds of each arm that an item asks for, by digest. An arm that a slice has already costs nothing more
-    there. The costliest item is dealt first; each goes where it adds least to what is measured in all, as long as the
-    slice stays below an even share, and else to the slice that is then the smallest. Depends on nothing but the costs
-    and their order.
+    costs: for each item the seconds of its arms, by digest. An arm that a slice already has costs it nothing more.
+    Greedy, costliest first: an item goes to the slice where it adds the least new work, unless that slice would exceed
+    its even share; then to the slice that is smallest with it.
     """
-    every: dict[str, float] = {}
+    all_arms: dict[str, float] = {}
     for cost in costs:
-        every |= cost
-    share = sum(every.values()) / of
+        all_arms |= cost
+    even_share = sum(all_arms.values()) / of
     arms: list[dict[str, float]] = [{} for _ in range(of)]
     loads, counts = [0.0] * of, [0] * of
-    dealt = [0] * len(costs)
+    slices = [0] * len(costs)
     for item in sorted(range(len(costs)), key=lambda k: (-sum(costs[k].values()), k)):
         own = costs[item]
 
         def rank(s: int, own: Mapping[str, float] = own) -> tuple[float, float, float, int, int]:
             added = sum(seconds for digest, seconds in own.items() if digest not in arms[s])
-            return (max(loads[s] + added, share), added, loads[s] + added, counts[s], s)
+            return (max(loads[s] + added, even_share), added, loads[s] + added, counts[s], s)
 
         best = min(range(of), key=rank)
         arms[best] |= own
         loads[best] = sum(arms[best].values())
         counts[best] += 1
-        dealt[item] = best + 1
-    return dealt
+        slices[item] = best + 1
+    return slices

@@ -1,4 +1,4 @@
-"""Arms that wait to be measured, in the orders in which executors ask for them."""
+"""Arms that wait to be measured, in the orders in which executors take them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Group = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What an arm takes: worked out once, when it begins to wait. number: of its turn."""
+    """What an arm needs, computed once, when it begins to wait. number: its turn."""
 
     arm: Arm
     group: Group
@@ -26,7 +26,7 @@ class Needs:
 
     @property
     def room(self) -> tuple[float, float]:
-        """What decides whether there is room for it."""
+        """What decides whether it fits: bytes of the host and of a GPU."""
         return self.host_bytes, self.gpu_bytes
 
 
@@ -35,7 +35,7 @@ Costliest = list[tuple[float, int, Needs]]
 
 @dataclass(kw_only=True)
 class _Queue:
-    """The arms of one group: in turn, and by the room that they need, costliest first; and their seconds together."""
+    """The arms of one group: in turn, by the room they need (costliest first), and their expected seconds in total."""
 
     seconds: float = 0.0
     in_turn: dict[int, Needs] = field(default_factory=dict[int, Needs])
@@ -43,8 +43,10 @@ class _Queue:
 
 
 class Waiting:
-    """Arms by the group that shares their weights and by the room that they need, of which there are few: adding one,
-    taking one out and finding the next cost no more as there are more arms, but for the search in a sorted list.
+    """Arms that wait, grouped by shared weights and by the room they need.
+
+    Groups and sizes of room are few. So adding an arm, removing one and finding the next cost the same however many
+    wait, apart from a search in a sorted list.
     """
 
     def __init__(self, arms: Iterable[Arm] = ()) -> None:
@@ -60,11 +62,11 @@ class Waiting:
         return len(self._needs)
 
     def __iter__(self) -> Iterator[Arm]:
-        """All, group by group, each in turn."""
+        """All arms, group by group, each group in turn."""
         return (needs.arm for group in self._groups for needs in self._queues[group].in_turn.values())
 
     def add(self, arm: Arm) -> None:
-        """Put an arm in line. One whose model cannot be sized costs nothing: the experiment says what is wrong."""
+        """Let an arm wait. One whose model cannot be sized counts as free: its experiment will say what is wrong."""
         self._count += 1
         try:
             sizes = (estimate_cost(arm).seconds, host_bytes(arm), gpu_bytes(arm))
@@ -82,7 +84,7 @@ class Waiting:
         self._needs[id(arm)] = self._new[id(arm)] = needs
 
     def take_out(self, arm: Arm) -> None:
-        """Remove one of those that wait: the same object that was added."""
+        """Remove an arm: the same object that was added."""
         needs = self._needs.pop(id(arm))
         self._new.pop(id(arm), None)
         queue = self._queues[needs.group]
@@ -97,19 +99,19 @@ class Waiting:
             del self._groups[bisect_left(self._groups, needs.group)]
 
     def list_new(self) -> Iterator[Needs]:
-        """Those that came since the last call and wait still, each told once."""
+        """Arms added since the last call that still wait, each listed once."""
         while self._new:
             yield self._new.pop(next(iter(self._new)))
 
     @property
     def first(self) -> Arm | None:
-        """The next in turn of the first group."""
+        """The next arm of the first group."""
         return next(iter(self), None)
 
     def seconds_of(self, group: Group) -> float:
-        """What the arms of a group that wait will take together."""
+        """Expected seconds of a group's waiting arms in total."""
         return self._queues[group].seconds
 
     def list_costliest(self) -> Iterator[Needs]:
-        """Of each group and each room that its arms need, the costliest: where it does not fit, none of them does."""
+        """The costliest arm of each group and size of room: where it does not fit, none of its like does."""
         return (same[0][2] for group in self._groups for same in self._queues[group].by_room.values())

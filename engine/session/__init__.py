@@ -1,6 +1,6 @@
-"""The pytest plugin: options, collection, measuring. Its other parts are session_items and session_ending.
+"""The pytest plugin: options, collection, measuring. `outcomes` holds the fixture `verdict`, `ending` the report.
 
-Registered as the entry point `engine.session`, so that claims in a folder of a user's own work too.
+It is registered as the entry point `engine.session`, so that it also serves claims outside this checkout.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ MARKERS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     if None in (sys.stdin, sys.stdout, sys.stderr):
-        prepare_output()  # pytest itself ends in a traceback where standard output or error is closed
+        prepare_output()  # pytest itself fails with a traceback if standard output or error is closed
     add_options(parser.getgroup("claims", "LM Claims"))
 
 
@@ -71,8 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
-    """Read short spellings as the long ones, where nobody else has them: neither a plugin, nor now a conftest."""
-    # The value of an option is not to be searched for conftests; a line that cannot be read may be a conftest's own.
+    """Replace short spellings by the long ones, unless a plugin or a conftest has an option of that name."""
+    # Otherwise pytest searches an option's value for conftests. A line it cannot parse may need a conftest's options.
     with suppress(pytest.UsageError, SystemExit):
         spelled = spell_out(args, find_taken(parser))
         early_config.known_args_namespace.file_or_dir = parser.parse_known_args(spelled).file_or_dir
@@ -84,10 +84,10 @@ def pytest_load_initial_conftests(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Begin anew where pytest took an option's value for a test path when it looked for its root and its settings."""
+    """Start again if pytest took an option's value for a test path while it looked for its root and settings."""
     given = [*shlex.split(os.environ.get(ADDED, "")), *config.invocation_params.args]
     if hasattr(config, "workerinput"):
-        return None  # its root and settings are those that the session hands it
+        return None  # a worker gets its root and settings from the session
     taken = config.stash.get(TAKEN, frozenset[str]())
     workers = bool(getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None))
     if not find_mistaken(given, config.invocation_params.dir, taken, workers=workers):
@@ -111,11 +111,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[ENDINGS] = Endings()
     config.stash[RECORDS] = []
     config.stash[REPORT_LINES] = []
-    if are_asked(config):  # what is wrong with an option is better said before anything is collected
+    if are_asked(config):  # report a wrong option before anything is collected
         with usage_errors():
             options_of(config)
     if config.option.claims_plan and hasattr(config.option, "dist"):
-        config.option.dist = "no"  # a plan is printed by one process
+        config.option.dist = "no"  # one process prints the plan
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -124,8 +124,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     if (other := outcomes.find_other_verdict(metafunc.definition)) is not None:
-        got, expected = f"a fixture verdict in {other}", "the plugin's, or one that is given it"
-        remedy = "give the other one another name, or have it ask for verdict itself"
+        got, expected = f"a fixture verdict in {other}", "the plugin's, or one that wraps it"
+        remedy = "rename that fixture, or let it request verdict itself"
         raise pytest.Collector.CollectError(explain(who=f"claim {claim.id}", got=got, expected=expected, remedy=remedy))
     take_over(config)
     try:
@@ -140,9 +140,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
-@pytest.hookimpl(trylast=True)  # after pytest's own -k and -m: dealt is what they leave
+@pytest.hookimpl(trylast=True)  # after pytest's own -k and -m: slices share what they leave
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out claims without an item under these options, which pytest would show as skipped."""
+    """Deselect claims without an item under these options, which pytest would show as skipped."""
     empty = [test for test in items if "verdict" in parameters_of(test) and item_of(test) is None]
     if empty:
         config.hook.pytest_deselected(items=empty)
@@ -152,71 +152,71 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _keep_slice(config: pytest.Config, tests: list[pytest.Item]) -> None:
-    """Leave a machine its share of the claims' items; whatever else there is runs on each."""
-    from engine.running.plan import estimate_job
+    """Keep this machine's share of the claims' items. Tests that are no claims run on each machine."""
+    from engine.running.plan import estimate_item
 
-    choices = options_of(config)
-    assert choices.slice is not None
+    options = options_of(config)
+    assert options.slice is not None
     claimed = [(test, item) for test in tests if (item := item_of(test)) is not None]
     costs = [
-        estimate_job(ItemRun(claim=item.claim, trial=item.trial)) if explain_skip(item, choices) is None else {}
+        estimate_item(ItemRun(claim=item.claim, trial=item.trial)) if explain_skip(item, options) is None else {}
         for _, item in claimed
     ]
-    dealt = share_items(costs, choices.slice.of)
-    others = {test for (test, _), number in zip(claimed, dealt, strict=True) if number != choices.slice.number}
+    slices = share_items(costs, options.slice.of)
+    others = {test for (test, _), number in zip(claimed, slices, strict=True) if number != options.slice.number}
     config.hook.pytest_deselected(items=list(others))
     tests[:] = [test for test in tests if test not in others]
     kept = len(claimed) - len(others)
-    line = f"slice {choices.slice}: {kept} of {say_count(len(claimed), 'item')}"
-    spared = bool(claimed) and not tests
+    line = f"slice {options.slice}: {kept} of {say_count(len(claimed), 'item')}"
+    nothing_left = bool(claimed) and not tests
     config.stash[REPORT_LINES].append(line)
-    config.stash[EMPTY_SLICE] = spared
+    config.stash[EMPTY_SLICE] = nothing_left
     if hasattr(config, "workeroutput"):
-        config.workeroutput["claims_slice"] = (line, spared)  # pyright: ignore[reportAttributeAccessIssue]
-    config.stash[SHARED_ITEMS] = len(claimed) if choices.slice.of > 1 else 0
+        config.workeroutput["claims_slice"] = (line, nothing_left)  # pyright: ignore[reportAttributeAccessIssue]
+    config.stash[SHARED_ITEMS] = len(claimed) if options.slice.of > 1 else 0
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Measure what all items ask for in common rounds, before the first verdict; or print the plan."""
+    """Measure what all items ask for, in common rounds, before the first verdict; or print the plan."""
     config = session.config
     items = [(item, item_of(item)) for item in session.items]
     claimed = [(test, item) for test, item in items if item is not None]
     if not claimed or config.option.collectonly or config.option.setuponly or session.testsfailed:
         return None
-    choices = options_of(config)
+    options = options_of(config)
     with usage_errors():
         refuse_taken(config.invocation_params.args, config.stash.get(TAKEN, frozenset()))
-    identify(choices.began)  # before hours of measuring in which somebody may edit the code
+    identify(options.began)  # now, since somebody may edit the code during hours of measuring
     if hasattr(config, "workerinput"):
-        return None  # a worker is handed its items one by one, and measures them so
+        return None  # a worker gets its items one by one, and measures each in its fixture
     with usage_errors():
         check_interpreter()
         with no_exits():
-            choices.check_prompts(item.trial.subject for _, item in claimed)
+            options.check_prompts(item.trial.subject for _, item in claimed)
         scheduler = scheduler_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
-    if terminal and not choices.elsewhere and (limited := explain_allowance()):
+    if terminal and not options.elsewhere and (limited := explain_allowance()):
         terminal.ensure_newline()
         terminal.write_line(limited)
-    config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), choices.prompts)
-    if choices.plan:
+    config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), options.prompts)
+    if options.plan:
         _print_plan(config, [item for _, item in claimed], scheduler)
         return True
-    jobs: list[ItemRun] = []
+    runs: list[ItemRun] = []
     for test, item in claimed:
-        if explain_skip(item, choices) is None:
-            jobs.append(test.stash.setdefault(RUN_OF_ITEM, ItemRun(claim=item.claim, trial=item.trial)))
+        if explain_skip(item, options) is None:
+            runs.append(test.stash.setdefault(RUN_OF_ITEM, ItemRun(claim=item.claim, trial=item.trial)))
     capture: Any = config.pluginmanager.getplugin("capturemanager")  # None under -p no:capture
     with usage_errors(), capture.global_and_fixture_disabled() if capture else nullcontext():
         try:
             with no_exits():
-                scheduler.run(jobs)
+                scheduler.run(runs)
         except (KeyboardInterrupt, LedgerError, EscapedError) as cut:
             cut_short(session, [test for test, _ in claimed], cut)
         except EngineError:
             raise
-        except Exception as cut:  # a fault of ours costs what was not measured yet, not what was
+        except Exception as cut:  # a fault of the engine: what was measured is still judged and reported
             traceback.print_exception(cut)
             cut_short(session, [test for test, _ in claimed], cut)
     return None
@@ -224,36 +224,36 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Workers take --fresh to mean: not stored before this session began."""
+    """Tell workers when the session began: --fresh means 'not stored before that'."""
     node.workerinput["claims_began"] = node.config.stash[BEGAN]
 
 
 def _print_plan(config: pytest.Config, items: list[Item], scheduler: Scheduler) -> None:
     from engine.running.plan import ArmCapacity, plan_session, print_arms, print_items, print_plan, print_skips
 
-    choices = options_of(config)
+    options = options_of(config)
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     write: Callable[[str], None] = terminal.write_line if terminal else print
     write("")
-    jobs: list[tuple[str, ItemRun]] = []
+    runs: list[tuple[str, ItemRun]] = []
     skipped: list[tuple[str, str]] = []
     for item in items:
-        missing = explain_skip(item, choices)
+        missing = explain_skip(item, options)
         if missing is None:
-            jobs.append((item.name, ItemRun(claim=item.claim, trial=item.trial)))
+            runs.append((item.name, ItemRun(claim=item.claim, trial=item.trial)))
         else:
             skipped.append((item.name, missing))
     with usage_errors():
-        plan = plan_session(jobs, scheduler)
-        room = ArmCapacity(workers=choices.workers, threads=choices.threads, arms_bytes=choices.arms_bytes)
+        plan = plan_session(runs, scheduler)
+        room = ArmCapacity(workers=options.workers, threads=options.threads, arms_bytes=options.arms_bytes)
         print_plan(plan, write, room=room)
-        print_items([name for name, _ in jobs], [name for name, _ in skipped], plan, write)
+        print_items([name for name, _ in runs], [name for name, _ in skipped], plan, write)
         print_skips(skipped, write, each=config.get_verbosity() > 0)
         if config.get_verbosity() > 0:
             print_arms(plan, write, room=room)
         else:
             write("-v lists every arm and every item that skips")
-    for name, job in jobs:
-        if job.error is not None:
+    for name, run in runs:
+        if run.error is not None:
             config.stash[FAILED] = True
-            write(f"cannot be planned  {name}: {job.error}")
+            write(f"cannot be planned  {name}: {run.error}")

@@ -1,4 +1,4 @@
-"""How a session of claims ends: what was measured is judged, reported and told, whatever ended it."""
+"""The end of a session of claims: whatever ended it, what was measured is judged and reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.claim.verdicts import Outcome
 from engine.errors import explain, no_exits, say_count
 from engine.records import RECORD, Record, key_of
 from engine.running.endings import explain_ending, explain_fault
-from engine.running.output import Unbroken, prepare_output
+from engine.running.output import ForgivingStream, prepare_output
 from engine.session.finish import finish_empty, finish_report
 from engine.session.options import are_asked
 from engine.session.selection import read_selection
@@ -35,7 +35,7 @@ from engine.session.summary import print_verdicts, sort_by_claim
 
 
 def _names_claims(config: pytest.Config) -> bool:
-    """Whether the command line names a file or folder of claims; of others it is told as they are collected."""
+    """Whether the command line names a file or folder of claims. Others are noticed when they are collected."""
     from engine.claim.discover import declares_claim
 
     places = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
@@ -43,14 +43,16 @@ def _names_claims(config: pytest.Config) -> bool:
 
 
 def take_over(config: pytest.Config) -> None:
-    """Make signals and output a session of claims' own. In other people's sessions both do what they always did."""
+    """Handle signals and output, once claims are part of the session. Other sessions keep their behaviour."""
     if config.stash[ENDINGS].listening or hasattr(config, "workerinput"):
-        return  # a worker that is ended costs its item: the others go on
+        return  # a worker that is killed costs its item alone
     config.stash[ENDINGS].listen()
     prepare_output()
     if config.pluginmanager.hasplugin("terminalreporter"):
         writer: Any = config.get_terminal_writer()
-        writer._file = Unbroken(writer._file)  # else whoever stops reading, as `head` does, ends the measuring
+        writer._file = ForgivingStream(
+            writer._file
+        )  # otherwise a reader that leaves, such as `head`, ends the measuring
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -60,7 +62,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """Take over where workers run claims."""
+    """Take over if workers run claims."""
     from engine.claim.discover import declares_claim
 
     files = dict.fromkeys(id.partition("::")[0] for id in ids)
@@ -70,16 +72,16 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker says of the session's share: all workers say the same."""
+    """Note the session's slice as a worker reports it: all workers report the same."""
     config: pytest.Config = node.config
-    line, spared = getattr(node, "workeroutput", {}).get("claims_slice", ("", False))
+    line, nothing_left = getattr(node, "workeroutput", {}).get("claims_slice", ("", False))
     if line and line not in config.stash[REPORT_LINES]:
         config.stash[REPORT_LINES].append(line)
-        config.stash[EMPTY_SLICE] = spared
+        config.stash[EMPTY_SLICE] = nothing_left
 
 
 def cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: KeyboardInterrupt | Exception) -> None:
-    """Leave the session the items that need no more measuring, for their verdicts and a report of them."""
+    """Keep the items that need no more measuring, so that they are judged and reported, and drop the others."""
     config = session.config
     lines = config.stash[REPORT_LINES]
     if isinstance(cut, KeyboardInterrupt):
@@ -88,16 +90,16 @@ def cut_short(session: pytest.Session, claimed: list[pytest.Item], cut: Keyboard
     else:
         config.stash[FAILED] = True
         lines.append(explain_fault(cut))
-    jobs = {test: test.stash[RUN_OF_ITEM] for test in claimed if RUN_OF_ITEM in test.stash}
-    missing = [test for test, job in jobs.items() if not job.done or job.error is cut]
-    # Of nothing but skipped items no report is made: it would replace one that says more.
-    session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(jobs) else []
-    left = f"{len(missing)} of {say_count(len(jobs), 'item')}"
-    lines.append(f"not measured, and left out: {left}; the same command goes on with them")
+    runs = {test: test.stash[RUN_OF_ITEM] for test in claimed if RUN_OF_ITEM in test.stash}
+    missing = [test for test, run in runs.items() if not run.done or run.error is cut]
+    # A report of nothing but skipped items would replace one that says more.
+    session.items[:] = [test for test in claimed if test not in missing] if len(missing) < len(runs) else []
+    left = f"{len(missing)} of {say_count(len(runs), 'item')}"
+    lines.append(f"not measured, and left out: {left}; run the same command to resume")
 
 
 class _Reports:
-    """Gathers the records of all items, whichever worker they come from."""
+    """Collects the records of all items, from whichever worker."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -105,12 +107,12 @@ class _Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         plain = getattr(report, "claim_record", None)
         if report.when not in ("setup", "call", "teardown") and self._config.stash[ENDINGS].listening:
-            self._config.stash[FAILED] = True  # a worker of pytest-xdist died with the item, which has no verdict
+            self._config.stash[FAILED] = True  # a worker of pytest-xdist died, and its item has no verdict
         if plain is not None:
             self._keep(RECORD.validate_python(plain))
 
     def _keep(self, record: Record) -> None:
-        """One record an item, however often its test is run; what failed once has failed."""
+        """Keep one record for each item, however often its test runs. An error stays."""
         records = self._config.stash[RECORDS]
         before = next((old for old in records if key_of(old) == key_of(record)), None)
         if before is None:
@@ -123,7 +125,7 @@ class _Reports:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Let an interrupt go on to pytest, once what was measured before it is judged."""
+        """Raise an interrupt again for pytest, once what was measured before it is judged."""
         done = yield
         if INTERRUPT in self._config.stash:
             raise self._config.stash[INTERRUPT]
@@ -140,16 +142,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None]:
-    """Keep the run, write the report, and exit with 3 when the suite itself failed rather than a claim.
+    """Keep the run, write the report, and exit with 3 if the suite itself failed rather than a claim.
 
-    Before any other plugin ends: one that fails then, as the cache does on a disk that takes no more, costs neither
-    report nor verdicts. In a session without claims its failure is none of ours.
+    It runs before the other plugins end. One that fails then, such as the cache on a full disk, costs neither report
+    nor verdicts. In a session without claims its failure is left alone.
     """
     config = session.config
-    config.stash[ENDINGS].hold()  # what is sent from here on waits until the report is there
+    config.stash[ENDINGS].hold()  # signals wait until the report is written
     records = config.stash[RECORDS]
     lines, ended_by = config.stash[REPORT_LINES], config.stash[ENDINGS].name
-    if ended_by not in (None, "SIGINT"):  # of Ctrl-C pytest tells
+    if ended_by not in (None, "SIGINT"):  # pytest reports Ctrl-C itself
         lines.insert(0, explain_ending(ended_by))
     failed = config.stash.get(FAILED, False) or any(record.outcome == Outcome.ERROR for record in records)
     lost = bool(records) and config.stash.get(LOST, False)
@@ -159,9 +161,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if records:
         try:
             with no_exits():
-                choices = options_of(config)
-                asked = read_selection(session, exitstatus, choices, cut=FAILED in config.stash or lost)
-                written = finish_report(sort_by_claim(records), choices.report_dir, asked=asked, tell=lines.append)
+                options = options_of(config)
+                asked = read_selection(session, exitstatus, options, cut=FAILED in config.stash or lost)
+                written = finish_report(sort_by_claim(records), options.report_dir, asked=asked, tell=lines.append)
         except Exception as error:
             traceback.print_exception(error)
             lines.append(explain_fault(error))
@@ -172,28 +174,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         if not hasattr(config, "workerinput"):
             failed |= not finish_empty(options_of(config).report_dir, tell=lines.append)
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR or not config.pluginmanager.hasplugin("terminalreporter"):
-        print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)  # pytest comes to no summary
+        print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)  # pytest will print no summary
     try:
         yield
     except Exception as error:
         if not records:
             raise
         failed = True
-        _tell_at_last(config, error)
+        _print_after_failure(config, error)
     finally:
         if failed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
-def _tell_at_last(config: pytest.Config, error: Exception) -> None:
-    """Show what the summary would have shown, had another plugin not failed before it."""
+def _print_after_failure(config: pytest.Config, error: Exception) -> None:
+    """Print the summary that another plugin's failure prevented, and that failure."""
     terminal: Any = config.pluginmanager.getplugin("terminalreporter")
     what = " ".join(f"{type(error).__name__}: {error}".split())
     line = explain(
         who="pytest",
-        got=f"a failure at its end, in no code of ours ({what})",
+        got=f"a failure of another plugin at its end ({what})",
         expected="every plugin to end",
-        remedy="what was measured is stored and reported; mend the cause, or leave the plugin out with -p no:NAME",
+        remedy="what was measured is stored and reported; fix the cause, or leave out the plugin with -p no:NAME",
     )
     if terminal is None:
         print(line, file=sys.stderr)

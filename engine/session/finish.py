@@ -1,4 +1,4 @@
-"""What a session does with its records: the run is kept, then reported on beside those before it."""
+"""Keeps the records of a session's run, and writes the report of it and of earlier runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PART = "part"
 def finish_report(
     records: Sequence[Record], folder: Path, *, tell: Callable[[str], None], asked: Selection | None = None
 ) -> bool:
-    """Keep the run and write the report; whether both could be written. tell: given what there is to say, by lines.
+    """Keep the run and write the report. Returns whether both could be written.
 
-    Neither waits for the other: a disk that refuses one may take the other. asked: what the session was asked for, all
-    items where it is None. The report of a whole run is replaced by none that leaves out what it holds: that of a part
-    goes to a folder of its own.
+    tell: receives lines for the terminal. asked: what the session was asked for; None means all items.
+    One is tried even if the other fails: a disk that refuses one may take the other. A report that leaves out items
+    of a whole run's report does not replace it: the report of a part goes to a folder of its own.
     """
     standing = _read_standing(folder)
     whole = bool(standing) and not explain_part(standing)
@@ -38,12 +38,12 @@ def finish_report(
         records = [_mark_part(record) for record in records]
     place = folder / PART if whole_stays else folder
     if whole_stays and place.is_symlink():
-        place.unlink()  # what a link leads to is none of ours to write to
+        place.unlink()  # never write to where a link leads
     runs = read_runs([folder], tell=tell) if os.path.exists(folder) else ()
     previous = find_previous(records, runs)
     failures: list[str] = []
     try:
-        if any(run.source == LATEST for run in runs):  # about to be overwritten, and among no runs that were kept
+        if any(run.source == LATEST for run in runs):  # about to be overwritten, and not yet among the kept runs
             keep_run(standing, folder)
         keep_run(records, folder)
     except EngineError as error:
@@ -70,9 +70,9 @@ def finish_report(
 
 
 def finish_empty(folder: Path, *, tell: Callable[[str], None]) -> bool:
-    """Write the records of a share without items, so that all shares are brought together by one command.
+    """Write the records of an empty slice, so that one command merges all slices. An existing report stays.
 
-    A report that is there stays. Returns whether it could be written.
+    Returns whether they could be written.
     """
     try:
         if not os.path.lexists(folder / LATEST):
@@ -84,7 +84,7 @@ def finish_empty(folder: Path, *, tell: Callable[[str], None]) -> bool:
 
 
 def _read_standing(folder: Path) -> list[Record]:
-    """The records of the report that is there, none where there is none that can be read."""
+    """The records of the existing report; empty if there is none, or none that can be read."""
     try:
         return read_records(folder / LATEST)
     except EngineError:
@@ -92,13 +92,13 @@ def _read_standing(folder: Path) -> list[Record]:
 
 
 def _find_gone(records: Sequence[Record], standing: Sequence[Record]) -> list[Record]:
-    """What the report there holds and these records do not."""
+    """Records of the existing report that the new records lack."""
     here = {key_of(record) for record in records}
     return [record for record in standing if key_of(record) not in here]
 
 
 def check_replaced(records: Sequence[Record], folder: Path) -> None:
-    """Raises UsageError where the report of a part would take the place of a whole run's that holds more."""
+    """Raises UsageError if the report of a part would replace that of a whole run with more items."""
     standing = _read_standing(folder)
     part = explain_part(records)
     if part and standing and not explain_part(standing) and (gone := _find_gone(records, standing)):

@@ -1,4 +1,4 @@
-"""Which items a claim makes: one for each subject and protocol that was asked for."""
+"""The items of a claim: one for each subject and protocol asked for, and why one cannot run here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain
 from engine.session.options import SessionOptions
 
 LOCAL_ANY = "local"
-"""How the name of a user's own model begins, of its int8 version and of its untrained twin."""
+"""Prefix of the names of a user's own model, its int8 version and its untrained twin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,53 +46,53 @@ class Item:
         return () if tier == "cpu" else ("xl", "weights") if tier == "xl" else ("gpu", "weights")
 
 
-def expand_items(claim: Claim, choices: SessionOptions) -> list[Item]:
-    """The claim's items under these choices, subjects first."""
+def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
+    """The claim's items under these options, by subject, then by protocol."""
     return [
         Item(
             claim=claim,
             trial=Trial(
                 subject=subject,
                 protocol=protocol,
-                effort=choices.effort,
+                effort=options.effort,
                 units=_units(claim, subject),
-                prompts=choices.prompts,
-                starts=choices.starts,
-                stopping=choices.stopping,
-                dtype=choices.dtype,
-                device=choices.devices.kind,
+                prompts=options.prompts,
+                starts=options.starts,
+                stopping=options.stopping,
+                dtype=options.dtype,
+                device=options.devices.kind,
             ),
-            asked=bool(choices.subjects),
+            asked=bool(options.subjects),
         )
-        for subject in _subjects(claim, choices)
-        for protocol in _protocols(claim, choices)
+        for subject in _subjects(claim, options)
+        for protocol in _protocols(claim, options)
         if protocol != SCRIPT or FAMILIES[subject.family].scripts
     ]
 
 
 def _units(claim: Claim, subject: Subject) -> Units:
-    # 'NAME-untrained:SEED' costs what NAME-untrained does; a model of the user's own is asked for by name.
+    # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is asked for by its own name.
     name = subject.id if subject.id.startswith("local") else subject.id.split(":")[0]
     return replace(claim.units, smoke=0, standard=0) if name in claim.only_at_full_effort else claim.units
 
 
-def _subjects(claim: Claim, choices: SessionOptions) -> list[Subject]:
-    if not choices.subjects:
+def _subjects(claim: Claim, options: SessionOptions) -> list[Subject]:
+    if not options.subjects:
         return [find_subject(name) for name in claim.subjects]
     listed = set(claim.subjects)
     own = (LOCAL, LOCAL_INT8)
-    return [s for s in choices.subjects if s.id.startswith(own) or s.id in listed or s.id.split(":")[0] in listed]
+    return [s for s in options.subjects if s.id.startswith(own) or s.id in listed or s.id.split(":")[0] in listed]
 
 
-def _protocols(claim: Claim, choices: SessionOptions) -> list[Protocol]:
-    return [p for p in claim.protocols if not choices.protocols or p in choices.protocols]
+def _protocols(claim: Claim, options: SessionOptions) -> list[Protocol]:
+    return [p for p in claim.protocols if not options.protocols or p in options.protocols]
 
 
 def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
-    """What the prompts of a user's own model are measured without: 'puts: <s> before a text', "drops: 'é'".
+    """What prompts of a user's own model are measured without: 'puts: <s> before a text', "drops: 'é'".
 
-    prompts: the user's; none for the suite's own. Those of the catalogue leave nothing out. Of a tokenizer that fails
-    nothing is said: that is the experiment's to tell.
+    prompts: the user's; empty for the suite's own. Models of the catalogue leave nothing out. A tokenizer that fails
+    is passed over here: its experiment reports the error.
     """
     with suppress(Exception), no_exits():
         if subject.id.startswith(LOCAL_ANY) and subject.missing() is None:
@@ -115,7 +115,7 @@ def _find_left_out(subject: str, source: str, prompts: tuple[str, ...]) -> tuple
 
 
 def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list[str]:
-    """A line for each thing that a subject's prompts lack: what its tokenizer puts around a text, or drops."""
+    """A line for each thing that prompts of a subject lack: what its tokenizer adds around a text, or drops."""
     return [
         f"{subject.id}: its tokenizer {left_out.replace(':', '', 1)}; prompts are measured without"
         for subject in {subject.id: subject for subject in subjects}.values()
@@ -123,7 +123,7 @@ def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list
     ]
 
 
-def explain_skip(item: Item, choices: SessionOptions) -> str | None:
+def explain_skip(item: Item, options: SessionOptions) -> str | None:
     """Why an item cannot run here and what to do about it; None when it can."""
     subject, device = item.trial.subject, item.trial.device
     others = map(find_subject, item.claim.needs_subjects if item.claim.needed_on in item.trial.scopes else ())
@@ -132,11 +132,11 @@ def explain_skip(item: Item, choices: SessionOptions) -> str | None:
     if subject.tier != "cpu" and not item.asked and device == "cpu":
         hint = f"run on a machine with a GPU, or ask for it here with --subject {subject.id}"
         weights = f" {missing}" if missing else ""
-        article = "an" if subject.tier == "xl" else "a"  # as it is said: an ex-ell
+        article = "an" if subject.tier == "xl" else "a"  # "an ex-ell"
         return f"{subject.id} is {article} {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
     refuse = getattr(item.claim.procedure, "refuse", None)
     unfit = refuse(item.trial) if refuse is not None else None
-    return missing or unfit or _refuse_dtype(item) or _find_shortage(item, models, choices)
+    return missing or unfit or _refuse_dtype(item) or _find_shortage(item, models, options)
 
 
 def _refuse_dtype(item: Item) -> str | None:
@@ -145,10 +145,10 @@ def _refuse_dtype(item: Item) -> str | None:
     return explain_dtype(item.trial.subject.id, item.trial.dtype)
 
 
-def _find_shortage(item: Item, models: tuple[Subject, ...], choices: SessionOptions) -> str | None:
-    if choices.elsewhere:
-        return None  # what a cluster has no room for, it refuses by itself
+def _find_shortage(item: Item, models: tuple[Subject, ...], options: SessionOptions) -> str | None:
+    if options.elsewhere:
+        return None  # a cluster refuses what does not fit by itself
     try:
-        return explain_shortage(models, dtype=item.trial.dtype, devices=choices.devices.names, spread=choices.inline)
+        return explain_shortage(models, dtype=item.trial.dtype, devices=options.devices.names, spread=options.inline)
     except EngineError:
-        return None  # a model that can't even be sized is the experiment's to complain about
+        return None  # a model that cannot even be sized: its experiment reports the error

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.running.executors.base import Executor
 
 FREE_SHARE = 0.8
-"""Of the free memory, what a session takes at most unless it is told."""
+"""Share of the free memory that a session takes by default."""
 
 SIZE = TypeAdapter(ByteSize)
 
@@ -42,10 +42,10 @@ SIZE = TypeAdapter(ByteSize)
 class SessionOptions:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
-    ledger: where measurements go. other_ledgers: where they are only read.
-    asked_workers, asked_threads: None where the session chooses. memory: bytes that all processes may take together.
-    session: its number, from 0, of so many that pytest-xdist runs. began: when it did, ISO 8601.
-    root: pytest's, where a claim's own paths begin.
+    ledger: where measurements are written. other_ledgers: where they are only read.
+    asked_workers, asked_threads: None lets the session choose. memory: bytes that all processes may take together.
+    session: the number of this process, from 0, and how many pytest-xdist runs. began: start of the session, ISO 8601.
+    root: pytest's root directory.
     """
 
     effort: Effort
@@ -75,37 +75,37 @@ class SessionOptions:
 
     @cached_property
     def devices(self) -> Devices:
-        """Those to run on; looked up once, since it loads torch."""
+        """The devices to run on; looked up once, since that loads torch."""
         return find_devices(self.device)
 
     @property
     def workers(self) -> int:
-        """Arms at once: as many as were asked for, else one for each GPU, or for each core with its threads."""
+        """Arms at once: as many as asked for, else one for each GPU, or one for each core (or `threads` cores)."""
         if self.executor == "inline":
-            return 1  # whatever was asked for
+            return 1  # whatever was asked
         each = len(self.devices.gpus) if self.devices.kind == "cuda" else count_cores() // (self.asked_threads or 1)
         return self.asked_workers or max(1, each)
 
     @property
     def threads(self) -> int:
-        """Of each arm: one on a CPU, and a fair share of the cores beside a GPU, unless it was asked for."""
+        """Threads of each arm: as asked for, else one on a CPU, or a fair share of the cores beside a GPU."""
         measured_here = self.devices.gpus and not self.elsewhere
         beside = count_cores() // (self.workers * self.session[1]) if measured_here else 1
         return self.asked_threads or max(1, beside)
 
     @property
     def inline(self) -> bool:
-        """Whether arms are measured in the session's own process, which sees every GPU."""
+        """Whether arms are measured in this process, which sees every GPU."""
         return self.executor == "inline" or (self.executor == "auto" and self.workers == 1)
 
     @property
     def elsewhere(self) -> bool:
-        """Whether nothing is measured on this machine, so that it needs no device and no room."""
+        """Whether nothing is measured on this machine, so that it needs neither device nor memory."""
         return self.stored or (self.executor == "ray" and self.ray_address is not None)
 
     @property
     def arms_bytes(self) -> float:
-        """What is left for arms beside the session's own process."""
+        """Memory left for arms beside this process."""
         return self.memory - PROCESS_BYTES
 
     def check_prompts(self, subjects: Iterable[Subject]) -> None:
@@ -119,7 +119,7 @@ class SessionOptions:
                     encode_own(tokenizer, config, text, who=subject.id)
 
     def make_executor(self) -> Executor:
-        """The executor that was asked for: by default a pool where several arms run at once, else inline."""
+        """The executor asked for; by default a pool if several arms may run at once, else inline."""
         if self.stored:
             from engine.running.executors.base import StoredOnly
 
@@ -155,7 +155,7 @@ class SessionOptions:
 
 
 def are_asked(config: pytest.Config) -> bool:
-    """Whether an option of ours was given another value than its default."""
+    """Whether any of the plugin's options differs from its default."""
     return any(getattr(config.option, o.dest) != o.details.get("default", False) for o in OPTIONS)
 
 
@@ -225,7 +225,7 @@ def _check_ray(executor: str, address: str | None, device: str) -> None:
     if executor == "ray" and importlib.util.find_spec("ray") is None:
         raise _wrong("--executor", "'ray' without Ray", "an installed Ray", "pip install 'lm-claims[ray]'")
     if executor == "ray" and ":" in device:
-        # Ray deals out the devices, and each task sees its own alone, as the first.
+        # Ray assigns the devices, and each task sees its own alone, as the first.
         remedy = "name it in CUDA_VISIBLE_DEVICES and pass --device cuda"
         raise _wrong("--device", f"{device!r} beside --executor ray", "auto, cpu or cuda", remedy)
     if executor != "ray" and address is not None:
@@ -233,7 +233,7 @@ def _check_ray(executor: str, address: str | None, device: str) -> None:
 
 
 def _read_memory(asked: str | None) -> float:
-    """Bytes. Raises UsageError for what is no size."""
+    """Bytes of --memory. Raises UsageError for what is no size."""
     if asked is None:
         return FREE_SHARE * free_bytes("cpu")
     try:
@@ -249,12 +249,12 @@ def _read_memory(asked: str | None) -> float:
 def _subject(name: str) -> Subject:
     subject = find_subject(name)
     if name.startswith((LOCAL, LOCAL_INT8)):
-        _ = subject.tier  # a configuration that cannot be built is better refused now than after an hour
+        _ = subject.tier  # refuse a configuration that cannot be built now, not after an hour
     return subject
 
 
 def _folder(who: str, asked: str | None, here: Path) -> Path | None:
-    """A folder that was asked for, made and known to be writable; None when none was. Raises LedgerError."""
+    """The folder asked for, created and checked to be writable; None if none was asked for. Raises LedgerError."""
     if asked is None:
         return None
     if not asked:
@@ -267,7 +267,7 @@ def _folder(who: str, asked: str | None, here: Path) -> Path | None:
             pass
     except OSError as error:
         got, expected = f"{folder}: {error.strerror}", "a folder that can be written"
-        remedy = "choose another folder or mend its permissions"
+        remedy = "choose another folder or fix its permissions"
         raise LedgerError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
     return folder
 

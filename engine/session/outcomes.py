@@ -1,4 +1,4 @@
-"""An item of a session: the verdict that its test asserts, and what pytest makes of it."""
+"""The fixture `verdict` that a claim's test asserts, and the outcome that pytest shows for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from engine.text import write_plain
 def verdict(request: pytest.FixtureRequest) -> Any:
     """The verdict on the module's claim for one subject and protocol.
 
-    Skips with what to do where hardware, weights or an extra is missing; an error of the experiment is the suite's.
+    Skips, saying what to do, where hardware, weights or an extra is missing. An error of the experiment is an error.
     """
     item = getattr(request, "param", None)
     if not isinstance(item, Item):
@@ -34,15 +34,15 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         line = explain(who="verdict", got=got, expected="a module that declares one", remedy=remedy)
         raise pytest.fail.Exception(line, pytrace=False)
     if request.config.option.setuponly:
-        return None  # it is only shown what would be set up; nothing is judged
-    choices = options_of(request.config)
+        return None  # --setup-only judges nothing
+    options = options_of(request.config)
     node: pytest.Item = request.node
-    write = partial(write_record, item, choices, request.path)
+    write = partial(write_record, item, options, request.path)
     registration = None
     try:
         registration = find_registration(item.claim, item.trial, request.path, request.config.rootpath)
         with no_exits():
-            missing = explain_skip(item, choices)
+            missing = explain_skip(item, options)
             evidence = None if missing else _find_evidence(request, item)
         judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
         on_record = _find_on_record(request, item)
@@ -66,7 +66,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
 
 
 def find_other_verdict(test: pytest.Item) -> str | None:
-    """The module whose fixture `verdict` takes the place of the one above for a test, and never asks for it."""
+    """The module whose fixture `verdict` replaces the one above for a test; None if there is none, or it wraps it."""
     info: Any = getattr(test, "_fixtureinfo", None)
     for definition in reversed(info.name2fixturedefs.get("verdict", ()) if info else ()):
         if definition.func.__module__ == __name__:
@@ -77,25 +77,25 @@ def find_other_verdict(test: pytest.Item) -> str | None:
 
 
 def _does_not_apply(item: Item, error: EngineError) -> bool:
-    """Whether what is lacking is no fault: hardware, depth, or room for a prompt that is the suite's own."""
+    """Whether the error is no fault: it lacks hardware, depth, or room for one of the suite's own prompts."""
     own = isinstance(error, TooLongError) and not item.trial.prompts
     return own or isinstance(error, (MissingError, TooShallowError))
 
 
 def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:
-    """What the session's rounds found for an item; a worker measures it now. Raises the experiment's error."""
+    """The evidence of an item from the session's rounds; a worker measures it now. Raises the experiment's error."""
     node: pytest.Item = request.node
-    job = node.stash.get(RUN_OF_ITEM, None) or ItemRun(claim=item.claim, trial=item.trial)
-    if not job.done:
-        scheduler_of(request.config).run([job])
-    if job.evidence is None:
-        assert job.error is not None
-        raise job.error
-    return job.evidence
+    run = node.stash.get(RUN_OF_ITEM, None) or ItemRun(claim=item.claim, trial=item.trial)
+    if not run.done:
+        scheduler_of(request.config).run([run])
+    if run.evidence is None:
+        assert run.error is not None
+        raise run.error
+    return run.evidence
 
 
 def _find_on_record(request: pytest.FixtureRequest, item: Item) -> RecordedVerdict | None:
-    """The verdict on record; None under prompts, seeds or a dtype that are not the registered ones."""
+    """The verdict on record; None if prompts, seeds or dtype are not the registered ones."""
     if not item.trial.registered:
         return None
     known = find_verdicts(request.path, request.config.rootpath)
@@ -103,7 +103,7 @@ def _find_on_record(request: pytest.FixtureRequest, item: Item) -> RecordedVerdi
 
 
 def _note(node: pytest.Item, record: Record) -> None:
-    """Leave the record on the item for the report, and the verdict in JUnit."""
+    """Keep the record on the item for the report, and the verdict for JUnit."""
     if record.session is not None and (dealt := node.config.stash.get(SHARED_ITEMS, 0)):
         record = replace(record, session=replace(record.session, dealt=dealt))
     node.stash[RECORD_OF_ITEM] = record
@@ -117,11 +117,11 @@ def _note(node: pytest.Item, record: Record) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a claim's assertion into its outcome: a refuted claim is a finding, not a failure."""
+    """Replace a failed assertion by the claim's outcome: a refuted claim is a finding, not a failure."""
     report: Any = yield
     record = item.stash.get(RECORD_OF_ITEM, None)
     if record is None and report.failed and (asked := item_of(item)) is not None:
-        # Another fixture failed before the verdict's: the item is lost, and a report shall say so.
+        # Another fixture failed before `verdict`: the report has to say that the item was lost.
         words = " ".join(f"The claim's test raised {call.excinfo.exconly() if call.excinfo else ''}".split())
         record = write_record(asked, options_of(item.config), item.path, outcome=Outcome.ERROR, sentence=words)
         _note(item, record)
@@ -139,7 +139,7 @@ def pytest_runtest_makereport(
 
 
 def _find_mishap(call: pytest.CallInfo[None], outcome: Outcome) -> str | None:
-    """What went wrong in a claim's test beside its verdict: the suite's failure, which no verdict may cover."""
+    """What failed in a claim's test other than its assertion: no verdict may hide that."""
     if call.excinfo is None or (call.excinfo.errisinstance(AssertionError) and outcome is not Outcome.PASSED):
         return None
     return " ".join(f"The claim's test raised {call.excinfo.exconly()}".split())

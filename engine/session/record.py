@@ -1,4 +1,4 @@
-"""From an item and its verdict to the record that the report reads."""
+"""Turns an item and its verdict into the record that the report reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.session.options import SessionOptions
 
 def write_record(
     item: Item,
-    choices: SessionOptions,
+    options: SessionOptions,
     path: Path,
     outcome: Outcome,
     sentence: str,
@@ -30,7 +30,7 @@ def write_record(
     on_record: RecordedVerdict | None = None,
     registration: Registration | None = None,
 ) -> Record:
-    """The record of one item. path: the claim's file. verdict, evidence: None where there are none (skipped, error)."""
+    """The record of one item. path: the claim's file. verdict, evidence: None for an item without (skipped, error)."""
     claim, trial = item.claim, item.trial
     measurements = evidence.measurements if evidence else ()
     return Record(
@@ -54,12 +54,12 @@ def write_record(
         on_record=on_record,
         settings=_settings(item, evidence) if evidence else {},
         sources=_sources(measurements),
-        command=reproduce(item, choices, path, "full" if outcome is Outcome.NOT_RUN else trial.effort),
+        command=reproduce(item, options, path, "full" if outcome is Outcome.NOT_RUN else trial.effort),
         tables=evidence.tables if evidence else (),
         arms=tuple(dict.fromkeys(m.digest for m in measurements)),
         cost_s=sum({m.digest: m.elapsed_s for m in measurements}.values()),
         provenance=max((m.provenance for m in measurements), key=lambda p: p.measured_at, default=None),
-        session=identify(choices.began),
+        session=identify(options.began),
         registration=compare_dates(registration, [m.provenance.measured_at for m in measurements]),
     )
 
@@ -101,12 +101,12 @@ def _sources(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     return found
 
 
-def reproduce(item: Item, choices: SessionOptions, path: Path, effort: Effort) -> str:
+def reproduce(item: Item, options: SessionOptions, path: Path, effort: Effort) -> str:
     """The command that runs this item, from the session's root."""
     trial = item.trial
     words = [
         "pytest",
-        str(path.relative_to(choices.root) if path.is_relative_to(choices.root) else path),
+        str(path.relative_to(options.root) if path.is_relative_to(options.root) else path),
         "--subject",
         trial.subject.id,
         "--effort",
@@ -123,6 +123,6 @@ def reproduce(item: Item, choices: SessionOptions, path: Path, effort: Effort) -
         words += ["--all-units"]
     if trial.dtype != "float32":
         words += ["--dtype", trial.dtype]
-    if choices.device != "auto":
-        words += ["--device", choices.device]
+    if options.device != "auto":
+        words += ["--device", options.device]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Whether a session was asked for a part of the items, so that its report is none of them all."""
+"""Which part of the items a session was asked for."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from engine.records import Record
 from engine.session.options import SessionOptions
 
 _SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
-"""pytest's options that leave items out, by the names that it keeps them under."""
+"""pytest's options that leave out items, by the attributes that hold them."""
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-"""How a session ends that came to its last item."""
+"""Exit codes of a session that reached its last item."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a session was asked for. part: whether of something only a part, its share of several machines' aside.
+    """What a session was asked for.
 
-    shared: whether it had such a share. leads_to: whether a record's claim lies where the session looked for claims.
+    part: whether it was only a part of the items, apart from slices. shared: whether it had a slice of several.
+    leads_to: whether a record's claim lies where the session looked for claims.
     """
 
     part: bool
@@ -31,19 +32,19 @@ class Selection:
     leads_to: Callable[[Record], bool]
 
 
-def read_selection(session: pytest.Session, exitstatus: int, choices: SessionOptions, *, cut: bool) -> Selection:
-    """What the command line asks for. cut: whether a disk that refused ended the measuring."""
+def read_selection(session: pytest.Session, exitstatus: int, options: SessionOptions, *, cut: bool) -> Selection:
+    """What the command line asks for. cut: whether a failure ended the measuring early."""
     config = session.config
     ended_early = cut or bool(session.shouldfail or session.shouldstop) or exitstatus not in _WHOLE
     here = config.invocation_params.dir
     places = [(here / argument.partition("::")[0]).resolve() for argument in config.args]
     narrowed = any(getattr(config.option, name, None) for name in _SELECTING)
     narrowed |= any("::" in argument for argument in config.args) or any(place.is_file() for place in places)
-    narrowed |= bool(choices.subjects or choices.protocols)
+    narrowed |= bool(options.subjects or options.protocols)
     return Selection(
         part=narrowed or ended_early,
-        shared=choices.slice is not None,
-        leads_to=lambda record: _lies_in(record, choices.root, places),
+        shared=options.slice is not None,
+        leads_to=lambda record: _lies_in(record, options.root, places),
     )
 
 

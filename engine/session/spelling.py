@@ -1,7 +1,7 @@
-"""The session's options and their two spellings: `--claims-NAME` in any pytest, `--NAME` where nobody else has that.
+"""The options and their two spellings: `--claims-NAME` in any pytest, and `--NAME` unless another plugin has that.
 
-The long one is the only one that pytest's parser knows, so that no other plugin and no conftest can clash with it,
-whichever is loaded first. The short one is made the long one before the command line is read.
+pytest's parser knows the long spelling alone, so that no plugin and no conftest can clash with it, whichever is loaded
+first. Short spellings are replaced by long ones before the command line is parsed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ EXECUTORS = ("auto", "inline", "pool", "ray")
 SHORT, LONG = "--", "--claims-"
 
 LOADED_BEFORE = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
-"""For a session in a process that has the engine already. Its plugin asserts nothing that pytest should explain."""
+"""For a session in a process that has imported the engine: its plugin has no assertion for pytest to rewrite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option. details: what argparse is told of it, beside its help."""
+    """One option. details: its arguments for argparse, besides its help."""
 
     name: str
     help: str
@@ -103,7 +103,7 @@ OPTIONS = (
         details={"type": int, "default": None, "metavar": "N"},
     ),
     Option(
-        # Two signs: argparse puts values in the place of a single one.
+        # Two percent signs: argparse formats a single one.
         name="memory",
         help="for all processes, like 4G (default: 80 %% of what is free)",
         details={"default": None, "metavar": "SIZE"},
@@ -129,14 +129,14 @@ OPTIONS = (
     Option(name="plan", help="print what would be run, and run nothing", details=_FLAG),
 )
 MADE = ("ledger", "report-dir")
-"""Options whose folders are made where they are not there."""
+"""Options whose folders are created if missing."""
 GROUPS = {
     "what is tested": ("effort", "subject", "protocol", "prompt", "seeds", "all-units"),
     "where it is measured": ("device", "dtype", "executor", "ray-address", "workers", "threads", "memory"),
     "what is stored and reported": ("ledger", "report-dir", "fresh", "stored", "strict-verdicts"),
     "how much is run": ("slice", "plan"),
 }
-"""The options by what they are about, as the help of `lm-claims verify` lists them."""
+"""The options by topic, as `lm-claims verify --help` lists them."""
 BY_SPELLING = {spelling: option for option in OPTIONS for spelling in (option.short, option.long)}
 
 
@@ -147,7 +147,7 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def find_taken(parser: pytest.Parser) -> frozenset[str]:
-    """The short spellings that somebody else has declared to pytest by now."""
+    """The short spellings that other plugins or conftests have declared by now."""
     spellings = [option.short for option in OPTIONS]
     if not _recognize(parser, spellings):
         return frozenset()
@@ -158,13 +158,13 @@ def _recognize(parser: pytest.Parser, spellings: list[str]) -> bool:
     try:
         _, unknown = parser.parse_known_and_unknown_args(spellings)
     except (pytest.UsageError, SystemExit) as error:
-        # It wants a value; a complaint that names none of them is about another option, which must be given.
+        # The option wants a value. A complaint that names no spelling is about another option, which is required.
         return len(spellings) > 1 or spellings[0] in str(error)
     return unknown != spellings
 
 
 def expand_files(words: Iterable[str]) -> list[str]:
-    """A command line with the lines of FILE in the place of `@FILE`, as pytest reads it. What cannot be read stays."""
+    """A command line with `@FILE` replaced by the lines of FILE, as pytest does. An unreadable file stays."""
     expanded: list[str] = []
     for word in words:
         if word.startswith("@") and len(word) > 1:
@@ -177,10 +177,10 @@ def expand_files(words: Iterable[str]) -> list[str]:
 
 
 def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
-    """A command line with every option of ours spelled `--claims-NAME`, its value joined to it by '='.
+    """A command line with every option of this plugin spelled `--claims-NAME=VALUE`.
 
-    Joined, since pytest looks for its root and its settings before it knows our options, and takes a folder that
-    stands by itself for a test path. taken: short spellings that are somebody else's here.
+    The value is joined, since pytest looks for its root and settings before it knows these options, and takes a
+    separate word that names a folder for a test path. taken: short spellings that others have.
     """
     spelled, left = list[str](), expand_files(words)
     while left:
@@ -192,7 +192,7 @@ def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
         if option is None or spelling in taken:
             spelled.append(word)
             continue
-        # What begins with a dash is the next option: argparse shall say that the value is missing.
+        # A word that begins with a dash is the next option: argparse will report the missing value.
         if option.takes_value and not joined and left and not left[0].startswith("-"):
             joined, value = "=", left.pop(0)
         spelled.append(option.long + joined + value)
@@ -200,28 +200,28 @@ def spell_out(words: Iterable[str], taken: Collection[str] = ()) -> list[str]:
 
 
 def find_mistaken(words: Sequence[str], here: Path, taken: Collection[str] = (), *, workers: bool = False) -> list[str]:
-    """Values of our options that pytest takes for test paths when it looks for its root and its settings.
+    """Values of options that pytest takes for test paths while it looks for its root and settings.
 
-    They stand by themselves, and there is a file or folder of that name. taken: as `spell_out` has it. workers: whether
-    others will read the same words, once the folders are there that we make.
+    They are separate words, and a file or folder of that name exists. taken: as in `spell_out`. workers: whether
+    processes will read the same words later, when the folders of MADE exist.
     """
     found: list[str] = []
     for word, value in pairwise(expand_files(words)):
         option = BY_SPELLING.get(word) if word not in taken else None
         if option is None or not option.takes_value or value.startswith("-"):
             continue
-        # What pytest makes of a path ends before '::'.
+        # A test path ends before '::'.
         if os.path.exists(here / value.partition("::")[0]) or (workers and option.name in MADE):
             found.append(value)
     return found
 
 
 def refuse_taken(words: Iterable[str], taken: Collection[str]) -> None:
-    """Raises UsageError for an option of ours by a name that another plugin has here and would answer to."""
+    """Raises UsageError for a short spelling that another plugin or a conftest has."""
     for word in expand_files(words):
         spelling = word.partition("=")[0]
         if spelling in taken:
             option = BY_SPELLING[spelling]
             got = "a name that another plugin or a conftest has here"
-            remedy = f"write {option.long}, or run lm-claims verify, where the short name is ours"
+            remedy = f"write {option.long}, or run lm-claims verify, where the short name is free"
             raise UsageError(explain(who=spelling, got=got, expected=option.long, remedy=remedy))

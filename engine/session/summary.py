@@ -1,4 +1,4 @@
-"""What a session shows at its end: a table of verdicts."""
+"""The table of verdicts at the end of a session."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from engine.text import write_plain
 
 TIERS = ("cpu", "gpu", "xl")
 LONGEST = 4000
-"""Characters of a line that are shown."""
+"""Most characters of a line that are shown."""
 
 NAMED = 10
-"""Claims that a line names."""
+"""Most claims that a line names."""
 COLOURS = {"passed": "green", "error": "red", "drift": "red", "skipped": "yellow"}
 
 
 def sort_by_claim(records: Sequence[Record]) -> list[Record]:
-    """By claim, smallest subjects first, in whatever order the workers finished."""
+    """Sort by claim, smallest subjects first."""
     return sorted(records, key=lambda r: (r.claim, TIERS.index(r.tier), r.subject, r.protocol))
 
 
 def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
-    """A line for each item that was run, with the estimate that it turns on, and the number of those skipped."""
+    """Print a line for each item that ran, with the estimate its verdict turns on, and the number of skipped items."""
     ordered = sort_by_claim(records)
-    terminal.ensure_newline()  # else the first line break that pytest owes lands inside our table
+    terminal.ensure_newline()  # otherwise the line break that pytest owes lands inside the table
     terminal.section("verdicts")
     shown = [record for record in ordered if record.outcome != "skipped"]
     widths = [max((len(getattr(r, name)) for r in shown), default=0) for name in ("claim", "subject", "protocol")]

@@ -1,4 +1,4 @@
-"""Estimates, from the outcomes of units, pairs and hit times, whose intervals hold over all looks at a claim."""
+"""Estimates from outcomes of units, pairs and hit times. Their intervals hold over all interim looks at a claim."""
 
 from engine.statistics.estimate import Estimate, n_to_decide
 from engine.statistics.hit_times import HitTimes, median_hit, median_ratio

@@ -1,4 +1,4 @@
-"""Intervals for a rate that was seen in so many effective units."""
+"""Intervals for the rate of a binomial outcome, on an effective number of units that need not be whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from engine.statistics.looks import ALPHA, find_z
 
 
 def share_interval(rate: float, units: float, alpha: float = ALPHA) -> tuple[float, float]:
-    """The wider of Wilson's interval and the exact one; Wilson's where all or none succeeded.
+    """The wider of Wilson's interval and the exact one; Wilson's alone if all or none succeeded.
 
-    Wilson's misses as often as it says on average over rates, but not at each: with 24 units it misses one half in
-    6.4 % of all samples instead of 5.
+    Wilson's interval keeps its level on average over rates, but not at each: with 24 units it misses a rate of one
+    half in 6.4 % of all samples instead of 5.
     """
     low, high = wilson_interval(rate, units, alpha)
     if rate in (0, 1):
@@ -27,18 +27,18 @@ def wilson_interval(rate: float, units: float, alpha: float = ALPHA) -> tuple[fl
     shrink = 1 + z**2 / units
     centre = (rate + z**2 / (2 * units)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / units + z**2 / (4 * units**2)) / shrink
-    # The ends at rates 0 and 1 are exactly 0 and 1; rounding must not move them.
+    # At rates 0 and 1 an end is exactly 0 or 1; rounding must not move it.
     low = 0.0 if rate == 0 else max(0.0, centre - half)
     high = 1.0 if rate == 1 else min(1.0, centre + half)
     return low, high
 
 
 def exact_interval(rate: float, units: float, alpha: float = ALPHA) -> tuple[float, float]:
-    """The rates under which as many successes, or as few, are no rarer than half of alpha.
+    """The exact interval: rates at which so many successes, or so few, have a probability of at least alpha/2.
 
     Source: Clopper and Pearson 1934; on effective units, which need not be whole: Korn and Graubard 1998.
     """
-    # Imported where it is used: it takes longer to load than a claim to declare.
+    # Imported here: scipy takes longer to load than a claim to declare.
     from scipy.special import betaincinv
 
     inverse: Any = betaincinv

@@ -1,4 +1,4 @@
-"""One number with its interval, and how many units would settle a question about it."""
+"""An estimate with its interval, and how many units would decide a criterion on it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Scale = Literal["linear", "log", "proportion", "exact"]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What was estimated, between which ends it lies, and what is behind it.
+    """A point estimate, its interval, and the units behind it.
 
-    value: the point estimate; nan where nothing was observed, a bound where a median was not reached.
-    low, high: the interval, which holds the value; either end may be infinite.
-    n: the units behind it, named by `counts`. scale: how the interval shrinks as n grows.
-    alpha: how often the interval may miss at its look; all looks together may miss as often as a single one.
-    effect: units behind each effective unit of a proportion.
-    Raises DeclarationError when the ends are nan, crossed, or leave the value outside.
+    value: nan if nothing was observed, a bound if a median was not reached.
+    low, high: the interval, which contains the value. Either end may be infinite.
+    n: number of units, named by `counts`. scale: how the interval shrinks as n grows.
+    alpha: error of the interval at its look. All looks together keep the error of a single one.
+    effect: design effect of a proportion: units for each effective unit.
+    Raises DeclarationError if the ends are nan, crossed, or exclude the value.
     """
 
     name: str
@@ -54,13 +54,13 @@ class Estimate:
 
     @property
     def is_open(self) -> bool:
-        """Whether the interval is everything that the estimate could be."""
+        """Whether the interval covers every possible value."""
         least = {"linear": -math.inf, "log": 0.0, "proportion": 0.0, "exact": math.nan}[self.scale]
         return self.low == least and self.high == math.inf
 
     @property
     def text(self) -> str:
-        """The estimate as a reader writes it, such as 'ratio = 12.3 [8.1, ∞] (n = 12 pairs)'."""
+        """The estimate in words, such as 'ratio = 12.3 [8.1, ∞] (n = 12 pairs)'."""
         if self.scale == "exact":
             return f"{self.name} = {_number(self.value)} (all {self.n:,} {self.counts})"
         value = "unknown" if math.isnan(self.value) else f"= {_number(self.value)}"
@@ -69,12 +69,11 @@ class Estimate:
 
 
 def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:
-    """Units at which an interval around the same value would hold none of the edges it holds now.
+    """Units at which an interval around the same value would contain none of the edges it contains now.
 
-    A proportion is asked of its own interval at the same rate and the same design effect; elsewhere the
-    side that faces the edge shrinks with 1/√n, on the logarithm for a ratio. Returns the present n when no
-    edge is held, and None when no n up to a million would do: the value sits on an edge, is unknown or
-    exact, or that side has no finite width.
+    For a proportion, its own interval is recomputed at the same rate and design effect. Otherwise the side that faces
+    the edge shrinks with 1/√n, on the logarithm for a ratio. Returns the present n if no edge is inside, and None if
+    no n up to a million would do: the value is on an edge, unknown or exact, or that side is infinite.
     """
     held = [edge for edge in edges if math.isfinite(edge) and estimate.low <= edge <= estimate.high]
     if not held:
@@ -84,13 +83,13 @@ def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:
     asked = max(_units_to_clear(estimate, edge) for edge in held)
     if asked >= MOST_UNITS:
         return None
-    # Strictly more: at the asked number itself the interval still ends on the edge, which it then holds.
-    # A whole number that rounding left a hair short must not pass for the one below it.
+    # Strictly more: at exactly this number the interval still ends on the edge, and contains it.
+    # The factor keeps rounding from turning a whole number into the one below.
     return max(math.floor(asked * (1 + 1e-12)), estimate.n) + 1
 
 
 def _units_to_clear(estimate: Estimate, edge: float) -> float:
-    """Number of units at which the interval's facing side ends on the edge; inf where it never does."""
+    """Units at which the side of the interval that faces the edge ends on it; inf if it never does."""
     if edge == estimate.value:
         return math.inf
     if estimate.scale == "proportion":
@@ -107,7 +106,7 @@ def _units_to_clear(estimate: Estimate, edge: float) -> float:
 
 
 def _number(number: float) -> str:
-    """Three significant digits; more next to one, so that a share short of all never reads as all."""
+    """Three significant digits, or more next to one, so that a share below 1 never reads 1."""
     if math.isinf(number):
         return "∞" if number > 0 else "-∞"
     if abs(number) >= 999.5:

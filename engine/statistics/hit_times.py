@@ -1,4 +1,4 @@
-"""Iterations until the bound is met, right-censored at a cap, and how two arms of them compare."""
+"""Hit times: iterations until the bound is reached, right-censored at a cap, and the ratio of two arms' medians."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from engine.statistics.resampling import (
 class HitTimes:
     """First iteration inside the bound, for each run of one arm.
 
-    hits: [runs], None for a run without a hit by the cap, or one that diverged before it.
-    cap: iterations that every run was given. diverged: [runs], whether its numbers ceased to be finite; a run
-    that went on after its hit and diverged then has hit, as the first of two events counts.
-    Raises DeclarationError when the lengths differ, the cap is below 1, or a hit lies outside 0 to cap.
+    hits: [runs], None for a run without a hit by the cap, or one that diverged before.
+    cap: iterations of every run. diverged: [runs], whether its numbers became infinite or nan. A run that diverged
+    after its hit counts as a hit, as the first event counts.
+    Raises DeclarationError if the lengths differ, the cap is below 1, or a hit lies outside 0 to cap.
     """
 
     hits: tuple[int | None, ...]
@@ -53,28 +53,28 @@ class HitTimes:
 
     @property
     def lost(self) -> int:
-        """Runs that diverged and had not hit."""
+        """Number of runs that diverged without a hit."""
         return sum(gone and hit is None for hit, gone in zip(self.hits, self.diverged, strict=True))
 
     @property
     def censored(self) -> int:
-        """Runs that were still going, short of the bound, at the cap."""
+        """Number of runs that reached the cap without a hit."""
         return sum(hit is None for hit in self.hits) - self.lost
 
     @property
     def times(self) -> NDArray[np.float64]:
         """[runs], inf for a run without a hit.
 
-        Censoring only happens at the common cap, where both a censored and a diverged run are still
-        unreached, so below the cap this ordering gives the cumulative incidence of hits.
+        Censoring happens only at the common cap. So below the cap, ordering both censored and diverged runs last
+        gives the cumulative incidence of hits.
         """
         return np.array([math.inf if hit is None else hit for hit in self.hits], dtype=np.float64)
 
 
 def median_hit(times: HitTimes) -> float:
-    """Smallest iteration by which at least half of the runs had hit; inf when the cap came first.
+    """First iteration by which at least half of the runs had hit; inf if the cap came first, nan without runs.
 
-    A run that diverged first never hits: it is a competing event, not a censored one. nan without runs.
+    Divergence is a competing event, not censoring: a run that diverged first never hits.
     Source: Kaplan & Meier 1958; Aalen & Johansen 1978 (competing events).
     """
     if not times.hits:
@@ -95,12 +95,12 @@ def median_ratio(
 ) -> Estimate:
     """Median hit of the slow arm over that of the fast arm, with a bootstrap over pairs.
 
-    Before the last look the interval is that of order statistics, which asks nothing of the distributions.
+    Before the last look the interval is that of order statistics, which assumes nothing about the distributions.
 
-    slow, fast: paired by index, under the same cap. clusters: [pairs], drawn first where labels differ.
-    A median that was not reached is only known to lie beyond the cap: the interval opens on that side, and
-    the value is the bound that is known, or nan. Fewer pairs than the look needs (six) leave [0, ∞].
-    Raises DeclarationError when caps or numbers of runs differ. Source: Efron 1981 (censored bootstrap).
+    slow, fast: paired by index, with the same cap. clusters: [pairs], resampled first if labels differ.
+    A median that was not reached is only known to exceed the cap: the interval is open on that side, and the value is
+    the known bound, or nan. Fewer pairs than the look needs (six) give [0, ∞].
+    Raises DeclarationError if caps or numbers of runs differ. Source: Efron 1981 (censored bootstrap).
     """
     _check_pairs(name, slow, fast)
     n = len(slow.hits)
@@ -118,7 +118,7 @@ def median_ratio(
         weights = draw_weights(np.random.default_rng(seed), codes, count)  # [resamples, pairs]
         slow_medians, fast_medians = (weighted_medians(arm.times, weights) for arm in (slow, fast))
         low, high = percentile_interval(*_ratio_bounds(slow_medians, fast_medians, slow.cap), level)
-        # A percentile interval of few clusters can miss the full sample's own ratio.
+        # With few clusters a percentile interval can exclude the full sample's own ratio.
         low, high = (low, high) if math.isnan(value) else (min(low, value), max(high, value))
     method = f"Kaplan–Meier median ratio, {drawn}{caveat}{_unreached(slow, fast)}{look.text}"
     return Estimate(
@@ -135,13 +135,13 @@ def median_ratio(
 
 
 def _count_effective(slow: HitTimes, fast: HitTimes, codes: NDArray[np.intp]) -> float:
-    """Independent pairs that would tell as much of the arm whose hits are more alike within clusters."""
+    """The effective number of independent pairs, by the arm with the larger design effect."""
     sides = [(arm.times <= median_hit(arm)).astype(np.float64) for arm in (slow, fast)]
     return len(codes) / max(find_design_effect(side, codes) for side in sides)
 
 
 def _rank_ratio(slow: HitTimes, fast: HitTimes, codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
-    """Each arm's median between order statistics that err by half of alpha, and the farthest ratios of these."""
+    """Intervals of order statistics for each arm's median, at alpha/2 each, and the extreme ratios of their ends."""
     (slow_low, slow_high), (fast_low, fast_high) = (
         find_rank_interval(arm.times, codes, alpha / 2) for arm in (slow, fast)
     )
@@ -155,10 +155,10 @@ def _rank_ratio(slow: HitTimes, fast: HitTimes, codes: NDArray[np.intp], alpha: 
 def _ratio_bounds(
     slow: NDArray[np.float64], fast: NDArray[np.float64], cap: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What is known of slow/fast when a median of inf says only 'beyond the cap'.
+    """Bounds on slow/fast, where a median of inf means only 'beyond the cap'.
 
-    slow, fast: [resamples]. Returns the low and the high ends, [resamples] each.
-    A fast median of 0, a start inside the bound, stands for less than one iteration: no upper end.
+    slow, fast: [resamples]. Returns the lower and the upper bounds, [resamples] each.
+    A fast median of 0 (a start inside the bound) stands for less than one iteration, so that there is no upper bound.
     """
     least = np.minimum(slow, cap) / np.maximum(fast, 1)  # x / inf is 0
     known = np.isfinite(slow) & (fast > 0)
@@ -176,7 +176,7 @@ def _known_value(low: float, high: float) -> tuple[float, str]:
 
 
 def _unreached(slow: HitTimes, fast: HitTimes) -> str:
-    """How many runs of either arm have no hit and why, or nothing when all have one."""
+    """How many runs of each arm have no hit and why; '' if all have one."""
     words = [
         f"; {arm} arm: {times.censored} censored at {times.cap}, {times.lost} diverged"
         for arm, times in (("slow", slow), ("fast", fast))

@@ -1,4 +1,4 @@
-"""When a claim may be decided before all of its units are in, and what that costs its intervals."""
+"""Interim looks: when a claim may be decided early, and the error that each look may spend."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from statistics import NormalDist
 from engine.errors import DeclarationError, explain
 
 ALPHA = 0.05
-"""How often an interval may miss, over all looks together."""
+"""Error of an interval, over all looks together."""
 
 EARLY = 0.004
-"""The part of it that all looks before the last may spend: so little that 36 of 36 still clear 0.9 at the last."""
+"""The part that all looks before the last spend: so little that 36 of 36 units still clear 0.9 at the last look."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One of the moments at which a claim may be decided, by all units that are in by then.
+    """A moment at which a claim may be decided, by the units measured so far.
 
-    number: from 1. of: how many are planned. as_last: ask what the last look would say of the units that are in, to
+    number: from 1. of: how many looks are planned. as_last: use the last look's level on the units measured so far, to
     see whether more could decide.
-    The errors of all looks add up to 0.05 (Bonferroni), however the estimates of two looks hang together: 0.004 in
-    equal parts before the last, the rest at the last.
-    Raises DeclarationError when the number is not among the planned ones.
+    The errors of all looks add up to 0.05 (Bonferroni), whatever the dependence between them: 0.004 in equal parts
+    before the last, the rest at the last.
+    Raises DeclarationError if the number is not among the planned ones.
     Source: Haybittle 1971, Peto et al. 1976 (a strict rule early leaves the last look nearly whole).
     """
 
@@ -48,24 +48,24 @@ class Look:
 
     @property
     def final(self) -> bool:
-        """Whether intervals are those of the last look."""
+        """Whether intervals have the last look's level."""
         return self.last or self.as_last
 
     @property
     def alpha(self) -> float:
-        """How often an interval of this look may miss."""
+        """Error of an interval at this look."""
         if self.of == 1:
             return ALPHA
         return ALPHA - EARLY if self.final else EARLY / (self.of - 1)
 
     @property
     def fewest(self) -> int:
-        """Pairs below which no interval is given."""
+        """Fewest pairs for which an interval is given."""
         return count_fewest(self.alpha)
 
     @property
     def text(self) -> str:
-        """What an estimate's method says of the look; nothing where there is only one."""
+        """The look, for an estimate's method; '' if there is only one."""
         return f"; look {self.number} of {self.of}, {100 * (1 - self.alpha):.3g} %" if self.of > 1 else ""
 
 
@@ -78,5 +78,5 @@ def find_z(alpha: float) -> float:
 
 
 def count_fewest(alpha: float) -> int:
-    """Pairs whose signs, flipped at random, can reach a two-sided p of alpha: at the least it is 2/2ⁿ."""
+    """Fewest pairs for which a two-sided sign test can reach alpha: its smallest p is 2/2ⁿ."""
     return math.ceil(1 - math.log2(alpha))

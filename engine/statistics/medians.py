@@ -1,4 +1,4 @@
-"""Medians of measured values, between order statistics."""
+"""Medians of measured values, with intervals of order statistics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ def median(
     scale: Scale = "log",
     look: Look = ONLY,
 ) -> Estimate:
-    """Median of values, with the interval of order statistics, which asks nothing of the distribution.
+    """Median of values, with the interval of order statistics, which assumes nothing about the distribution.
 
-    values: [units]; the median is the smallest value that at least half of them do not exceed, so that an infinite
-    one is ranked and never averaged. clusters: [units], what units share. scale: 'log' for ratios, whose interval
-    has no end below 0.
-    Fewer units than the look needs (six) leave the whole line. Raises DeclarationError for NaN, or a ratio below 0.
+    values: [units]. The median is the smallest value that at least half of them do not exceed, so that infinite values
+    are ranked and never averaged. clusters: [units]. scale: 'log' for ratios, whose interval has no end below 0.
+    Fewer units than the look needs (six) give the whole line. Raises DeclarationError for NaN, or a ratio below 0.
     Source: Thompson 1936.
     """
     wrong = [value for value in values if math.isnan(value) or (scale == "log" and value < 0)]

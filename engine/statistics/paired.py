@@ -1,4 +1,4 @@
-"""Means of paired differences, with intervals that never close on degenerate data."""
+"""Means of paired differences, with intervals that keep their width on degenerate data."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from engine.statistics.resampling import (
 )
 
 FEWEST = ONLY.fewest
-"""Independent pairs below which resampling has too little to draw from."""
+"""Independent pairs below which there is too little to resample."""
 
 FEW = 12
-"""Pairs below which half of the error is allowed, as every method misses more than it says there."""
+"""Pairs below which alpha is halved, since every method misses more often than it says there."""
 
 
 def paired_mean(
@@ -41,9 +41,9 @@ def paired_mean(
 ) -> Estimate:
     """Mean of paired differences, with a bootstrap over pairs, or before the last look with Student's interval.
 
-    differences: [pairs]. bounds: what a difference can be at least and at most, None where it has no limits.
-    clusters: [pairs], drawn first where labels differ. Fewer pairs than the look needs (six) leave the bounds
-    themselves; where fewer are other than 0, the interval holds what unseen ones could still bring.
+    differences: [pairs]. bounds: the least and greatest possible difference; None without limits.
+    clusters: [pairs], resampled first if labels differ. Fewer pairs than the look needs (six) give the bounds
+    themselves. If fewer than that differ from 0, the interval covers what unseen pairs could still bring.
     Raises DeclarationError for a difference that is not finite or lies outside the bounds.
     Source: Efron 1987 (BCa); Davison & Hinkley 1997 for two stages.
     """
@@ -63,7 +63,7 @@ def paired_mean(
             low, high, method = _bootstrap_interval(values, codes, np.random.default_rng(seed), resamples, alpha)
         else:
             low, high, method = *_student_interval(values, codes, alpha), "mean, Student"
-        # A pair without a difference has no sign: so few that have one cannot tell a direction.
+        # A pair without a difference has no sign: too few with one cannot tell a direction.
         if np.count_nonzero(values) < look.fewest and bounds is not None:
             least, most = _degenerate_interval(value, n, limits, look)
             low, high, method = min(low, least), max(high, most), f"{method}, Wilson on pairs that could differ"
@@ -120,7 +120,7 @@ def geometric_ratio(
 
 def _student_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
     """Student's interval on the effective number of pairs. Source: Student 1908; Kish 1965 (design effect)."""
-    # Imported where it is used: it takes longer to load than a claim to declare.
+    # Imported here: scipy takes longer to load than a claim to declare.
     from scipy.stats import t
 
     effect = find_design_effect(values, codes)
@@ -130,7 +130,7 @@ def _student_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alph
 
 
 def _count_effective(values: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
-    """Independent pairs that would tell as much; two at the least."""
+    """The effective number of independent pairs, at least two."""
     return max(len(values) / find_design_effect(values, codes), 2.0)
 
 
@@ -141,7 +141,7 @@ def _bootstrap_interval(
     resamples: int | None,
     alpha: float,
 ) -> tuple[float, float, str]:
-    """BCa over pairs, or percentiles of the two-stage bootstrap where there are clusters, at levels for small samples.
+    """BCa over pairs, or percentiles of the two-stage bootstrap over clusters, at levels for small samples.
 
     Source: Efron 1987 (BCa); Davison & Hinkley 1997 for two stages; Hesterberg 2015 for the levels.
     """
@@ -161,7 +161,7 @@ def _bootstrap_interval(
         found = bootstrap((values,), np.mean, n_resamples=count, method="BCa", confidence_level=1 - level, rng=rng)
         low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
         kind = "BCa bootstrap over pairs"
-    # Each misses on the side where the other holds: the one for skewed values, the other for few.
+    # The bootstrap handles skewed values, Student's interval few of them: take the wider on each side.
     least, most = _student_interval(values, codes, alpha)
     return min(low, least), max(high, most), f"mean, wider of {kind} and Student"
 
@@ -169,7 +169,7 @@ def _bootstrap_interval(
 def _degenerate_interval(value: float, n: int, limits: tuple[float, float], look: Look) -> tuple[float, float]:
     """Interval for a mean when all pairs gave the same difference, which no resampling can widen.
 
-    Up to Wilson's upper end for 0 of n, a share of pairs could differ, by as much as the limits allow.
+    A share of pairs up to Wilson's upper end for 0 of n could differ, by as much as the limits allow.
     """
     if math.isinf(limits[0]) or math.isinf(limits[1]):
         return limits

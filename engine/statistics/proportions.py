@@ -1,4 +1,4 @@
-"""Shares of units: Wilson's and the exact interval, a confidence sequence at early looks, a design effect."""
+"""Shares of units: Wilson's and the exact interval, and a confidence sequence at interim looks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.statistics.looks import EARLY, ONLY, Look
 from engine.statistics.resampling import find_design_effect, label_codes
 
 TINY = 1e-12
-"""Nearest to 0 and 1 that an end of a confidence sequence is looked for."""
+"""Distance from 0 and 1 within which no end of a confidence sequence is searched."""
 
 
 def proportion(
@@ -28,10 +28,10 @@ def proportion(
 ) -> Estimate:
     """Share of units that succeeded, with an interval on the effective number of units.
 
-    The wider of Wilson's interval and the exact one at the last look; before it the beta-binomial confidence sequence,
-    which holds at all early looks together. successes: [units]. clusters: [units], what units share, such as a model
-    seed; a single label says nothing about clustering and counts as none. No units give the interval [0, 1].
-    Raises DeclarationError when the two differ in length. Source: Kish 1965 (design effect).
+    At the last look it is the wider of Wilson's interval and the exact one; before, the beta-binomial confidence
+    sequence, which holds at all interim looks together. successes: [units]. clusters: [units], such as model seeds; a
+    single label says nothing about clustering and counts as none. No units give [0, 1].
+    Raises DeclarationError if the two differ in length. Source: Kish 1965 (design effect).
     """
     outcomes = np.asarray(successes, dtype=np.float64)  # [units]
     n = len(outcomes)
@@ -56,9 +56,9 @@ def proportion(
 
 
 def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -> Estimate:
-    """Share of a whole population that was counted out, so that both ends are the value.
+    """Share of a whole population, counted exhaustively, so that both ends equal the value.
 
-    Raises DeclarationError when there is nothing to count, or more successes than units.
+    Raises DeclarationError if there is nothing to count, or more successes than units.
     """
     if not 0 <= successes <= total or total == 0:
         raise DeclarationError(
@@ -83,13 +83,13 @@ def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -
 
 
 def find_sequence_interval(rate: float, units: float, alpha: float) -> tuple[float, float]:
-    """The rates that a uniform mixture has not beaten 1/alpha to one: a confidence sequence, valid at every n at once.
+    """A confidence sequence for a rate, valid at every n at once: what a uniform mixture does not beat 1/alpha : 1.
 
-    The likelihood of the outcomes averaged over all rates, over their likelihood at one rate p, is a martingale if p
-    is true, and exceeds 1/alpha at any time with a probability of alpha at most (Ville).
+    The likelihood of the outcomes averaged over all rates, divided by their likelihood at a rate p, is a martingale if
+    p is true. It ever exceeds 1/alpha with probability at most alpha (Ville).
     Source: Robbins 1970; Howard et al. 2021.
     """
-    # Imported where it is used: it takes longer to load than a claim to declare.
+    # Imported here: scipy takes longer to load than a claim to declare.
     from scipy.optimize import brentq
 
     yes, no = rate * units, (1 - rate) * units

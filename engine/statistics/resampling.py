@@ -1,4 +1,4 @@
-"""The bootstrap's resamples, as how often each unit was drawn, and the interval read from them."""
+"""Bootstrap resamples as weights of units, intervals read from them, and design effects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FEWEST_RESAMPLES = 4000
 
 
 def label_codes(who: str, clusters: Sequence[Hashable] | None, n: int) -> NDArray[np.intp]:
-    """Labels as numbers from 0 in order of appearance; without labels all units are of one cluster.
+    """Cluster labels as numbers from 0, in order of appearance. Without labels all units form one cluster.
 
-    Returns [units]. Raises DeclarationError when there is not one label a unit.
+    Returns [units]. Raises DeclarationError unless there is one label for each unit.
     """
     if clusters is None:
         return np.zeros(n, dtype=np.intp)
@@ -35,11 +35,11 @@ def label_codes(who: str, clusters: Sequence[Hashable] | None, n: int) -> NDArra
 
 
 def draw_weights(rng: np.random.Generator, codes: NDArray[np.intp], resamples: int) -> NDArray[np.int64]:
-    """How often each unit is drawn in each resample, in two stages where there are clusters.
+    """How often each unit is drawn in each resample, in two stages if there are clusters.
 
     codes: [units], cluster of each unit. Returns [resamples, units].
-    Clusters are drawn first, then as many units within each as it was drawn times its size; with one
-    cluster that is the plain bootstrap. Source: Davison & Hinkley 1997, section 3.8 (strategy 2).
+    Clusters are drawn first. Then a cluster drawn k times gives k times its size of units. With one cluster this is
+    the plain bootstrap. Source: Davison & Hinkley 1997, section 3.8 (strategy 2).
     """
     groups = int(codes.max()) + 1
     drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples)  # [resamples, clusters]
@@ -52,7 +52,7 @@ def draw_weights(rng: np.random.Generator, codes: NDArray[np.intp], resamples: i
 
 
 def weighted_medians(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Smallest value that at least half of the weight does not exceed, for each row of weights.
+    """Weighted median of each row of weights: the smallest value that at least half of the weight does not exceed.
 
     values: [units], possibly infinite. weights: [resamples, units]. Returns [resamples].
     """
@@ -65,9 +65,9 @@ def weighted_medians(values: NDArray[np.float64], weights: NDArray[np.int64]) ->
 def percentile_interval(
     lows: NDArray[np.float64], highs: NDArray[np.float64], alpha: float = ALPHA
 ) -> tuple[float, float]:
-    """The lowest alpha/2 of the low ends cut off and the highest alpha/2 of the high ends, each rounded outwards.
+    """The alpha/2 percentile of the lower bounds and the 1 - alpha/2 percentile of the upper ones, rounded outwards.
 
-    lows, highs: [resamples], equal where a resample has one value. Infinite ends are ranked, never averaged.
+    lows, highs: [resamples], equal if a resample has one value. Infinite values are ranked, never averaged.
     """
     last = len(lows) - 1
     low = np.sort(lows)[math.floor(alpha / 2 * last)]
@@ -76,12 +76,12 @@ def percentile_interval(
 
 
 def find_rank_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alpha: float) -> tuple[float, float]:
-    """Order statistics between which the population's median lies, whatever the distribution; possibly infinite.
+    """Interval of order statistics for the population's median, whatever the distribution; possibly infinite.
 
-    values: [units], possibly infinite. codes: [units], their clusters. Errs by alpha at most: fewer than k of the
-    independent units fall below the median with the probability of fewer than k heads. Source: Thompson 1936.
+    values: [units], possibly infinite. codes: [units], their clusters. It misses with probability at most alpha: fewer
+    than k independent units fall below the median as rarely as fewer than k tosses show heads. Source: Thompson 1936.
     """
-    # Imported where it is used: it takes longer to load than a claim to declare.
+    # Imported here: scipy takes longer to load than a claim to declare.
     from scipy.stats import binom
 
     middle = weighted_medians(values, np.ones((1, len(values)), dtype=np.int64))[0]
@@ -89,16 +89,16 @@ def find_rank_interval(values: NDArray[np.float64], codes: NDArray[np.intp], alp
     k = int(binom.ppf(alpha / 2, independent, 0.5))  # fewer than k heads have a probability below alpha/2
     if k < 1:
         return -math.inf, math.inf
-    # Where units are fewer than values, the same share of the values is cut off.
+    # With fewer effective units than values, cut off the same share of the values.
     rank = max(1, math.floor(k / independent * len(values)))
     ordered = np.sort(values)
     return float(ordered[rank - 1]), float(ordered[-rank])
 
 
 def find_level(alpha: float, effective: float) -> float:
-    """The error at which a bootstrap's percentiles are read, so that they miss as often as alpha says.
+    """The level at which to read a bootstrap's percentiles, so that they miss as often as alpha says.
 
-    They are too near by what Student's quantile exceeds the normal one, and by √(n/(n − 1)).
+    Percentiles are too narrow by the ratio of Student's to the normal quantile, and by √(n/(n − 1)).
     effective: independent units. Source: Hesterberg 2015, section 3.
     """
     from scipy.stats import norm, t
@@ -108,19 +108,19 @@ def find_level(alpha: float, effective: float) -> float:
 
 
 def count_resamples(level: float) -> int:
-    """Resamples that leave at least twenty beyond either end of the interval; thousands anyway."""
+    """Resamples that leave at least twenty beyond either end of the interval; at least FEWEST_RESAMPLES."""
     return max(FEWEST_RESAMPLES, math.ceil(40 / level))
 
 
 LEAST_ALIKE = 0.05
-"""Intraclass correlation below which units of one cluster are never taken to be: a handful of clusters can't tell."""
+"""Smallest intraclass correlation that is assumed within clusters, since a handful of clusters cannot show less."""
 
 
 def find_design_effect(outcomes: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
     """Cluster-robust variance of the mean over that of as many independent units, at least 1.
 
-    outcomes, codes: [units]. Both variances carry their small-sample factor, so that clusters of one give 1. Where
-    units share clusters and differ, it is at least what a correlation of 0.05 within clusters would make it.
+    outcomes, codes: [units]. Both variances have their small-sample factor, so that clusters of one unit give 1. If
+    units share clusters and differ, it is at least the effect of a correlation of 0.05 within clusters.
     Source: Kish 1965.
     """
     n, groups = len(outcomes), int(codes.max()) + 1

@@ -1,4 +1,4 @@
-"""What is shown beside a ratio of median hits and decides nothing: a model of the times, and their restricted means."""
+"""Secondary estimates beside a ratio of median hits, which decide nothing: a model of the times, restricted means."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from engine.statistics.looks import ALPHA, ONLY
 from engine.statistics.resampling import count_resamples, draw_weights, label_codes, percentile_interval
 
 FEWEST_HITS = 3
-"""Hits in each arm without which a model of their times has nothing to go by."""
+"""Fewest hits in each arm for a model of their times."""
 
 EARLIEST = 0.5
-"""Stands for a hit at iteration 0, which has no logarithm."""
+"""Replaces a hit at iteration 0, which has no logarithm."""
 
 
 def secondary_estimates(
     name: str, slow: HitTimes, fast: HitTimes, *, clusters: Sequence[Hashable] | None = None, seed: int
 ) -> tuple[Estimate, ...]:
-    """The accelerated-failure-time ratio and the ratio of restricted means, where each can be had.
+    """The accelerated-failure-time ratio and the ratio of restricted means, each if it can be computed.
 
-    slow, fast: paired by index, under the same cap. Both take a run that diverged as one that was still going at the
-    cap. Source: Wei 1992 (accelerated failure time); Royston & Parmar 2013 (restricted mean).
+    slow, fast: paired by index, with the same cap. Both treat a run that diverged as censored at the cap.
+    Source: Wei 1992 (accelerated failure time); Royston & Parmar 2013 (restricted mean).
     """
     model = fit_failure_times(f"{name}, accelerated failure time", slow, fast)
     mean = compare_restricted_means(f"{name}, restricted means", slow, fast, clusters=clusters, seed=seed)
@@ -35,19 +35,19 @@ def secondary_estimates(
 
 
 def fit_failure_times(name: str, slow: HitTimes, fast: HitTimes) -> Estimate | None:
-    """Factor by which a Weibull model stretches the fast arm's times into the slow arm's, with a sandwich interval.
+    """Factor by which a Weibull model stretches the fast arm's times to the slow arm's, with a sandwich interval.
 
-    None with too few hits, or where no fit is found. The model does not know that runs are paired.
+    None with too few hits, or if no fit is found. The model ignores the pairing of runs.
     """
     if min(sum(hit is not None for hit in arm.hits) for arm in (slow, fast)) < FEWEST_HITS:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries among themselves
+        warnings.simplefilter("ignore")  # the libraries warn about each other
         return _fit(name, slow, fast)
 
 
 def _fit(name: str, slow: HitTimes, fast: HitTimes) -> Estimate | None:
-    # Imported where they are used: they take longer to load than a claim to declare.
+    # Imported here: they take longer to load than a claim to declare.
     import pandas
     from lifelines import WeibullAFTFitter
     from lifelines.exceptions import ConvergenceError
@@ -78,7 +78,7 @@ def compare_restricted_means(
 ) -> Estimate | None:
     """Mean iterations up to the shared cap, slow over fast, with a bootstrap over pairs. None with too few pairs.
 
-    A run without a hit counts the cap: that is what 'restricted' says, and not what its time would have been.
+    A run without a hit counts the cap, which is what 'restricted' means.
     """
     n = len(slow.hits)
     if n < ONLY.fewest:

@@ -1,4 +1,4 @@
-"""A limit that nearly all of a population stays below, from a sample of it."""
+"""Upper tolerance limits: from a sample, a limit that nearly all of a population stays below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import DeclarationError, explain
 
 CONTENT = 1 - 1e-6
-"""Share of the population below the limit: a vocabulary's size of tries brings about one that is above."""
+"""Share of the population below the limit: among as many values as a vocabulary has tokens, few exceed it."""
 
 CONFIDENCE = 0.95
 
@@ -31,8 +31,8 @@ def tolerance_limit(values: Sequence[float]) -> float:
 
 @cache
 def tolerance_factor(n: int) -> float:
-    """Standard deviations above the mean of n normal values at which the limit lies."""
-    # Imported where they are used: they take longer to load than a claim to declare.
+    """The limit of n normal values, in standard deviations above their mean."""
+    # Imported here: they take longer to load than a claim to declare.
     from scipy.stats import nct, norm
 
     quantile: Any = norm.ppf(CONTENT)

@@ -1,4 +1,4 @@
-"""Whether a reading rises over conditions that have an order, unit by unit."""
+"""Trends: whether a reading rises over ordered conditions, unit by unit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trend(
     """Mean over units of Kendall's τ between the conditions' order and the unit's readings: 1 rises, −1 falls.
 
     rows: [units, conditions], at least three conditions. A unit whose readings are all equal counts 0. The method
-    names the p of Page's test for a rise over all units at once. Decides nothing where paired contrasts are asked.
+    text includes the p of Page's test for a rise over all units at once.
     Raises DeclarationError for fewer conditions or rows of different lengths. Source: Kendall 1938; Page 1963.
     """
     conditions = {len(row) for row in rows}
@@ -36,7 +36,7 @@ def trend(
                 remedy="compare two conditions as a paired difference",
             )
         )
-    # Imported where it is used: it takes longer to load than a claim to declare.
+    # Imported here: scipy takes longer to load than a claim to declare.
     from scipy.stats import kendalltau, page_trend_test
 
     found: list[Any] = [kendalltau(range(len(row)), row) if min(row) < max(row) else None for row in rows]

@@ -29,7 +29,7 @@ AMENDED = Registration(
     commit=REGISTERED.commit,
     why="criteria changed after 2026-01-15 (commit 515151515151), and not registered again",
 )
-EXPLORATORY = Registration(status="exploratory", why="with prompts of the user's own")
+EXPLORATORY = Registration(status="exploratory", why="with the user's own prompts")
 
 
 def make_criterion(text: str, estimate: tuple[str, Any, Any, Any], ruling: str, **changes: Any) -> CriterionRecord:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.errors import EngineError, explain, no_exits
-from engine.running.output import forget
+from engine.running.output import discard_buffer
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 3, 4, 130
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("stopped before anything was found")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the output has gone
-        forget(sys.stdout)
+        discard_buffer(sys.stdout)
         return EXIT_FAILED
     except Exception as error:
         if "--traceback" in given:

@@ -73,7 +73,7 @@ class ClampedWalkResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class ClampedWalkArm(Arm):
-    """Walks that shift the embeddings from a random index on and descend on those before it to mend the output.
+    """Walks that shift the embeddings from a random index on and descend on those before it to fix the output.
 
     choices: every unit walks under each. inner: descent steps after each shift.
     law: of the noise; 'uniform' is on [0, 1). scaled: noise in units of the walk's own mean |e|, and step in units of

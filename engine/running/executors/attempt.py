@@ -1,4 +1,4 @@
-"""One arm measured in this process, with the time and memory that it took."""
+"""Measures one arm in this process, with the time and memory it takes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PROCESS = Path("/proc/self")
 
 
 def run_arm(arm: Arm, models: LoadedModels, watch: WrapObserver = keep_observer) -> Measurement:
-    """Measure one arm now. Errors of the experiment go through as they are.
+    """Measure one arm now. Raises what the experiment raises.
 
-    Raises SubjectError when the weights are not those that the arm is named by, or were replaced while it ran, and
-    EngineError when the memory did not suffice.
+    Raises SubjectError when the weights are not those that the arm names, or were replaced while it ran, and
+    EngineError when memory ran out.
     """
     began = time.perf_counter()
     device = device_of(arm)
     verify_fingerprint(arm)
     models.make_room_for(arm)
-    _forget_peak()
+    _reset_peak()
     clock = GpuClock() if device == "cuda" else None
     result = _measure(arm, models, watch)
     gpu_s, gpu_peak = clock.stop() if clock else (None, None)
@@ -65,8 +65,8 @@ def _measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         # Weights are read after the first check, and what is mapped from a file changes with it.
         verify_fingerprint(arm)
     except Exception as error:
-        models.clear()  # it may hold what must not be used again, or what there was no room for
-        verify_fingerprint(arm)  # whatever else went wrong then is no wonder
+        models.clear()  # they may be stale, or have filled the memory
+        verify_fingerprint(arm)  # replaced weights explain any other error
         failed = find_failed_allocation(error)
         if failed is None:
             raise
@@ -74,22 +74,22 @@ def _measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         raise EngineError(
             explain(
                 who=f"{arm.kind} on {weights_of(arm)[0]}",
-                got=f"no memory for it ({failed})",
-                expected=f"about {needs / 1e9:.1f} GB, as it was estimated",
+                got=f"not enough memory ({failed})",
+                expected=f"about {needs / 1e9:.1f} GB, as estimated",
                 remedy="close other programs, run fewer arms at once (--workers 1) or take a larger machine",
             )
         ) from error
     return result
 
 
-def _forget_peak() -> None:
-    """Let the largest size be this arm's. Linux only; elsewhere it is the process's so far."""
+def _reset_peak() -> None:
+    """Reset the peak, so that it will be this arm's. Linux only; elsewhere it stays the process's so far."""
     with suppress(OSError):
         (PROCESS / "clear_refs").write_text("5")
 
 
 def read_peak() -> int:
-    """Largest resident size of this process in bytes since it was last forgotten."""
+    """Largest resident size of this process in bytes since the last reset."""
     with suppress(OSError, ValueError, IndexError):
         status = (PROCESS / "status").read_text()
         return 1024 * int(status.split("VmHWM:")[1].split()[0])

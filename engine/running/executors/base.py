@@ -1,4 +1,4 @@
-"""Ways to run arms: one after the other in this process, or several at once in processes of their own."""
+"""What every executor offers, and the simplest kinds: one arm after the other, and none at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.running.waiting import Waiting
 
 
 class DoesNotFitError(MissingError):
-    """An arm that this machine or budget has no room for."""
+    """An arm needs more memory than this machine or its budget has."""
 
     def __init__(self, arm: Arm, words: str) -> None:
         super().__init__(words)
@@ -21,30 +21,30 @@ class DoesNotFitError(MissingError):
 
 
 class Executor(Interface):
-    """Runs arms. Whatever it is, equal arms give equal numbers."""
+    """Runs arms. Equal arms give equal numbers under every executor."""
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The arm to begin next, which goes on waiting; None when nothing can be begun before another has finished.
+        """The arm to start next, which stays among those that wait. None: nothing can start before another has ended.
 
         Raises DoesNotFitError, with both figures, for an arm that this machine or budget has no room for.
         """
         ...
 
     def submit(self, arm: Arm) -> Future[Measurement]:
-        """Begin an arm that was chosen. The experiment's error is the future's."""
+        """Start the arm that was chosen. An error of its experiment becomes the future's."""
         ...
 
     def shutdown(self) -> None:
-        """Nothing will be asked for some time; what is still being measured is given up."""
+        """Give up what is still being measured, and release what is held. The executor may be used again."""
         ...
 
 
 class Sequential(ABC):
-    """One arm after the other: each is measured when it is submitted."""
+    """Measures each arm as it is submitted, one after the other."""
 
     @abstractmethod
     def run(self, arm: Arm) -> Measurement:
-        """Measure one arm, or let the experiment's error through."""
+        """Measure one arm. Raises what the experiment raises."""
 
     def choose(self, waiting: Waiting) -> Arm | None:
         return waiting.first
@@ -58,12 +58,12 @@ class Sequential(ABC):
             future.set_exception(error)
         return future
 
-    def shutdown(self) -> None:  # noqa: B027 (nothing is under way, and models stay loaded for what may come next)
-        """Nothing to give up."""
+    def shutdown(self) -> None:  # noqa: B027 (no arm is running, and models stay loaded for the next ones)
+        """Does nothing."""
 
 
 class StoredOnly(Sequential):
-    """Measures nothing: every arm that is asked of it is refused."""
+    """Measures nothing: it refuses every arm, for sessions that only read the ledger."""
 
     def choose(self, waiting: Waiting) -> Arm | None:
         arm = waiting.first

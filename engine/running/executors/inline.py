@@ -1,4 +1,4 @@
-"""Runs arms one after the other in this process."""
+"""The executor that measures in this process, one arm after the other."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from engine.running.executors.base import Sequential
 
 
 class Inline(Sequential):
-    """The simplest executor: models stay loaded from one arm to the next.
+    """Measures in this process, where models stay loaded from one arm to the next.
 
-    watch: looks at descents while they run; it changes no number. threads: of each arm; None leaves them as they are.
-    gpus: for arms of that kind, the first of them; a model that it has no room for is spread over all. None named
-    leaves torch its own choice.
+    watch: observes descents while they run, without changing a number. threads: of each arm; None leaves torch's own.
+    gpus: arms on a GPU use the first; a model that does not fit there is spread over all. Empty leaves torch its
+    choice.
     """
 
     def __init__(
         self, watch: WrapObserver = keep_observer, *, threads: int | None = None, gpus: tuple[int, ...] = ()
     ) -> None:
         self._models, self._watch, self._threads, self._gpus = LoadedModels(gpus), watch, threads, gpus
-        _pass_over_libraries(self)
+        _freeze_imports(self)
 
     def run(self, arm: Arm) -> Measurement:
-        """Measure one arm now. Errors of the experiment go through as they are."""
+        """Measure one arm now. Raises what the experiment raises."""
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(self._threads or before)
@@ -42,13 +42,13 @@ class Inline(Sequential):
             torch.set_num_threads(before)
 
 
-def _pass_over_libraries(executor: Inline) -> None:
-    """Have searches for cycles, two an arm, look only at what is made later, until the executor is gone.
+def _freeze_imports(executor: Inline) -> None:
+    """`gc.freeze()` what is loaded now, so that the two `gc.collect()` calls per arm scan only newer objects.
 
-    The libraries are 400,000 objects that stay, which takes up to half a second each time.
+    The libraries hold 400,000 objects, which take up to half a second to scan. Lasts as long as the executor.
     """
     for family in FAMILIES:
-        model_class(family)  # loads its module
+        model_class(family)  # imports its module
     gc.collect()
     gc.freeze()
     weakref.finalize(executor, gc.unfreeze)

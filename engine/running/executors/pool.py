@@ -30,36 +30,36 @@ from engine.running.executors.base import DoesNotFitError
 from engine.running.waiting import Needs, Waiting
 
 ATTEMPTS = 2
-"""Times that an arm is tried when the process under it dies."""
+"""Attempts at an arm whose process dies."""
 
 LEAVING_S = 5.0
-"""For a process that has closed its pipe to be gone."""
+"""Time for a process that has closed its pipe to exit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One that workers may use. name: as CUDA_VISIBLE_DEVICES has it. bytes: what they may take of it together."""
+    """A GPU that workers may use. name: as in CUDA_VISIBLE_DEVICES. bytes: what all workers may take of it."""
 
     name: str
     bytes: float
 
 
 class Process:
-    """A process of its own, started afresh (a forked copy of one that has used threads may hang), with one pipe.
+    """A worker process and the pipe to it. It is spawned: a fork of a process that has used threads may hang.
 
-    gpu: the one that it sees; None leaves it what this process sees.
+    gpu: the only GPU it sees; None leaves it what this process sees.
     """
 
     def __init__(self, threads: int, gpu: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, threads, gpu), daemon=True)
-        with _interrupts_held_back():
+        with _blocking_sigint():
             self._process.start()
         theirs.close()
 
     def measure(self, arm: Arm) -> Measurement:
-        """Wait for an arm's measurement. Raises the experiment's error, or EOFError when the process has died."""
+        """Wait for an arm's measurement. Raises the experiment's error, or EOFError when the process died."""
         try:
             self._pipe.send(arm)
             found = self._pipe.recv()
@@ -70,25 +70,22 @@ class Process:
         return found
 
     def end(self) -> int | None:
-        """End it now, whatever it is at. Returns the exit code that it had left with by itself; None where it had not.
-
-        A signal's number is negative.
-        """
+        """Kill the process. Returns the exit code if it had exited by itself (-n: killed by signal n), else None."""
         self._process.join(timeout=0)
         left = self._process.exitcode
         self._process.kill()
         self._process.join()
         return left
 
-    def bury(self) -> int | None:
-        """The exit code of one whose pipe has closed: it is about to leave, if nothing keeps it."""
+    def collect(self) -> int | None:
+        """The exit code of a process that has closed its pipe and is about to exit."""
         self._process.join(timeout=LEAVING_S)
         return self.end()
 
 
 @dataclass(kw_only=True, eq=False)
 class _Worker:
-    """A process (none before its first arm), what it is measuring, and what it measured last and still holds."""
+    """A process (none before its first arm), the arm it is measuring, and the last one, whose model it still holds."""
 
     gpu: Gpu | None = None
     process: Process | None = None
@@ -97,12 +94,12 @@ class _Worker:
 
     @property
     def held(self) -> Arm | None:
-        """Whose memory it takes now: idle, it still holds what its last arm was measured with."""
+        """The arm whose memory it takes now: an idle worker still holds its last model."""
         return self.arm or self.last
 
     @property
     def bytes(self) -> float:
-        """What it takes of the host's memory."""
+        """Host memory it takes."""
         return host_bytes(self.held) if self.held is not None else PROCESS_BYTES
 
     def end(self) -> None:
@@ -111,11 +108,11 @@ class _Worker:
 
 
 class Pool:
-    """Up to `workers` processes of `threads` threads; together they take at most `budget_bytes`, this process aside.
+    """Up to `workers` processes of `threads` threads each, which together take at most `budget_bytes`.
 
-    gpus: those that workers are dealt out to, evenly; each takes no more of its own than there is, beside the others.
+    The budget leaves out this process. gpus: workers are spread over them evenly, and stay within the memory of each.
     Arms of one group (the same weights) go to one worker, so that a model is loaded once; within a group the costliest
-    goes first. Arms that need more than half of the budget begin early: at the end none may be small enough to run
+    goes first. Arms that need more than half of the budget start early: in the end no arm may be small enough to run
     beside them. A worker that dies costs its arm one more attempt, and nothing else.
     """
 
@@ -124,10 +121,10 @@ class Pool:
         self._workers: list[_Worker] = []
         self._chosen: _Worker | None = None
         self._attendants = ThreadPoolExecutor(max_workers=workers)
-        self._resting = False
+        self._closing = False
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The next arm for an idle worker, if there is room for it. Raises DoesNotFitError for one that never fits."""
+        """The next arm for an idle worker, if it fits now. Raises DoesNotFitError for one that never will."""
         for needs in waiting.list_new():
             self._refuse(needs)
         if len(self._workers) == self._most and not self._idle():
@@ -140,7 +137,7 @@ class Pool:
         return None
 
     def submit(self, arm: Arm) -> Future[Measurement]:
-        """Begin an arm that was chosen."""
+        """Start the arm that was chosen."""
         assert self._chosen is not None
         worker, self._chosen = self._chosen, None
         if worker not in self._workers:
@@ -149,13 +146,13 @@ class Pool:
         return self._attendants.submit(self._attend, worker, arm)
 
     def shutdown(self) -> None:
-        """Send all workers home; what they are measuring is given up."""
-        self._resting = True
+        """Kill all workers, and give up what they are measuring."""
+        self._closing = True
         for worker in self._workers:
             worker.end()
         self._attendants.shutdown()
         self._workers.clear()
-        self._attendants, self._resting = ThreadPoolExecutor(max_workers=self._most), False
+        self._attendants, self._closing = ThreadPoolExecutor(max_workers=self._most), False
 
     def _refuse(self, needs: Needs) -> None:
         arm, least = needs.arm, needs.gpu_bytes
@@ -186,8 +183,10 @@ class Pool:
         return [worker for worker in self._workers if worker.arm is None]
 
     def _rank(self, waiting: Waiting) -> list[Needs]:
-        """Arms in the order of preference: of groups that an idle worker holds, then of those that no worker has; in
-        them what is large before what is small, the costliest group first, and in a group the costliest arm.
+        """Arms in order of preference.
+
+        First those whose weights an idle worker holds, then those of groups that no worker is measuring. Within these:
+        large arms before small ones, the costliest group first, and in a group the costliest arm.
         """
         served = {group_of(worker.arm) for worker in self._workers if worker.arm is not None}
         at_home = {group_of(worker.last) for worker in self._idle() if worker.last is not None}
@@ -199,23 +198,23 @@ class Pool:
         return sorted(waiting.list_costliest(), key=rank)
 
     def _find_workers(self, arm: Arm) -> list[_Worker]:
-        """Those that may have an arm, best first: the one that holds its weights, else new ones, else any idle one.
+        """Workers for an arm, best first: an idle one that holds its weights, else a new one, else any idle one.
 
-        A new one beside as many as there may be takes an idle one's place, whose GPU may be too small.
+        A new worker may replace an idle one, whose GPU may be too small.
         """
         idle = self._idle()
         at_home = [w for w in idle if w.last is not None and group_of(w.last) == group_of(arm)]
         new = [_Worker(gpu=gpu) for gpu in sorted(self._gpus, key=self._count)] or [_Worker()]
         more = len(self._workers) < self._most
         if at_home and not (at_home[0].gpu and at_home[0].gpu.bytes < gpu_bytes(arm)):
-            return at_home[:1] + (new if more and self._gpus else [])  # its GPU may be full at present
+            return at_home[:1] + (new if more and self._gpus else [])  # its GPU may be full now
         return new if more else idle + new
 
     def _count(self, gpu: Gpu) -> int:
         return sum(worker.gpu == gpu for worker in self._workers)
 
     def _make_room(self, arm: Arm, worker: _Worker) -> bool:
-        """Whether the arm fits now; idle workers that hold models are sent home for it."""
+        """Whether the arm fits now. Ends idle workers that hold models, as far as that makes it fit."""
         staying = [other for other in self._workers if other is not worker]
         going: list[_Worker] = []
         for other in [other for other in staying if other.arm is None]:
@@ -230,7 +229,7 @@ class Pool:
         return True
 
     def _find_excess(self, arm: Arm, worker: _Worker, staying: Sequence[_Worker]) -> Literal["host", "gpu"] | None:
-        """What would not suffice, were the arm measured by this worker beside those that stay."""
+        """Whose memory would not suffice if this worker measured the arm beside the workers that stay."""
         if len(staying) == self._most or host_bytes(arm) + sum(other.bytes for other in staying) > self._budget:
             return "host"
         beside = [other.held for other in staying if other.gpu == worker.gpu]
@@ -238,7 +237,7 @@ class Pool:
         return "gpu" if worker.gpu is not None and gpu_bytes(arm) + taken > worker.gpu.bytes else None
 
     def _begin(self, worker: _Worker, arm: Arm) -> Process:
-        """A process for a worker. Raises EngineError where the system gives none."""
+        """A process for a worker. Raises EngineError if the system refuses one."""
         try:
             return Process(self._threads, worker.gpu and worker.gpu.name)
         except OSError as error:
@@ -252,19 +251,19 @@ class Pool:
             ) from error
 
     def _attend(self, worker: _Worker, arm: Arm) -> Measurement:
-        """Have an arm measured, once more where the process under it dies."""
+        """Have an arm measured, again if its process dies."""
         left: int | None = None
         try:
             for _ in range(ATTEMPTS):
                 worker.process = worker.process or self._begin(worker, arm)
                 try:
-                    if self._resting:
-                        raise EOFError("started while all were sent home")
+                    if self._closing:
+                        raise EOFError("started while the pool shut down")
                     return worker.process.measure(arm)
                 except EOFError:
-                    left = worker.process.bury() if not self._resting else worker.process.end()
+                    left = worker.process.collect() if not self._closing else worker.process.end()
                     worker.process = None
-                    if self._resting:
+                    if self._closing:
                         raise
             raise EngineError(
                 explain(
@@ -279,7 +278,7 @@ class Pool:
 
 
 def name_death(left: int | None) -> str:
-    """How a process left: 'SIGKILL', 'exit code 3'."""
+    """How a process ended: 'SIGKILL', 'exit code 3'."""
     if left is None or left >= 0:
         return f"exit code {left}" if left is not None else "its pipe closed"
     try:
@@ -289,7 +288,7 @@ def name_death(left: int | None) -> str:
 
 
 def explain_death(left: int | None) -> str:
-    """What to do about it."""
+    """What to do about a process that ended so."""
     match name_death(left):
         case "SIGKILL":
             return "look for the system's out-of-memory killer, or try --executor inline"
@@ -300,9 +299,12 @@ def explain_death(left: int | None) -> str:
 
 
 @contextmanager
-def _interrupts_held_back() -> Generator[None]:
-    """What is started inherits it: Ctrl-C reaches it as well, before it can say that interrupts are the session's."""
-    resource_tracker.ensure_running()  # else it is started together with the first process, and lifts the block
+def _blocking_sigint() -> Generator[None]:
+    """Block SIGINT while a child starts.
+
+    The child inherits the mask, so that Ctrl-C cannot kill it before it ignores SIGINT itself.
+    """
+    resource_tracker.ensure_running()  # it would start together with the first child, and lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -311,17 +313,17 @@ def _interrupts_held_back() -> Generator[None]:
 
 
 def serve(pipe: Connection[Any, Any], threads: int, gpu: str | None = None) -> None:
-    """In a process of its own: measure what comes through the pipe until it closes."""
+    """The worker process: measure what comes through the pipe until it closes."""
     if gpu is not None:
-        os.environ[VISIBLE] = gpu  # read when CUDA is first used, which nothing has done yet
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are the session's
+        os.environ[VISIBLE] = gpu  # read at the first use of CUDA, which is still to come
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session handles interrupts
     threading.Thread(target=_follow_parent, daemon=True).start()
     from tqdm import tqdm
 
     from engine.models.loaded import release_memory
     from engine.running.executors.inline import Inline
 
-    # By itself tqdm makes a lock for all processes, a semaphore that stays behind when this one is killed.
+    # transformers loads weights under tqdm, which by default makes a semaphore that outlives a killed process.
     tqdm.set_lock(threading.RLock())
     executor = Inline(threads=threads, gpus=() if gpu is None else (0,))
     while True:
@@ -334,7 +336,7 @@ def serve(pipe: Connection[Any, Any], threads: int, gpu: str | None = None) -> N
 
 
 def _follow_parent() -> None:
-    """Die with the session: an orphan would go on measuring for nobody."""
+    """Exit when the session's process ends: an orphan would go on measuring for nobody."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -342,15 +344,15 @@ def _follow_parent() -> None:
 
 
 def run_picklable(run: Callable[[Arm], Measurement], arm: Arm) -> Measurement | Exception:
-    """In another process: a measurement, or the error as it can be sent, with where it was raised."""
+    """Run in a worker: a measurement, or the error in a form that can be sent, with its traceback."""
     try:
         with no_exits():
             return run(arm)
-    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C is the session's: this one is a library's
+    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C is ignored here: this one comes from a library
         error.add_note(traceback.format_exc())
         error.__cause__ = error.__context__ = None
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: some errors can't be made again)
+            pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes; some errors cannot be unpickled)
         except Exception:
             return RuntimeError("".join(traceback.format_exception(error)))
         return error if isinstance(error, Exception) else EscapedError.of(error)

@@ -24,20 +24,20 @@ from engine.running.executors.pool import ATTEMPTS, run_picklable
 from engine.running.waiting import Waiting
 
 STORE_BYTES = 2e8
-"""For results on their way: arms and measurements are kilobytes."""
+"""Memory for results in transit: arms and measurements are kilobytes."""
 
 REACH_S = 10.0
-"""For a cluster to accept a connection."""
+"""Time for a cluster to accept a connection."""
 
 _AT_ONCE = 256
-"""Tasks that are waited for at once at most, whatever the cluster has."""
+"""Most tasks that are waited for at once, whatever the cluster has."""
 
 Task = Callable[[Arm, int], Measurement | Exception]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a task asks of a node. gpus: a share of one where several fit on it."""
+    """What a task requests of a node. gpus: a fraction where several tasks fit on one."""
 
     cpus: float
     gpus: float
@@ -54,7 +54,7 @@ NOTHING = Resources(cpus=0, gpus=0, bytes=0)
 
 
 def measure_remotely(arm: Arm, threads: int) -> Measurement | Exception:
-    """In a process of Ray's: measure an arm with what an earlier one left loaded."""
+    """The Ray task: measure an arm in a process that keeps the model of the last one."""
     from engine.models.loaded import release_memory
 
     found = run_picklable(_keep_executor(threads).run, arm)
@@ -63,8 +63,8 @@ def measure_remotely(arm: Arm, threads: int) -> Measurement | Exception:
 
 
 def _reach(address: str) -> None:
-    """Raises OSError or ValueError where nobody listens: Ray itself would go on trying for minutes."""
-    if address == "auto":  # the one that runs here, which Ray finds by itself
+    """Raises OSError or ValueError if nothing listens there: Ray itself would retry for minutes."""
+    if address == "auto":  # Ray finds the cluster that runs here
         return
     place = urlsplit(address if "://" in address else f"//{address}")
     if not place.hostname or not place.port:
@@ -80,10 +80,10 @@ def _keep_executor(threads: int) -> Inline:
 class Cluster:
     """Ray tasks, as many at once as the cluster has room for.
 
-    address: of a running cluster; None starts one here, with `workers` times `threads` cores, `gpus` GPUs of those that
-    this process may use, and `budget_bytes` of memory. gpu_bytes: of each GPU, to let small arms share one; None gives
-    each arm a whole one. A process or node that dies costs its arm one more attempt, and nothing else.
-    task: what is run; a test's may do other things.
+    address: of a running cluster; None starts one here, with `workers` times `threads` cores, `gpus` of the GPUs that
+    this process may use, and `budget_bytes` of memory. gpu_bytes: of each GPU, which lets small arms share one; None
+    gives each arm a whole GPU. A process or node that dies costs its arm one more attempt, and nothing else.
+    task: what Ray runs; tests replace it.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class Cluster:
         self._under_way: dict[Future[Measurement], Resources] = {}
         self._refs: set[Any] = set()
         self._attendants: ThreadPoolExecutor | None = None
-        self._resting = False
+        self._closing = False
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The costliest arm of the costliest group for which there is room. Raises DoesNotFitError for one without."""
+        """The costliest arm of the costliest group that fits now. Raises DoesNotFitError for one that never will."""
         self._connect()
         for needs in waiting.list_new():
             self._refuse(needs.arm)
@@ -120,7 +120,7 @@ class Cluster:
         return next((n.arm for n in ranked if (all_taken + self._request(n.arm)).within(whole)), None)
 
     def submit(self, arm: Arm) -> Future[Measurement]:
-        """Begin an arm that was chosen."""
+        """Start the arm that was chosen."""
         self._connect()
         assert self._attendants is not None
         self._under_way = {future: request for future, request in self._under_way.items() if not future.done()}
@@ -129,23 +129,23 @@ class Cluster:
         return future
 
     def shutdown(self) -> None:
-        """Give up what is being measured, and leave the cluster; one that was started here ends."""
+        """Give up what is being measured, and leave the cluster. One that was started here ends."""
         if self._attendants is None:
             return
-        self._resting = True
+        self._closing = True
         for ref in list(self._refs):
             self._ray.cancel(ref, force=True)
         self._attendants.shutdown()
         self._ray.shutdown()
-        self._attendants, self._resting = None, False
+        self._attendants, self._closing = None, False
         self._under_way.clear()
         self._refs.clear()
 
     def _connect(self) -> None:
         if self._attendants is not None:
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a measuring session tells nobody that it runs
-        # Else a task without a GPU would lose sight of them, and with it what the caller had set.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
+        # Otherwise Ray hides all GPUs from a task without one, and overwrites what the caller had set.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
@@ -153,12 +153,12 @@ class Cluster:
         quiet = {"logging_level": "error", "log_to_driver": False, "include_dashboard": False}
         if self._address is None:
             self._ray.init(
-                address="local",  # else it would join what RAY_ADDRESS names, and refuse the rest that is asked here
+                address="local",  # otherwise it joins what RAY_ADDRESS names, and refuses the resources requested here
                 num_cpus=self._workers * self._threads,
                 num_gpus=self._gpus,
                 object_store_memory=int(STORE_BYTES),
                 _memory=self._budget,
-                # Ray's processes are nice by 15 of 20: beside anything else that runs here they would hardly run.
+                # By default Ray's processes have niceness 15: beside anything else they would hardly run.
                 _system_config={"worker_niceness": 0},
                 **quiet,
             )
@@ -177,8 +177,8 @@ class Cluster:
                     )
                 ) from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, heard)  # Ray would exit at once, and what was measured would go unreported
-        # A process that has used one GPU would keep its memory, and stay on it whichever it is dealt next.
+            signal.signal(signal.SIGTERM, heard)  # Ray's handler exits at once, and nothing would be reported
+        # A process that has used a GPU keeps its memory, and stays on it whichever GPU it is assigned next.
         fresh = self._ray.remote(max_calls=1)
         self._remote = {"cpu": self._ray.remote(self._task), "cuda": fresh(self._task)}
         self._nodes = [
@@ -194,7 +194,7 @@ class Cluster:
 
     def _request(self, arm: Arm) -> Resources:
         needs = gpu_bytes(arm)
-        # Ray deals out hundredths of a GPU at the least, and more than one only as whole ones.
+        # Ray assigns GPUs in hundredths up to one, and whole GPUs beyond.
         share = math.ceil(100 * needs / self._gpu_bytes) / 100 if self._gpu_bytes else 1.0
         return Resources(cpus=self._threads, gpus=share if needs else 0.0, bytes=host_bytes(arm))
 
@@ -224,13 +224,13 @@ class Cluster:
         )
 
     def _attend(self, arm: Arm) -> Measurement:
-        """Have an arm measured, once more where the process or node under it dies."""
+        """Have an arm measured, again if its process or node dies."""
         errors = self._ray.exceptions
         request = self._request(arm)
         died: Exception | None = None
         for _ in range(ATTEMPTS):
-            if self._resting:
-                raise EOFError("started while all was given up")
+            if self._closing:
+                raise EOFError("started while the cluster shut down")
             ref = (
                 self._remote[device_of(arm)]
                 .options(num_cpus=request.cpus, num_gpus=request.gpus, memory=int(request.bytes), max_retries=0)
@@ -247,7 +247,7 @@ class Cluster:
                 errors.OutOfMemoryError,
                 errors.LocalRayletDiedError,
             ) as error:
-                if self._resting:
+                if self._closing:
                     raise EOFError("given up") from error
                 died = error
             else:

@@ -128,11 +128,11 @@ def test_a_changed_sentence_amends_nothing(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--prompt", "A sentence of my own."), "with prompts of the user's own"),
-        (("--seeds", "2"), "with 2 start seeds a prompt"),
+        (("--prompt", "A sentence of my own."), "with the user's own prompts"),
+        (("--seeds", "2"), "with 2 start seeds for each prompt"),
         (("--dtype", "float64"), "computed in float64"),
-        (("--subject", "gpt2-untrained:7"), "on gpt2-untrained:7, which is none of its subjects"),
-        (("--seeds", "3", "--dtype", "bfloat16"), "with 3 start seeds a prompt and computed in bfloat16"),
+        (("--subject", "gpt2-untrained:7"), "on gpt2-untrained:7, which is not one of its subjects"),
+        (("--seeds", "3", "--dtype", "bfloat16"), "with 3 start seeds for each prompt and computed in bfloat16"),
     ],
     ids=["own prompt", "more seeds", "other dtype", "other subject", "two at once"],
 )
@@ -147,7 +147,7 @@ def test_a_model_of_the_users_own_is_exploratory(pytester: pytest.Pytester) -> N
     register(pytester)
     model = save(pytester.path / "model", make_gpt2(n_embd=16, n_positions=64))
     found = session(pytester, "--subject", f"local:{model}").registration
-    assert found == Registration(status="exploratory", why="on a model of the user's own")
+    assert found == Registration(status="exploratory", why="on the user's own model")
 
 
 def test_the_nearest_lock_counts(pytester: pytest.Pytester) -> None:

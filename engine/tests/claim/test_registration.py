@@ -203,5 +203,5 @@ def test_a_lock_that_cannot_be_read_is_one_line(spoil: Callable[[str], str], tmp
     with pytest.raises(LedgerError) as raised:
         read_lock(path)
     assert str(raised.value).startswith(f"{path}: got ")
-    assert str(raised.value).endswith(", where its history is")
+    assert str(raised.value).endswith("; restore it from git")
     assert str(raised.value).isprintable()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.records import write_records
-from engine.running.output import READABLE, say_in_ascii
+from engine.running.output import READABLE, to_ascii
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.report.test_charts import SAMPLES, make_record
 
@@ -60,7 +60,7 @@ def run(
     ],
 )
 def test_a_character_has_a_form_in_ascii_that_people_can_read(character: str, words: str) -> None:
-    assert say_in_ascii(character) == words
+    assert to_ascii(character) == words
     assert f"a{character}b".encode("ascii", READABLE).decode() == f"a{words}b"
 
 

@@ -21,7 +21,7 @@ from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Gpu, Pool
 from engine.running.scheduler import NoProgress, Scheduler
 from engine.tests.experiments.test_determinism import make_arms
-from engine.tests.running.test_campaign import asking
+from engine.tests.running.test_scheduler import asking
 from engine.tests.tiny import FAMILIES, make_tiny
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -97,7 +97,7 @@ def test_an_arm_that_finds_no_memory_on_the_gpu_is_an_event_of_that_arm(
         Scheduler(Ledger(tmp_path), lambda: inline, progress=NoProgress()).run(jobs)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "pseudo-inverse on none: got no memory for it" in str(jobs[0].error)
+    assert "pseudo-inverse on none: got not enough memory" in str(jobs[0].error)
     assert jobs[1].evidence is not None, jobs[1].error
 
 

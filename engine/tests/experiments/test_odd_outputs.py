@@ -62,7 +62,7 @@ def test_outputs_that_overflow_float16_are_an_error_and_no_verdict(name: str, tm
     said = ask(name, save_overflowing(tmp_path / "m"), tmp_path / "l", "float16")
     assert said is not None
     assert "got NaN or infinity in its " in said
-    assert "in float16, expected finite numbers; take --dtype float32, or mend the model's config.json" in said
+    assert "in float16, expected finite numbers; take --dtype float32, or fix the model's config.json" in said
 
 
 @pytest.mark.parametrize("name", [*READERS, *WALKERS])
@@ -70,7 +70,7 @@ def test_outputs_that_overflow_float32_are_an_error_and_no_verdict(name: str, tm
     said = ask(name, save_enormous(tmp_path / "m"), tmp_path / "l")
     assert said is not None
     assert "got NaN or infinity in its " in said
-    assert said.endswith("in float32, expected finite numbers; mend the model's config.json or its weights")
+    assert said.endswith("in float32, expected finite numbers; fix the model's config.json or its weights")
 
 
 @pytest.mark.parametrize("name", ["C05", "C31", "C32"])
@@ -79,7 +79,7 @@ def test_the_remedies_for_outputs_that_are_not_finite_work(name: str, tmp_path: 
     odd = save_without_epsilon(tmp_path / "config")
     said = ask(name, odd, tmp_path / "2")
     assert said is not None
-    assert said.endswith("expected finite numbers; mend the model's config.json or its weights")
+    assert said.endswith("expected finite numbers; fix the model's config.json or its weights")
     change(tmp_path / "config" / "config.json", rms_norm_eps=1e-6)
     assert ask(name, find_subject(odd.id), tmp_path / "2") is None
     lighter = save(tmp_path / "weights", make_llama(max_position_embeddings=256, initializer_range=0.3))

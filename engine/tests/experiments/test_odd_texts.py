@@ -77,7 +77,7 @@ def test_a_tokenizer_that_fails_at_a_text_is_one_line(name: str, failing: tuple[
     assert isinstance(job.error, PromptError)
     assert str(job.error).startswith(f"{subject.id}: got ")
     assert why in str(job.error)
-    assert str(job.error).endswith("expected tokens; mend the tokenizer's files or pass another text")
+    assert str(job.error).endswith("expected tokens; fix the tokenizer's files or pass another text")
 
 
 def test_the_quick_look_says_it_in_one_line_too(

@@ -68,7 +68,7 @@ def test_a_full_disk_ends_the_session_in_one_line_and_loses_nothing(
         assert result.ret == 3
         (line,) = [line for line in result.outlines if "ledger: got" in line]
         check_line(line, str(ledger), "free some space or choose another folder with --ledger")
-        result.stdout.fnmatch_lines(["not measured, and left out: 1 of 2 items; the same command goes on with them"])
+        result.stdout.fnmatch_lines(["not measured, and left out: 1 of 2 items; run the same command to resume"])
         result.stdout.no_fnmatch_line("*Traceback*")
         assert [(r.claim, r.outcome) for r in read_session(pytester)] == [("C91", "passed")]
         before = date_files(ledger)

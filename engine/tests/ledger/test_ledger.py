@@ -328,7 +328,7 @@ def test_a_stored_file_that_the_disk_does_not_give_is_one_line(tmp_path: Path, m
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("engine.ledger.store.read_whole", fail)
-    with pytest.raises(LedgerError, match=r"^ledger: got .*, expected a readable file; mend its permissions"):
+    with pytest.raises(LedgerError, match=r"^ledger: got .*, expected a readable file; fix its permissions"):
         ledger.get(INVERSION)
 
 
@@ -411,7 +411,7 @@ from engine.running.executors.base import Sequential
 from engine.ledger import Ledger
 from engine.tests.planted import INVERSION, TUNING
 from engine.tests.ledger.test_ledger import KINDS
-from engine.tests.running.test_campaign import Ask, make_job
+from engine.tests.running.test_scheduler import Ask, make_job
 
 class Slow(Sequential):
     def run(self, arm):

@@ -304,7 +304,7 @@ def test_a_measurement_that_may_not_be_read_is_set_aside_and_measured_again(open
 
 UNPACK = """
 def fill(place): (place / "weights").write_bytes(b"sound")
-print(unpacked.keep("model", fill))
+print(unpacked.cached_weights("model", fill))
 """
 
 

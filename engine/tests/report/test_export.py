@@ -60,7 +60,7 @@ def test_what_was_registered_is_a_word_in_each_sheet_and_whole_among_the_items(r
     items = {row["claim"]: row for row in read(records, "items")}
     columns = ("registration", "registered_at", "registered_commit", "registration_note")
     assert [items["C03"][name] for name in columns] == [*astuple(REGISTERED)[:3], ""]
-    assert items["C25"]["registration_note"] == "with prompts of the user's own"
+    assert items["C25"]["registration_note"] == "with the user's own prompts"
     assert {row["claim"]: row["registration"] for row in read(records, "estimates")}["C06"] == "amended"
     (bare,) = read([replace(records[0], registration=None)], "items")
     assert {bare[name] for name in columns} == {""}

@@ -160,7 +160,7 @@ def test_a_cell_on_github_calls_nobody_and_reads_as_it_was_written(text: str, ce
 
 
 def test_the_tables_of_the_reference_run_are_what_they_were(capsys: pytest.CaptureFixture[str]) -> None:
-    """README holds it: no number or name of ours calls anybody."""
+    """docs/results.md holds it: no number or name of the suite calls anybody."""
     assert report_main(["table", str(REFERENCE)]) == 0
     assert "&#8203;" not in capsys.readouterr().out
 

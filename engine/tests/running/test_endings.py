@@ -42,7 +42,7 @@ WORDS = {
     "SIGXCPU": "ended by SIGXCPU (its allowance of processor time is used up, `ulimit -t`)",
 }
 FIRST = {digest_of(arm) for arm in Inverses().list_arms()}
-LEFT_OUT = "not measured, and left out: 1 of 2 items; the same command goes on with them"
+LEFT_OUT = "not measured, and left out: 1 of 2 items; run the same command to resume"
 
 
 @pytest.fixture(name="two")

@@ -28,8 +28,8 @@ from engine.running.scheduler import NoProgress, Scheduler
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.processes import find_worker, kill_worker
-from engine.tests.running.test_campaign import asking
 from engine.tests.running.test_pool import long_arm
+from engine.tests.running.test_scheduler import asking
 from engine.tests.tiny_models import make_gpt2, save
 
 PLENTY = 8e9
@@ -169,7 +169,7 @@ def test_an_arm_of_rays_that_finds_no_memory_is_an_event_of_that_arm(tmp_path: P
     small = make_arms(subject)["random"]
     jobs = [asking((large,)), asking((small,))]
     Scheduler(Ledger(tmp_path), lambda: make_cluster(measure_with_little_memory), progress=NoProgress()).run(jobs)
-    assert "pseudo-inverse on none: got no memory for it" in str(jobs[0].error)
+    assert "pseudo-inverse on none: got not enough memory" in str(jobs[0].error)
     assert jobs[1].evidence is not None, jobs[1].error
     assert large not in Ledger(tmp_path)
 

@@ -41,7 +41,7 @@ from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.planted import make_inverse, make_measurement
 from engine.tests.processes import has_ended, kill_worker
-from engine.tests.running.test_campaign import asking
+from engine.tests.running.test_scheduler import asking
 from engine.tests.tiny_models import make_gpt2, save
 
 PLENTY = 2e10
@@ -126,7 +126,7 @@ def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
     Scheduler(Ledger(tmp_path), lambda: pool, progress=NoProgress()).run(jobs)
     assert isinstance(jobs[0].error, EngineError)
     line = str(jobs[0].error)
-    assert re.match(r"pseudo-inverse on none: got no memory for it \(.*allocate.*\), expected about 0\.8 GB, ", line)
+    assert re.match(r"pseudo-inverse on none: got not enough memory \(.*allocate.*\), expected about 0\.8 GB, ", line)
     assert "; close other programs, run fewer arms at once (--workers 1) or take a larger machine" in line
     assert jobs[1].evidence is not None, jobs[1].error
     assert large not in Ledger(tmp_path)

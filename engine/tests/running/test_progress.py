@@ -9,7 +9,7 @@ import pytest
 
 from engine.arms.costs import Cost
 from engine.experiments.embedding.arm import PseudoInverseArm
-from engine.running.progress import OVERRUN, STARTING_S, Bar
+from engine.running.progress import OVERRUN, STARTING_S, ProgressBar
 
 
 def name_arms(count: int) -> list[PseudoInverseArm]:
@@ -36,11 +36,11 @@ def provide_clock(monkeypatch: pytest.MonkeyPatch) -> Tick:
 
 
 @pytest.fixture(name="bar")
-def provide_bar(tick: Tick) -> Bar:
-    return Bar()
+def provide_bar(tick: Tick) -> ProgressBar:
+    return ProgressBar()
 
 
-def test_the_first_arms_count_with_what_it_takes_to_begin(bar: Bar, tick: Tick) -> None:
+def test_the_first_arms_count_with_what_it_takes_to_begin(bar: ProgressBar, tick: Tick) -> None:
     (arm,) = name_arms(1)
     bar.expect([arm])
     bar.begin(arm)
@@ -50,7 +50,7 @@ def test_the_first_arms_count_with_what_it_takes_to_begin(bar: Bar, tick: Tick) 
     bar.close()
 
 
-def test_an_arm_that_takes_longer_than_expected_is_never_about_to_end(bar: Bar, tick: Tick) -> None:
+def test_an_arm_that_takes_longer_than_expected_is_never_about_to_end(bar: ProgressBar, tick: Tick) -> None:
     (arm,) = name_arms(1)
     bar.expect([arm])
     bar.begin(arm)
@@ -60,7 +60,7 @@ def test_an_arm_that_takes_longer_than_expected_is_never_about_to_end(bar: Bar, 
     bar.close()
 
 
-def test_what_arms_took_corrects_what_is_expected_of_the_others(bar: Bar, tick: Tick) -> None:
+def test_what_arms_took_corrects_what_is_expected_of_the_others(bar: ProgressBar, tick: Tick) -> None:
     arms = name_arms(3)
     bar.expect(arms)
     bar.begin(arms[0])
@@ -74,7 +74,7 @@ def test_what_arms_took_corrects_what_is_expected_of_the_others(bar: Bar, tick: 
     bar.close()
 
 
-def test_what_runs_at_once_shares_what_waits_and_the_longest_counts(bar: Bar, tick: Tick) -> None:
+def test_what_runs_at_once_shares_what_waits_and_the_longest_counts(bar: ProgressBar, tick: Tick) -> None:
     arms = name_arms(4)
     bar.expect([*arms[:1], *arms[2:]])
     bar.begin(arms[0])
@@ -86,7 +86,7 @@ def test_what_runs_at_once_shares_what_waits_and_the_longest_counts(bar: Bar, ti
     bar.close()
 
 
-def test_what_is_foreseen_counts_and_what_was_stored_corrects_nothing(bar: Bar, tick: Tick) -> None:
+def test_what_is_foreseen_counts_and_what_was_stored_corrects_nothing(bar: ProgressBar, tick: Tick) -> None:
     arms = name_arms(2)
     bar.expect(arms[:1])
     bar.forecast(arms[1:])
@@ -98,9 +98,9 @@ def test_what_is_foreseen_counts_and_what_was_stored_corrects_nothing(bar: Bar, 
 
 
 def test_a_line_says_about_how_long_and_in_the_end_that_it_is_done(
-    bar: Bar, tick: Tick, monkeypatch: pytest.MonkeyPatch
+    bar: ProgressBar, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 1000.0)
+    monkeypatch.setattr("engine.running.progress.LOG_BEAT_S", 1000.0)
     arms = name_arms(2)
     bar.expect(arms)
     bar.begin(arms[0])
@@ -114,6 +114,31 @@ def test_a_line_says_about_how_long_and_in_the_end_that_it_is_done(
     bar.close()
     lines = said.getvalue().split("\n")
     assert "measuring 1/2 arms  50%" in said.getvalue()
-    assert any("01:00 gone, about 20 s left, pseudo-inverse none" in line for line in lines), lines
-    assert any("measuring 2/2 arms 100%" in line and "gone, done" in line for line in lines), lines
+    assert any("1 min 0 s elapsed, about 20 s left, pseudo-inverse none" in line for line in lines), lines
+    assert any("measuring 2/2 arms 100%" in line and "elapsed, done" in line for line in lines), lines
     assert "at most" not in said.getvalue()
+
+
+class Terminal(io.StringIO):
+    """A terminal as standard error."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_is_drawn_in_place_and_the_cursor_comes_back(
+    tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    bar, arms = ProgressBar(), name_arms(2)
+    bar.expect(arms)
+    bar.begin(arms[0])
+    tick(30)
+    bar.finish(arms[0], 30.0)
+    bar.close()
+    said = screen.getvalue()
+    assert "measuring 1/2 arms  50%" in said
+    assert "━" in said
+    assert "\r" in said
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")

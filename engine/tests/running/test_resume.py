@@ -198,7 +198,7 @@ def test_an_interrupted_session_reports_what_it_measured_and_the_next_goes_on(tw
     wait_for(lambda: len(stored_in(ledger)) > 4, process)
     code, said = interrupt(process)
     assert code == pytest.ExitCode.INTERRUPTED, said
-    assert "not measured, and left out: 1 of 2 items; the same command goes on with them" in said
+    assert "not measured, and left out: 1 of 2 items; run the same command to resume" in said
     assert "Traceback" not in said
     assert [(r.claim, r.outcome) for r in read_records(report / "records.jsonl")] == [("C91", "passed")]
     assert (report / "index.html").is_file()

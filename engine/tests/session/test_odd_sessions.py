@@ -103,7 +103,7 @@ def test_what_a_library_raises_past_every_handler_fails_its_item_alone(
 FAULT = """
 import engine.running.scheduler
 def fail(*_): raise {error}
-engine.running.scheduler.Scheduler._begin_some = fail
+engine.running.scheduler.Scheduler._start_arms = fail
 """
 
 
@@ -113,7 +113,7 @@ def test_a_fault_of_ours_while_it_measures_costs_what_was_not_measured_yet(
 ) -> None:
     from engine.running.scheduler import Scheduler
 
-    monkeypatch.setattr(Scheduler, "_begin_some", Scheduler._begin_some)  # put back what the conftest plants
+    monkeypatch.setattr(Scheduler, "_start_arms", Scheduler._start_arms)  # put back what the conftest plants
     pytester.makeconftest(FAULT.format(error=error))
     write_claim(pytester.path, "supported", name="a")
     write_claim(pytester.path, "supported", name="b", id="C91", procedure=Inverses())
@@ -165,7 +165,7 @@ def test_an_interpreter_that_drops_docstrings_is_refused_in_one_line(pytester: p
     done = pytester.run(sys.executable, "-OO", "-m", "pytest", *options)
     assert done.ret == 4
     (line,) = [line for line in done.errlines if "got " in line]
-    check_line(line, "Python that drops docstrings", "leave -OO and PYTHONOPTIMIZE=2 out")
+    check_line(line, "Python that drops docstrings", "leave out -OO and PYTHONOPTIMIZE=2")
 
 
 @pytest.mark.parametrize(

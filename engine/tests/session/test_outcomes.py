@@ -186,7 +186,7 @@ def test_an_interrupted_session_that_measured_nothing_leaves_the_report_of_befor
     write_claim(pytester.path, "supported", name="skipped", id="C91", subjects=("gpt2-xl",))
     result = run(pytester)
     assert result.ret == 2
-    result.stdout.fnmatch_lines(["not measured, and left out: 1 of 1 item; the same command goes on with them"])
+    result.stdout.fnmatch_lines(["not measured, and left out: 1 of 1 item; run the same command to resume"])
     assert read_session(pytester) == before
 
 

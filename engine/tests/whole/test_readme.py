@@ -1,12 +1,14 @@
-"""The README tells what is so: its table is the reference run's, its options exist."""
+"""Documents state facts: tables are the reference run's; options, commands, files, headings and tests exist."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from engine.__main__ import COMMANDS
 from engine.claim.verdicts import read_verdicts
 from engine.records import read_records
 from engine.report import tabulate
@@ -14,18 +16,47 @@ from engine.session.spelling import BY_SPELLING
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+PROMISES = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 RECORDS = read_records(ROOT / "reports" / "reference" / "records.jsonl")
+TESTS = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).resolve().parents[1].rglob("test_*.py")}
+TARGETS = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def find_all(pattern: str) -> list[tuple[str, str]]:
+    """What the pattern's group matches in each document, with the document's name."""
+    return sorted({(name, found) for name, text in DOCUMENTS.items() for found in re.findall(pattern, text)})
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_claims_table_is_the_reference_runs() -> None:
-    table = re.search(r"<!-- claims table: .*? -->\n(.*?)\n<!-- end of claims table -->", README, re.DOTALL)
+    table = re.search(r"<!-- claims table: .*? -->\n(.*?)\n<!-- end of claims table -->", RESULTS, re.DOTALL)
     assert table is not None
     assert table.group(1).strip() == tabulate(RECORDS).strip()
 
 
-def test_the_claims_table_has_a_row_for_each_claim_of_ours_and_of_the_catalogue() -> None:
+def test_the_claims_table_has_a_row_for_each_added_claim_and_each_of_the_catalogue() -> None:
     rows = [line.split("|")[1].strip() for line in tabulate(RECORDS).splitlines()[2:]]
     assert rows == [*(f"A{number:02}" for number in range(1, 5)), *(f"C{number:02}" for number in range(1, 39))]
+
+
+def test_the_readmes_counts_are_the_reference_runs() -> None:
+    judged = [record for record in RECORDS if record.outcome not in {"skipped", "not run"}]
+    rulings, outcomes = Counter(record.ruling for record in judged), Counter(record.outcome for record in RECORDS)
+    verdicts = [rulings[ruling] for ruling in ("supported", "partly supported", "refuted", "inconclusive")]
+    table = re.search(r"^\| ✓ supported \|.*\n\| ---.*\n(.*)$", README, re.MULTILINE)
+    assert table is not None
+    assert re.findall(r"\d+", table.group(1)) == list(map(str, [*verdicts, outcomes["skipped"], outcomes["not run"]]))
+    claims, decided = {record.claim for record in RECORDS}, {record.claim for record in judged}
+    assert f"{len(decided)} of the {len(claims)} claims" in README
 
 
 def test_every_verdict_of_the_reference_run_is_on_record() -> None:
@@ -39,10 +70,39 @@ def test_nothing_in_the_reference_run_is_an_error_or_drift() -> None:
 
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", README))))
-def test_every_option_that_it_names_is_one_of_ours(option: str) -> None:
+def test_every_option_that_the_readme_names_is_one_of_the_suites(option: str) -> None:
     assert option in BY_SPELLING
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_every_file_that_it_links_to_is_there(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize(("name", "command"), find_all(r"lm-claims ([a-z][a-z-]*)"))
+def test_every_command_that_a_document_names_exists(name: str, command: str) -> None:
+    assert command in COMMANDS
+
+
+@pytest.mark.parametrize(("name", "target"), find_all(r"(?:`|^|&& )make ([a-z-]+)"))
+def test_every_make_target_that_a_document_names_exists(name: str, target: str) -> None:
+    assert target in TARGETS
+
+
+@pytest.mark.parametrize(("name", "link"), find_all(r"\]\(([^):]+)\)"))
+def test_every_file_and_heading_that_a_document_links_to_is_there(name: str, link: str) -> None:
+    path, _, anchor = link.partition("#")
+    target = (ROOT / name).parent / path if path else ROOT / name
+    assert target.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in map(slug, headings)
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| .*`test_.*$", PROMISES, re.MULTILINE), ids=lambda row: row[2:50])
+def test_every_test_that_a_promise_names_exists(row: str) -> None:
+    """`test_x.py` or `test_x.py::test_a…`, and after it more tests of that file as `…some_words…`."""
+    text = ""
+    for quoted in re.findall(r"`([^`]+)`", row.split(" | ")[1]):
+        file, _, words = quoted.partition("::")
+        if file in TESTS:
+            text = TESTS[file]
+        else:
+            words = quoted
+        if words.startswith(("test_", "…")):
+            assert words.strip("…") in text

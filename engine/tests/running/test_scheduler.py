@@ -30,7 +30,7 @@ from engine.experiments.sampling import run_together
 from engine.ledger import Ledger, store
 from engine.running.executors.base import Sequential
 from engine.running.plan import forecast_arms
-from engine.running.progress import Bar, seconds_of
+from engine.running.progress import ProgressBar, seconds_of
 from engine.running.scheduler import ItemRun, NoProgress, Scheduler, label
 from engine.tests.planted import INVERSION, TUNING, drive, make_inverse, make_measurement, make_round_trip, make_trial
 
@@ -155,7 +155,7 @@ def test_progress_forecasts_what_a_job_asks_for_once_it_has_tuned(tmp_path: Path
 
 
 def test_the_bar_reaches_from_what_was_asked_to_what_is_foreseen(capsys: pytest.CaptureFixture[str]) -> None:
-    bar, subject = Bar(), "gpt2-untrained:0"  # costs are those of a subject that is known
+    bar, subject = ProgressBar(), "gpt2-untrained:0"  # costs are those of a subject that is known
     tuning, inversion = (replace(arm, settings=replace(arm.settings, subject=subject)) for arm in (TUNING, INVERSION))
     bar.expect([tuning])
     bar.forecast([inversion])
@@ -173,10 +173,10 @@ def test_the_bar_moves_while_one_long_arm_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the time that it has taken, up to what it was expected to take, and tells of it unasked."""
-    monkeypatch.setattr("engine.running.progress.QUIET_INTERVAL_S", 0.0)
-    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("engine.running.progress.LOG_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.running.progress.LOG_BEAT_S", 0.01)
     monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
-    bar, told, deadline = Bar(), "", time.monotonic() + 60
+    bar, told, deadline = ProgressBar(), "", time.monotonic() + 60
     bar.expect([INVERSION])
     bar.begin(INVERSION)
     while told.count("95%") < 3 and time.monotonic() < deadline:
@@ -205,11 +205,11 @@ class _Full(io.StringIO):
 
 
 def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.running.progress.QUIET_INTERVAL_S", 0.0)
-    monkeypatch.setattr("engine.running.progress.QUIET_BEAT_S", 0.01)
+    monkeypatch.setattr("engine.running.progress.LOG_INTERVAL_S", 0.0)
+    monkeypatch.setattr("engine.running.progress.LOG_BEAT_S", 0.01)
     monkeypatch.setattr("sys.stderr", full := _Full(from_first=False))
     monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
-    bar = Bar()
+    bar = ProgressBar()
     bar.expect([INVERSION])
     assert full.found.wait(60)
     monkeypatch.setattr("sys.stderr", taken := io.StringIO())
@@ -224,7 +224,7 @@ def test_a_bar_whose_lines_nobody_takes_any_more_holds_up_no_session(monkeypatch
 def test_a_session_whose_log_takes_no_line_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.running.progress.estimate_cost", lambda _: Cost(seconds=0.2, memory_bytes=0))
     monkeypatch.setattr("sys.stderr", full := _Full(from_first=True))
-    bar = Bar()
+    bar = ProgressBar()
     bar.expect([INVERSION])
     bar.begin(INVERSION)
     bar.finish(INVERSION, 1.0)

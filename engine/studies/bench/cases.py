@@ -1,4 +1,4 @@
-"""What is timed: each piece of work in three ways, and the bars that it is held to."""
+"""The benchmark cases: each piece of work in three variants, with the speed that the engine should reach."""
 
 from __future__ import annotations
 
@@ -19,50 +19,56 @@ from engine.models.codec import Codec
 from engine.models.loading import use_torch_parts
 from engine.models.pseudo_inverse import invert_gram
 from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected
-from engine.studies.bench import floors, literal
+from engine.studies.bench import lower_bounds, reference
 
+# Few iterations: every step costs the same.
 TOKENS, ITERATIONS, STEP = 6, 2, 1e-4
 SHIFTS, NOISE = 2, 0.01
 VOCAB, D_MODEL = 50257, 768
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ways:
-    """One piece of work three ways. The first two return what they found, which a test holds equal.
+class Variants:
+    """One piece of work in three variants. The first two return their results, which a test compares.
 
-    run_steps: descent steps of all runs together, by which times are divided; 1 where there are none.
+    reference: the document's procedure written directly. lower_bound: only the matrix products of the work. run_steps:
+    descent steps of all runs together, by which times are divided; 1 for work without steps.
     """
 
-    literal: Callable[[], Tensor]
+    reference: Callable[[], Tensor]
     engine: Callable[[], Tensor]
-    floor: Callable[[], object]
+    lower_bound: Callable[[], object]
     run_steps: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
-    """A piece of work and its bars: times as fast as the literal way at least, times the floor at most."""
+class BenchmarkCase:
+    """A piece of work, and how fast the engine should be.
+
+    min_speedup: times the reference's speed. max_times_lower_bound: times the lower bound's time.
+    """
 
     title: str
-    prepare: Callable[[], Ways]
-    faster: float | None = None
-    above_floor: float | None = None
+    prepare: Callable[[], Variants]
+    min_speedup: float | None = None
+    max_times_lower_bound: float | None = None
     rounds: int = 5
 
 
 def make_gpt2(blocks: int, vocab: int = VOCAB, **changes: int) -> Any:
+    # Random weights: the cost of a step does not depend on their values.
     torch.manual_seed(0)
     config = GPT2Config(n_layer=blocks, vocab_size=vocab, **changes)  # pyright: ignore[reportArgumentType]
     return GPT2LMHeadModel(config).eval().requires_grad_(False)
 
 
 def load_as_subject(model: Any) -> Any:
-    """The model with the parts that a subject's model has, on the same weights; the literal way takes it as it is."""
+    """The model with the parts that a subject's model has, sharing its weights. The reference takes it as it is."""
     return use_torch_parts(copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}))
 
 
 def draw_ends(runs: int, tokens: int, width: int) -> tuple[Tensor, Tensor]:
-    """Targets and starts as small as untrained embeddings are."""
+    """Targets and starts [runs, tokens, width], as small as untrained embeddings."""
     source = torch.Generator().manual_seed(1)
     target, start = (0.02 * torch.randn(runs, tokens, width, generator=source) for _ in range(2))
     return target, start
@@ -73,6 +79,7 @@ def descend_through(stack: EmbeddingFunction, target: Tensor, start: Tensor) -> 
     lengths, steps = torch.full((runs,), tokens), torch.full((runs,), STEP)
 
     def run() -> Tensor:
+        # The target's output is part of the work in all variants.
         with torch.no_grad():
             output = stack(target)
         problem = Problem(output=output, start=start, lengths=lengths, steps=steps, bound=None)
@@ -81,45 +88,46 @@ def descend_through(stack: EmbeddingFunction, target: Tensor, start: Tensor) -> 
     return run
 
 
-def descend_blocks(model: Any, *, head: bool, runs: int, tokens: int = TOKENS) -> Ways:
-    """Descents through all blocks of a model, into its head or into nothing."""
+def prepare_block_descents(model: Any, *, head: bool, runs: int, tokens: int = TOKENS) -> Variants:
+    """Descents through all blocks of a model, with or without its head."""
     blocks = len(model.transformer.h)
     target, start = draw_ends(runs, tokens, model.config.n_embd)
-    output = literal.run_blocks(model, blocks, head=head)
-    forward, backward = floors.list_gpt2(model, blocks, head=head, runs=runs, tokens=tokens)
-    # The target's hidden states are enough: no logits of it are needed.
+    output = reference.run_blocks(model, blocks, head=head)
+    forward, backward = lower_bounds.list_gpt2_products(model, blocks, head=head, runs=runs, tokens=tokens)
+    # A distance needs only the target's hidden states: the bound leaves out its logits.
     body = forward[:-1] if head else forward
-    return Ways(
-        literal=lambda: literal.descend_each(output, target, start, step=STEP, iterations=ITERATIONS),
+    return Variants(
+        reference=lambda: reference.descend_each(output, target, start, step=STEP, iterations=ITERATIONS),
         engine=descend_through(
             BlockStack(load_as_subject(model), Stack(blocks=blocks, head=head), "true"), target, start
         ),
-        floor=lambda: floors.descend_only_products(body, forward, backward, ITERATIONS),
+        lower_bound=lambda: lower_bounds.run_descent_products(body, forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )
 
 
-def descend_wide_net(runs: int, width: int = D_MODEL) -> Ways:
+def prepare_net_descents(runs: int, width: int = D_MODEL) -> Variants:
     """Descents through the document's fully connected net."""
     spec = SentenceNet()
     stack = FullyConnected(spec, width, dtype=torch.float32, device=torch.device("cpu"))
     target, start = draw_ends(runs, spec.tokens, width)
     first, activation, last = stack.layers
     net = nn.Sequential(nn.Flatten(), first, activation, last)
-    forward, backward = floors.list_layers([first.weight, last.weight], runs)  # pyright: ignore
-    return Ways(
-        literal=lambda: literal.descend_each(net, target, start, step=STEP, iterations=ITERATIONS),
+    forward, backward = lower_bounds.list_linear_products([first.weight, last.weight], runs)  # pyright: ignore
+    return Variants(
+        reference=lambda: reference.descend_each(net, target, start, step=STEP, iterations=ITERATIONS),
         engine=descend_through(stack, target, start),
-        floor=lambda: floors.descend_only_products(forward[:-1], forward, backward, ITERATIONS),
+        lower_bound=lambda: lower_bounds.run_descent_products(forward[:-1], forward, backward, ITERATIONS),
         run_steps=runs * ITERATIONS,
     )
 
 
-def walk_blocks(model: Any, *, walks: int) -> Ways:
+def prepare_block_walks(model: Any, *, walks: int) -> Variants:
     """Clamped walks through all blocks of a model, one descent step after each shift."""
     blocks, width = len(model.transformer.h), model.config.n_embd
     source = torch.Generator().manual_seed(2)
     target = 0.02 * torch.randn(walks, TOKENS, width, generator=source)
+    # Drawn once, so that the reference and the engine walk the same way.
     draws = [
         (torch.randint(width, (walks,), generator=source), torch.randn(walks, TOKENS, width, generator=source))
         for _ in range(SHIFTS)
@@ -134,95 +142,102 @@ def walk_blocks(model: Any, *, walks: int) -> Ways:
     )
     stack = BlockStack(load_as_subject(model), Stack(blocks=blocks), "true")
     plan = ClampedPlan(inner=1, scaled=False)
-    output = literal.run_blocks(model, blocks, head=False)
-    forward, backward = floors.list_gpt2(model, blocks, head=False, runs=walks, tokens=TOKENS)
+    output = reference.run_blocks(model, blocks, head=False)
+    forward, backward = lower_bounds.list_gpt2_products(model, blocks, head=False, runs=walks, tokens=TOKENS)
+    # One forward pass for the target, then both passes after each shift.
     step = (forward + backward) * SHIFTS
 
     def walk() -> Tensor:
         drawn = iter(draws)
         return walk_clamped(stack, problem, plan, lambda: next(drawn), Wanderer()).final
 
-    return Ways(
-        literal=lambda: literal.walk_each(output, target, draws, noise=NOISE, step=STEP),
+    return Variants(
+        reference=lambda: reference.walk_each(output, target, draws, noise=NOISE, step=STEP),
         engine=walk,
-        floor=lambda: [product() for product in (*forward, *step)],
+        lower_bound=lambda: [product() for product in (*forward, *step)],
         run_steps=walks * SHIFTS,
     )
 
 
 def draw_weight(vocab: int, width: int, *, copies: int = 0) -> Tensor:
-    """A random W whose last columns are copies of its first, so that its rank is width − copies to the last bit."""
+    """A random W whose last columns copy its first, so that its rank is exactly width − copies."""
     weight = 0.02 * torch.randn(vocab, width, generator=torch.Generator().manual_seed(0))
     weight[:, width - copies :] = weight[:, :copies]
     return weight
 
 
-def factorize(weight: Tensor) -> Ways:
-    """The pseudo-inverse of W, as far as decoding needs it; each way gives the coefficients of some rows of W."""
+def prepare_factorization(weight: Tensor) -> Variants:
+    """The pseudo-inverse of W, as far as decoding needs it. Returns the coefficients of some rows of W."""
+    # The lower bound is the Gram matrix alone, without its decomposition.
     wide = weight.double()
     gram, rows = wide.new_empty(weight.shape[1], weight.shape[1]), weight[:: max(1, len(weight) // 64)]
-    return Ways(
-        literal=lambda: rows @ torch.linalg.pinv(weight),
+    return Variants(
+        reference=lambda: rows @ torch.linalg.pinv(weight),
         engine=lambda: rows @ invert_gram(weight).matrix.to(weight.dtype) @ weight.T,
-        floor=lambda: torch.mm(wide.T, wide, out=gram),
+        lower_bound=lambda: torch.mm(wide.T, wide, out=gram),
     )
 
 
-def scan_vocabulary(weight: Tensor) -> Ways:
-    """Every row of W decoded; each way gives the ids that come back as others. The factor is made beforehand."""
+def prepare_round_trip(weight: Tensor) -> Variants:
+    """Every row of W decoded, with the factor made beforehand. Returns the ids that come back as other ids."""
     codec = Codec(weight)
     factor = codec.gram_inverse
-    return Ways(
-        literal=lambda: literal.scan_rows(weight, factor),
+    return Variants(
+        reference=lambda: reference.scan_rows(weight, factor),
         engine=lambda: torch.tensor([miss.id for miss in find_round_trip_misses(codec)], dtype=torch.long),
-        floor=lambda: floors.scan_only_half(weight, TILE),
+        lower_bound=lambda: lower_bounds.run_scan_products(weight, TILE),
     )
 
 
-CONTESTS = {
-    contest.title: contest
-    for contest in (
-        Contest(
+CASES = {
+    case.title: case
+    for case in (
+        BenchmarkCase(
             title="1 block and head, 32 runs",
-            prepare=lambda: descend_blocks(make_gpt2(1), head=True, runs=32),
-            faster=6,
-            above_floor=1.25,
+            prepare=lambda: prepare_block_descents(make_gpt2(1), head=True, runs=32),
+            min_speedup=6,
+            max_times_lower_bound=1.25,
         ),
-        Contest(
+        BenchmarkCase(
             title="1 block, 32 runs",
-            prepare=lambda: descend_blocks(make_gpt2(1), head=False, runs=32),
-            faster=8,
-            above_floor=1.6,
+            prepare=lambda: prepare_block_descents(make_gpt2(1), head=False, runs=32),
+            min_speedup=8,
+            max_times_lower_bound=1.6,
             rounds=9,
         ),
-        Contest(
+        BenchmarkCase(
             title="12 blocks and head, 32 runs",
-            prepare=lambda: descend_blocks(make_gpt2(12), head=True, runs=32),
-            faster=5,
-            above_floor=1.3,
+            prepare=lambda: prepare_block_descents(make_gpt2(12), head=True, runs=32),
+            min_speedup=5,
+            max_times_lower_bound=1.3,
         ),
-        Contest(title="wide net, 16 runs", prepare=lambda: descend_wide_net(16), faster=8, above_floor=1.3),
-        Contest(
+        BenchmarkCase(
+            title="wide net, 16 runs",
+            prepare=lambda: prepare_net_descents(16),
+            min_speedup=8,
+            max_times_lower_bound=1.3,
+        ),
+        BenchmarkCase(
             title="clamped walk through 12 blocks, 16 walks",
-            prepare=lambda: walk_blocks(make_gpt2(12), walks=16),
-            faster=4,
-            above_floor=1.5,
+            prepare=lambda: prepare_block_walks(make_gpt2(12), walks=16),
+            min_speedup=4,
+            max_times_lower_bound=1.5,
         ),
-        Contest(
+        BenchmarkCase(
             title="factorization of 50,257 × 768",
-            prepare=lambda: factorize(draw_weight(VOCAB, D_MODEL)),
-            faster=3,
+            prepare=lambda: prepare_factorization(draw_weight(VOCAB, D_MODEL)),
+            min_speedup=3,
         ),
-        Contest(
+        BenchmarkCase(
             title="factorization of 50,257 × 768, rank 700",
-            prepare=lambda: factorize(draw_weight(VOCAB, D_MODEL, copies=68)),
-            faster=3,
+            prepare=lambda: prepare_factorization(draw_weight(VOCAB, D_MODEL, copies=68)),
+            min_speedup=3,
         ),
-        Contest(
+        BenchmarkCase(
             title="round trip of 50,257 × 768",
-            prepare=lambda: scan_vocabulary(draw_weight(VOCAB, D_MODEL)),
-            faster=1.6,
-            above_floor=1.2,
+            prepare=lambda: prepare_round_trip(draw_weight(VOCAB, D_MODEL)),
+            min_speedup=1.6,
+            max_times_lower_bound=1.2,
         ),
     )
 }
