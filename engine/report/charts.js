@@ -1,4 +1,4 @@
-// Makes the charts interactive as they scroll into sight. Bundled with Vega by engine.report.charts.bundle, which puts
+// Makes the charts interactive as they scroll into sight. Bundled with Vega by engine.report.charts.vega, which puts
 // `vegaEmbed` in scope and the charts' configuration in place of its name below.
 const config = __CONFIG__;
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from engine.files import write_whole
 from engine.records import CriterionRecord, Record, write_records
-from engine.report.charts import read_bundle
-from engine.report.charts.vega import DrawingError, Kiln
+from engine.report.charts.vega import DrawingError, VegaRenderer, read_bundle
 from engine.report.history import Run
 from engine.report.intervals import Axis, IntervalView, arrange_interval
 from engine.report.overview import (
@@ -64,12 +63,12 @@ def render(
     runs, whose estimates are drawn over time. beside: which pages of BESIDE lie in the page's folder.
     """
     drawn = {(r.claim, t.kind) for r in records for t in r.tables if t.kind}
-    with Kiln(len(drawn)) as kiln:
-        bundle = read_bundle(kiln.fire) if drawn or history else None
-        claims = arrange_claims(records, previous, history, kiln.fire)
+    with VegaRenderer(len(drawn)) as renderer:
+        bundle = read_bundle(renderer.submit) if drawn or history else None
+        claims = arrange_claims(records, previous, history, renderer.submit)
         scripts = [read_data("page.js")]
         if bundle is not None and any(claim.charts for claim in claims):
-            with suppress(DrawingError):  # the charts stay still
+            with suppress(DrawingError):  # the charts stay static
                 scripts.append(bundle())
         # The page's policy names its scripts by their hash, so that no other one runs. Source: CSP 3.
         hashes = [b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.panels import Row, finite, read_rows
-from engine.report.charts.vega import Fire, fire_when_asked
+from engine.report.charts.vega import Render, render_inline
 from engine.report.history import Run, trend_table
 from engine.report.intervals import Axis, IntervalView, arrange_interval, fit_axis
 from engine.report.token_film import FilmsView, arrange_films
@@ -130,9 +130,9 @@ def arrange_claims(
     records: Sequence[Record],
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
-    fire: Fire = fire_when_asked,
+    render: Render = render_inline,
 ) -> tuple[ClaimView, ...]:
-    """One view per claim, in the natural order of their ids. fire: starts the drawing of a chart.
+    """One view per claim, in the natural order of their ids. render: draws their charts.
 
     The items of more than MANY_ITEMS records come without pictures and films of their own.
     """
@@ -161,7 +161,7 @@ def arrange_claims(
                 anchor=anchor,
                 criteria=tuple({(c.text, c.role, c.because): c for r in own for c in r.criteria}.values()),
                 items=tuple(items),
-                charts=draw_charts(own, anchor, (trend,) if trend else (), fire),
+                charts=draw_charts(own, anchor, (trend,) if trend else (), render),
             )
         )
     return tuple(replace(view, see_also=_find_see_also(view.record, views)) for view in views)

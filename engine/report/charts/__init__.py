@@ -1,7 +1,6 @@
-"""Charts of a claim: what its tables show, drawn once for the page as it stands and for its script.
+"""Charts of a claim: what its tables show, as SVG that needs no script, and interactive where the page's script runs.
 
-Declared with Altair; a still SVG is what everybody sees, and the same declaration becomes interactive where the page's
-script runs. Altair takes half a second to load, so it is loaded by those who draw.
+Charts are declared with Altair. It takes half a second to import, so only the functions that draw import it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from engine.records import Record, Table
-from engine.report.charts.vega import DrawingError, Fire, fire_when_asked
+from engine.report.charts.vega import DrawingError, Render, describe_error, fail, render_inline
 from engine.text import write_plain
 
 LOST = '<p class="small">This drawing could not be made: {}. The numbers that it would show are in the tables.</p>'
@@ -24,7 +23,7 @@ LOST = '<p class="small">This drawing could not be made: {}. The numbers that it
 try:
     Path.home()
 except RuntimeError:
-    # Altair's import asks where examples would be kept, which nobody loads here.
+    # While it is imported, Altair looks for its examples in the home folder, and this user has none.
     os.environ["HOME"] = os.devnull
     try:
         with suppress(ImportError):
@@ -37,66 +36,41 @@ except RuntimeError:
 class ChartView:
     """A chart, ready for the page.
 
-    id: unique on the page. caption: one sentence on how to read it. alt: the drawing in words, with its key numbers.
-    still: waits for the drawing. spec: Vega-Lite as JSON that can stand in a script element.
+    id: unique on the page. caption: how to read it, in one sentence. alt: the chart in words, with its key numbers.
+    draw: waits for the SVG; raises DrawingError. spec: Vega-Lite as JSON that can stand in a script element; '' for a
+    chart that stays as it is.
     """
 
     id: str
     title: str
     caption: str
     alt: str
-    still: Callable[[], Markup]
+    draw: Callable[[], Markup]
     spec: str
 
     @cached_property
     def svg(self) -> Markup:
-        """The still drawing, coloured by the page's custom properties; a sentence where it could not be made."""
+        """The SVG, in colours that are custom properties of the page; a sentence where it could not be drawn."""
         try:
-            return self.still()
+            return self.draw()
         except DrawingError as error:
-            return Markup(LOST).format(write_plain(str(error)))  # noqa: S704 (what is put in is escaped)
+            return Markup(LOST).format(write_plain(str(error)))  # noqa: S704 (format escapes what it inserts)
 
 
 def draw_charts(
-    records: Sequence[Record], anchor: str, extra: Sequence[Table] = (), fire: Fire = fire_when_asked
+    records: Sequence[Record], anchor: str, extra: Sequence[Table] = (), render: Render = render_inline
 ) -> tuple[ChartView, ...]:
     """The charts of one claim, from all of its records: a panel for each subject and protocol.
 
-    anchor: the claim's id on the page, with which those of its charts begin. extra: tables that are the claim's and no
-    record's. fire: of the kiln in which they are drawn. A table without a kind, or whose columns are not the ones a
-    drawing knows, is not drawn.
+    anchor: the claim's id on the page, with which the ids of its charts begin. extra: tables of the claim that belong
+    to no record. A table is drawn if its kind has a drawing and it has the columns that the drawing reads.
     """
     if not extra and not any(table.kind for record in records for table in record.tables):
         return ()
     try:
         from engine.report.charts.registry import draw_all
 
-        return draw_all(records, anchor, extra, fire)
-    except Exception as error:  # whatever befalls a claim's drawings leaves its numbers, and the other claims
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        lost = ChartView(id=f"{anchor}-charts", title="Charts", caption="", alt="", still=_lose(why), spec="")
-        return (lost,)
-
-
-def _lose(why: str) -> Callable[[], Markup]:
-    def lose() -> Markup:
-        raise DrawingError(why)
-
-    return lose
-
-
-def read_bundle(fire: Fire = fire_when_asked) -> Callable[[], str]:
-    """The one script that makes charts interactive: Vega, Vega-Lite, their embedding, and ours. It requests nothing.
-
-    Gives what to call for it, as it takes more than a second to put together. It raises DrawingError where that fails.
-    """
-    try:
-        from engine.report.charts.bundle import bundle
-    except Exception as error:  # as where the charts are declared
-        words = f"{type(error).__name__}: {error}"
-
-        def lose() -> str:
-            raise DrawingError(words)
-
-        return lose
-    return bundle(fire)
+        return draw_all(records, anchor, extra, render)
+    except Exception as error:  # the page still shows this claim's numbers, and all other claims
+        reason = describe_error(error)
+        return (ChartView(id=f"{anchor}-charts", title="Charts", caption="", alt="", draw=fail(reason), spec=""),)

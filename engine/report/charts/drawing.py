@@ -1,4 +1,4 @@
-"""A chart from its declaration: Altair's layers in panels, as a still drawing and as what the page's script reads."""
+"""From a drawing to the page: Altair's layers in panels as one Vega-Lite chart, its SVG, and its JSON."""
 
 from __future__ import annotations
 
@@ -6,112 +6,122 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import altair as alt
+import vl_convert
 from markupsafe import Markup, escape
 
 from engine.report.charts import ChartView
-from engine.report.charts.panels import Panel, Panels, Row
-from engine.report.charts.theme import CONFIG
-from engine.report.charts.vega import DrawingError, Job, fire_when_asked
+from engine.report.charts.panels import Row
+from engine.report.charts.theme import CONFIG, VEGA_LITE
+from engine.report.charts.vega import DrawingError, Job, Render
 
-VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-"""The Vega-Lite that Altair writes for, for the still drawing and for the page's script."""
+MAX_FACTS = 8
+"""Facts in the words that describe a chart."""
 
-_TAG = re.compile(r"<[a-z][^<>]*>")
+HALF_PX, WHOLE_PX, NARROW = 580, 1160, 4
+"""Width of a chart beside another one, of a chart on its own, and the most panels that the former holds."""
+
+AXIS_PX, GAP_PX = 58, 24
+"""Room for the labels of a vertical axis, and between panels."""
+
+SMALL_PX = 250
+"""The margin of a small chart, several of which stand side by side and each of which fits a phone."""
+
+_TAG = re.compile(r"<[^<>]*>")
+_ROOT = re.compile(r"<svg[^>]*?width=\"([\d.]+)\"[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
 _COORDINATES = re.compile(r'(?<=\s)(?:d|[xy][12]?|c[xy]|width|height|points)="[^"]*"|translate\([^()"]*\)')
 _DECIMALS = re.compile(r"-?\d+\.\d{2,}(?:e-?\d+)?")
-_ROOT = re.compile(r"<svg[^>]*?width=\"([\d.]+)\"[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
+_CLIP = re.compile(r'(?<= id=")clip|(?<=url\(#)clip')
 _NEEDLESS = re.compile(
-    r'(?: role="graphics-(?:symbol|object)"| aria-roledescription="[a-z -]+"| aria-hidden="true"'
-    r'| (?:opacity|stroke-opacity|stroke-width)="1"| pointer-events="none"| font-weight="normal"| font-family="[^"]*")'
-    r"(?=[^<>]*>)"
-    r'|<path class="(?:background|foreground)"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*/>'
+    r'<path class="(?:background|foreground)"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*/>'
+    r'| (?:role="graphics-(?:symbol|object)"|aria-roledescription="[a-z -]+"|aria-hidden="true"|pointer-events="none"'
+    r'|(?:opacity|stroke-opacity|stroke-width)="1"|font-weight="normal"|font-family="[^"]*")'
 )
-"""What the drawing is the same without, a quarter of what Vega writes: the whole has a label, so that single marks need
-none, and the font is the page's."""
-
-_FACTS = 8
-_AXIS = 58
-
-HALF, WHOLE, NARROW = 580, 1160, 4
-"""Pixels of a chart beside another, of one that stands alone, and the panels up to which it is the former."""
-
-GAP = 24
-
-SMALL = 250
-"""The margin of one of several small charts, each of which a phone shows whole."""
-
-ONE_PANEL = Panels(shown=(Panel(name="", columns=(), rows=()),))
-"""Of a drawing that needs no name for its only panel."""
+"""A quarter of what Vega writes: empty frames, defaults, roles of single marks (the whole chart has a label), the font
+(the page's)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """What a chart is made of.
+    """The contents of a chart.
 
-    layers: declared without data, in the order in which they are painted; rows: their data, each with its panel in 'p'
-    where there are several. packed: fields whose values differ within a mark; the others are written once for each.
-    height: of a panel, in pixels; None fits it to the number of panels. margin: pixels that labels on the left take
-    beyond those of a number. own_scales: each panel has its own axes. caption: how to read it. facts: the numbers.
+    caption: how to read it. facts: its key numbers. layers: declared without data, in painting order. rows: the data of
+    all layers; 'p' names a row's panel, in the order of their first rows. packed: fields that differ from point to
+    point of a mark; the other fields are written once for all of them. not_drawn: panels left out. height: of a panel,
+    in pixels, None for a default. margin: pixels that labels on the left take beyond those of an axis of numbers.
+    own_axes: whether each panel has its own axes.
     """
 
     title: str
     caption: str
     facts: Sequence[str]
-    panels: Panels
     layers: Sequence[alt.Chart]
     rows: Sequence[Row]
     packed: tuple[str, ...] = ("x", "y")
+    not_drawn: int = 0
     height: float | None = None
     margin: float = 0
-    own_scales: bool = False
+    own_axes: bool = False
 
     @property
     def alt(self) -> str:
-        """The drawing in words, with its key numbers."""
-        more = f"; and {len(self.facts) - _FACTS} more" if len(self.facts) > _FACTS else ""
-        return f"{self.title}. {'; '.join(self.facts[:_FACTS])}{more}."
+        """The chart in words, with its key numbers."""
+        more = f"; and {len(self.facts) - MAX_FACTS} more" if len(self.facts) > MAX_FACTS else ""
+        return f"{self.title}. {'; '.join(self.facts[:MAX_FACTS])}{more}."
+
+
+def make_chart(drawing: Drawing, id: str, render: Render, *, interactive: bool = True) -> ChartView:
+    """Start rendering the drawing. id: unique on the page. interactive: whether the page's script may redraw it."""
+    left = drawing.not_drawn
+    more = f" {left} more {'setting is' if left == 1 else 'settings are'} not drawn." if left else ""
+    declared = declare_chart(drawing)
+    wait = render(svg_job(declared))
+    return ChartView(
+        id=id,
+        title=drawing.title,
+        caption=drawing.caption + more,
+        alt=drawing.alt,
+        draw=lambda: inline_svg(wait(), id=id, label=drawing.alt),
+        spec=write_spec(declared) if interactive else "",
+    )
 
 
 def declare_chart(drawing: Drawing) -> dict[str, Any]:
-    """The drawing in Vega-Lite's words.
+    """The drawing in Vega-Lite.
 
-    Layers and panels are put together here: Altair would copy every channel once more for each of the two.
+    Layers and panels are combined here and not by Altair, which would copy all channels of the layers for each.
     """
-    names = [panel.name for panel in drawing.panels.shown]
-    columns, width, height = _arrange(len(names), drawing.margin)
-    layers = [_write_layer(layer) for layer in drawing.layers]
-    body: dict[str, Any] = {"width": width, "height": drawing.height or height, "layer": layers}
     rows = _pack(drawing.rows, drawing.packed)
-    source = {"data": {"name": "rows"}, "datasets": {"rows": rows}, "transform": [{"flatten": list(drawing.packed)}]}
+    names = list(dict.fromkeys(row.get("p", "") for row in drawing.rows))
+    # Up to four panels share half of the page's width with their axis and labels, more of them all of it.
+    columns = 1 if len(names) == 1 else 2 if len(names) <= NARROW else 3
+    room = (HALF_PX if len(names) <= NARROW else WHOLE_PX) - AXIS_PX - drawing.margin - GAP_PX * (columns - 1)
+    layers = [layer.to_dict(validate=False, context={"top_level": False}) for layer in drawing.layers]
+    panel: dict[str, Any] = {
+        "width": round(room / columns),
+        "height": drawing.height or (230 if len(names) == 1 else 185),
+        "layer": [{key: value for key, value in layer.items() if key != "data"} for layer in layers],
+    }
+    chart = {"data": {"name": "rows"}, "datasets": {"rows": rows}, "transform": [{"flatten": list(drawing.packed)}]}
     if len(names) == 1:
-        return source | body | {"title": names[0]}
+        return chart | panel | {"title": names[0]}
     facet = {"field": "p", "type": "nominal", "sort": None, "title": None}
-    framed = source | {"facet": facet, "columns": columns, "spacing": GAP, "spec": body}
-    if drawing.own_scales:
-        return framed | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
-    # A column that ends early would hang in the air without an axis of its own.
-    return framed | ({"resolve": {"axis": {"x": "independent"}}} if len(names) % columns else {})
-
-
-def _write_layer(layer: alt.Chart) -> dict[str, Any]:
-    written = layer.to_dict(validate=False, context={"top_level": False})
-    return {key: value for key, value in written.items() if key != "data"}  # that of the whole
-
-
-def _arrange(panels: int, margin: float) -> tuple[int, int, int]:
-    """Columns, and a panel's width and height in pixels, within half the page's width; all of it for many panels."""
-    columns = 1 if panels == 1 else 2 if panels <= NARROW else 3
-    room = (HALF if panels <= NARROW else WHOLE) - _AXIS - margin - GAP * (columns - 1)
-    return columns, round(room / columns), 230 if panels == 1 else 185
+    chart |= {"facet": facet, "columns": columns, "spacing": GAP_PX, "spec": panel}
+    if drawing.own_axes:
+        chart["resolve"] = {"scale": {"x": "independent", "y": "independent"}}
+    elif len(names) % columns:
+        # One axis below each column would leave the columns that end early without an axis nearby.
+        chart["resolve"] = {"axis": {"x": "independent"}}
+    return chart
 
 
 def _pack(rows: Sequence[Row], fields: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that only differ in some fields as one with lists there, in their first order.
+    """Merge rows that differ only in `fields` into one with lists there, in the order of their first rows.
 
-    Every group has a list for every field, as Vega flattens none that is missing.
+    Each gets a list for every field, since Vega-Lite's flatten drops rows that lack one.
     """
     packed: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
@@ -130,48 +140,33 @@ def write_spec(declared: dict[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def ask_still(declared: dict[str, Any]) -> Job:
-    """The declaration as a job for a kiln."""
-    return {"spec": json.dumps(declared), "config": CONFIG, "version": VERSION}
+def svg_job(declared: dict[str, Any]) -> Job:
+    """The call that renders a chart."""
+    spec = json.dumps(declared)
+    return partial(vl_convert.vegalite_to_svg, spec, vl_version=VEGA_LITE, config=CONFIG, allowed_base_urls=[])
 
 
-def finish_still(svg: str, *, name: str, words: str) -> Markup:
-    """The drawing as SVG that fills its column up to its own width; class 'wide' where that is more than half the page.
+def inline_svg(svg: str, *, id: str, label: str) -> Markup:
+    """Vega's SVG made smaller, and as wide as its place on the page allows, up to its own width.
 
-    svg: as Vega writes it. name: unique on the page. words: for its label.
+    id: unique on the page. label: the chart in words. Class 'wide' marks a chart of more than half the page's width.
     """
-    found = _ROOT.match(svg)
-    if found is None:
-        raise DrawingError("the library drew nothing")
-    width, box = found.groups()
-    wide = ' class="wide"' if float(width) > HALF * 1.3 else ""
-    root = (
-        f'<svg{wide} role="img" aria-label="{escape(words)}" viewBox="{box}" '
-        f'style="width:100%;min-width:{0.7 * float(width):.0f}px;max-width:{float(width):.0f}px;height:auto">'
+    root = _ROOT.match(svg)
+    if root is None:
+        raise DrawingError("vl-convert returned no SVG")
+    width, box = float(root[1]), root[2]
+
+    def shorten(tag: re.Match[str]) -> str:
+        short = _COORDINATES.sub(lambda found: _DECIMALS.sub(_round, found[0]), _NEEDLESS.sub("", tag[0]))
+        return _CLIP.sub(f"{id}-clip", short)  # ids hold for the whole page, and Vega gives the same to all charts
+
+    wide = ' class="wide"' if width > HALF_PX * 1.3 else ""
+    opening = (
+        f'<svg{wide} role="img" aria-label="{escape(label)}" viewBox="{box}" '
+        f'style="width:100%;min-width:{0.7 * width:.0f}px;max-width:{width:.0f}px;height:auto">'
     )
-    body = _TAG.sub(lambda tag: _tidy(tag[0], name), svg[found.end() :])
-    body = _NEEDLESS.sub("", body)
-    return Markup(root + body)  # noqa: S704 (Vega escapes what it writes)
-
-
-def _tidy(tag: str, name: str) -> str:
-    """A tag whose coordinates have one decimal, and whose clip is the drawing's own. What is told stays as it is."""
-    tag = _COORDINATES.sub(lambda told: _DECIMALS.sub(_round, told[0]), tag)
-    return tag.replace('id="clip', f'id="{name}-clip').replace("url(#clip", f"url(#{name}-clip")
+    return Markup(opening + _TAG.sub(shorten, svg[root.end() :]))  # noqa: S704 (Vega escapes all texts)
 
 
 def _round(number: re.Match[str]) -> str:
     return f"{float(number[0]):.1f}".removesuffix(".0")
-
-
-def show_still(drawing: Drawing, name: str) -> ChartView:
-    """The drawing for a page without a script. name: unique on the page."""
-    job = ask_still(declare_chart(drawing))
-    return ChartView(
-        id=name,
-        title=drawing.title,
-        caption=drawing.caption,
-        alt=drawing.alt,
-        still=lambda: finish_still(fire_when_asked(job)(), name=name, words=drawing.alt),
-        spec="",
-    )

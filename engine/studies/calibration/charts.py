@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import altair as alt
 
 from engine.report.charts import ChartView
-from engine.report.charts.drawing import ONE_PANEL, SMALL, Drawing, show_still
+from engine.report.charts.channels import SHARE, Axis, fit_linear, layer_of
+from engine.report.charts.drawing import SMALL_PX, Drawing, make_chart
 from engine.report.charts.panels import Row, label, trim
-from engine.report.charts.scales import SHARE, Scale, fit_linear
-from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import PAPER, SERIES, SOFT
+from engine.report.charts.vega import Render, render_inline
 from engine.studies.calibration.results import EDGE, INSIDE, MOST_FALSE, MOST_FALSE_SURELY, OUTSIDE, ScenarioResult
 from engine.text import format_percent
 
@@ -21,7 +21,9 @@ SPACING = 0.16
 """Between the marks of two scenarios, as a share of the way to the next number of units."""
 
 
-def draw_false(scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResult], name: str) -> ChartView:
+def draw_false(
+    scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResult], name: str, render: Render = render_inline
+) -> ChartView:
     """False verdicts at the edge by the number of units, with the interval's upper end and lines at both bars.
 
     scenarios: of one estimand. every: all scenarios, which share one axis so that their charts can be compared. name:
@@ -42,9 +44,8 @@ def draw_false(scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResu
     highs = [cell.false_high for scenario in every for cell in scenario.cells if cell.position == EDGE]
     most = max([*highs, MOST_FALSE_SURELY]) * 1.06
     ticks = [tick for tick in (0, MOST_FALSE, MOST_FALSE_SURELY, 0.1, 0.15, 0.2) if tick <= most]
-    scale = Scale(low=0, high=most, ticks=fit_linear([0, most]).ticks if most > 0.25 else tuple(ticks))
-    axis = scale.axis("decisive at the edge", format=".0%", grid=False)
-    y, high = (alt.Y(f"{field}:Q", scale=scale.scale(), axis=axis) for field in ("y", "hi"))
+    axis = Axis(low=0, high=most, ticks=fit_linear([0, most]).ticks if most > 0.25 else tuple(ticks))
+    y, high = (axis.y("decisive at the edge", field, format=".0%", grid=False) for field in ("y", "hi"))
     layers = [
         layer_of("b").mark_rule(color=SOFT).encode(y=y),
         layer_of("s").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(y=y),
@@ -52,10 +53,10 @@ def draw_false(scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResu
         layer_of("d").mark_tick(thickness=2, size=7, orient="horizontal").encode(x=x, y=high, color=colour),
         layer_of("d").mark_point(size=50, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
-    return _finish(scenarios, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name)
+    return _finish(scenarios, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name, render)
 
 
-def draw_decided(scenarios: Sequence[ScenarioResult], name: str) -> ChartView:
+def draw_decided(scenarios: Sequence[ScenarioResult], name: str, render: Render = render_inline) -> ChartView:
     """Decided claims just inside and just outside of the edge, by the number of units. scenarios: of one estimand."""
     marks, x, colour, shape = _lay_out(scenarios)
     rows: list[Row] = []
@@ -68,7 +69,7 @@ def draw_decided(scenarios: Sequence[ScenarioResult], name: str) -> ChartView:
                 rows.append({"k": kind, "c": scenario.traits, "x": place, "y": trim(cell.decided)})
             words = ", ".join(f"{cell.n} units {format_percent(cell.decided)}" for cell in cells)
             facts.append(f"{scenario.traits}, {kind}: {words or 'nothing'}")
-    y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis("decided", format=".0%"))
+    y = SHARE.y("decided", format=".0%")
     # Lines first, so that no line crosses a mark.
     inside, outside = (
         layer_of("inside").encode(x=x, y=y, color=colour),
@@ -80,7 +81,7 @@ def draw_decided(scenarios: Sequence[ScenarioResult], name: str) -> ChartView:
         outside.mark_point(size=50, filled=False, fill=PAPER, opacity=1, strokeWidth=1.5).encode(shape=shape),
         inside.mark_point(size=50, filled=True, opacity=1).encode(shape=shape),
     ]
-    return _finish(scenarios, "decided beside the edge", facts, layers, rows, ("x", "y"), name)
+    return _finish(scenarios, "decided beside the edge", facts, layers, rows, ("x", "y"), name, render)
 
 
 Marks = dict[tuple[str, int], float]
@@ -116,17 +117,17 @@ def _finish(
     rows: Sequence[Row],
     packed: tuple[str, ...],
     name: str,
+    render: Render,
 ) -> ChartView:
     title = label(scenarios[0].estimand, 40)
     drawing = Drawing(
         title=f"{title[:1].upper()}{title[1:]}",
         caption="",
         facts=[f"{what}, {fact}" for fact in facts],
-        panels=ONE_PANEL,
         layers=layers,
         rows=rows,
         packed=packed,
         height=HEIGHT,
-        margin=SMALL,
+        margin=SMALL_PX,
     )
-    return show_still(drawing, name)
+    return make_chart(drawing, name, render, interactive=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.report.charts.vega import VegaRenderer
 from engine.report.pages import render_page, write_rows
 from engine.studies.calibration.results import ACROSS, BARS, COVERED_FROM, INSIDE, OUTSIDE, SIDES, Calibration
 from engine.text import format_number, format_percent, write_markdown_cell
@@ -14,17 +15,18 @@ def render_calibration(calibration: Calibration) -> str:
     scenarios = calibration.scenarios
     estimands = dict.fromkeys(scenario.estimand for scenario in scenarios)
     groups = [[scenario for scenario in scenarios if scenario.estimand == name] for name in estimands]
-    return render_page(
-        "calibration.html.j2",
-        calibration=calibration,
-        scenarios=scenarios,
-        bars=BARS,
-        covered_from=COVERED_FROM,
-        across=[SIDES[position] for position in ACROSS],
-        beside=(OUTSIDE, INSIDE),
-        at_edge=[draw_false(group, scenarios, f"false-{k}") for k, group in enumerate(groups)],
-        beside_edge=[draw_decided(group, f"decided-{k}") for k, group in enumerate(groups)],
-    )
+    with VegaRenderer(2 * len(groups)) as renderer:
+        return render_page(
+            "calibration.html.j2",
+            calibration=calibration,
+            scenarios=scenarios,
+            bars=BARS,
+            covered_from=COVERED_FROM,
+            across=[SIDES[position] for position in ACROSS],
+            beside=(OUTSIDE, INSIDE),
+            at_edge=[draw_false(group, scenarios, f"false-{k}", renderer.submit) for k, group in enumerate(groups)],
+            beside_edge=[draw_decided(group, f"decided-{k}", renderer.submit) for k, group in enumerate(groups)],
+        )
 
 
 def tabulate_calibration(calibration: Calibration) -> str:

@@ -12,8 +12,7 @@ from playwright.sync_api import Page
 
 from engine.records import Table
 from engine.report.charts import ChartView, draw_charts
-from engine.report.charts.drawing import ask_still, finish_still
-from engine.report.charts.vega import work
+from engine.report.charts.drawing import inline_svg, svg_job
 from engine.tests.browser import Report, Visitor, look_at_charts
 from engine.tests.report.test_charts import SAMPLES, make_record, make_table, texts
 
@@ -33,7 +32,7 @@ def say(svg: str) -> list[str]:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_still_drawing_says_what_vega_says(name: str) -> None:
     view = draw(*SAMPLES[name], name=name)
-    assert texts(view) == say(work(ask_still(json.loads(view.spec))))
+    assert texts(view) == say(svg_job(json.loads(view.spec))())
 
 
 def test_a_logarithmic_axis_is_labelled_with_its_powers() -> None:
@@ -49,7 +48,7 @@ def test_coordinates_have_one_decimal_and_what_is_told_all_of_theirs() -> None:
         '<text x="12.345" y="6.789">-0.0001 d="0.0001" translate(0.0001) id="clip7" 2026-01-02</text>'
         '<g clip-path="url(#clip0)"/></g></svg>'
     )
-    still = str(finish_still(svg, name="C33-x", words="0.0001 to 1"))
+    still = str(inline_svg(svg, id="C33-x", label="0.0001 to 1"))
     assert 'aria-label="0.0001 to 1"' in still
     assert '<g transform="translate(0.1,5.7)">' in still
     assert 'aria-label="d=&quot;0.1234&quot; at 0.0001" d="M1.2,-6.8L1e-7,3" opacity="0.25"' in still

@@ -16,11 +16,12 @@ import pytest
 from lifelines import KaplanMeierFitter
 
 from engine.records import Record, Table
-from engine.report.charts import ChartView, draw_charts, read_bundle
+from engine.report.charts import ChartView, draw_charts
+from engine.report.charts.channels import Arms, fit_linear, fit_log, fit_steps
 from engine.report.charts.descents import draw_hits, find_marks
 from engine.report.charts.panels import PANELS, Panels, gather_panels, label, number, read_rows, trim
-from engine.report.charts.scales import fit_linear, fit_log, fit_steps
-from engine.report.charts.theme import CONFIG, Arms
+from engine.report.charts.theme import CONFIG
+from engine.report.charts.vega import read_bundle
 from engine.tests.report_samples import make_records
 
 INF, NAN = math.inf, math.nan
@@ -369,7 +370,7 @@ def test_the_bundle_can_stand_in_a_script_element_and_asks_for_nothing() -> None
 
 
 def test_charts_and_films_are_drawn_without_torch() -> None:
-    code = "import sys, engine.report.token_film, engine.report.charts.registry, engine.report.charts.bundle\n"
+    code = "import sys, engine.report.token_film, engine.report.charts.registry\n"
     code += "assert not {'torch', 'transformers'} & set(sys.modules), sorted(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

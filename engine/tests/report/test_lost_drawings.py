@@ -15,8 +15,7 @@ import pytest
 
 from engine.records import write_records
 from engine.report import render
-from engine.report.charts import read_bundle
-from engine.report.charts.vega import DrawingError
+from engine.report.charts.vega import DrawingError, read_bundle
 from engine.tests.report.test_charts import SAMPLES, make_record
 
 NOBODY = 54321
@@ -87,7 +86,7 @@ def test_a_script_that_cannot_be_put_together_leaves_the_charts_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path))
-    monkeypatch.setattr("engine.report.charts.bundle.VERSION", "no version")
+    monkeypatch.setattr("engine.report.charts.theme.VEGA_LITE", "no version")
     with pytest.raises(DrawingError, match=r"^RuntimeError: Unsupported Vega-Lite version string no version$"):
         read_bundle()()
     page = render([make_record(*SAMPLES["hits"])], title="LM Claims", rendered_at="now")
