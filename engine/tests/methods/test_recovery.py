@@ -124,10 +124,10 @@ class Dropping(BlockStack):
 
     DROPPED = 2
 
-    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
+    def run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
         first = cache.get_seq_length() if cache is not None else 0
         places = torch.arange(first, first + embeddings.shape[1])
-        return super()._run(embeddings, cache) * (places != self.DROPPED)[:, None]
+        return super().run(embeddings, cache) * (places != self.DROPPED)[:, None]
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -172,9 +172,9 @@ class Blind(BlockStack):
         super().__init__(model, stack, positions)
         self._direction = direction
 
-    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
+    def run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
         seen = embeddings - (embeddings @ self._direction)[..., None] * self._direction
-        return super()._run(seen, cache)
+        return super().run(seen, cache)
 
 
 def test_a_poor_guess_costs_wider_windows_and_no_candidate_is_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_what_another_ledger_stores_is_planned_and_judged_as_stored(
     assert not stored(pytester)
     gone = run_claims(pytester, *asked, "--ledger", "absent")
     assert gone.ret == 4
-    gone.stderr.fnmatch_lines(["ERROR: --ledger: got *absent*, expected a ledger, to be read beside the first; *"])
+    gone.stderr.fnmatch_lines(["ERROR: --ledger: got *absent*, expected a ledger to read besides the first; *"])
 
 
 def test_what_is_stored_is_judged_alone_whatever_it_was_measured_on(
