@@ -67,10 +67,10 @@ gpu-check: $(STAMP) ## check that a GPU measures what the CPU measures
 calibrate: $(STAMP) ## simulate claims of known truth, and store how often verdicts are false
 	$(BIN)/python -m engine calibrate $(ARGS)
 
-bench: $(STAMP) ## time the engine between the literal loop and the bare matrix products
+bench: $(STAMP) ## time the engine between its reference and the bare matrix products
 	$(BIN)/python -m pytest engine/studies/bench --benchmark-only --benchmark-autosave $(ARGS)
 
-figures: $(STAMP) ## store the last bench run's figures in reports/reference
+figures: $(STAMP) ## write the last bench run's figures to reports/reference/bench.json and docs/benchmarks.md
 	$(BIN)/python -m engine bench figures
 
 report: $(STAMP) ## render the latest records again, or the reference run's if there are none

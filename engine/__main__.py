@@ -18,7 +18,7 @@ COMMANDS = {
     "weights": ("weights", "fetch the pinned weights that items on GPUs need"),
     "gpu-check": ("gpu_check", "compare what a GPU measures with what the CPU measures"),
     "calibrate": ("calibrate", "simulate claims of known truth, and count false verdicts"),
-    "bench": ("bench", "keep a bench run's figures, or time the products of a whole run"),
+    "bench": ("bench", "keep or print the figures of a bench run, or time a whole run beside its products"),
 }
 """Each command's module in engine.commands, whose `main` runs it, and what the command does."""
 

@@ -12,8 +12,7 @@ CLAIM = lm.Claim(
     id="C08",
     section="Language models translate nonsense into sense",
     sentence="More iterations bring the found input closer to the prompt and recover it exactly more often; at N = "
-    "1000 "
-    "most are close but not equal.",
+    "1000 most are close but not equal.",
     estimand="‖e − e_N‖₂ at one N minus at the next, paired; exact rate at N = 1000; exact at 3000 minus at 1000",
     document="most are close but not quite equal for N = 1000",
     procedure=lm.Inversions(

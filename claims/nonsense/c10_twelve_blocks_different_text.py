@@ -12,8 +12,7 @@ CLAIM = lm.Claim(
     sentence="Through twelve untrained blocks and the head, 2000 iterations find entirely different text with the same "
     "next token.",
     estimand="share of units with the prompt's next token, among those whose last token was not recovered, and minus "
-    "the "
-    "share after the start; recovery",
+    "the share after the start; recovery",
     document="two examples with none or one of the prompt's tokens (N = 2000, η = 0.001)",
     procedure=lm.Inversions(
         samples=(("found", FOUND),),

@@ -12,8 +12,7 @@ CLAIM = lm.Claim(
     sentence="Descent through the full stack needs more iterations than through its first half, and quantizing the "
     "weights to int8 is not the reason.",
     estimand="ratio of the median iterations to the bound, no head: all blocks over half of them; half in int8 over "
-    "half "
-    "in float32",
+    "half in float32",
     document="much more difficult for 48 blocks than for 24, in int8 too",
     procedure=lm.Inversions(
         samples=(("all blocks", ALL), ("half", HALF), ("half, int8", QUANTIZED)),

@@ -16,8 +16,7 @@ CLAIM = lm.Claim(
     id="C19",
     section="Approximate Token Mapping",
     sentence="Of the inverted per-token net, whose output is no wider than its input, only the first one or two "
-    "choices "
-    "are recognizable.",
+    "choices are recognizable.",
     estimand="recovery (target in top-1); top-five overlap of the wide net minus that of the per-token net, paired",
     document="one example: first row the prompt, the third and later ones not",
     procedure=lm.Inversions(

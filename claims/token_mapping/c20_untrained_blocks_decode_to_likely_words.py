@@ -9,11 +9,9 @@ CLAIM = lm.Claim(
     id="C20",
     section="Approximate Token Mapping",
     sentence="What an untrained block's inversion decodes to are words likely to be found in text; a trained block's "
-    "are "
-    "hardly ever seen.",
+    "are hardly ever seen.",
     estimand="mean log₁₀ word frequency of the decoded tokens that begin a word, recovered positions left out, "
-    "untrained "
-    "minus trained, paired by prompt and start",
+    "untrained minus trained, paired by prompt and start",
     document="one example each, judged by eye",
     procedure=lm.Inversions(
         samples=(

@@ -8,8 +8,7 @@ CLAIM = lm.Claim(
     id="C12",
     section="Language models become less trainable as they are trained",
     sentence="Descent on the Euclidean instead of the L¹ distance does not mend the slowness through a trained block "
-    "and "
-    "head.",
+    "and head.",
     estimand="ratio of the median iterations to the bound (judged in L¹), descending on L² over descending on L¹, each "
     "tuned",
     document="also occurs with another metric, without figures",

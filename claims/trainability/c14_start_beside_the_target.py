@@ -10,8 +10,7 @@ CLAIM = lm.Claim(
     id="C14",
     section="Language models become less trainable as they are trained",
     sentence="Started at 0.001·noise + 0.999·e the output ends very close and yet the text has left the prompt; "
-    "started "
-    "at noise + e it ends farther at equal N.",
+    "started at noise + e it ends farther at equal N.",
     estimand="distance at N = 1000 over m(1/100); recovery at N; final distance of the start (1, 1) over that of "
     "(0.001, 0.999), paired",
     document="one example each: close even for a very small shift, two of six tokens kept",

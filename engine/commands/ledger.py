@@ -15,8 +15,8 @@ from engine.commands.command_line import Parser, list_words, make_parser, run_co
 from engine.errors import say_count
 from engine.files import STANDARD_OUTPUT, read_target
 from engine.ledger.maintenance import find_leftovers, merge, read_ledger, remove, tabulate_ledger
-from engine.report.export import write_export
 from engine.running.scheduler import label
+from engine.sheets import write_export
 from engine.text import duration
 
 LEDGER = Path(".ledger")

@@ -1,4 +1,4 @@
-"""`lm-claims report render|table|compare|export|bench|calibration …`: what is made of records and figures."""
+"""`lm-claims report render|table|compare|export|calibration …`: pages and tables of records and figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,17 +16,16 @@ from engine.files import STANDARD_OUTPUT, read_target
 from engine.records import Record, explain_part, read_records
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
-from engine.report.export import SHEETS, write_export
-from engine.report.history import RUNS, find_file, find_previous, merge_records, read_runs
+from engine.report.export import SHEETS
+from engine.report.history import RUNS, find_previous, find_records_file, merge_records, read_runs
 from engine.report.pages import write_page
-from engine.report.render import BENCH_PAGE, CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
+from engine.report.render import CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
 from engine.session.finish import check_replaced
-from engine.studies.bench.page import render_bench, tabulate_bench
-from engine.studies.bench.results import read_bench
+from engine.sheets import write_export
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import read_calibration
 
-COMMANDS = ("render", "table", "compare", "export", "bench", "calibration")
+COMMANDS = ("render", "table", "compare", "export", "calibration")
 
 
 def _build_parser() -> Parser:
@@ -35,77 +34,76 @@ def _build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     render = commands.add_parser("render", help="write index.html and records.jsonl")
     _add_records(render)
-    render.add_argument("--out", type=read_target, help="folder of the report, - for its page (default: the records')")
+    render.add_argument(
+        "--out", type=read_target, help="the report's folder (default: the records'), or - to print its page"
+    )
     render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
     table = commands.add_parser("table", help="print the verdicts as a Markdown table")
     _add_records(table)
     table.add_argument(
-        "--most", type=_read_room, metavar="BYTES", help="leave out rows beyond so many, and say how many"
+        "--most", type=_read_room, metavar="BYTES", help="leave out rows that do not fit, and say how many"
     )
     compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
-    compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report's folder")
-    compare.add_argument("after", type=Path, metavar="B", help="another")
-    compare.add_argument("--out", type=read_target, help="folder of compare.html, - for the page (default: B's)")
+    compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report folder")
+    compare.add_argument("after", type=Path, metavar="B", help="another one")
+    compare.add_argument("--out", type=read_target, help="folder of compare.html (default: B's), or - to print it")
     export = commands.add_parser("export", help="write the records as one flat table")
     _add_records(export)
-    export.add_argument(
-        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, - for CSV"
+    export.add_argument("--out", type=read_target, required=True, help="a .csv or .parquet file, or - to print CSV")
+    export.add_argument("--what", choices=SHEETS, default="estimates", help="what has a row (default: estimates)")
+    calibration = commands.add_parser(
+        "calibration", help="write calibration.html from the figures of lm-claims calibrate"
     )
-    export.add_argument("--what", choices=SHEETS, default="estimates", help="(default: estimates)")
-    bench = commands.add_parser("bench", help="write bench.html from the figures of make figures")
-    _add_figures(bench, "bench")
-    calibration = commands.add_parser("calibration", help="write calibration.html from those of lm-claims calibrate")
-    _add_figures(calibration, "calibration")
+    calibration.add_argument("figures", type=Path, metavar="FILE", help="a calibration.json file")
+    calibration.add_argument(
+        "--out", type=read_target, help="folder of calibration.html (default: the file's), or - to print it"
+    )
+    calibration.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
     return parser
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
-    text = "records.jsonl files or reports' folders; of an item in several the newest measurement counts"
+    text = "records.jsonl files or report folders; of an item in several of them, the newest measurement counts"
     parser.add_argument("records", type=Path, nargs="+", help=text)
-
-
-def _add_figures(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("figures", type=Path, metavar="FILE", help=f"a {name}.json file")
-    parser.add_argument("--out", type=read_target, help=f"folder of {name}.html, - for the page (default: the file's)")
-    parser.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
 
 
 def _read_room(text: str) -> int:
     room = int(text) if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) else 0
     if room < LEAST_ROOM:
-        got, expected = f"{text!r} for --most", f"bytes from {LEAST_ROOM}, for a table's head and a line below it"
-        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave it out for all rows"))
+        got, expected = f"{text!r} for --most", f"at least {LEAST_ROOM} bytes, for the table's head and a line below it"
+        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave it out to print all rows"))
     return room
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 4 after one line on stderr."""
-    commands = (_render, _table, _compare, _export, _bench, _calibration)
+    commands = (_render, _table, _compare, _export, _calibration)
     return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
 
 
 def _read_all(paths: Sequence[Path]) -> list[Record]:
-    return merge_records([read_records(find_file(path)) for path in paths])
+    return merge_records([read_records(find_records_file(path)) for path in paths])
 
 
 def _render(chosen: argparse.Namespace) -> None:
     records = _read_all(chosen.records)
-    folder = chosen.out or find_file(chosen.records[0]).parent
+    folder = chosen.out or find_records_file(chosen.records[0]).parent
     if len(chosen.records) > 1 and chosen.out is None:
-        # Written beside the first, the report of all would replace the records of one.
-        got, expected = f"{len(chosen.records)} sources of records", "a folder for the report of all"
+        # In the folder of the first source, the merged records would replace that source's own.
+        got, expected = f"{len(chosen.records)} sources of records", "a folder for their common report"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
     check_replaced(records, folder)
     if part := explain_part(records):
         say(f"render: {part}", file=sys.stderr)
-    folders = dict.fromkeys(find_file(path).parent / RUNS for path in chosen.records)
+    # Kept runs lie beside the records of their report.
+    folders = dict.fromkeys(find_records_file(path).parent / RUNS for path in chosen.records)
     history = read_runs([path for path in folders if os.path.isdir(path)])
     if chosen.previous is not None:
-        previous = read_records(find_file(chosen.previous))
+        previous = read_records(find_records_file(chosen.previous))
     else:
-        found = find_previous(records, history)
-        previous = found.records if found else ()
+        before = find_previous(records, history)
+        previous = before.records if before else ()
     rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if folder == STANDARD_OUTPUT:
         page = render(records, title=TITLE, rendered_at=rendered_at, previous=previous, history=history)
@@ -123,7 +121,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     if chosen.out == STANDARD_OUTPUT:
         write_page(render_comparison(comparison), STANDARD_OUTPUT)
         return
-    page = write_comparison(comparison, chosen.out or find_file(chosen.after).parent)
+    page = write_comparison(comparison, chosen.out or find_records_file(chosen.after).parent)
     for line in [*write_lines(comparison), "", str(page)]:
         say(line)
 
@@ -134,21 +132,12 @@ def _export(chosen: argparse.Namespace) -> None:
         say(str(chosen.out))
 
 
-def _bench(chosen: argparse.Namespace) -> None:
-    bench = read_bench(chosen.figures)
-    _give(chosen, tabulate_bench(bench), lambda: render_bench(bench), BENCH_PAGE)
-
-
 def _calibration(chosen: argparse.Namespace) -> None:
     calibration = read_calibration(chosen.figures)
-    _give(chosen, tabulate_calibration(calibration), lambda: render_calibration(calibration), CALIBRATION_PAGE)
-
-
-def _give(chosen: argparse.Namespace, table: str, render_figures: Callable[[], str], name: str) -> None:
-    """Print figures as a table, or write their page."""
     if chosen.table:
-        print(table, flush=True)
+        print(tabulate_calibration(calibration), flush=True)
     elif chosen.out == STANDARD_OUTPUT:
-        write_page(render_figures(), STANDARD_OUTPUT)
+        write_page(render_calibration(calibration), STANDARD_OUTPUT)
     else:
-        say(str(write_page(render_figures(), (chosen.out or chosen.figures.parent) / name)))
+        folder = chosen.out or chosen.figures.parent
+        say(str(write_page(render_calibration(calibration), folder / CALIBRATION_PAGE)))

@@ -1,4 +1,4 @@
-"""Measures any kind of arm: what does it is imported when an arm of that kind is measured."""
+"""Measures an arm of any kind. The code of a kind is imported when its first arm is measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def measure_arm(arm: Arm, models: LoadedModels, watch: WrapObserver | None = None) -> Result:
     """The numbers of an arm. Equal arms give equal results on one machine at equal threads.
 
-    watch: shown each state of a descent; other arms have none to show.
+    watch: wraps the observers of descents; other kinds of arms have none.
     """
     module, _, name = arm.measured_by.partition(":")
     function = getattr(import_module(module), name)

@@ -16,7 +16,7 @@ from engine.arms.stacks import describe_stack
 from engine.errors import LedgerError, explain
 from engine.files import UNFINISHED
 from engine.ledger.store import Ledger, UntrustedError, find_measurements, read_measurement, read_stored
-from engine.report.export import Cell, Sheet
+from engine.sheets import Cell, Sheet
 
 COLUMNS = {
     "digest": "text",

@@ -1,4 +1,7 @@
-"""Where models come from. Importing this imports neither torch nor transformers."""
+"""Language models: where they come from, and how they are checked, loaded and cut.
+
+Importing this imports neither torch nor transformers.
+"""
 
 from engine.models.catalogue import CATALOGUE, find_subject
 from engine.models.families import Attention

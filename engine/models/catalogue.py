@@ -1,4 +1,4 @@
-"""Every subject by name."""
+"""All subjects by name."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ CATALOGUE: dict[str, Subject] = {
         *(quantize(hub) for hub in HUB_SUBJECTS if hub.tier == "xl"),
     )
 }
-"""The named subjects. Beside them 'local:PATH' is any model on disk, 'NAME-untrained:SEED' a fixed seed, and
-'NAME-int8' or 'local-int8:PATH' a trained one with int8 linear layers."""
+"""The subjects with a name of their own. `find_subject` knows further ones."""
 
 
 def find_subject(name: str) -> Subject:
     """The subject called `name`.
 
-    name: one of the catalogue's, 'NAME-untrained:SEED', 'NAME-int8', 'local:PATH', 'local-untrained:PATH:SEED' or
-    'local-int8:PATH'.
-    Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path where
-    there is no model, or for int8 weights of a subject that can't be quantized.
+    name: one of the catalogue's, 'NAME-untrained:SEED' for a fixed seed, 'NAME-int8' for int8 linear layers, or a model
+    on disk as 'local:PATH', 'local-untrained:PATH:SEED' or 'local-int8:PATH'.
+    Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path without a model
+    or for int8 weights of a subject that cannot be quantized.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -49,21 +48,18 @@ def find_subject(name: str) -> Subject:
     base = CATALOGUE.get(name.removesuffix(SUFFIX))
     if base is not None and name.endswith(SUFFIX):
         return quantize(base)
+
     subject = CATALOGUE.get(stem)
     if subject is None:
-        raise UsageError(_unknown(name, stem))
+        if name and os.path.exists(expand_home(name)):  # raises nothing if the name is too long for a path
+            remedy = f"write local:{name}"
+        else:
+            near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)
+            remedy = f"did you mean {' or '.join(near)}?" if near else "pick one"
+        expected = f"one of {', '.join(CATALOGUE)}, or local:PATH"
+        raise UsageError(explain(who="subject", got=repr(name), expected=expected, remedy=remedy))
     if not isinstance(subject, UntrainedSubject):
         got, expected = f"a seed ({rest!r})", "none, since its weights are trained"
         remedy = f"write {stem}, or {stem}-untrained:SEED"
         raise UsageError(explain(who=f"subject {stem}", got=got, expected=expected, remedy=remedy))
     return subject.untrained(parse_seed(stem, rest))
-
-
-def _unknown(name: str, stem: str) -> str:
-    if name and os.path.exists(expand_home(name)):  # no error where the name is too long for a path
-        remedy = f"write local:{name}"
-    else:
-        near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "pick one"
-    expected = f"one of {', '.join(CATALOGUE)}, or local:PATH"
-    return explain(who="subject", got=repr(name), expected=expected, remedy=remedy)

@@ -1,8 +1,9 @@
-"""What a config.json asks for: each entry is used, known to change nothing, or a reason to refuse the model.
+"""A model's config.json: each entry is used, is known to change nothing, or is a reason to refuse the model.
 
-The library sets whatever it does not know as an attribute that no module reads, or that one reads half: a window of
-attention would reach the cache and not the mask. So the library is handed the entries that its modules use, and no
-others. That also keeps an entry from naming a file elsewhere, and from deciding what is ours to decide at a call.
+transformers sets an entry that it does not know as an attribute that no module reads, or that one module reads and
+another does not: a window of attention would reach the cache and not the mask. So it is given only the entries that
+the family's modules use. That also keeps an entry from naming a file elsewhere, and from changing how the model is
+called.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.errors import SubjectError
 from engine.models.families import FAMILIES, Family, split_names
-from engine.models.refusals import refusal
+from engine.models.subject import SAVE_AGAIN, refusal
 
 CALLS = split_names(
     """
@@ -24,7 +26,7 @@ CALLS = split_names(
     chunk_size_feed_forward use_bfloat16 tf_legacy_loss use_flash_attn use_flash_attention flash_attention torch_compile
     """
 )
-"""What a caller decides, and this suite is the caller."""
+"""Entries that the caller decides at each call, and this suite is the caller."""
 
 DECODING = split_names(
     """
@@ -36,7 +38,7 @@ DECODING = split_names(
     return_dict_in_generate suppress_tokens target_lookbehind temperature top_k top_p typical_p
     """
 )
-"""How text is generated: claims about continuations say that themselves."""
+"""How text is generated. Claims about continuations decide that themselves."""
 
 ABOUT = split_names(
     """
@@ -49,11 +51,11 @@ ABOUT = split_names(
     multiple_of initializer_factor max_sequence_length model_max_length seq_len max_seq_len max_seq_length
     """
 )
-"""Where the model comes from, what else its kind can do, how its training was spread and how long its texts were. The
-files and hub names among these are never opened."""
+"""Notes on where the model comes from, what else its class can do, and how it was trained. The files and hub names
+among these are never opened."""
 
 UNREAD = re.compile(r"\w*(?:dropout|pdrop|layerdrop)\w*|\w+_token_ids?")
-"""Names of what only training reads, and of tokens that no module knows."""
+"""Entries that only training reads, and ids of tokens that no module reads."""
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
@@ -86,7 +88,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "multi_query": (False,),
     "quantization_config": ({},),
 }
-"""Values of entries that ask for nothing. With any other, the model would compute what these classes do not."""
+"""Values of other entries that change nothing. With any other value, the model would compute something else."""
 
 ROPE: Mapping[str, frozenset[str]] = {
     "default": frozenset(),
@@ -102,73 +104,88 @@ ROPE: Mapping[str, frozenset[str]] = {
         """
     ),
 }
-"""Kinds of rotary positions, with what each reads beside its base."""
+"""Kinds of rotary positions, with the entries that each reads beside its base."""
 
-ROPE_NOTES: Mapping[str, frozenset[str]] = {
-    "default": frozenset({"original_max_position_embeddings"}),
-    "linear": frozenset({"original_max_position_embeddings"}),
-    "dynamic": frozenset({"original_max_position_embeddings"}),
-}
-"""What these kinds carry along and do not read."""
+ORIGINAL_CONTEXT = "original_max_position_embeddings"
+"""The entry with the context before rotary positions were stretched."""
 
-REMEDY = "delete the entry if it is only a note; else name a model without it, or one whose family has it"
+IGNORE_ORIGINAL_CONTEXT = frozenset({"default", "linear", "dynamic"})
+"""Kinds of rotary positions that do not read it."""
+
+REMOVE_ENTRY = "delete the entry if it is only a note; else name a model without it, or one whose family has it"
+
+
+def read_json(who: str, path: Path, remedy: str = SAVE_AGAIN) -> dict[str, Any]:
+    """The object in a JSON file. Raises SubjectError if the file cannot be read or holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise refusal(who, f"{path.name}: {error}", "readable JSON", remedy) from error
+    if not isinstance(content, dict):
+        raise refusal(who, f"{path.name} with a JSON {type(content).__name__}", "a JSON object", remedy)
+    return content
 
 
 def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that a family's modules use, by their own names.
+    """The entries of a config.json that the family's modules use, under the names that transformers gives them.
 
     Raises SubjectError that names the first entry that would change the computation and is not used.
     """
     known = FAMILIES[family]
-    chosen = {key: value for key, value in settings.items() if key in known.settings}
-    chosen |= _select_sizes(who, known.aliases, settings)
+    chosen = {key: value for key, value in settings.items() if key in known.entries}
+
+    # Sizes under other names. Of two names the library would take one without a word, so both must agree.
+    sizes: dict[str, Any] = {}
+    for alias, name in known.aliases.items():
+        value = settings.get(alias)
+        if value is None:
+            continue
+        size = sizes.setdefault(name, value if settings.get(name) is None else settings[name])
+        if size != value:
+            got = f"config.json with {name} {_show(size)} and {alias} {_show(value)}"
+            raise refusal(who, got, "the same number twice", "keep the one that fits the weights")
+    chosen |= sizes
     if known.rotary:
         chosen |= _select_rope(who, settings)
+
     for key, value in settings.items():
-        if key in chosen or _changes_nothing(key, value, settings, known):
-            continue
-        raise _unused(who, key, value)
-    _check_activation(who, chosen)
+        if key not in chosen and not _is_harmless(key, value, settings, known):
+            raise _unused(who, key, value)
+
+    for key in ("activation_function", "hidden_act"):
+        if (name := chosen.get(key)) is not None:
+            from transformers.activations import ACT2FN  # late: it imports torch
+
+            if not isinstance(name, str) or name not in ACT2FN:
+                got = f"config.json with {key}: {_show(name)}"
+                expected = "an activation that the library has, such as gelu_new or silu"
+                raise refusal(who, got, expected, "name the one it was trained with")
     return chosen
 
 
-def _check_activation(who: str, chosen: Mapping[str, Any]) -> None:
-    for key in ("activation_function", "hidden_act"):
-        if (name := chosen.get(key)) is not None:
-            from transformers.activations import ACT2FN  # late: it brings torch
-
-            if not isinstance(name, str) or name not in ACT2FN:
-                expected = "an activation that the library has, such as gelu_new or silu"
-                raise refusal(
-                    who, f"config.json with {key}: {_show(name)}", expected, "name the one it was trained with"
-                )
-
-
-def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], family: Family) -> bool:
-    if (
-        value is None
-        or key in family.settings
-        or key in CALLS
-        or key in DECODING
-        or key in ABOUT
-        or UNREAD.fullmatch(key)
-    ):
+def _is_harmless(key: str, value: object, settings: Mapping[str, Any], family: Family) -> bool:
+    """Whether an entry that is not used changes nothing, or has been compared with what is used."""
+    if value is None or key in family.entries or key in CALLS | DECODING | ABOUT or UNREAD.fullmatch(key):
         return True
     if key in NEUTRAL:
         return any(value == neutral for neutral in NEUTRAL[key])
     if key in family.aliases or (family.rotary and key in ("rope_theta", "rope_scaling")):
-        return True  # held against its other names already
-    context = settings.get(family.context)
-    if key in family.said_again:
-        return value == settings.get(family.said_again[key])
-    if key == "original_max_position_embeddings" and family.rotary:
-        return _rope_reads_it_not(value, settings)
+        return True  # compared by select_used and _select_rope
+    if key in family.synonyms:
+        return value == settings.get(family.synonyms[key])
+    if key == ORIGINAL_CONTEXT and family.rotary:
+        # Harmless if the kind in use ignores it, or if it is repeated among the positions' own entries.
+        ropes = [rope for rope in _list_ropes(settings) if isinstance(rope, dict)]
+        kinds = {str(rope.get("rope_type") or rope.get("type") or "default") for rope in ropes}
+        return kinds <= IGNORE_ORIGINAL_CONTEXT or value in [rope.get(key) for rope in ropes]
     if key in ("sliding_window", "attention_window"):
-        # A window that no prompt outgrows hides nothing.
+        # A window as long as the context hides nothing.
+        context = settings.get(family.context)
         wide = isinstance(value, int) and isinstance(context, int) and value >= context
         return wide or value == 0 or settings.get("use_sliding_window") is False
     if key == "auto_map":
-        # Code of the model's own computes what the family's need not. Other code, which is not run, is none of it.
+        # Code of the model's own may compute something else than the family's classes. Code for other uses, such as a
+        # tokenizer, is not run and does not matter.
         named = {str(name) for name in value} if isinstance(value, dict) else {"AutoModel"}  # pyright: ignore[reportUnknownVariableType]
         return not any(name.startswith("AutoModel") for name in named)
     if key == "layer_types":
@@ -176,57 +193,47 @@ def _changes_nothing(key: str, value: object, settings: Mapping[str, Any], famil
     return False
 
 
-def _select_sizes(who: str, aliases: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A family's sizes under their own names, each said once or the same each time."""
-    sizes: dict[str, Any] = {}
-    for alias, name in aliases.items():
-        value = settings.get(alias)
-        if value is None:
-            continue
-        said = sizes.setdefault(name, value if settings.get(name) is None else settings[name])
-        if said != value:
-            got = f"config.json with {name} {_show(said)} and {alias} {_show(value)}"
-            raise refusal(who, got, "the same number twice", "keep the one that fits the weights")
-    return sizes
-
-
 def _select_rope(who: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Rotary positions in the library's one entry for them, whatever the two older ones were called."""
-    said = _list_ropes(settings)
-    if len(said) == 2 and _normalize(said[0], settings) != _normalize(said[1], settings):
+    """Rotary positions as `rope_parameters`, the library's one entry for them, whichever entries they were in."""
+    ropes = _list_ropes(settings)
+    if len(ropes) == 2 and _normalize(ropes[0], settings) != _normalize(ropes[1], settings):
         raise refusal(who, "rope_parameters and rope_scaling that differ", "one of them", "keep the one that is meant")
-    rope: Any = said[0] if said else {}
+    rope: Any = ropes[0] if ropes else {}
     if not isinstance(rope, dict):
         raise refusal(who, f"rotary positions of {_show(rope)}", "a JSON object")
     found: dict[str, Any] = {str(key): value for key, value in rope.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+    # One kind and one base, each of which may be written in two places.
     kinds = {str(found[key]) for key in ("rope_type", "type") if found.get(key) is not None} or {"default"}
     kind = next(iter(kinds))
     if len(kinds) > 1 or kind not in ROPE:
         got = f"rotary positions of kind {' and '.join(sorted(kinds))[:60]}"
-        raise refusal(who, got, f"one of {', '.join(ROPE)}", REMEDY)
+        raise refusal(who, got, f"one of {', '.join(ROPE)}", REMOVE_ENTRY)
     theta = settings.get("rope_theta")
     if theta is not None and found.setdefault("rope_theta", theta) != theta:
         got = f"rope_theta {_show(theta)} and rotary positions with {_show(found['rope_theta'])}"
         raise refusal(who, got, "the same base twice", "keep the one that is meant")
+
+    # Only what this kind reads is passed on: the library would accept the rest without a word.
     for key, value in found.items():
-        if key in ("rope_type", "type", "rope_theta") or value is None or key in ROPE[kind]:
+        if key in ("rope_type", "type", "rope_theta", "finetuned") or value is None:
             continue
-        if key in ROPE_NOTES.get(kind, ()) or key == "finetuned":
+        if key in ROPE[kind] or (key == ORIGINAL_CONTEXT and kind in IGNORE_ORIGINAL_CONTEXT):
             continue
         if value == 1 and (key == "partial_rotary_factor" or (key == "factor" and kind == "default")):
             continue
         raise _unused(who, f"{key} of rotary positions ({kind})", value)
-    # Only what this kind reads is handed on: the library would take the rest without a word.
-    kept = {key: found[key] for key in ("rope_theta", *ROPE[kind]) if found.get(key) is not None}
-    return {"rope_parameters": {"rope_type": kind, **kept}} if said or theta is not None else {}
+    used = {key: found[key] for key in ("rope_theta", *ROPE[kind]) if found.get(key) is not None}
+    return {"rope_parameters": {"rope_type": kind, **used}} if ropes or theta is not None else {}
 
 
 def _list_ropes(settings: Mapping[str, Any]) -> list[Any]:
+    """The rotary positions of a config.json, in the newer entry and in the older one."""
     return [settings[key] for key in ("rope_parameters", "rope_scaling") if settings.get(key)]
 
 
 def _normalize(rope: Any, settings: Mapping[str, Any]) -> Any:
-    """Rotary positions with their kind and base said, however they are written."""
+    """Rotary positions with their kind and base filled in, so that two ways to write them compare equal."""
     if not isinstance(rope, dict):
         return rope
     held: dict[str, Any] = {str(key): value for key, value in rope.items() if value is not None}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -234,24 +241,15 @@ def _normalize(rope: Any, settings: Mapping[str, Any]) -> Any:
     return {"rope_theta": settings.get("rope_theta"), "rope_type": kind} | held
 
 
-def _rope_reads_it_not(length: object, settings: Mapping[str, Any]) -> bool:
-    """Whether the length before positions were stretched, said beside them, is read by none or said among them, too."""
-    ropes = [rope for rope in _list_ropes(settings) if isinstance(rope, dict)]
-    kinds = {str(rope.get("rope_type") or rope.get("type") or "default") for rope in ropes}
-    within = [rope.get("original_max_position_embeddings") for rope in ropes]
-    return kinds <= set(ROPE_NOTES) or length in within
-
-
 def _unused(who: str, key: str, value: object) -> SubjectError:
-    return refusal(
-        who, f"config.json with {key[:60]}: {_show(value)}", "only what the family's own modules compute", REMEDY
-    )
+    got = f"config.json with {key[:60]}: {_show(value)}"
+    return refusal(who, got, "only what the family's own modules compute", REMOVE_ENTRY)
 
 
 def _show(value: object) -> str:
     """A JSON value, cut so that a whole file does not land in an error message."""
     try:
-        said = json.dumps(value)
+        shown = json.dumps(value)
     except RecursionError:
-        said = "a nest of lists"
-    return said if len(said) <= 60 else said[:59] + "…"
+        shown = "a nest of lists"
+    return shown if len(shown) <= 60 else shown[:59] + "…"

@@ -1,61 +1,72 @@
-"""Families of models: all that the engine knows of each, in one entry. Neither torch nor transformers is imported.
+"""The families of models: everything that the engine knows of a family is in its entry here.
 
-To add a family, write its entry, and models of it in engine/tests/tiny.py: the tests that run on every family try it.
+To add a family, write its entry, and add a tiny model of it to engine/tests/tiny.py: the tests that run on every
+family then try it. Neither torch nor transformers is imported before a class is asked for.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.models.refusals import refusal
+from engine.errors import SubjectError, explain
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Attention = Literal["sdpa", "eager"]
 
 
 def split_names(text: str) -> frozenset[str]:
-    """The names in a text, between spaces and line breaks."""
+    """The names in a text, which are separated by spaces or line breaks."""
     return frozenset(text.split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class GgufNames:
-    """What a GGUF file of a family holds, beside notes.
+    """The fields and tensors that a GGUF file of a family may hold, beside notes. Fields are named without the family.
 
-    needed: fields for which the library's reader would take its own defaults, or leave heads in the wrong order.
-    optional: others that it uses. block: a tensor of a block, whose number is the first group. whole: the other
-    tensors that it has a place for. ones: tensors that it passes over and that change nothing where all are 1.
-    width: the entry of the configuration that holds the width inside the blocks, where the reader leaves it out.
+    required: fields for which transformers' reader would otherwise use its own defaults, or misorder the heads.
+    optional: other fields that the reader uses.
+    block_tensors: tensors of a block; the first group is the block's number. other_tensors: those outside the blocks.
+    ignored_if_ones: tensors that the reader skips and that change nothing if all their numbers are 1.
+    mlp_width: the entry of the configuration with the width inside the blocks, where the reader leaves it out.
     """
 
-    needed: tuple[str, ...]
+    required: tuple[str, ...]
     optional: tuple[str, ...]
-    block: re.Pattern[str]
-    whole: frozenset[str]
-    ones: frozenset[str] = frozenset()
-    width: str | None = None
+    block_tensors: re.Pattern[str]
+    other_tensors: frozenset[str]
+    ignored_if_ones: frozenset[str] = frozenset()
+    mlp_width: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A family, by transformers' `model_type` and GGUF's `general.architecture`.
+    """One family of models.
 
-    name: as people write it. config, model: transformers' classes, named outright, so that no folder's own code is
-    run.
-    blocks, norm, positions: where the model keeps its blocks, final norm and learned positions (None when rotary).
-    prefix: what tensors' names have before those of the model without its head. embedding: the embedding's name.
-    settings: entries of config.json that its modules read, and the tokenizer. context: the one with the longest text.
-    aliases: other names for its own sizes, which the library takes, the last one written or none. said_again: other
-    libraries' names for an entry, of which nothing is lost where both say the same.
-    masks, frequencies: buffers that older versions of the library stored, and newer ones make for themselves.
-    biases: tensors that are used only under an entry of config.json.
-    vocabulary: of the tokenizer that is packaged, for a folder without one. scripts: whether the author's scripts are
-    about it.
+    key: transformers' `model_type` and GGUF's `general.architecture`. name: as people write it.
+    config, model: transformers' classes. They are named here, so that no code of a model's own is ever run.
+    float32_norm: the model's norm class, where it computes in float32 whatever its input is.
+
+    Modules and tensors:
+    blocks, norm, positions: attributes that hold the blocks, the final norm and learned positions (None if rotary).
+    prefix: what the names of tensors begin with, unless the file holds the model without its head.
+    embedding: the embedding's name behind the prefix.
+    masks, frequencies: buffers that older versions of transformers stored and newer ones compute.
+    biases: tensors that are used only if the given entry of config.json is true.
+
+    config.json:
+    entries: those that the modules or the tokenizer read. context: the one with the longest length of a text.
+    aliases: other names that transformers accepts for an entry; of several, it takes one without a word.
+    synonyms: names of other libraries for an entry, which are ignored and must agree with it.
+
+    vocabulary: size of the packaged tokenizer, for a folder without one; None if none is packaged.
+    scripts: whether the author's scripts are about this family.
     """
 
     key: str
@@ -67,11 +78,12 @@ class Family:
     positions: str | None
     prefix: str
     embedding: str
-    settings: frozenset[str]
+    entries: frozenset[str]
     context: str
     gguf: GgufNames
+    float32_norm: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
-    said_again: Mapping[str, str] = field(default_factory=dict[str, str])
+    synonyms: Mapping[str, str] = field(default_factory=dict[str, str])
     masks: tuple[re.Pattern[str], re.Pattern[str]] | None = None
     frequencies: re.Pattern[str] | None = None
     biases: tuple[tuple[re.Pattern[str], str], ...] = ()
@@ -97,8 +109,9 @@ GPT2 = Family(
     positions="wpe",
     prefix="transformer.",
     embedding="wte.weight",
-    # `reorder_and_upcast_attn` moves a factor and roundings alone, which torch's own attention does its own way.
-    settings=SHARED
+    # `reorder_and_upcast_attn` only changes where a factor is applied and how it is rounded. Torch's attention, which
+    # we use, has its own order.
+    entries=SHARED
     | split_names(
         """
         n_positions n_embd n_layer n_head n_inner activation_function layer_norm_epsilon scale_attn_weights
@@ -113,7 +126,7 @@ GPT2 = Family(
         "max_position_embeddings": "n_positions",
         "n_ctx": "n_positions",
     },
-    said_again={"layer_norm_eps": "layer_norm_epsilon"},
+    synonyms={"layer_norm_eps": "layer_norm_epsilon"},
     masks=(
         re.compile(r"(?:transformer\.)?h\.\d+\.attn\.bias"),
         re.compile(r"(?:transformer\.)?h\.\d+\.attn\.masked_bias"),
@@ -121,7 +134,7 @@ GPT2 = Family(
     vocabulary=50257,
     scripts=True,
     gguf=GgufNames(
-        needed=(
+        required=(
             "context_length",
             "embedding_length",
             "block_count",
@@ -129,9 +142,13 @@ GPT2 = Family(
             "attention.layer_norm_epsilon",
         ),
         optional=("feed_forward_length", "vocab_size"),
-        block=re.compile(r"blk\.(\d+)\.(?:attn_norm|attn_qkv|attn_output|ffn_norm|ffn_up|ffn_down)\.(?:weight|bias)"),
-        whole=split_names("token_embd.weight position_embd.weight output_norm.weight output_norm.bias output.weight"),
-        width="n_inner",
+        block_tensors=re.compile(
+            r"blk\.(\d+)\.(?:attn_norm|attn_qkv|attn_output|ffn_norm|ffn_up|ffn_down)\.(?:weight|bias)"
+        ),
+        other_tensors=split_names(
+            "token_embd.weight position_embd.weight output_norm.weight output_norm.bias output.weight"
+        ),
+        mlp_width="n_inner",
     ),
 )
 LLAMA = Family(
@@ -139,12 +156,13 @@ LLAMA = Family(
     name="Llama",
     config="LlamaConfig",
     model="LlamaForCausalLM",
+    float32_norm="LlamaRMSNorm",
     blocks="layers",
     norm="norm",
     positions=None,
     prefix="model.",
     embedding="embed_tokens.weight",
-    settings=SHARED
+    entries=SHARED
     | split_names(
         """
         hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim hidden_act
@@ -152,7 +170,7 @@ LLAMA = Family(
         """
     ),
     context="max_position_embeddings",
-    said_again={
+    synonyms={
         "layer_norm_eps": "rms_norm_eps",
         "n_kv_heads": "num_key_value_heads",
         "n_heads": "num_attention_heads",
@@ -170,7 +188,7 @@ LLAMA = Family(
         (re.compile(r"model\.layers\.\d+\.mlp\.\w+_proj\.bias"), "mlp_bias"),
     ),
     gguf=GgufNames(
-        needed=(
+        required=(
             "context_length",
             "embedding_length",
             "block_count",
@@ -180,22 +198,23 @@ LLAMA = Family(
             "attention.layer_norm_rms_epsilon",
         ),
         optional=("vocab_size", "rope.dimension_count", "rope.freq_base"),
-        block=re.compile(
+        block_tensors=re.compile(
             r"blk\.(\d+)\.(?:attn_norm|attn_q|attn_k|attn_v|attn_output|ffn_norm|ffn_gate|ffn_up|ffn_down)\.weight"
         ),
-        whole=split_names("token_embd.weight output_norm.weight output.weight"),
-        ones=frozenset({"rope_freqs.weight"}),
+        other_tensors=split_names("token_embd.weight output_norm.weight output.weight"),
+        ignored_if_ones=frozenset({"rope_freqs.weight"}),
     ),
 )
 FAMILIES: Mapping[str, Family] = {family.key: family for family in (GPT2, LLAMA)}
 
 
 def check_family(who: str, model_type: object) -> str:
-    """The family's key. Raises SubjectError that names the supported families."""
+    """The key of a family. Raises SubjectError, which names the supported families, for anything else."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         families = " or ".join(f"{family.name} ({key})" for key, family in FAMILIES.items())
         remedy = "name a model of one of them (smollm2-135m is one), or add the family as CONTRIBUTING.md says"
-        raise refusal(who, f"a model of family {model_type!r}", f"one of {families}", remedy)
+        got = f"a model of family {model_type!r}"
+        raise SubjectError(explain(who=who, got=got, expected=f"one of {families}", remedy=remedy))
     return model_type
 
 
@@ -213,12 +232,20 @@ def model_class(family: str) -> type[PreTrainedModel]:
     return getattr(transformers, FAMILIES[family].model)
 
 
+def float32_norm_class(family: str) -> type[nn.Module] | None:
+    """The family's norm that computes in float32 whatever its input is; None if it has none."""
+    name = FAMILIES[family].float32_norm if family in FAMILIES else None
+    # It is not exported, but lies in the same module as the model.
+    return getattr(sys.modules[model_class(family).__module__], name) if name is not None else None
+
+
 def count_block(config: PreTrainedConfig) -> tuple[int, int]:
-    """Weights of a block, biases and norms aside, and numbers of keys and values that it keeps of a token."""
+    """Weights of a block without biases and norms, and the numbers that it caches (keys and values) for each token."""
     sizes: Any = config
     d, inner = int(sizes.hidden_size), getattr(sizes, "intermediate_size", None)
-    if inner is None:  # a net of two maps, four times as wide unless it says so
+    if inner is None:  # a plain MLP of two maps, four times as wide unless n_inner is set
         inner = getattr(sizes, "n_inner", None) or 4 * d
         return 4 * d * d + 2 * d * int(inner), 2 * d
+    # A gated MLP of three maps, and fewer heads for keys and values than for queries.
     cached = 2 * d * int(sizes.num_key_value_heads) // int(sizes.num_attention_heads)
     return (2 * d + cached) * d + 3 * d * int(inner), cached

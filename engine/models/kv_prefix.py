@@ -1,10 +1,11 @@
-"""A stack behind tokens that are settled: one position at a time, with the keys and values of those before it kept.
+"""The keys and values of tokens that are already found, so that a stack can be run on the next position alone.
 
-Causality makes this exact: what a causal stack gives at a position depends on no later one.
+This is exact: the output of a causal stack at a position depends on no later position.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from engine.models.stacks import BlockStack
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """Keys and values of the settled tokens of each run, by block: [runs, heads, tokens, size] each.
+    """Keys and values of the first tokens of each run, one tensor [runs, heads, tokens, size] for each block.
 
-    tokens: how many are settled; 0 has no keys.
+    tokens: how many there are; with 0 there are no keys and values.
     """
 
     tokens: int = 0
@@ -28,27 +29,22 @@ class Prefix:
 
     def select(self, runs: Tensor) -> Prefix:
         """The prefixes of these runs (indices [n], or a mask [runs])."""
-        return Prefix(
-            tokens=self.tokens,
-            keys=tuple(held[runs] for held in self.keys),
-            values=tuple(held[runs] for held in self.values),
-        )
+        return self._map(lambda held: held[runs])
 
     def repeat(self, times: int) -> Prefix:
-        """Each run's prefix so many times in a row."""
-        return Prefix(
-            tokens=self.tokens,
-            keys=tuple(held.repeat_interleave(times, dim=0) for held in self.keys),
-            values=tuple(held.repeat_interleave(times, dim=0) for held in self.values),
-        )
+        """The prefix of each run so many times in a row."""
+        return self._map(lambda held: held.repeat_interleave(times, dim=0))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Prefix:
+        return Prefix(tokens=self.tokens, keys=tuple(map(change, self.keys)), values=tuple(map(change, self.values)))
 
     @property
     def bytes_per_run(self) -> int:
-        """What one run's keys and values take."""
+        """Bytes of one run's keys and values."""
         return sum(held[0].numel() * held.element_size() for held in (*self.keys, *self.values))
 
     def fill_cache(self) -> DynamicCache:
-        """The library's cache, filled with them. It grows as it is read on from, and these stay as they are."""
+        """A new cache of transformers', filled with them. A stack extends the cache and leaves the prefix as it is."""
         cache = DynamicCache()
         for block, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
             cache.update(keys, values, block)
@@ -57,9 +53,9 @@ class Prefix:
 
 @torch.no_grad()
 def extend_prefix(stack: BlockStack, prefix: Prefix, embeddings: Tensor) -> Prefix:
-    """The prefix with more tokens behind it: embeddings [runs, new tokens, d_model], positions included."""
+    """The prefix extended by more tokens: embeddings [runs, new tokens, d_model], positions included."""
     cache = prefix.fill_cache()
-    stack.read_on(embeddings, cache)
+    stack.run(embeddings, cache)
     layers: Any = cache.layers
     return Prefix(
         tokens=prefix.tokens + embeddings.shape[1],
@@ -69,9 +65,9 @@ def extend_prefix(stack: BlockStack, prefix: Prefix, embeddings: Tensor) -> Pref
 
 
 class NextPosition:
-    """The output at the position behind a prefix, as a function of that position's embedding alone.
+    """The output of a stack at the position behind a prefix, as a function of that position's embedding alone.
 
-    It is descended on like any other stack, on embeddings [runs, 1, d_model].
+    It can be inverted like any other stack, with embeddings [runs, 1, d_model].
     """
 
     def __init__(self, stack: BlockStack, prefix: Prefix) -> None:
@@ -80,10 +76,10 @@ class NextPosition:
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, 1, d_model] → hidden states [runs, 1, d_model], before the head."""
-        return self._stack.read_on(embeddings, self._prefix.fill_cache())
+        return self._stack.run(embeddings, self._prefix.fill_cache())
 
     def positions(self, tokens: int) -> Tensor:
-        """What is added to the token embedding at this position: [1, d_model]."""
+        """The vector that is added to the token embedding at this position: [1, d_model]."""
         return self._stack.positions(self._prefix.tokens + tokens)[self._prefix.tokens :]
 
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:

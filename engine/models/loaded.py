@@ -1,4 +1,4 @@
-"""Loaded models, kept while they are in use: a subject is loaded once for all arms that follow each other."""
+"""Loaded models, kept while they are in use: a subject is loaded once for all of its arms that follow each other."""
 
 from __future__ import annotations
 
@@ -16,38 +16,42 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.arms.arm import Arm, weights_of
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack, TokenNet
-from engine.errors import SubjectError, explain, explain_replaced
+from engine.errors import SubjectError, explain_replaced
 from engine.models import find_subject
 from engine.models.codec import Codec
-from engine.models.placement import place
+from engine.models.memory import place
 from engine.models.quantized import int8_layers
 from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise, embedding_weight
+from engine.models.subject import refusal
+from engine.models.weight_files import FETCH_AGAIN
 
 T = TypeVar("T")
 
 
 class LruCache(Generic[T]):
-    """The last few things made, by key."""
+    """The values that were used last, by key."""
 
-    def __init__(self, room: int) -> None:
-        self._room, self._kept = room, OrderedDict[Hashable, T]()
+    def __init__(self, size: int) -> None:
+        self._size, self._kept = size, OrderedDict[Hashable, T]()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        while len(self._kept) >= self._room:  # before making: two of the largest never stand side by side
+        # Evict before making: memory may not hold the old and the new one together.
+        while len(self._kept) >= self._size:
             self._kept.popitem(last=False)
         self._kept[key] = make()
         return self._kept[key]
 
     def keep_only(self, wanted: Callable[[Any], bool]) -> None:
+        """Evict every value whose key is not wanted."""
         for key in [key for key in self._kept if not wanted(key)]:
             del self._kept[key]
 
 
 class LoadedModels:
-    """Models, codecs and tokenizers by subject. Weights are checked for NaN once, when they are loaded.
+    """The models, codecs, nets and tokenizers of a process. Weights are checked for NaN when they are loaded.
 
     gpus: those that a model may be spread over.
     """
@@ -60,12 +64,10 @@ class LoadedModels:
         self._tokenizers = LruCache[PreTrainedTokenizerBase](8)
         self._sources: dict[str, str] = {}
 
-    def make_room_for(self, arm: Arm) -> None:
-        """Let go of what an arm has no use for: of other subjects and precisions, and of nets where it has none.
-
-        Of everything where the subject's weights are others than those of an earlier arm.
-        """
+    def evict_unused(self, arm: Arm) -> None:
+        """Free what an arm does not use: models of other subjects and precisions, and all nets but its own."""
         subject, source = weights_of(arm)
+        # The weights of this name are no longer those of an earlier arm, so nothing that was made from them counts.
         if self._sources.setdefault(subject, source) != source:
             self.clear()
             self._sources[subject] = source
@@ -78,13 +80,13 @@ class LoadedModels:
         release_memory()
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Free everything."""
         for kept in (self._models, self._codecs, self._nets, self._tokenizers):
             kept.keep_only(lambda key: False)
         self._sources.clear()
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
-        """The subject's whole model on a device. Raises SubjectError when its weights are not finite."""
+        """The subject's whole model on a device. Raises SubjectError if its weights are not finite."""
 
         def load() -> PreTrainedModel:
             model = find_subject(subject).model(getattr(torch, dtype))
@@ -103,7 +105,7 @@ class LoadedModels:
         return self._codecs.get((subject, dtype, device), factorize)
 
     def stack(self, settings: StackSettings) -> EmbeddingFunction:
-        """What `settings` inverts or walks on, on its device."""
+        """The stack that `settings` inverts or walks on, on its device."""
         model = self.model(settings.subject, settings.dtype, settings.device)
         if isinstance(settings.stack, Stack):
             return BlockStack(model, settings.stack, settings.protocol.positions)
@@ -115,25 +117,28 @@ class LoadedModels:
         return self._nets.get(key, lambda: FullyConnected(net, d_model, dtype=dtype, device=device))
 
     def probe(self, settings: StackSettings, stack: Stack) -> BlockStack:
-        """A stack of the same subject whose logits are read: a whole model at true positions, else the protocol's."""
+        """Another stack of the same subject, to read logits from.
+
+        A whole model gets true positions, any other stack those of the protocol.
+        """
         model = self.model(settings.subject, settings.dtype, settings.device)
         return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
 
 
 def release_memory() -> None:
-    """Free what is held in cycles, as models are, and give it to the system where the C library can.
+    """Free memory that is held in cycles of references, as that of models is, and return it to the system.
 
-    Without it a model's blocks would stand beside the next model's for some time, on a GPU also in the way of others'.
+    Otherwise a model's blocks would stay beside the next model's for some time, on a GPU also beside other processes'.
     """
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):  # not every C library has this
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def verify_fingerprint(arm: Arm) -> None:
-    """Raises SubjectError unless what lies on disk now are the weights that an arm is named by."""
+    """Raises SubjectError unless the weights on disk are still those that the arm names."""
     subject, source = weights_of(arm)
     if subject == "none":
         return
@@ -145,17 +150,10 @@ def verify_fingerprint(arm: Arm) -> None:
 def check_finite(subject: str, model: nn.Module) -> None:
     """Raises SubjectError that names the first parameter with NaN or infinity.
 
-    What an int8 layer was made of shows in its scales: each is the largest |weight| of a row.
+    For an int8 layer its scales are checked: each is the largest |weight| of a row before it was quantized.
     """
     plain = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
     scales = ((f"{name}.weight", layer.state.SCB) for name, layer in int8_layers(model))
     for name, numbers in (*plain, *scales):
         if not bool(torch.isfinite(numbers).all()):
-            raise SubjectError(
-                explain(
-                    who=subject,
-                    got=f"NaN or infinity in {name}",
-                    expected="finite weights",
-                    remedy="fetch or save the model again",
-                )
-            )
+            raise refusal(subject, f"NaN or infinity in {name}", "finite weights", FETCH_AGAIN)

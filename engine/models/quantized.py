@@ -1,8 +1,8 @@
-"""int8 versions of subjects: the linear layers of the blocks quantized by bitsandbytes, everything else float32.
+"""int8 versions of subjects: bitsandbytes quantizes the linear layers of the blocks, everything else is float32.
 
-A layer rounds its weights to int8 once, row by row, and its inputs each time; a gradient passes back through the
-de-quantized weights. A column of inputs with a value of 6 or more is left out of the rounding for every row of a
-batch, so that a unit's numbers depend a little on the others beside it. Source: LLM.int8(), arXiv 2208.07339.
+A layer rounds its weights to int8 once, row by row, and its inputs at each call. A gradient passes back through the
+de-quantized weights. A column of inputs with a value of 6 or more is not rounded, for every row of a batch, so that a
+unit's numbers depend slightly on the units beside it. Source: LLM.int8(), arXiv 2208.07339.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import platform
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import SubjectError, explain
 from engine.models.families import Attention
-from engine.models.loading import load_weights, loading, outline
-from engine.models.subject import Subject, Tier
+from engine.models.loading import build_without_weights, load_weights, loading
+from engine.models.subject import Subject, Tier, refusal
 
 if TYPE_CHECKING:
     import torch
@@ -31,22 +29,18 @@ SUFFIX = "-int8"
 LOCAL = "local:"
 LOCAL_INT8 = "local-int8:"
 HEAD = "lm_head"
-"""The head's module, in every family; with tied weights it is the embedding, which stays as it is."""
+"""The head's module in every family. It is not quantized, because with tied weights it is the embedding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedSubject(Subject):
-    """Another subject's weights, with int8 linear layers. Made by that subject's `quantized`."""
+    """The weights of another subject, with int8 linear layers. `quantize` makes it."""
 
     base: Subject
 
     @property
     def tier(self) -> Tier:
         return self.base.tier
-
-    @property
-    def trained(self) -> bool:
-        return self.base.trained
 
     @property
     def family(self) -> str:
@@ -73,51 +67,48 @@ class QuantizedSubject(Subject):
         if dtype != torch.float32:
             raise SubjectError(explain_dtype(self.id, str(dtype).removeprefix("torch.")))
         folder, config = self.base.folder(), self.base.config()
-        with loading(self.id, expected="a bitsandbytes that works", remedy=str(_advise())):
+        with loading(self.id, expected="a bitsandbytes that works", remedy=_find_install_remedy()):
             from transformers import BitsAndBytesConfig
 
             plan = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[HEAD])
-        _hush_casts()
+        # Adding the same filter again does nothing.
+        logging.getLogger("bitsandbytes.autograd._functions").addFilter(_drop_cast_warnings)
         model = load_weights(self.id, folder, config=config, dtype=dtype, attention=attention, quantization=plan)
+        # The library does this at the first call; a moved or checked layer needs it before.
         for _, layer in int8_layers(model):
             layer.init_8bit_state()
         return model
 
 
 def quantize(base: Subject) -> QuantizedSubject:
-    """The int8 version of a subject, by name alone. Raises SubjectError where its weights do not lie in a folder."""
+    """The int8 version of a subject, without loading it. Raises SubjectError unless its weights lie in a folder."""
     if not base.in_folder:
-        raise SubjectError(
-            explain(
-                who=base.id,
-                got="a request for int8 weights",
-                expected="a trained model in transformers' format (a folder, the hub's cache or the packaged one)",
-                remedy=(
-                    "save the model with save_pretrained and name the folder (a GGUF file's is read by "
-                    "from_pretrained(FOLDER, gguf_file=NAME, quantization_config=GgufConfig(dequantize=True)))"
-                ),
-            )
+        expected = "a trained model in transformers' format (a folder, the hub's cache or the packaged one)"
+        remedy = (
+            "save the model with save_pretrained and name the folder (a GGUF file's is read by "
+            "from_pretrained(FOLDER, gguf_file=NAME, quantization_config=GgufConfig(dequantize=True)))"
         )
+        raise refusal(base.id, "a request for int8 weights", expected, remedy)
     name = f"{LOCAL_INT8}{base.id.removeprefix(LOCAL)}" if base.id.startswith(LOCAL) else f"{base.id}{SUFFIX}"
     return QuantizedSubject(id=name, note=f"{base.note}; linear layers in int8 (bitsandbytes)", base=base)
 
 
 def explain_dtype(who: str, dtype: str) -> str:
-    """Why an int8 subject takes no other precision than its own, in one line."""
-    expected = "float32, which what is not int8 is kept in"
+    """One line on why an int8 subject can only be float32."""
+    expected = "float32, the precision of all that is not int8"
     return explain(who=who, got=f"dtype {dtype}", expected=expected, remedy="leave --dtype out")
 
 
 def missing_bitsandbytes() -> str | None:
-    """How to get a bitsandbytes that can be imported; None when it is here. Imports it, and torch with it."""
+    """How to get a bitsandbytes that works; None if it can be imported. Imports it, and torch with it."""
     if find_spec("bitsandbytes") is None:
-        return f"int8 weights need bitsandbytes: {_advise()}"
+        return f"int8 weights need bitsandbytes: {_find_install_remedy()}"
     cause = _try_import()
-    return None if cause is None else f"bitsandbytes cannot be imported ({cause}): {_advise()}"
+    return None if cause is None else f"bitsandbytes cannot be imported ({cause}): {_find_install_remedy()}"
 
 
 def int8_layers(model: nn.Module) -> list[tuple[str, Any]]:
-    """A model's quantized layers by name; none in a plain model."""
+    """The quantized layers of a model with their names; none in a plain model."""
     import torch
 
     named = ((name, layer, getattr(layer, "weight", None)) for name, layer in model.named_modules())
@@ -125,11 +116,12 @@ def int8_layers(model: nn.Module) -> list[tuple[str, Any]]:
 
 
 def move(model: PreTrainedModel, device: str) -> PreTrainedModel:
-    """The model on a device, quantized layers whole.
+    """Move a model to a device, with its quantized layers.
 
-    A layer keeps its int8 weights and their scales beside its parameter as well, where a module's own `to` does not
-    find them; so these are moved here, one by one.
+    Such a layer also keeps its int8 weights and their scales outside of its parameters, where a module's own `to` does
+    not find them. They are moved here, one by one.
     """
+    # Take the weights of quantized layers out, move the rest, and put them back where it now is.
     layers = [(layer, layer.weight) for _, layer in int8_layers(model)]
     for layer, _ in layers:
         layer.weight = None
@@ -141,24 +133,24 @@ def move(model: PreTrainedModel, device: str) -> PreTrainedModel:
 
 
 def estimate_int8_bytes(config: PreTrainedConfig, *, who: str = "configuration") -> int:
-    """Bytes of a configuration's weights with int8 layers: one a weight and four a scale there, else four.
+    """Bytes of a configuration's weights with int8 layers, without allocating them.
 
-    Nothing is allocated.
+    An int8 layer takes one byte for a weight and four for a scale; every other weight takes four.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
-        model = outline(config)
+        model = build_without_weights(config)
         plain = 4 * sum(parameter.numel() for parameter in model.parameters())
         kept = model.get_output_embeddings()
         layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear | Conv1D) and m is not kept]
-        # A Conv1D holds inputs × outputs, a Linear outputs × inputs; there is one scale an output.
+        # A Conv1D holds inputs × outputs, a Linear outputs × inputs. There is one scale for each output.
         outputs = [m.weight.shape[1 if isinstance(m, Conv1D) else 0] for m in layers]
         return plain - 3 * sum(m.weight.numel() for m in layers) + 4 * sum(outputs)
 
 
-def _advise() -> str:
+def _find_install_remedy() -> str:
     if sys.platform == "darwin" and platform.machine() != "arm64":
         return "there is no build of it for Macs with Intel processors, so use another machine"
     return "pip install 'bitsandbytes>=0.46'"
@@ -166,38 +158,25 @@ def _advise() -> str:
 
 @cache
 def _try_import() -> str | None:
-    """What goes wrong when bitsandbytes is imported; None when nothing does."""
-    try:
-        with loading("bitsandbytes", expected="a module", remedy="install it again"), _errors_only():
-            import bitsandbytes  # noqa: F401 (only tried)  # pyright: ignore[reportUnusedImport]
-    except SubjectError as error:
-        cause = error.__cause__
-        return " ".join(f"{type(cause).__name__}: {cause}".split())[:120]
-    return None
-
-
-@contextmanager
-def _errors_only() -> Generator[None]:
-    """Keeps back what bitsandbytes logs below an error, such as optional kernels that this machine lacks."""
+    """The error of importing bitsandbytes; None if there is none."""
+    # Below an error it only logs such things as optional kernels that this machine lacks.
     logger = logging.getLogger("bitsandbytes")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with loading("bitsandbytes", expected="a module", remedy="install it again"):
+            import bitsandbytes  # noqa: F401 (only tried)  # pyright: ignore[reportUnusedImport]
+    except SubjectError as error:
+        cause = error.__cause__
+        return " ".join(f"{type(cause).__name__}: {cause}".split())[:120]
     finally:
         logger.setLevel(level)
+    return None
 
 
-class _NoCasts(logging.Filter):
-    """Keeps back one message, which every layer would repeat at every call: that inputs are rounded by way of
-    float16. That is what int8 means here."""
+def _drop_cast_warnings(record: logging.LogRecord) -> bool:
+    """Filter out a warning that every layer repeats at every call: that inputs are cast to float16 to be rounded.
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "inputs will be cast" not in str(record.msg)
-
-
-_NO_CASTS = _NoCasts()
-
-
-def _hush_casts() -> None:
-    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_NO_CASTS)
+    That is what int8 means here.
+    """
+    return "inputs will be cast" not in str(record.msg)

@@ -1,7 +1,7 @@
-"""Stacks that are inverted: the first k blocks of a transformer, or a fully connected net, on embeddings.
+"""Stacks to invert, as functions of embeddings: the first k blocks of a transformer, or a fully connected net.
 
-A transformer stack runs the library's own forward pass on a shallow copy of the model whose block list is cut
-to k. Attention masks and rotary positions stay the library's business; a family only names its modules.
+A transformer stack runs transformers' own forward pass on a shallow copy of the model, with its list of blocks cut to
+k. Attention masks and rotary positions stay transformers' business; a family only names its modules.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from transformers.masking_utils import create_causal_mask
 
 from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
-from engine.errors import ShapeError, SubjectError, TooShallowError, explain
+from engine.errors import ShapeError, TooShallowError, explain
 from engine.models.families import FAMILIES, Family
+from engine.models.subject import refusal
 
 
 class EmbeddingFunction(Interface):
-    """A function from embeddings [runs, tokens, d_model] to outputs, one row per output position."""
+    """A function from embeddings [runs, tokens, d_model] to outputs, with one row for each output position.
+
+    head: the last linear map [outputs, width], without its bias. It is not part of `__call__`; None if there is none.
+    """
 
     head: Tensor | None
-    """Last linear map [outputs, width], without its bias; None when there is nothing behind `__call__`'s output."""
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """Output before the head: [runs, tokens, d_model] → [runs, rows, width]."""
         ...
 
     def positions(self, tokens: int) -> Tensor:
-        """What is added to token embeddings: [tokens, d_model], zeros where nothing is."""
+        """The vectors that are added to token embeddings: [tokens, d_model], zeros where none are."""
         ...
 
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:
@@ -41,9 +44,9 @@ class EmbeddingFunction(Interface):
 
 
 def whole_output(stack: EmbeddingFunction, embeddings: Tensor) -> Tensor:
-    """The output behind the head, without its bias, which no difference and no gradient sees.
+    """The output behind the head: [runs, tokens, d_model] → [runs, rows, outputs].
 
-    [runs, tokens, d_model] → [runs, rows, outputs].
+    It lacks the head's bias, which changes no difference and no gradient.
     """
     before = stack(embeddings)
     return before if stack.head is None else before @ stack.head.T
@@ -56,69 +59,62 @@ def embedding_weight(model: PreTrainedModel) -> Tensor:
 
 
 def unembedding_weight(model: PreTrainedModel) -> Tensor:
-    """The head's matrix: [vocab, d_model]; W itself where the head is tied."""
+    """The head's matrix: [vocab, d_model]; W itself if the head is tied."""
     head: Any = model.get_output_embeddings()
     return head.weight
 
 
 class _NoPositions(nn.Module):
-    """Stands in for learned positions that the caller has already added."""
+    """Replaces learned positions, which the caller has already added."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
         return torch.zeros((), device=position_ids.device)
 
 
 class BlockStack:
-    """The first k blocks of a language model, causal, dropout off.
+    """The first k blocks of a language model, causal and without dropout.
 
-    positions 'first' gives every token position 0, 'true' gives 0…n-1. Prompts of a batch are padded on the
-    right: causality keeps padding out of every earlier position, so no padding mask is needed.
-    Raises SubjectError for a family without an adapter or more blocks than the model has.
+    positions: 'first' gives every token position 0, 'true' gives 0…n-1. The prompts of a batch are padded on the right.
+    Causality keeps padding out of every earlier position, so no padding mask is needed.
+    Raises SubjectError for an unknown family, TooShallowError for more blocks than the model has.
     """
 
     def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
         family = FAMILIES.get(model.config.model_type)
         if family is None:
-            raise SubjectError(
-                explain(
-                    who="stack",
-                    got=f"a model of type {model.config.model_type!r}",
-                    expected=f"one of {', '.join(FAMILIES)}",
-                    remedy="add its entry in engine/models/families.py",
-                )
-            )
+            got, expected = f"a model of type {model.config.model_type!r}", f"one of {', '.join(FAMILIES)}"
+            raise refusal("stack", got, expected, "add its entry in engine/models/families.py")
         body: Any = model.base_model
         blocks: nn.ModuleList = getattr(body, family.blocks)
         count = count_blocks(stack, len(blocks))
         self._positions = positions
         self._learned = getattr(body, family.positions).weight if family.positions else None
-        self._body = _cut(body, family, count, final_norm=stack.final_norm)
+        self._body = _cut_blocks(body, family, count, final_norm=stack.final_norm)
         self._weight = embedding_weight(model)
         self._context = int(model.config.max_position_embeddings)
         self._masks: dict[int, Tensor] = {}
-        # Of a model that is spread over several GPUs, the head may lie on another than the embeddings.
+        # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
-        return self._run(embeddings, None)
+        return self.run(embeddings, None)
 
-    def read_on(self, embeddings: Tensor, cache: Cache) -> Tensor:
-        """Hidden states of tokens that follow those in the library's cache, which then holds these as well.
+    def run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
+        """Hidden states of tokens that follow those in transformers' cache, which is extended by them.
 
         embeddings: [runs, new tokens, d_model], positions included. Returns [runs, new tokens, d_model].
         """
-        return self._run(embeddings, cache)
-
-    def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
         runs, tokens, width = embeddings.shape
         if width != self._weight.shape[1]:
             raise ShapeError(
                 f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
             )
+        # Positions go on where the cache ends.
         before = cache.get_seq_length() if cache is not None else 0
         ids = torch.arange(before, before + tokens, device=embeddings.device)
         ids = ids if self._positions == "true" else torch.zeros_like(ids)
+        # Each new token sees itself and all earlier ones.
         hidden: Tensor = self._body(
             inputs_embeds=embeddings,
             attention_mask=self._mask(embeddings, before + tokens)[:, :, before:].expand(runs, -1, -1, -1),
@@ -126,10 +122,11 @@ class BlockStack:
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
+        # If the blocks are spread over several GPUs, the last one may be on another.
         return hidden.to(embeddings.device)
 
     def positions(self, tokens: int) -> Tensor:
-        """Learned positions added to token embeddings, [tokens, d_model]; zeros for rotary families."""
+        """The learned positions of tokens, [tokens, d_model]; zeros for rotary families."""
         if tokens > self._context:
             raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
         if self._learned is None:
@@ -140,8 +137,8 @@ class BlockStack:
         return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
 
     def _mask(self, embeddings: Tensor, tokens: int) -> Tensor:
-        # Built once a length by the library. Given in four dimensions it is used as it is; without it, equal
-        # position ids would be taken for packed sequences, and no token would see another.
+        # The library builds the mask, once for each length, and uses it as it is because it has four dimensions.
+        # Without a mask it would take equal position ids for packed sequences, and no token would see another.
         if tokens not in self._masks:
             mask: Any = create_causal_mask(
                 config=self._body.config,
@@ -155,33 +152,25 @@ class BlockStack:
 
 
 def count_blocks(stack: Stack, depth: int) -> int:
-    """The stack's number of blocks in a model of this depth. Raises TooShallowError when it has not so many."""
+    """The number of blocks of a stack in a model of this depth. Raises TooShallowError if it has fewer."""
     count = stack.count(depth)
     if not 1 <= count <= depth:
-        raise TooShallowError(
-            explain(
-                who="stack",
-                got=f"{count} blocks",
-                expected=f"1 to {depth}, the model's depth",
-                remedy="ask for fewer blocks",
-            )
-        )
+        got, expected = f"{count} blocks", f"1 to {depth}, the model's depth"
+        raise TooShallowError(explain(who="stack", got=got, expected=expected, remedy="ask for fewer blocks"))
     return count
 
 
-_HOOKED = ("forward", "_old_forward", "_hf_hook")
-"""What the library leaves on a module that it has placed: bound to that module, it would run all of its blocks."""
-
-
-def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
-    """A shallow copy of `body` that shares its parameters and keeps the first blocks only."""
+def _cut_blocks(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
+    """A shallow copy of `body` with its first blocks only. It shares its parameters."""
     cut = copy.copy(body)
-    for name in _HOOKED:
+    # Accelerate leaves these on a module that it has placed. They are bound to the original, and would run all blocks.
+    for name in ("forward", "_old_forward", "_hf_hook"):
         cut.__dict__.pop(name, None)
-    # The library keeps submodules in this dictionary; a new one leaves the model's own as it is.
+    # torch keeps submodules in this dictionary. With a copy of it, changes leave the model as it is.
     cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
     blocks: nn.ModuleList = getattr(body, family.blocks)
     setattr(cut, family.blocks, blocks[:count])
+    # Some forward passes loop over this number of blocks.
     cut.config = copy.copy(body.config)
     cut.config.num_hidden_layers = count
     if not final_norm:
@@ -192,10 +181,10 @@ def _cut(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
 
 
 class FullyConnected:
-    """A net over a whole sentence: flatten, linear, GELU, linear. Random weights from `net.seed`.
+    """A net over a whole sentence: flatten, linear, GELU, linear, with random weights from `net.seed`.
 
-    The last linear map is the net's head. Source: the document's fully connected net; narrow ends in n·d outputs
-    instead of 4n·d. Raises ShapeError for sentences of another length than the net has inputs.
+    The last linear map is the head. It has 4n·d outputs, or n·d if the net is narrow. Raises ShapeError for a sentence
+    of another length. Source: the document's fully connected net.
     """
 
     def __init__(self, net: SentenceNet, d_model: int, *, dtype: torch.dtype, device: torch.device) -> None:
@@ -225,7 +214,7 @@ class FullyConnected:
 
 
 class TokenWise:
-    """A net applied to each token by itself: linear d → 4d, GELU, linear 4d → d. Random weights from `net.seed`.
+    """A net applied to each token by itself: linear d → 4d, GELU, linear 4d → d, with random weights from `net.seed`.
 
     Source: the document's three-layer net (section 'Orthogonal Walk Representations').
     """
@@ -253,8 +242,8 @@ class TokenWise:
 
 
 def _draw_layers(inputs: int, hidden: int, outputs: int, *, seed: int) -> tuple[nn.Module, ...]:
-    """Linear, GELU, linear, with the library's own random weights; the caller's random state is kept."""
+    """Linear, GELU, linear, with random weights by torch's own rule. The caller's random state is kept."""
     with torch.random.fork_rng(devices=[]):
-        # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
+        # Only the CPU's generator: torch.manual_seed would also seed those of the accelerators.
         torch.default_generator.manual_seed(seed)
         return nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs)

@@ -1,13 +1,13 @@
-"""What a subject is: a language model that claims are tested on, known by name before anything is loaded."""
+"""A subject: a language model that claims are tested on, known by name before anything is loaded."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import MissingError, SubjectError, explain
-from engine.models.families import Attention
+from engine.models.families import Attention, float32_norm_class
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,35 +17,18 @@ if TYPE_CHECKING:
 
 Tier = Literal["cpu", "gpu", "xl"]
 
+SAVE_AGAIN = "save it again with save_pretrained"
+"""The remedy for most of what can be wrong with a model's folder."""
 
-class ConfigSource(Protocol):
-    """What random weights are drawn for: a configuration, with the tokenizer that belongs to it."""
 
-    @property
-    def family(self) -> str:
-        """Its architecture, by transformers' `model_type`."""
-        ...
-
-    def missing(self) -> str | None:
-        """What has to be fetched first, and the command that does it; None when nothing has."""
-        ...
-
-    def tokenizer_source(self) -> str:
-        """What identifies the tokenizer where its name does not; "" where it does."""
-        ...
-
-    def config(self) -> PreTrainedConfig:
-        """The configuration, each time a fresh one."""
-        ...
-
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer whose ids the configuration's vocabulary counts."""
-        ...
+def refusal(who: str, got: str, expected: str, remedy: str = SAVE_AGAIN) -> SubjectError:
+    """The error that refuses a model, in one line."""
+    return SubjectError(explain(who=who, got=got, expected=expected, remedy=remedy))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(ABC):
-    """A language model by name: cheap to make, compare and hash; weights are read by `model` alone.
+    """A language model by name. Cheap to make, compare and hash: only `model` reads weights.
 
     id: canonical name; `find_subject(id)` gives the same subject.
     note: one line for reports.
@@ -60,9 +43,9 @@ class Subject(ABC):
         """The smallest kind of machine on which it runs by itself."""
 
     @property
-    @abstractmethod
     def trained(self) -> bool:
         """Whether its weights come from training."""
+        return True
 
     @property
     def fixed_seed(self) -> bool:
@@ -76,26 +59,23 @@ class Subject(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """What identifies the weights, without loading them: hash, revision, or configuration and seed."""
+        """Identifies the weights without loading them: a hash, a revision, or a configuration and seed."""
 
     def tokenizer_source(self) -> str:
-        """What identifies the tokenizer where the subject's name does not: a hash of what it is read from; else ""."""
+        """Identifies the tokenizer where the subject's name does not, by a hash of its files; "" where it does."""
         return ""
 
-    @abstractmethod
     def missing(self) -> str | None:
-        """One sentence with the command that fetches what is missing; None when the subject can be loaded.
-
-        Looks at this machine only.
-        """
+        """One sentence with the command that fetches what is missing on this machine; None if nothing is."""
+        return None
 
     @abstractmethod
     def config(self) -> PreTrainedConfig:
-        """Its configuration. Raises MissingError, or SubjectError when it cannot be read."""
+        """Its configuration. Raises MissingError, or SubjectError if it cannot be read."""
 
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer. Raises MissingError, or SubjectError when there is none that fits."""
+        """Its tokenizer. Raises MissingError, or SubjectError if there is none that fits."""
 
     @abstractmethod
     def untrained(self, seed: int) -> Subject:
@@ -107,27 +87,48 @@ class Subject(ABC):
         return False
 
     def folder(self) -> Path:
-        """The folder with its weights. Raises MissingError, or SubjectError where there is none."""
-        raise SubjectError(
-            explain(who=self.id, got="no folder", expected="weights in transformers' format", remedy="save it as one")
-        )
+        """The folder with its weights. Raises MissingError, or SubjectError if there is none."""
+        raise refusal(self.id, "no folder", "weights in transformers' format", "save it as one")
 
     def model(self, dtype: torch.dtype, attention: Attention = "sdpa") -> PreTrainedModel:
-        """Its weights as `dtype` on the CPU, in evaluation mode, no parameter asking for a gradient.
+        """Its weights as `dtype` on the CPU, in evaluation mode, with no parameter that requires a gradient.
 
-        Raises MissingError when something has to be fetched first, SubjectError when it cannot be loaded.
+        Raises MissingError if something has to be fetched first, SubjectError if it cannot be loaded.
         """
         self.require()
-        from engine.models.loading import use_torch_parts
-
         model = use_torch_parts(self._load(dtype, attention))
         return model.eval().requires_grad_(False)
 
     def require(self) -> None:
-        """Raises MissingError with `missing`'s sentence when there is one."""
+        """Raises MissingError with the sentence of `missing`, if there is one."""
         sentence = self.missing()
         if sentence is not None:
             raise MissingError(sentence)
 
     @abstractmethod
-    def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel: ...
+    def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
+        """The model as it is loaded or drawn, before `model` prepares it."""
+
+
+def use_torch_parts(model: PreTrainedModel) -> PreTrainedModel:
+    """Replace two of the library's modules by torch's own with the same formula. Returns the same model.
+
+    The library writes GPT-2's GELU as eight passes over its input; torch makes one. The norms of some families
+    compute in float32 whatever their input is, which would leave a float64 model with seven digits.
+    """
+    import torch
+    from torch import nn
+    from transformers.activations import NewGELUActivation
+
+    float32_norm = float32_norm_class(model.config.model_type)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, NewGELUActivation):
+                setattr(parent, name, nn.GELU(approximate="tanh"))
+            elif float32_norm is not None and isinstance(child, float32_norm):
+                old: Any = child
+                if old.weight.dtype == torch.float64:
+                    norm = nn.RMSNorm(old.weight.shape, eps=old.variance_epsilon, dtype=torch.float64)
+                    norm.weight = old.weight
+                    setattr(parent, name, norm)
+    return model

@@ -1,7 +1,8 @@
-"""What tokens say: each one as it stands inside a text, with the space that begins it, and bytes where it is no text.
+"""Text to tokens and back: the text of each token as it stands inside a text, and characters that are lost.
 
-Every reading, table and film takes a single token's text from here. Decoded alone, a token of most tokenizers that
-are not byte-level has lost the space before it: their decoders take it off whatever begins a text.
+Every table and film takes the text of a single token from here. Decoded alone, a token of most tokenizers that are
+not byte-level loses the space before it, because their decoders strip it from the beginning of a text. Tokens that
+are only a part of a character are shown as bytes.
 """
 
 from __future__ import annotations
@@ -15,30 +16,40 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from engine.arms.prompts import check_prompt
 from engine.errors import EscapedError, PromptError, explain, no_exits
 from engine.text import shorten
 
 UNKNOWN = "(no token)"
-"""What an id says that the tokenizer does not know: models often have more rows than tokens."""
+"""The text of an id that the tokenizer does not know: models often have more rows than tokens."""
 
 LOST = "\ufffd"
-"""What decoders put for bytes that are no whole character."""
+"""What decoders write for bytes that are no whole character."""
 
 NAMED_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-"""A byte as SentencePiece names it in its vocabularies, and as it is shown here."""
+"""A byte as SentencePiece writes it in its vocabularies, and as it is shown here."""
 
 SAMPLE = "a"
-"""A text that nearly any tokenizer takes."""
+"""A text that nearly any tokenizer accepts."""
 
 LEAD = "\n"
-"""Before LEAD and a token's text, no tokenizer puts a space of its own between the two."""
+"""A beginning behind which no tokenizer adds a space of its own."""
+
+ENCODED_TOGETHER = 1024
+"""Texts that are encoded in one call. A whole vocabulary in one call takes a third of a GB that is never freed."""
+
+MOST_NAMED = 8
+"""How many dropped characters an error names."""
+
+SPACES = str.maketrans("", "", " \t\r\n▁")
+"""Characters that a decoder may move: white space, and SentencePiece's sign for it."""
 
 
 def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
-    """Tokens of a text, without what the tokenizer would put around it. who: the subject.
+    """Tokens of a text, without the special tokens that the tokenizer would add. who: the subject.
 
-    Raises PromptError with one line for whatever a tokenizer fails with: some have no token for unknown text, and
-    some show what is wrong with their files no earlier. Raises EscapedError for what gets past every handler.
+    Raises PromptError for whatever a tokenizer fails with: some have no token for unknown text, and some only now show
+    what is wrong with their files. Raises EscapedError for what gets past every handler.
     """
     try:
         with no_exits():
@@ -49,6 +60,80 @@ def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
         got = f"{type(error).__name__} from its tokenizer at {shorten(text)}: {error}"
         remedy = "fix the tokenizer's files or pass another text"
         raise PromptError(explain(who=who, got=got, expected="tokens", remedy=remedy)) from error
+
+
+def encode_user_prompt(tokenizer: Any, config: Any, text: str, *, who: str) -> tuple[int, ...]:
+    """Tokens of a user's own prompt. who: the subject. Raises PromptError for a prompt that cannot be measured.
+
+    A prompt that loses characters is refused, because another text than the user's would be measured.
+    """
+    ids = encode(tokenizer, text, who=who)
+    context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
+    dropped = find_dropped(tokenizer, [text])
+    check_prompt(text, ids, context=context, vocab=vocab, dropped=name_dropped(dropped), who=who)
+    return tuple(ids)
+
+
+def find_dropped(tokenizer: Any, texts: Iterable[str]) -> tuple[str, ...]:
+    """Characters of texts that become no token, not even the one for unknown text, in the order of their codes.
+
+    Each is tried three times in a row: vocabularies have tokens of their own for the beginning, the inside and the end
+    of a word. Whatever the tokenizer's normalizer replaces a character by counts as the character.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    normalizer: Any = getattr(backend, "normalizer", None)
+    model: Any = getattr(backend, "model", None)
+    # The token for unknown text: the library and the tokenizer's own model may each name one.
+    unknown = {getattr(tokenizer, "unk_token_id", None)}
+    if type(model).__name__ == "Unigram":
+        unknown.add(json.loads(bytes(model.__getstate__()))["unk_id"])
+    elif getattr(model, "unk_token", None) is not None:
+        unknown.add(model.token_to_id(model.unk_token))
+
+    dropped: list[str] = []
+    for character in sorted({c for text in texts for c in text if not c.isspace()}):
+        text = 3 * character
+        kept = (text if normalizer is None else str(normalizer.normalize_str(text))).translate(SPACES)
+        try:
+            ids = encode(tokenizer, text, who="tokenizer")
+        except PromptError:
+            continue  # an error is not a silent loss
+        if not kept or unknown & set(ids):
+            continue
+        shown = read_text(tokenizer, ids).translate(SPACES)
+        # Without a decoder tokens are shown as the vocabulary writes them, possibly in other letters.
+        if not shown if getattr(backend, "decoder", None) is None else kept not in shown:
+            dropped.append(character)
+    return tuple(dropped)
+
+
+def name_dropped(dropped: tuple[str, ...]) -> str | None:
+    """Dropped characters in quotes, only the first few of many; None if there are none."""
+    more = len(dropped) - MOST_NAMED
+    return ", ".join(map(repr, dropped[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "") or None
+
+
+def name_added(tokenizer: Any) -> str | None:
+    """The special tokens that a tokenizer adds unless it is told not to, as '<s> before a text'; None for none."""
+    # A text that the tokenizer knows: SAMPLE, or the text of a token where SAMPLE gives nothing.
+    sample, bare = SAMPLE, list[int]()
+    for text in chain([SAMPLE], (_read(tokenizer, i) for i in range(len(tokenizer)))):
+        with suppress(PromptError):
+            if ids := encode(tokenizer, text, who="tokenizer"):
+                sample, bare = text, ids
+                break
+    if not bare:
+        bare = encode(tokenizer, SAMPLE, who="tokenizer")  # raises where it did above
+
+    # What is added is what stands before and behind the bare tokens.
+    dressed = list[int](tokenizer(sample).input_ids)
+    if bare == dressed:
+        return None
+    first = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
+    before = "".join(_read(tokenizer, i) for i in dressed[:first])
+    behind = "".join(_read(tokenizer, i) for i in dressed[first + len(bare) :])
+    parts = ((before, "before"), (behind, "behind"))
+    return " and ".join(f"{tokens} {where} a text" for tokens, where in parts if tokens) or None
 
 
 def read_token(tokenizer: Any, token: int) -> str:
@@ -66,78 +151,94 @@ def read_tokens(tokenizer: Any, tokens: Iterable[int]) -> dict[int, str]:
 
 
 def read_text(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """What tokens say together, parts of characters as their bytes."""
+    """The text of tokens together, parts of characters as their bytes."""
     text = _decode(tokenizer, tokens)
     if LOST not in text:
         return text
     parts = [_find_bytes(tokenizer, i) or _read(tokenizer, i).encode() for i in tokens if _knows(tokenizer, i)]
     together = _name_bytes(b"".join(parts))
-    # The decoder takes a space off the beginning that the first token has inside a text.
+    # Inside a text the first token may begin with a space, which the decoder strips from the beginning.
     return together.removeprefix(" ") if not text.startswith(" ") else together
 
 
 def encodes_to_itself(tokenizer: Any, tokens: Sequence[int], *, who: str = "tokenizer") -> list[bool]:
-    """Whether a token's own text gives it and nothing else, at the beginning of a text or inside one, for each id.
+    """Whether each token's own text is encoded as that token alone, at the beginning of a text or inside one.
 
-    Byte-level tokenizers tell no beginning from an inside unless they put a space before a text, so that theirs are
-    tried once. A text that the tokenizer fails at gives nothing. Raises PromptError where it fails at every one.
+    Byte-level tokenizers do not tell a beginning from an inside unless they put a space before a text, so their tokens
+    are tried once. A text that the tokenizer fails on counts as encoded to nothing. Raises PromptError if it fails on
+    every text.
     """
     alone = [_decode(tokenizer, [i]) for i in tokens]
-    found = [ids == [i] for i, ids in zip(tokens, _encode(tokenizer, alone, who=who), strict=True)]
+    found = [ids == [i] for i, ids in zip(tokens, _encode_all(tokenizer, alone, who=who), strict=True)]
     if is_byte_level(tokenizer):
-        bare, spaced, behind = _encode(tokenizer, [SAMPLE, f" {SAMPLE}", LEAD + SAMPLE], who=who)
+        bare, spaced, behind = _encode_all(tokenizer, [SAMPLE, f" {SAMPLE}", LEAD + SAMPLE], who=who)
         if bare != spaced:
             return found
-        lead = behind[:-1]  # the space and LEAD are one token or two, as the vocabulary has it
+        lead = behind[:-1]  # one token or two for the space and LEAD, depending on the vocabulary
     else:
-        (lead,) = _encode(tokenizer, [LEAD], who=who)
-    inside = _encode(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens], who=who)
+        (lead,) = _encode_all(tokenizer, [LEAD], who=who)
+    inside = _encode_all(tokenizer, [LEAD + _read(tokenizer, i) for i in tokens], who=who)
     return [at_beginning or ids == [*lead, i] for at_beginning, i, ids in zip(found, tokens, inside, strict=True)]
 
 
-def name_added(tokenizer: Any) -> str | None:
-    """What a tokenizer puts around a text unless it is told not to: '<s> before a text'; None for nothing."""
-    sample, bare = _find_sample(tokenizer)
-    dressed = list[int](tokenizer(sample).input_ids)
-    if bare == dressed:
-        return None
-    first = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
-    before = "".join(_read(tokenizer, i) for i in dressed[:first])
-    behind = "".join(_read(tokenizer, i) for i in dressed[first + len(bare) :])
-    parts = ((before, "before"), (behind, "behind"))
-    return " and ".join(f"{tokens} {where} a text" for tokens, where in parts if tokens) or None
+def _encode_all(tokenizer: Any, texts: Sequence[str], *, who: str) -> list[list[int]]:
+    """Tokens of each text, none for one that the tokenizer fails on.
 
-
-def _find_sample(tokenizer: Any) -> tuple[str, list[int]]:
-    """A text that the tokenizer knows, and its tokens: SAMPLE, or a token's text where it makes nothing of that."""
-    for text in chain([SAMPLE], (_read(tokenizer, i) for i in range(len(tokenizer)))):
-        with suppress(PromptError):
-            if ids := encode(tokenizer, text, who="tokenizer"):
-                return text, ids
-    return SAMPLE, encode(tokenizer, SAMPLE, who="tokenizer")
+    Raises PromptError if it fails on every text of a call.
+    """
+    found: list[list[int]] = []
+    for first in range(0, len(texts), ENCODED_TOGETHER):
+        part = list(texts[first : first + ENCODED_TOGETHER])
+        encoded: list[list[int]] | None = None
+        with suppress(Exception):
+            encoded = tokenizer(part, add_special_tokens=False).input_ids
+        if encoded is None:
+            # One text is enough to fail the call, so each is tried by itself.
+            encoded = []
+            failures: list[PromptError] = []
+            for text in part:
+                try:
+                    encoded.append(encode(tokenizer, text, who=who))
+                except PromptError as error:
+                    encoded.append([])
+                    failures.append(error)
+            if len(failures) == len(part):
+                raise failures[0]
+        found += encoded
+    return found
 
 
 def is_byte_level(tokenizer: Any) -> bool:
-    """Whether its tokens are strings of bytes, spaces among them, as those of GPT-2."""
-    return "ByteLevel" in _decoders(tokenizer)
+    """Whether its tokens are strings of bytes, spaces included, as those of GPT-2."""
+    decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+    return decoder is not None and "ByteLevel" in _name_parts(bytes(decoder.__getstate__()))
+
+
+@cache
+def _name_parts(state: bytes) -> frozenset[str]:
+    """The types of a decoder and of those in a sequence of decoders. Cached: each token that is read asks for it."""
+    plain = json.loads(state)
+    return frozenset(part["type"] for part in (plain, *plain.get("decoders", ())))
 
 
 def _read(tokenizer: Any, token: int) -> str:
     if not _knows(tokenizer, token):
         return UNKNOWN
+    # Parts of characters cannot be decoded alone, so their bytes come from the vocabulary.
     alone = _decode(tokenizer, [token])
     if LOST in alone:
         known = _find_bytes(tokenizer, token)
         return alone if known is None else _name_bytes(known)
+    # The decoders of byte-level tokenizers strip no space, and added tokens have none.
     if is_byte_level(tokenizer) or token in getattr(tokenizer, "added_tokens_decoder", {}):
         return alone
-    # Behind itself it is no longer at the beginning, and its first half is what it says there.
+    # Decoded twice in a row, only the first one is at the beginning. What follows it is the text of one inside.
     twice = _decode(tokenizer, [token, token])
     return twice.removeprefix(alone) if twice != alone and twice.startswith(alone) else alone
 
 
 def _find_bytes(tokenizer: Any, token: int) -> bytes | None:
-    """The bytes of a token that the vocabulary writes as bytes; None where it writes text."""
+    """The bytes of a token that the vocabulary writes as bytes; None if it writes text."""
     written = str(tokenizer.convert_ids_to_tokens(token))
     named = NAMED_BYTE.fullmatch(written)
     if named is not None and not is_byte_level(tokenizer):
@@ -150,14 +251,14 @@ def _find_bytes(tokenizer: Any, token: int) -> bytes | None:
 
 @cache
 def _byte_letters() -> dict[str, int]:
-    """The byte behind each of the 256 letters in which byte-level vocabularies are written."""
+    """The byte for each of the 256 letters in which byte-level vocabularies are written."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     return {letter: byte for byte, letter in bytes_to_unicode().items()}
 
 
 def _name_bytes(content: bytes) -> str:
-    """Text, with the bytes by name that are part of no whole character."""
+    """Text, with bytes that are part of no whole character written as '<0xE4>'."""
     return content.decode("utf-8", errors="name-bytes")
 
 
@@ -175,51 +276,6 @@ def _knows(tokenizer: Any, token: int) -> bool:
 
 
 def _decode(tokenizer: Any, tokens: Sequence[int]) -> str:
-    # The library may take spaces before full stops off, which the model's tokens have.
+    # The library may strip spaces before full stops, which the model's tokens have.
     plain = {"clean_up_tokenization_spaces": False} if hasattr(tokenizer, "clean_up_tokenization_spaces") else {}
     return str(tokenizer.decode(list(tokens), **plain))
-
-
-TEXTS = 1024
-"""Texts that are encoded together: all at once take a third of a gigabyte that is never given back."""
-
-
-def _encode(tokenizer: Any, texts: Sequence[str], *, who: str) -> list[list[int]]:
-    """Tokens of each text, none for one that the tokenizer fails at. Raises PromptError where it fails at every one."""
-    found: list[list[int]] = []
-    for first in range(0, len(texts), TEXTS):
-        part = list(texts[first : first + TEXTS])
-        try:
-            found += tokenizer(part, add_special_tokens=False).input_ids
-        except Exception:  # one by one: a single text ends all that are encoded with it
-            found += _encode_each(tokenizer, part, who)
-    return found
-
-
-def _encode_each(tokenizer: Any, texts: Sequence[str], who: str) -> list[list[int]]:
-    found: list[list[int]] = []
-    failures: list[PromptError] = []
-    for text in texts:
-        try:
-            found.append(encode(tokenizer, text, who=who))
-        except PromptError as error:
-            found.append([])
-            failures.append(error)
-    if len(failures) == len(texts):
-        raise failures[0]
-    return found
-
-
-def _decoders(tokenizer: Any) -> frozenset[str]:
-    """Names of a tokenizer's decoders, those inside a sequence among them; none where it has no such parts."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    decoder = getattr(backend, "decoder", None)
-    if decoder is None:
-        return frozenset()
-    return _name_parts(bytes(decoder.__getstate__()))
-
-
-@cache
-def _name_parts(state: bytes) -> frozenset[str]:
-    plain = json.loads(state)
-    return frozenset(part["type"] for part in (plain, *plain.get("decoders", ())))

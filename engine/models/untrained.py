@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UsageError, explain
 from engine.models.families import GPT2, Attention
-from engine.models.loading import loading, outline
-from engine.models.subject import ConfigSource, Subject, Tier
+from engine.models.loading import build_without_weights, loading
+from engine.models.subject import Subject, Tier
 from engine.models.tokenizers import make_gpt2_tokenizer, missing_gpt2_vocabulary
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ LARGEST_SEED = 2**32 - 1
 ABOUT_FILES = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "architectures", "dtype", "torch_dtype"}
 )
-"""Entries of a configuration that say where it came from and how it was stored, not what is drawn."""
+"""Entries of a configuration on where it came from and how it was stored, which change no drawn weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedSubject(Subject):
-    """Random weights for a pattern.
+    """Random weights for the configuration of a pattern, with the pattern's tokenizer.
 
-    seed: None in a name without one; it then loads seed 0, and claims draw seeds of their own.
-    size: the tier where it is known; None estimates it.
+    stem: the name without a seed. seed: None if the name has none; seed 0 is then loaded, and claims draw their own.
+    size: the tier, if it is known; None estimates it.
     """
 
     stem: str
     size: Tier | None = None
     seed: int | None = None
-    pattern: ConfigSource
+    pattern: Subject | Gpt2Sizes
 
     @property
     def tier(self) -> Tier:
@@ -57,6 +57,7 @@ class UntrainedSubject(Subject):
         return self.pattern.family
 
     def fingerprint(self) -> str:
+        # Equal settings and seeds draw equal weights; where a configuration came from does not matter.
         settings = {name: value for name, value in self.config().to_dict().items() if name not in ABOUT_FILES}
         text = json.dumps(settings, sort_keys=True, default=str)
         tokens = self.pattern.tokenizer_source()
@@ -81,8 +82,8 @@ class UntrainedSubject(Subject):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpt2ConfigSource:
-    """GPT-2's configuration, with the library's defaults but for `sizes`, and GPT-2's vocabulary."""
+class Gpt2Sizes:
+    """GPT-2's configuration, the library's defaults except for `sizes`, with GPT-2's vocabulary."""
 
     sizes: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
 
@@ -91,7 +92,7 @@ class Gpt2ConfigSource:
         return GPT2.key
 
     def tokenizer_source(self) -> str:
-        return ""  # pinned with the package
+        return ""  # its hashes are pinned
 
     def missing(self) -> str | None:
         return missing_gpt2_vocabulary()
@@ -108,21 +109,21 @@ class Gpt2ConfigSource:
 def draw_weights(
     who: str, config: PreTrainedConfig, *, seed: int, dtype: torch.dtype, attention: Attention = "sdpa"
 ) -> PreTrainedModel:
-    """A model whose weights the library's own rule draws from `seed`; the caller's random state is kept.
+    """A model with weights drawn from `seed` by the library's own rule. The caller's random state is kept.
 
-    Drawn in float32 whatever the dtype, so that one seed has the same weights in every dtype.
+    They are drawn in float32 and then cast, so that one seed gives the same weights in every dtype.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
         with torch.device("cpu"):
-            # The CPU's generator alone: torch.manual_seed would also reach those of the accelerators.
+            # Only the CPU's generator: torch.manual_seed would also seed those of the accelerators.
             torch.default_generator.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(
                 config, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
             )
-        # Parameters only: the rotary frequencies are meant to stay float32.
+        # Only parameters: the rotary frequencies are meant to stay float32.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
         model.config.dtype = dtype
@@ -132,38 +133,35 @@ def draw_weights(
 def estimate_bytes(config: PreTrainedConfig, dtype_bytes: int = 4, *, who: str = "configuration") -> int:
     """Bytes of a configuration's parameters, tied ones counted once. Nothing is allocated."""
     with loading(who, expected="a configuration that can be built", remedy="check the configuration"):
-        model = outline(config)
+        model = build_without_weights(config)
         return dtype_bytes * sum(parameter.numel() for parameter in model.parameters())
 
 
-@lru_cache(maxsize=64)  # every item of a session asks for it
+@lru_cache(maxsize=64)  # every item of a session asks for it, and the answer takes a while
 def find_tier(subject: Subject) -> Tier:
-    """The tier of a model that no catalogue knows, by a model of its configuration without weights.
-
-    Raises SubjectError as `estimate_bytes` does. Remembered by name and path as long as the process lives.
-    """
-    return size_tier(estimate_bytes(subject.config(), who=subject.id))
+    """The tier of a model by the size of its configuration. Raises SubjectError as `estimate_bytes` does."""
+    return tier_of_size(estimate_bytes(subject.config(), who=subject.id))
 
 
-def size_tier(float32_bytes: int) -> Tier:
-    """The tier of a model that no catalogue knows: 'cpu' up to 2.5 GB of float32 weights."""
+def tier_of_size(float32_bytes: int) -> Tier:
+    """The tier of a model by its size: 'cpu' up to 2.5 GB of float32 weights, else 'gpu'."""
     return "cpu" if float32_bytes <= 2_500_000_000 else "gpu"
 
 
 def parse_seed(who: str, text: str) -> int:
     """The seed behind a name's colon. Raises UsageError unless it is a whole number from 0 to 2³² - 1."""
     if not (text.isascii() and text.isdigit()) or len(text) > 10:
-        raise UsageError(_wrong_seed(who, repr(text)))
+        raise _wrong_seed(who, repr(text))
     return check_seed(who, int(text))
 
 
 def check_seed(who: str, seed: int) -> int:
-    """The same seed. Raises UsageError unless it is from 0 to 2³² - 1."""
+    """Return the seed. Raises UsageError unless it is from 0 to 2³² - 1."""
     if not 0 <= seed <= LARGEST_SEED:
-        raise UsageError(_wrong_seed(who, str(seed)))
+        raise _wrong_seed(who, str(seed))
     return seed
 
 
-def _wrong_seed(who: str, got: str) -> str:
-    expected = f"a whole number from 0 to {LARGEST_SEED}"
-    return explain(who=f"subject {who}", got=f"the seed {got}", expected=expected, remedy=f"write {who}:0, for example")
+def _wrong_seed(who: str, got: str) -> UsageError:
+    expected, remedy = f"a whole number from 0 to {LARGEST_SEED}", f"write {who}:0, for example"
+    return UsageError(explain(who=f"subject {who}", got=f"the seed {got}", expected=expected, remedy=remedy))

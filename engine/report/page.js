@@ -1,4 +1,4 @@
-/* Filters, sorting, deep links and the theme. The page is whole without it; nothing here makes a request. */
+/* Filters, sorting, deep links and the theme. The page is complete without it; nothing here makes a request. */
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -11,7 +11,7 @@
     try {
       return decodeURIComponent(text);
     } catch {
-      return text; // not an address of ours
+      return text; // not an address that this script wrote
     }
   };
   const card = (item) => item.closest("article.claim");
@@ -27,18 +27,18 @@
   };
 
   const matches = (item, asked) => {
-    const said = {
+    const values = {
       verdict: item.dataset.verdict,
       subject: item.dataset.subject,
       protocol: item.dataset.protocol,
       section: card(item).dataset.section,
       registration: item.dataset.registration,
     };
-    for (const [name, value] of Object.entries(said)) {
+    for (const [name, value] of Object.entries(values)) {
       if (asked[name] && asked[name] !== value) return false;
     }
-    const sought = (asked.q || "").trim().toLowerCase();
-    return !sought || (read(card(item)) + " " + read(item)).includes(sought);
+    const query = (asked.q || "").trim().toLowerCase();
+    return !query || (read(card(item)) + " " + read(item)).includes(query);
   };
 
   const filter = () => {
@@ -75,13 +75,13 @@
   };
 
   const choose = (pairs) => {
-    // By hand: a reset is the reader's, who is answered with another address.
+    // Not with form.reset(), whose handler would change the address.
     for (const field of form.querySelectorAll("select, input")) field.value = "";
     for (const [name, value] of new URLSearchParams(pairs)) {
       const field = form.elements.namedItem(name);
       if (!field?.matches("select, input")) continue;
       field.value = value;
-      if (field.value !== value) field.value = ""; // no such choice
+      if (field.value !== value) field.value = ""; // not an option here
     }
     return filter();
   };
@@ -103,7 +103,7 @@
   const rank = [
     "supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "error", "skipped",
   ];
-  const sorted = { by: "claim", ways: 1 };
+  const sorted = { by: "claim", direction: 1 };
   const place = (row, column) => {
     const word = row.cells[column]?.querySelector(".verdict .unseen, .verdict")?.textContent.replace(/^[^a-z]+/i, "").trim();
     const found = rank.indexOf(word);
@@ -111,12 +111,12 @@
   };
   const sort = (head, rows, body) => {
     const by = head.dataset.sort;
-    sorted.ways = sorted.by === by ? -sorted.ways : 1;
+    sorted.direction = sorted.by === by ? -sorted.direction : 1;
     sorted.by = by;
     const order = (a, b) => (by === "claim" ? 0 : place(a, Number(by)) - place(b, Number(by))) || rows.indexOf(a) - rows.indexOf(b);
-    body.append(...[...rows].sort((a, b) => sorted.ways * order(a, b)));
+    body.append(...[...rows].sort((a, b) => sorted.direction * order(a, b)));
     for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", sorted.ways > 0 ? "ascending" : "descending");
+    head.setAttribute("aria-sort", sorted.direction > 0 ? "ascending" : "descending");
   };
   const body = document.querySelector("table.matrix > tbody");
   if (body) {

@@ -1,9 +1,8 @@
-"""What pages of kept figures share: a file that is read whole or refused in one line, the page, rows of Markdown."""
+"""What the pages of kept figures share: reading the figures, writing the page, rows of Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import UsageError, explain
 from engine.files import read_whole, write_whole
-from engine.report.render import load_template
+from engine.report.templates import load_template, read_data
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Word = Annotated[str, Field(min_length=1)]
 
 
 class Figures(BaseModel):
-    """What is read from a file of figures: every number is finite, what is not known is left out."""
+    """A file of figures: every number is finite, and unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -27,9 +26,9 @@ F = TypeVar("F", bound=Figures)
 
 
 def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
-    """The figures in a file. Raises UsageError when it cannot be read or does not hold this kind's.
+    """The figures in a file. Raises UsageError when it cannot be read or holds no figures of this kind.
 
-    who: the command, after which the file is called. remedy: how such a file is made.
+    who: the command, which gives the file its name. remedy: how such a file is made.
     """
     expected = f"a {who}.json file"
     try:
@@ -46,8 +45,7 @@ def read_figures(kind: type[F], path: Path, *, who: str, remedy: str) -> F:
 
 def render_page(template: str, **values: Any) -> str:
     """One self-contained page without a script: a template that extends page.html.j2, with the report's style."""
-    style = files("engine.report").joinpath("style.css").read_text(encoding="utf-8")
-    return load_template(template).render(style=style, **values)
+    return load_template(template).render(style=read_data("style.css"), **values)
 
 
 def write_page(page: str, path: Path) -> Path:
@@ -57,5 +55,5 @@ def write_page(page: str, path: Path) -> Path:
 
 
 def write_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table. head, rows: cells that are fit for one."""
+    """The lines of a Markdown table. head, rows: cells in which nothing breaks the table."""
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]

@@ -26,7 +26,7 @@ from engine.errors import (
     say_count,
 )
 from engine.ledger.provenance import identify
-from engine.models.allowance import explain_allowance
+from engine.models.devices import explain_allowance
 from engine.running.endings import Endings, check_interpreter
 from engine.running.output import prepare_output
 from engine.running.scheduler import ItemRun, Scheduler

@@ -39,7 +39,7 @@ def finish_report(
     place = folder / PART if whole_stays else folder
     if whole_stays and place.is_symlink():
         place.unlink()  # never write to where a link leads
-    runs = read_runs([folder], tell=tell) if os.path.exists(folder) else ()
+    runs = read_runs([folder], warn=tell) if os.path.exists(folder) else ()
     previous = find_previous(records, runs)
     failures: list[str] = []
     try:

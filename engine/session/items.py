@@ -107,8 +107,7 @@ OWN = (*DOCUMENT, *SHORT, *LONG)
 
 @cache
 def _find_left_out(subject: str, source: str, prompts: tuple[str, ...]) -> tuple[str | None, str | None]:
-    from engine.models.encoding import find_dropped, name_dropped
-    from engine.models.token_text import name_added
+    from engine.models.token_text import find_dropped, name_added, name_dropped
 
     tokenizer = find_subject(subject).tokenizer()
     return name_added(tokenizer), name_dropped(find_dropped(tokenizer, prompts))

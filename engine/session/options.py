@@ -20,11 +20,10 @@ from engine.errors import EngineError, LedgerError, UsageError, explain
 from engine.files import expand_home
 from engine.ledger import find_measurements
 from engine.models import Subject, find_subject
-from engine.models.allowance import count_cores
-from engine.models.devices import Devices, check_device, find_devices, visible_id
-from engine.models.encoding import encode_own
+from engine.models.devices import Devices, check_device, count_cores, find_devices, visible_id
 from engine.models.memory import by_free_memory, free_bytes
 from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
+from engine.models.token_text import encode_user_prompt
 from engine.running.costs import PROCESS_BYTES
 from engine.running.slices import Slice, read_slice
 from engine.session.spelling import DTYPES, EXECUTORS, OPTIONS
@@ -116,7 +115,7 @@ class SessionOptions:
             if subject.missing() is None:
                 tokenizer, config = subject.tokenizer(), subject.config()
                 for text in self.prompts:
-                    encode_own(tokenizer, config, text, who=subject.id)
+                    encode_user_prompt(tokenizer, config, text, who=subject.id)
 
     def make_executor(self) -> Executor:
         """The executor asked for; by default a pool if several arms may run at once, else inline."""

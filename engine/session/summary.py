@@ -7,8 +7,7 @@ from typing import Any
 
 from engine.errors import say_count
 from engine.records import Record
-from engine.report.marks import write_headline
-from engine.report.summary import STATUSES, read_status
+from engine.report.words import STATUSES, read_status, write_headline
 from engine.text import write_plain
 
 TIERS = ("cpu", "gpu", "xl")

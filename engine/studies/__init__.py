@@ -1,1 +1,1 @@
-"""What the suite says of itself: calibration of verdicts and benchmarks. Nothing else imports these."""
+"""Studies of the suite itself: calibration of verdicts, and benchmarks. Only commands import them."""

@@ -27,12 +27,12 @@ from engine.models.devices import check_device
 from engine.records import RECORD, read_records
 from engine.report.compare import compare_runs
 from engine.report.compare_page import render_comparison, write_lines
-from engine.report.export import SHEETS, write_csv
+from engine.report.export import SHEETS
 from engine.report.history import gather_run, merge_records
 from engine.report.render import render, tabulate
 from engine.session.options import _read_memory
-from engine.studies.bench.page import render_bench, tabulate_bench
-from engine.studies.bench.results import read_bench
+from engine.sheets import write_csv
+from engine.studies.bench.results import read_bench, write_page
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import read_calibration
 from engine.tests import kept_figures
@@ -120,26 +120,13 @@ def make_pages(folder: Path) -> Reader:
     return Reader(inputs=fuzz_records(), read=read, reaches=READ | {"LedgerError"})
 
 
-def use_figures(read: Callable[[Path], Any], tabulate_figures: Callable[[Any], str], path: Path) -> None:
-    figures = read(path)
-    assert tabulate_figures(figures)
-    assert figures.sentence
-
-
 def make_bench(folder: Path) -> Reader:
-    use = partial(use_figures, read_bench, tabulate_bench)
-    read = partial(read_written, folder / "bench.json", use)
+    read = partial(read_written, folder / "bench.json", lambda path: write_page(read_bench(path)))
     return Reader(inputs=fuzz_json([kept_figures.make_bench()]), read=read, reaches=READ | {"UsageError"})
 
 
-def make_bench_page(folder: Path) -> Reader:
-    read = partial(read_written, folder / "bench.json", lambda path: render_bench(read_bench(path)))
-    return Reader(inputs=fuzz_json([kept_figures.make_bench()]), read=read)
-
-
 def make_calibration(folder: Path) -> Reader:
-    use = partial(use_figures, read_calibration, tabulate_calibration)
-    read = partial(read_written, folder / "calibration.json", use)
+    read = partial(read_written, folder / "calibration.json", lambda path: tabulate_calibration(read_calibration(path)))
     return Reader(inputs=fuzz_json([kept_figures.make_calibration()]), read=read, reaches=READ | {"UsageError"})
 
 

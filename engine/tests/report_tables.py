@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
-from engine.experiments.token_trajectory import film_rows, film_table
+from engine.experiments.tables import film_rows, film_table
 from engine.records import Table
 
 Row = tuple[str | int | float | None, ...]

@@ -18,22 +18,20 @@ from engine.errors import MissingError, UsageError, explain
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.samples import (
     Sample,
+    choose_step,
     count_iterations,
-    fix_step,
     inversion_arm,
     is_random,
     settings_of,
-    tuning_arm,
 )
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.experiments.tuning.procedure import StepChoice, tune
+from engine.experiments.tuning.procedure import StepChoice
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
-from engine.models.encoding import encode_own
 from engine.models.families import FAMILIES
 from engine.models.memory import by_free_memory, explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
-from engine.models.token_text import read_text, read_token
+from engine.models.token_text import encode_user_prompt, read_text, read_token
 from engine.session.options import DTYPES
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ class InvertPlan:
         if self.options.step is not None:
             chosen = StepChoice(step=self.options.step, source="as asked")
         else:
-            chosen = fix_step(trial, sample, {}) or (yield from tune(tuning_arm(trial, sample, self.iterations)))
+            chosen = yield from choose_step(trial, sample, self.iterations, {})
         seed = MODEL_SEEDS[0] if is_random(trial, sample) else None
         settings = settings_of(trial, sample, seed, self.iterations)
         unit = Unit(prompt=self.options.prompt, seed=self.options.seed)
@@ -117,7 +115,7 @@ def plan_inversion(options: InvertOptions) -> InvertPlan:
     )
     iterations = count_iterations(trial, sample, {})
     tokenizer = subject.tokenizer()
-    ids = encode_own(tokenizer, subject.config(), options.prompt, who=subject.id)
+    ids = encode_user_prompt(tokenizer, subject.config(), options.prompt, who=subject.id)
     shortage = explain_shortage((subject,), dtype=options.dtype, devices=devices.names, spread=True)
     if shortage is not None:
         raise MissingError(shortage)

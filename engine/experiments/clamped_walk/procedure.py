@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median as middle
 from typing import ClassVar
 
-from engine.arms.arm import Arm, Result
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
 from engine.arms.settings import StackSettings, Unit
@@ -20,10 +20,9 @@ from engine.claim.units import Units
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice, WalkRun
 from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
 from engine.experiments.clamped_walk.tables import (
+    decoded_table,
     ending_table,
-    estimate_table,
-    film_table,
-    recovery_table,
+    progress_table,
     walk_table,
     walk_tuning_table,
 )
@@ -37,6 +36,7 @@ from engine.experiments.sampling import (
     tuning_seed,
     tuning_units,
 )
+from engine.experiments.tables import estimate_table
 from engine.statistics import Estimate, Look, median, paired_mean, trend
 
 TUNING_WALKS, TEXT_TUNING_WALKS = 4, 2
@@ -176,7 +176,9 @@ def _tune(
         units=tuning_units(1 if trial.effort == "smoke" else count, first_tokens=walk.first_tokens),
     )
     measurements = yield [arm]
-    runs = _runs_of(measurements[0].result)
+    result = measurements[0].result
+    assert isinstance(result, ClampedWalkResult)
+    runs = result.runs
     tried = tuple((choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(arm.choices))
     best = min(tried, key=lambda pair: rank(pair[1]))
     return _Tuned(choice=best[0], tried=tried, measurements=tuple(measurements))
@@ -207,7 +209,7 @@ def _measure(trial: Trial, walk: ClampedWalk, frame: ClampedWalkArm, tuned: _Tun
 
     assigned = assign_arms(trial, walk.stack, make, first_tokens=walk.first_tokens)
     measurements = yield [dealt.arm for dealt in assigned]
-    runs: Runs[WalkRun] = collect(assigned, measurements, _runs_of)
+    runs: Runs[WalkRun] = collect(assigned, measurements, ClampedWalkResult)
     results = [m.result for m in measurements]
     return WalkRuns(
         runs=runs,
@@ -218,11 +220,6 @@ def _measure(trial: Trial, walk: ClampedWalk, frame: ClampedWalkArm, tuned: _Tun
         measurements=(*(() if tuned is None else tuned.measurements), *measurements),
         texts={i: text for r in results if isinstance(r, ClampedWalkResult) for i, text in r.texts.items()},
     )
-
-
-def _runs_of(result: Result) -> Sequence[WalkRun]:
-    assert isinstance(result, ClampedWalkResult)
-    return result.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +246,7 @@ class ClampedText:
         return Evidence(
             estimates=Evidence.named(*estimates),
             draw=lambda: (
-                *(estimate_table(estimates), recovery_table(found), film_table(found), walk_table(drawn)),
+                *(estimate_table(estimates), progress_table(found), decoded_table(found), walk_table(drawn)),
                 walk_tuning_table(drawn, sought="text"),
             ),
             settings=_words(trial, drawn),

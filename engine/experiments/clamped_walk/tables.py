@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median as middle
 from typing import Literal
 
 from engine.experiments.clamped_walk.readings import WalkRuns, drift_ratio, gain_of, r_of
-from engine.experiments.token_trajectory import FILMED, film_rows
-from engine.experiments.token_trajectory import film_table as tabulate_film
+from engine.experiments.tables import FILMED, Row, film_rows, film_table, recovery_table
 from engine.records import Table
-from engine.statistics import Estimate
-
-Row = tuple[str | int | float | None, ...]
-
-
-def estimate_table(estimates: Sequence[Estimate]) -> Table:
-    """Every estimate, those that no criterion asks for on this subject too."""
-    return Table(
-        title="Estimates",
-        columns=("estimate", "value", "low", "high", "n"),
-        rows=tuple((e.name, e.value, e.low, e.high, e.n) for e in estimates),
-    )
 
 
 def ending_table(drawn: Mapping[str, WalkRuns]) -> Table:
@@ -85,32 +72,21 @@ def walk_tuning_table(drawn: Mapping[str, WalkRuns], *, sought: Literal["gain", 
     )
 
 
-def recovery_table(found: WalkRuns) -> Table:
-    """Mean recovery and exact rate by outer steps, over walks whose ceiling is 1, and how far the output has gone."""
-    reads = sorted({read.outer for run in found.runs.runs for read in run.reads})
-    rows: list[Row] = []
-    for n in reads:
+def progress_table(found: WalkRuns) -> Table:
+    """Recovery by outer steps, over walks whose ceiling is 1, and how far the output has gone."""
+    points: list[tuple[str, int, list[float], Row]] = []
+    for n in sorted({read.outer for run in found.runs.runs for read in run.reads}):
         at = [(run, read) for run in found.runs.runs for read in run.reads if read.outer == n]
-        back = [read.recovery for run, read in at if run.ceiling == 1]
+        recoveries = [read.recovery for run, read in at if run.ceiling == 1]
         drift = middle(read.output_distance / run.bound if run.bound > 0 else math.nan for run, read in at)
-        rows.append(("walk", n, _mean(back), _mean([float(r == 1) for r in back]), len(back), drift, len(at)))
-    columns = ("arm", "outer steps", "mean recovery", "exact rate", "n", "median ‖ΔO‖₁ / m", "walks")
-    return Table(title="Recovery by outer steps", columns=columns, rows=tuple(rows), kind="recovery")
+        points.append(("walk", n, recoveries, (drift, len(at))))
+    return recovery_table(points, counted="outer steps", columns=("median ‖ΔO‖₁ / m", "walks"))
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def film_table(found: WalkRuns) -> Table:
+def decoded_table(found: WalkRuns) -> Table:
     """What the first few walks decode to on their way."""
-    return tabulate_film(
-        [
-            row
-            for number, run in enumerate(found.runs.runs[:FILMED], 1)
-            for row in film_rows(
-                "walk", number, run.seed, run.target, ((r.outer, r.top) for r in run.reads), found.texts
-            )
-        ],
-        counted="outer steps",
-    )
+    rows: list[Row] = []
+    for number, run in enumerate(found.runs.runs[:FILMED], 1):
+        frames = ((read.outer, read.top) for read in run.reads)
+        rows += film_rows("walk", number, run.seed, run.target, frames, found.texts)
+    return film_table(rows, counted="outer steps")

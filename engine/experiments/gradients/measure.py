@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from engine.arms.settings import Unit
-from engine.experiments.finite import GRADIENTS, check_numbers
 from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
-from engine.experiments.inputs import embed_prompts
+from engine.experiments.inputs import GRADIENTS, check_numbers, embed_prompts
 from engine.methods.walks import InputGradients, take_gradients
 from engine.models.loaded import LoadedModels
 

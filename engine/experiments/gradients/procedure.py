@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.arms.arm import Result
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack
 from engine.claim.procedure import Evidence, Rounds, Trial
@@ -38,7 +36,7 @@ class CompareGradients:
         answers = iter(measurements)
         drawn: dict[tuple[str, str], Runs[GradientRun]] = {}
         for name, assigned in zip(names, dealt, strict=True):
-            drawn[name] = collect(assigned, [next(answers) for _ in assigned], _runs_of)
+            drawn[name] = collect(assigned, [next(answers) for _ in assigned], GradientResult)
         return Evidence(
             estimates=Evidence.named(*(_worst(dtype, drawn) for dtype in PRECISIONS)),
             draw=lambda: (_table(drawn),),
@@ -49,11 +47,6 @@ class CompareGradients:
 
 def _make_arm(settings: StackSettings, units: tuple[Unit, ...]) -> GradientArm:
     return GradientArm(settings=settings, units=units)
-
-
-def _runs_of(result: Result) -> Sequence[GradientRun]:
-    assert isinstance(result, GradientResult)
-    return result.runs
 
 
 def relative_difference(run: GradientRun) -> float:

@@ -16,7 +16,7 @@ from engine.records import Number
 
 
 class Stop(StrEnum):
-    """Why a descent ended; each member reads on in a sentence."""
+    """Why a descent ended, in a word that fits into a sentence."""
 
     HIT = "hit"
     CAP = "cap"
@@ -36,7 +36,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class NextTokens:
-    """What a probe says next: after e, e₀, e_N, the tokens that e_N decodes to, and e shifted as far as e_N is."""
+    """A probe's next token after e, e₀, e_N, the tokens that e_N decodes to, and e shifted as far as e_N is from it."""
 
     target: int
     start: int
@@ -50,8 +50,9 @@ class InversionRun:
     """One descent.
 
     hit: first iteration with a distance below the bound, None when there was none by `ended_at`.
-    recovery, ceiling: share of positions decoded to the target from the result and from e itself.
-    target_top: what e itself decodes to, the five most activated tokens at each position.
+    recovery, ceiling: share of positions that decode to the target, from the result and from e itself.
+    curve: distances at the result's `curve_at`, up to `ended_at`.
+    target_top: the five most activated tokens at each position of e itself.
     """
 
     prompt: str
@@ -78,7 +79,7 @@ class InversionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class InversionResult(Result):
-    """All descents of an inversion arm, in its units' order; curves are read at `curve_at`."""
+    """All descents of an inversion arm, in its units' order. curve_at: iterations at which curves are kept."""
 
     runs: tuple[InversionRun, ...]
     curve_at: tuple[int, ...]
@@ -90,9 +91,8 @@ class InversionResult(Result):
 class InversionArm(Arm):
     """Descents from noise to the output of each unit's prompt, at one step size.
 
-    batch: runs that descend together, part of the arm because it can change a last bit.
-    probe: a stack with head whose next token is read from e, from e₀, from e_N, from what e_N decodes to, and from
-    e shifted at random as far as e_N lies from it.
+    batch: runs that descend together. It is part of the arm because it can change a last bit.
+    probe: a stack with head whose next tokens are read, see NextTokens.
     """
 
     tag: ClassVar[str] = "InversionArm"
@@ -113,7 +113,7 @@ class InversionArm(Arm):
 
     @classmethod
     def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
-        """A single step in float32, since what follows amplifies its rounding; some in float64, deep and in a net."""
+        """A single step in float32, because later steps amplify its rounding; several in float64, deep and in a net."""
         single = DescentSettings(
             subject=target.subject,
             source=target.source,

@@ -1,19 +1,17 @@
-"""From the runs of samples to estimates: each a small declaration that a claim combines."""
+"""Estimates from the runs of samples: small declarations that a claim combines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from typing import Protocol as Interface
 
-from engine.experiments.inversion.arm import InversionRun
 from engine.experiments.inversion.readings import Reading
-from engine.experiments.inversion.samples import SampleRuns
+from engine.experiments.inversion.samples import RunsBySample
 from engine.statistics import (
     ONLY,
     Estimate,
-    HitTimes,
     Look,
     geometric_ratio,
     median_ratio,
@@ -23,18 +21,50 @@ from engine.statistics import (
     trend,
 )
 
-Samples = Mapping[str, SampleRuns]
-
 
 class Estimator(Interface):
-    """One estimate from samples that were drawn; its interval is the one of the look."""
+    """One estimate from samples."""
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Names of the samples that it needs; without one of them it was not run at this effort."""
+        """Names of the samples that it needs. If one was not run at this effort, neither is the estimate made."""
         ...
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate: ...
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        """The estimate, with the interval of one look at the claim."""
+        ...
+
+
+def read_units(
+    runs: RunsBySample, *terms: tuple[str, Reading], among: Sequence[Reading] = ()
+) -> tuple[list[tuple[float, ...]], list[tuple[int, ...]]]:
+    """What each unit that counts is read for: one value for each term, and the model seed behind each value.
+
+    terms: (sample, reading); samples are paired by unit. A unit counts if every term has a value for it and its first
+    sample is 1 in every reading of `among`. Where a term's readings need the ceiling, it also has to be 1.
+    """
+    samples = [runs[name] for name, _ in terms]
+    values: list[tuple[float, ...]] = []
+    clusters: list[tuple[int, ...]] = []
+    by_unit = zip(*(sample.runs for sample in samples), strict=True)
+    seeds_by_unit = zip(*(sample.clusters for sample in samples), strict=True)
+    for unit, seeds in zip(by_unit, seeds_by_unit, strict=True):
+        read: list[float] = []  # shorter than `terms` where the unit does not count
+        for k, (run, sample, (_, reading)) in enumerate(zip(unit, samples, terms, strict=True)):
+            conditions = among if k == 0 else ()
+            # Where e itself does not decode to its tokens, a descent that missed them says nothing about descents.
+            needs_ceiling = any(one.needs_ceiling for one in (reading, *conditions))
+            value = reading.read(run, sample.texts)
+            if (
+                value is not None
+                and (run.ceiling == 1 or not needs_ceiling)
+                and all(one.read(run, sample.texts) == 1 for one in conditions)
+            ):
+                read.append(value)
+        if len(read) == len(terms):
+            values.append(tuple(read))
+            clusters.append(seeds)
+    return values, clusters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +80,21 @@ class HitRatio:
     def samples(self) -> tuple[str, ...]:
         return (self.slow, self.fast)
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        slow, fast = drawn[self.slow], drawn[self.fast]
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        slow, fast = runs[self.slow], runs[self.fast]
         # Runs of one model seed share its weights; where both sides are trained there is one seed and no clusters.
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
-        return median_ratio(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0, look=look)
+        return median_ratio(self.name, slow.hit_times, fast.hit_times, clusters=clusters, seed=0, look=look)
 
-    def accompany(self, drawn: Samples) -> tuple[Estimate, ...]:
+    def estimate_companions(self, runs: RunsBySample) -> tuple[Estimate, ...]:
         """What is shown beside the ratio and decides nothing."""
-        slow, fast = drawn[self.slow], drawn[self.fast]
+        slow, fast = runs[self.slow], runs[self.fast]
         clusters = tuple(zip(slow.clusters, fast.clusters, strict=True))
-        return secondary_estimates(self.name, hit_times(slow), hit_times(fast), clusters=clusters, seed=0)
+        return secondary_estimates(self.name, slow.hit_times, fast.hit_times, clusters=clusters, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HitRate:
-    """Share of units that come within the bound by their cap."""
-
-    tag: ClassVar[str] = "HitRate"
+class _OfOneSample:
     name: str
     of: str
 
@@ -75,54 +102,56 @@ class HitRate:
     def samples(self) -> tuple[str, ...]:
         return (self.of,)
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        sample = drawn[self.of]
+
+@dataclass(frozen=True, kw_only=True)
+class HitRate(_OfOneSample):
+    """Share of units that come within the bound by their cap."""
+
+    tag: ClassVar[str] = "HitRate"
+
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        sample = runs[self.of]
         return proportion(self.name, [run.hit is not None for run in sample.runs], clusters=sample.clusters, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rate:
+class Rate(_OfOneSample):
     """Share of units for which a reading is 1, among those for which every reading of `among` is."""
 
     tag: ClassVar[str] = "Rate"
-    name: str
-    of: str
     reading: Reading
     among: tuple[Reading, ...] = ()
 
-    @property
-    def samples(self) -> tuple[str, ...]:
-        return (self.of,)
-
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        sample = drawn[self.of]
-        told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, self.among)]
-        known = [(value == 1, seed) for value, seed in told if value is not None]
-        return proportion(self.name, [yes for yes, _ in known], clusters=[seed for _, seed in known], look=look)
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        values, clusters = read_units(runs, (self.of, self.reading), among=self.among)
+        return proportion(self.name, [value == 1 for (value,) in values], clusters=clusters, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
+class Mean(_OfOneSample):
     """Mean of a reading over units, among those for which every reading of `among` is 1."""
 
     tag: ClassVar[str] = "Mean"
-    name: str
-    of: str
     reading: Reading
     among: tuple[Reading, ...] = ()
 
-    @property
-    def samples(self) -> tuple[str, ...]:
-        return (self.of,)
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        values, clusters = read_units(runs, (self.of, self.reading), among=self.among)
+        singles, bounds = [value for (value,) in values], self.reading.bounds
+        return paired_mean(self.name, singles, bounds=bounds, clusters=clusters, seed=0, counts="units", look=look)
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        sample = drawn[self.of]
-        told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, self.among)]
-        known = [(value, seed) for value, seed in told if value is not None]
-        values, seeds = [value for value, _ in known], [seed for _, seed in known]
-        return paired_mean(
-            self.name, values, bounds=self.reading.bounds, clusters=seeds, seed=0, counts="units", look=look
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class GeometricMean(_OfOneSample):
+    """Geometric mean of a reading that is above 0."""
+
+    tag: ClassVar[str] = "GeometricMean"
+    reading: Reading
+
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        values, clusters = read_units(runs, (self.of, self.reading))
+        singles = [value for (value,) in values]
+        return geometric_ratio(self.name, singles, [1.0] * len(singles), clusters=clusters, seed=0, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +168,12 @@ class Difference:
     def samples(self) -> tuple[str, ...]:
         return (self.more[0], self.less[0])
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        pairs, clusters = _pairs(drawn, self.more, self.less, self.among)
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        pairs, clusters = read_units(runs, self.more, self.less, among=self.among)
         first, second = self.more[1].bounds, self.less[1].bounds
-        limits = (first[0] - second[1], first[1] - second[0]) if first and second else None
-        return paired_mean(self.name, [a - b for a, b in pairs], bounds=limits, clusters=clusters, seed=0, look=look)
+        # Where there are too few pairs for an interval, the bounds of the difference are its interval.
+        bounds = (first[0] - second[1], first[1] - second[0]) if first and second else None
+        return paired_mean(self.name, [a - b for a, b in pairs], bounds=bounds, clusters=clusters, seed=0, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,39 +189,15 @@ class Ratio:
     def samples(self) -> tuple[str, ...]:
         return (self.over[0], self.under[0])
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        pairs, clusters = _pairs(drawn, self.over, self.under, ())
-        return geometric_ratio(
-            self.name, [a for a, _ in pairs], [b for _, b in pairs], clusters=clusters, seed=0, look=look
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeometricMean:
-    """Geometric mean of a reading that is above 0."""
-
-    tag: ClassVar[str] = "GeometricMean"
-    name: str
-    of: str
-    reading: Reading
-
-    @property
-    def samples(self) -> tuple[str, ...]:
-        return (self.of,)
-
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        sample = drawn[self.of]
-        told = [(self.reading.read(run, sample.texts), seed) for run, seed in _judged(sample, self.reading, ())]
-        known = [(value, seed) for value, seed in told if value is not None]
-        values = [value for value, _ in known]
-        return geometric_ratio(
-            self.name, values, [1.0] * len(values), clusters=[s for _, s in known], seed=0, look=look
-        )
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        pairs, clusters = read_units(runs, self.over, self.under)
+        over, under = [a for a, _ in pairs], [b for _, b in pairs]
+        return geometric_ratio(self.name, over, under, clusters=clusters, seed=0, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """Whether a reading rises over samples in their order, unit by unit. It stands beside contrasts of neighbours."""
+    """Whether a reading rises over samples in their order, unit by unit; shown beside contrasts of neighbours."""
 
     tag: ClassVar[str] = "Trend"
     name: str
@@ -202,59 +208,6 @@ class Trend:
     def samples(self) -> tuple[str, ...]:
         return self.over
 
-    def estimate(self, drawn: Samples, look: Look = ONLY) -> Estimate:
-        every = [drawn[name] for name in self.over]
-        keep = [_keeper(one, (self.reading,), ()) for one in every]
-        rows: list[list[float]] = []
-        clusters: list[Hashable] = []
-        for unit in zip(*(zip(one.runs, one.clusters, strict=True) for one in every), strict=True):
-            told = [self.reading.read(run, one.texts) for (run, _), one in zip(unit, every, strict=True)]
-            values = [value for value in told if value is not None]
-            if len(values) == len(every) and all(kept(run) for kept, (run, _) in zip(keep, unit, strict=True)):
-                rows.append(values)
-                clusters.append(tuple(seed for _, seed in unit))
-        return trend(self.name, rows, clusters=clusters, seed=0, look=look)
-
-
-def hit_times(drawn: SampleRuns) -> HitTimes:
-    """Hits of a sample's runs, censored at its schedule's length."""
-    return HitTimes(
-        hits=tuple(run.hit for run in drawn.runs),
-        cap=drawn.iterations,
-        diverged=tuple(run.stop == "diverged" for run in drawn.runs),
-    )
-
-
-def _judged(drawn: SampleRuns, reading: Reading, among: tuple[Reading, ...]) -> list[tuple[InversionRun, int]]:
-    """Runs that count, with their model seeds."""
-    keep = _keeper(drawn, (reading, *among), among)
-    return [(run, seed) for run, seed in zip(drawn.runs, drawn.clusters, strict=True) if keep(run)]
-
-
-def _keeper(
-    drawn: SampleRuns, readings: tuple[Reading, ...], among: tuple[Reading, ...]
-) -> Callable[[InversionRun], bool]:
-    ceiling = any(reading.needs_ceiling for reading in readings)
-
-    def keep(run: InversionRun) -> bool:
-        return (run.ceiling == 1 or not ceiling) and all(r.read(run, drawn.texts) == 1 for r in among)
-
-    return keep
-
-
-def _pairs(
-    drawn: Samples, more: tuple[str, Reading], less: tuple[str, Reading], among: tuple[Reading, ...]
-) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
-    """Pairs of values that both samples have, with the model seeds of each. `among` is asked of the first sample."""
-    one, other = drawn[more[0]], drawn[less[0]]
-    keep_one = _keeper(one, (more[1], *among), among)
-    keep_other = _keeper(other, (less[1],), ())
-    values: list[tuple[float, float]] = []
-    seeds: list[tuple[int, int]] = []
-    runs = zip(one.runs, other.runs, zip(one.clusters, other.clusters, strict=True), strict=True)
-    for first, second, clusters in runs:
-        a, b = more[1].read(first, one.texts), less[1].read(second, other.texts)
-        if a is not None and b is not None and keep_one(first) and keep_other(second):
-            values.append((a, b))
-            seeds.append(clusters)
-    return values, seeds
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        values, clusters = read_units(runs, *((name, self.reading) for name in self.over))
+        return trend(self.name, values, clusters=clusters, seed=0, look=look)

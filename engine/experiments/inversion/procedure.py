@@ -16,30 +16,32 @@ from engine.experiments.inversion.estimators import Estimator, HitRatio
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample, settings_of, subject_of
 from engine.experiments.inversion.tables import (
     ceiling_table,
-    companion_table,
     curve_table,
-    estimate_table,
-    film_table,
+    decoded_table,
     frequency_table,
     hit_table,
     next_token_table,
-    reading_table,
-    recovery_table,
+    progress_table,
+    repetition_table,
     run_table,
-    tuning_table,
     vocabulary_table,
 )
 from engine.experiments.sampling import run_together
+from engine.experiments.tables import estimate_table, tuning_table
 from engine.models.quantized import explain_dtype
 from engine.records import Table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inversions:
-    """Draw every sample, then make every estimate whose samples were run at this effort.
+    """Run every sample, then make every estimate whose samples were run at this effort.
 
-    samples: (name, sample) in the order of the report. vocabulary: show beside them how frequent, as words, the tokens
-    of the subject's whole vocabulary are. Raises DeclarationError for an estimate of a sample that is not declared.
+    samples: (name, sample) in the order of the report. vocabulary: also show how frequent, as words, the tokens of the
+    subject's whole vocabulary are. Raises DeclarationError for an estimate of a sample that is not declared.
+
+    From here to a number: run_sample (samples.py) makes arms, measure_inversion (measure.py) takes an arm to its runs
+    by engine.methods.descent, and an estimator (estimators.py) takes runs to an estimate. The tables (tables.py) that
+    have a kind are drawn by the drawing of that kind in engine.report.charts.registry.
     """
 
     tag: ClassVar[str] = "Inversions"
@@ -62,33 +64,61 @@ class Inversions:
             )
 
     def refuse(self, trial: Trial) -> str | None:
-        """Why a trial's dtype takes no int8 sample; None where it does, or there is none."""
+        """Why the int8 samples cannot run in a trial's dtype; None where they can, or there are none."""
         if trial.dtype == "float32" or all(sample.weights != "int8" for _, sample in self.samples):
             return None
         return explain_dtype(f"int8 weights of {trial.subject.id}", trial.dtype)
 
     def rounds(self, trial: Trial) -> Rounds:
-        drawn = yield from self._draw(trial)
+        samples = yield from self._run_samples(trial)
         words: Sequence[Measurement] = ()
-        if self.vocabulary and drawn:
-            words = yield [_vocabulary_arm(trial)]
-        estimates = [e.estimate(drawn, trial.look) for e in self.estimates if all(name in drawn for name in e.samples)]
-        ratios = [e for e in self.estimates if isinstance(e, HitRatio) and all(name in drawn for name in e.samples)]
-        named = tuple(drawn.items())
+        if self.vocabulary and samples:
+            subject = trial.subject
+            words = yield [VocabularyArm(subject=subject.id, source=subject.fingerprint(), device=trial.device)]
+        # A sample may be left out at this effort for its cost, and with it every estimate that needs it.
+        made = [estimator for estimator in self.estimates if all(name in samples for name in estimator.samples)]
+        estimates = [estimator.estimate(samples, trial.look) for estimator in made]
+
+        # Called once, for the last look at the claim.
+        def tabulate() -> tuple[Table, ...]:
+            ratios = [estimator for estimator in made if isinstance(estimator, HitRatio)]
+            tables = (
+                estimate_table(estimates),
+                estimate_table(
+                    [companion for ratio in ratios for companion in ratio.estimate_companions(samples)],
+                    title="Companions of the ratio",
+                    note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
+                ),
+                *((vocabulary_table(words), frequency_table(samples)) if words else ()),
+                progress_table(samples),
+                ceiling_table(samples),
+                next_token_table(samples),
+                decoded_table(samples),
+                hit_table(samples),
+                repetition_table(samples),
+                run_table(samples),
+                curve_table(samples),
+                tuning_table(
+                    ((name, sample.tuned) for name, sample in samples.items()),
+                    note="Tuning stops as soon as one step size has hit on half of its units.",
+                ),
+            )
+            return tuple(table for table in tables if table.rows)
+
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: _tables(named, estimates, ratios, words),
+            draw=tabulate,
             settings={
                 f"{name}, {key}": value
-                for name, sample in named
-                for key, value in settings_in_words(trial, sample).items()
+                for name, sample in samples.items()
+                for key, value in _describe_sample(trial, sample).items()
             },
-            measurements=(*(m for _, sample in named for m in sample.measurements), *words),
+            measurements=(*(m for sample in samples.values() for m in sample.measurements), *words),
         )
 
-    def _draw(self, trial: Trial) -> Generator[Sequence[Arm], Sequence[Measurement], dict[str, SampleRuns]]:
-        """Samples by name in their declared order, those that depend on others after them."""
-        waiting, drawn = dict(self.samples), dict[str, SampleRuns]()
+    def _run_samples(self, trial: Trial) -> Generator[Sequence[Arm], Sequence[Measurement], dict[str, SampleRuns]]:
+        """Samples by name in their declared order; each runs after those that it depends on."""
+        waiting, done = dict(self.samples), dict[str, SampleRuns]()
         while waiting:
             ready = [name for name, sample in waiting.items() if not set(sample.depends_on) & set(waiting)]
             if not ready:
@@ -100,49 +130,22 @@ class Inversions:
                         remedy="break the circle",
                     )
                 )
-            results = yield from run_together(*(run_sample(trial, waiting[name], drawn) for name in ready))
-            drawn |= {name: found for name, found in zip(ready, results, strict=True) if found is not None}
+            # Those that wait for none run side by side, so that one round of arms is as large as it can be.
+            results = yield from run_together(*(run_sample(trial, waiting[name], done) for name in ready))
+            done |= {name: found for name, found in zip(ready, results, strict=True) if found is not None}
             for name in ready:
                 del waiting[name]
-        return {name: drawn[name] for name, _ in self.samples if name in drawn}
+        return {name: done[name] for name, _ in self.samples if name in done}
 
 
-def _vocabulary_arm(trial: Trial) -> VocabularyArm:
-    return VocabularyArm(subject=trial.subject.id, source=trial.subject.fingerprint(), device=trial.device)
-
-
-def _tables(
-    named: tuple[tuple[str, SampleRuns], ...],
-    estimates: Sequence[object],
-    ratios: Sequence[HitRatio],
-    words: Sequence[Measurement],
-) -> tuple[Table, ...]:
-    """The tables of a claim on inversions, empty ones left out."""
-    tables = (
-        estimate_table(estimates),
-        companion_table([estimate for ratio in ratios for estimate in ratio.accompany(dict(named))]),
-        *((vocabulary_table(words), frequency_table(named)) if words else ()),
-        recovery_table(named),
-        ceiling_table(named),
-        next_token_table(named),
-        film_table(named),
-        hit_table(named),
-        reading_table(named),
-        run_table(named),
-        curve_table(named),
-        tuning_table(named),
-    )
-    return tuple(table for table in tables if table.rows)
-
-
-def settings_in_words(trial: Trial, drawn: SampleRuns) -> dict[str, str]:
+def _describe_sample(trial: Trial, runs: SampleRuns) -> dict[str, str]:
     """What was run, for the report."""
-    sample = drawn.sample
-    words = describe(settings_of(trial, sample, None, drawn.iterations))
+    sample = runs.sample
+    words = describe(settings_of(trial, sample, None, runs.iterations))
     if sample.subject is not None:
         words = {"subject": subject_of(trial, sample).id} | words
     return words | {
-        "η": f"{drawn.tuned.step:g}, {drawn.tuned.source}",
+        "η": f"{runs.tuned.step:g}, {runs.tuned.source}",
         "read at": "the hit" if sample.read_at == "hit" else "N",
         "weights": {"own": "the subject's", "random": "random", "int8": "the subject's in int8"}[sample.weights],
     }

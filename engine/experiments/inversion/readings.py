@@ -3,106 +3,80 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-from typing import Protocol as Interface
 
 from engine.experiments.inversion.arm import InversionRun, Snapshot
 from engine.experiments.language.word_frequency import log_frequency
 
-Stage = Literal["start", "end"]
-Bounds = tuple[float, float] | None
 
+@dataclass(frozen=True)
+class Reading(ABC):
+    """A number of each run; a share, unless its class says otherwise.
 
-class Reading(Interface):
-    """A number of each run. bounds: what it can be at least and at most; None where it has no limits.
-
-    needs_ceiling: whether it is judged on units alone whose own embedding decodes back to their tokens.
+    needs_ceiling: whether only units count whose own embeddings decode back to their tokens.
     """
 
-    @property
-    def bounds(self) -> Bounds: ...
+    needs_ceiling: ClassVar[bool] = False
 
     @property
-    def needs_ceiling(self) -> bool: ...
-
-    def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
-        """The number; None where the run has none (it diverged, or nothing is left to read)."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Share:
-    """A share of something: from 0 to 1."""
-
-    @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest that it can be; None where it has no limits."""
         return (0.0, 1.0)
 
-    @property
-    def needs_ceiling(self) -> bool:
-        return False
+    @abstractmethod
+    def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
+        """The number; None where the run has none (it diverged, or nothing is left to read)."""
 
 
 @dataclass(frozen=True)
-class _Recovery(_Share):
-    """A share that no descent brings above the codec's ceiling."""
-
+class _Unbounded(Reading):
     @property
-    def needs_ceiling(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True)
-class _Free:
-    """A number without limits."""
-
-    @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> tuple[float, float] | None:
         return None
 
-    @property
-    def needs_ceiling(self) -> bool:
-        return False
-
 
 @dataclass(frozen=True)
-class Recovery(_Recovery):
+class Recovery(Reading):
     """Share of positions decoded to the target at the end."""
 
     tag: ClassVar[str] = "Recovery"
+    needs_ceiling: ClassVar[bool] = True
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return run.recovery
 
 
 @dataclass(frozen=True)
-class Exact(_Recovery):
+class Exact(Reading):
     """Whether every position is decoded to the target at the end."""
 
     tag: ClassVar[str] = "Exact"
+    needs_ceiling: ClassVar[bool] = True
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         return float(run.exact)
 
 
 @dataclass(frozen=True)
-class InTopFive(_Recovery):
+class InTopFive(Reading):
     """Share of positions whose target is among the five most activated tokens at the end."""
 
     tag: ClassVar[str] = "InTopFive"
+    needs_ceiling: ClassVar[bool] = True
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         last = last_snapshot(run)
         if last is None:
-            return 0.0  # what has diverged has recovered nothing
-        return _mean([float(i in top) for i, top in zip(run.target, last.top, strict=True)])
+            return 0.0  # a run that diverged has recovered nothing
+        return sum(i in top for i, top in zip(run.target, last.top, strict=True)) / len(run.target)
 
 
 @dataclass(frozen=True)
-class LastRecovered(_Share):
+class LastRecovered(Reading):
     """Whether the last position is decoded to the target at the end."""
 
     tag: ClassVar[str] = "LastRecovered"
@@ -113,8 +87,8 @@ class LastRecovered(_Share):
 
 
 @dataclass(frozen=True)
-class TopFiveOverlap(_Share):
-    """Share of what e itself decodes to, five tokens at each position, that the result's five hold too."""
+class TopFiveOverlap(Reading):
+    """Share of the five tokens that e itself decodes to at each position that are among the result's five, too."""
 
     tag: ClassVar[str] = "TopFiveOverlap"
 
@@ -122,13 +96,11 @@ class TopFiveOverlap(_Share):
         last = last_snapshot(run)
         if last is None:
             return 0.0
-        return _mean(
-            [len(set(a) & set(b)) / len(b) for a, b in zip(last.top, run.target_top, strict=True)],
-        )
+        return _mean([len(set(a) & set(b)) / len(b) for a, b in zip(last.top, run.target_top, strict=True)])
 
 
 @dataclass(frozen=True)
-class InsideBound(_Share):
+class InsideBound(Reading):
     """Whether the output at the end is within the bound."""
 
     tag: ClassVar[str] = "InsideBound"
@@ -138,10 +110,10 @@ class InsideBound(_Share):
 
 
 @dataclass(frozen=True)
-class SameNextToken(_Share):
-    """Whether the probe says the same after what is named as after the prompt.
+class SameNextToken(Reading):
+    """Whether the probe's next token is the same after another input as after the prompt.
 
-    after: the start e₀, the end e_N, the tokens that e_N decodes to, or e shifted at random as far as e_N lies.
+    after: the start e₀, the end e_N, the tokens that e_N decodes to, or e shifted at random as far as e_N is from it.
     """
 
     tag: ClassVar[str] = "SameNextToken"
@@ -154,7 +126,7 @@ class SameNextToken(_Share):
 
 
 @dataclass(frozen=True)
-class Complement(_Share):
+class Complement(Reading):
     """One minus another reading."""
 
     tag: ClassVar[str] = "Not"
@@ -166,7 +138,7 @@ class Complement(_Share):
 
 
 @dataclass(frozen=True)
-class Repetition(_Free):
+class Repetition(Reading):
     """Share of positions that repeat a token of their own row, over the five decoded rows.
 
     Row k holds the k-th most activated token of every position; its share is 1 − distinct tokens / positions.
@@ -174,24 +146,23 @@ class Repetition(_Free):
     """
 
     tag: ClassVar[str] = "Repetition"
-    at: Stage = "end"
+    at: Literal["start", "end"] = "end"
     beyond_start: bool = False
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> tuple[float, float]:
         return (-1.0, 1.0) if self.beyond_start else (0.0, 1.0)
 
     def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
         first = next((s for s in run.snapshots if s.iteration == 0), None)
-        last = last_snapshot(run)
-        read = first if self.at == "start" else last
+        read = first if self.at == "start" else last_snapshot(run)
         if read is None or first is None:
             return None
         return repeated_share(read.top) - (repeated_share(first.top) if self.beyond_start else 0.0)
 
 
 @dataclass(frozen=True)
-class LogFrequency(_Free):
+class LogFrequency(_Unbounded):
     """Mean log₁₀ frequency, as English words, of the decoded tokens that begin a word; recovered ones left out."""
 
     tag: ClassVar[str] = "LogFrequency"
@@ -206,7 +177,7 @@ class LogFrequency(_Free):
 
 
 @dataclass(frozen=True)
-class InputDistance(_Free):
+class InputDistance(_Unbounded):
     """‖e − e_N‖₂."""
 
     tag: ClassVar[str] = "InputDistance"
@@ -216,8 +187,8 @@ class InputDistance(_Free):
 
 
 @dataclass(frozen=True)
-class OutputDistance(_Free):
-    """The output's distance at the end; in_bounds: as a multiple of the run's bound."""
+class OutputDistance(_Unbounded):
+    """The output's distance at the end. in_bounds: as a multiple of the run's bound."""
 
     tag: ClassVar[str] = "OutputDistance"
     in_bounds: bool = False
@@ -228,13 +199,14 @@ class OutputDistance(_Free):
 
 
 def last_snapshot(run: InversionRun) -> Snapshot | None:
-    """The snapshot of a run's end; None where it diverged before."""
-    found = run.snapshots[-1] if run.snapshots else None
-    return found if found is not None and found.iteration == run.ended_at and run.stop != "diverged" else None
+    """The snapshot of a run's end; None where the run diverged before."""
+    if not run.snapshots or run.stop == "diverged":
+        return None
+    return run.snapshots[-1] if run.snapshots[-1].iteration == run.ended_at else None
 
 
 def repeated_share(top: Sequence[Sequence[int]]) -> float:
-    """1 − distinct tokens / positions, the mean over the rows of k-th best tokens: [positions, k] → a share."""
+    """1 − distinct tokens / positions, averaged over the rows of k-th best tokens: [positions, k] → a share."""
     return _mean([1 - len(Counter(row)) / len(row) for row in zip(*top, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""Samples of descents: what a procedure compares, the arms behind it, and their runs in the units' order."""
+"""Samples of descents: what a claim compares, the step size and the arms of each, and its runs in unit order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from engine.experiments.inversion.arm import InversionArm, InversionResult, Inve
 from engine.experiments.sampling import (
     TUNING_MODEL_SEED,
     assign_units,
-    draw_subject,
+    collect,
     has_random_weights,
     resolve_stack,
+    stack_settings,
     tuning_units,
 )
-from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.models import Subject, find_subject
 from engine.models.quantized import quantize
@@ -32,24 +32,24 @@ from engine.statistics import HitTimes, median_hit
 TUNING_UNITS = 4
 
 BATCH = 36
-"""Runs that descend together: at 40 tokens of 1,600 numbers each they stay far below 1.5 GB."""
+"""Runs that descend together: at 40 tokens of 1,600 numbers each they need far less than 1.5 GB."""
 
 CPU_CAP, GPU_CAP = 1000, 3000
-"""N of rows that are read at the hit, by the subject's tier. Source: the catalogue's words."""
+"""N of samples that are read at the hit, by the subject's tier. Source: the catalogue's words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Descents that a procedure compares: what is inverted, with whose weights, for how long.
 
-    iterations: the schedule's length N; None takes the cap of rows that are read at the hit.
-    weights: 'own' are the subject's; 'random' its configuration with random weights, four model seeds; 'int8' its own,
-    quantized. subject: another subject than the trial's. dtype: another than the trial's.
+    iterations: the schedule's length N; None takes the cap of samples that are read at the hit.
+    weights: 'own' are the subject's; 'random' are its configuration's with random weights, four model seeds; 'int8'
+    are its own, quantized. subject, dtype: None takes the trial's.
     blend: (s, t) of the start s·noise + t·e. probe: a stack whose next token is read at the end.
-    step: η under the page's protocol where the page gives one. step_of: a sample whose tuned η is taken over.
+    step: η under the page's protocol, where the page gives one. step_of: the sample whose tuned η this one uses.
     cap_of: (sample, factor): N is factor × the smaller of that sample's N and its median hit.
-    grid: step sizes that tuning starts from; None takes the stack's kind.
-    units: of its own, None takes the claim's. snapshots: iterations that are kept beside the start and the end.
+    grid: step sizes that tuning starts from; None takes those of the stack's kind.
+    units: None takes the claim's. snapshots: iterations that are kept beside the start and the end.
     """
 
     tag: ClassVar[str] = "Sample"
@@ -74,11 +74,12 @@ class Sample:
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """Samples that have to be drawn before this one."""
+        """Samples that have to be run before this one."""
         named = (self.step_of, self.cap_of[0] if self.cap_of else None)
         return tuple(name for name in named if name is not None)
 
     def steps(self) -> tuple[float, ...]:
+        """Step sizes that tuning tries first."""
         if self.grid is not None:
             return self.grid
         if not isinstance(self.stack, Stack):
@@ -88,9 +89,9 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRuns:
-    """The runs of a sample in their units' order, with the model seed of each and the step that was used.
+    """The runs of a sample in their units' order, with the model seed of each and the step size that was used.
 
-    iterations: the schedule's length N, to which every run had to go.
+    iterations: the schedule's length N, at which runs are censored that have not hit.
     """
 
     sample: Sample
@@ -101,80 +102,95 @@ class SampleRuns:
     measurements: tuple[Measurement, ...]
     texts: dict[int, str]
 
+    @property
+    def read_at(self) -> ReadAt:
+        return self.sample.read_at
 
-Drawing = Generator[Sequence[Arm], Sequence[Measurement], SampleRuns | None]
+    @property
+    def hit_times(self) -> HitTimes:
+        """The iteration at which each run hit, censored at N."""
+        return HitTimes(
+            hits=tuple(run.hit for run in self.runs),
+            cap=self.iterations,
+            diverged=tuple(run.stop == "diverged" for run in self.runs),
+        )
 
 
-def run_sample(trial: Trial, sample: Sample, before: Mapping[str, SampleRuns] | None = None) -> Drawing:
-    """Tune a sample's step size on seeds of its own, then measure it on fresh ones.
+RunsBySample = Mapping[str, SampleRuns]
+"""The samples that were run, by name."""
 
-    before: samples that were drawn already, by name. None where the sample is not run at this effort, or depends on
+
+def run_sample(
+    trial: Trial, sample: Sample, earlier: RunsBySample | None = None
+) -> Generator[Sequence[Arm], Sequence[Measurement], SampleRuns | None]:
+    """Choose a sample's step size on seeds that only tuning uses, then measure the sample with it.
+
+    earlier: the samples that were run before. Returns None where the sample is not run at this effort, or depends on
     one that was not.
     """
-    known = before or {}
-    trial = trial if sample.units is None else replace(trial, units=sample.units)
-    if not trial.count() or any(name not in known for name in sample.depends_on):
+    earlier = earlier or {}
+    if sample.units is not None:
+        trial = replace(trial, units=sample.units)
+    if not trial.count() or any(name not in earlier for name in sample.depends_on):
         return None
-    iterations = count_iterations(trial, sample, known)
-    tuned = fix_step(trial, sample, known) or (yield from tune(tuning_arm(trial, sample, iterations)))
-    arms, places = _inversion_arms(trial, sample, tuned.step, iterations)
-    measurements = yield arms
-    runs: dict[int, InversionRun] = {}
-    clusters: dict[int, int] = {}
-    texts: dict[int, str] = {}
-    for measurement, (seed, positions) in zip(measurements, places, strict=True):
-        result = measurement.result
-        assert isinstance(result, InversionResult)
-        texts |= result.texts
-        for position, run in zip(positions, result.runs, strict=True):
-            runs[position], clusters[position] = run, seed
-    order = sorted(runs)
+    iterations = count_iterations(trial, sample, earlier)
+    # Tuning has prompts and seeds of its own, so that no run is measured with a step size that was fitted to it.
+    tuned = yield from choose_step(trial, sample, iterations, earlier)
+
+    def make(seed: int | None, units: tuple[Unit, ...]) -> InversionArm:
+        return inversion_arm(trial, sample, settings_of(trial, sample, seed, iterations), tuned.step, units)
+
+    assigned = assign_units(trial, make, random=is_random(trial, sample))
+    measurements = yield [one.arm for one in assigned]
+    found = collect(assigned, measurements, InversionResult)
+    results = [m.result for m in measurements if isinstance(m.result, InversionResult)]
+    # The arms of one sample share a tokenizer, so that their texts agree where they overlap.
     return SampleRuns(
         sample=sample,
         iterations=iterations,
-        runs=tuple(runs[i] for i in order),
-        clusters=tuple(clusters[i] for i in order),
+        runs=found.runs,
+        clusters=found.clusters,
         tuned=tuned,
         measurements=(*tuned.measurements, *measurements),
-        texts=texts,
+        texts={token: text for result in results for token, text in result.texts.items()},
     )
 
 
-def count_iterations(trial: Trial, sample: Sample, known: Mapping[str, SampleRuns]) -> int:
+def count_iterations(trial: Trial, sample: Sample, earlier: RunsBySample) -> int:
     """The schedule's length N of a sample."""
     if sample.cap_of is not None:
         name, factor = sample.cap_of
-        earlier = known[name]
-        hits = tuple(run.hit for run in earlier.runs)
-        diverged = tuple(run.stop == "diverged" for run in earlier.runs)
-        median = median_hit(HitTimes(hits=hits, cap=earlier.iterations, diverged=diverged))
-        return max(1, math.ceil(factor * min(earlier.iterations, median)))
+        other = earlier[name]
+        # The median is infinite where fewer than half of the runs hit; their N then stands for it.
+        return max(1, math.ceil(factor * min(other.iterations, median_hit(other.hit_times))))
     if sample.iterations is not None:
         return sample.iterations
     return CPU_CAP if trial.subject.tier == "cpu" else GPU_CAP
 
 
-def fix_step(trial: Trial, sample: Sample, known: Mapping[str, SampleRuns]) -> StepChoice | None:
-    """The step size that needs no tuning: the protocol's own, the page's, or another sample's; None to tune."""
-    fixed = trial.protocol.steps
-    if fixed is not None:
-        return StepChoice(step=_fixed_step(trial, sample), source="the scripts'")
+def choose_step(
+    trial: Trial, sample: Sample, iterations: int, earlier: RunsBySample
+) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
+    """The step size that the protocol, the page or an earlier sample fixes; where none does, the tuned one."""
+    scripts = trial.protocol.steps
+    if scripts is not None:
+        # The author's scripts have one step size for each kind of stack and tune none.
+        if not isinstance(sample.stack, Stack):
+            step = scripts.net
+        elif not sample.stack.head:
+            step = scripts.open
+        elif sample.weights != "random" and subject_of(trial, sample).trained:
+            step = scripts.head_trained
+        else:
+            step = scripts.head_untrained
+        return StepChoice(step=step, source="the scripts'")
     if sample.step is not None and trial.protocol == PAGE:
         return StepChoice(step=sample.step, source="the page's")
     if sample.step_of is not None:
-        return StepChoice(step=known[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
-    return None
-
-
-def _fixed_step(trial: Trial, sample: Sample) -> float:
-    fixed = trial.protocol.steps
-    assert fixed is not None
-    if not isinstance(sample.stack, Stack):
-        return fixed.net
-    if not sample.stack.head:
-        return fixed.open
-    trained = sample.weights != "random" and subject_of(trial, sample).trained
-    return fixed.head_trained if trained else fixed.head_untrained
+        return StepChoice(step=earlier[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
+    seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
+    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, first_tokens=sample.first_tokens)
+    return (yield from tune(settings_of(trial, sample, seed, iterations), sample.steps(), units))
 
 
 def subject_of(trial: Trial, sample: Sample) -> Subject:
@@ -183,55 +199,31 @@ def subject_of(trial: Trial, sample: Sample) -> Subject:
     return quantize(subject) if sample.weights == "int8" else subject
 
 
+def is_random(trial: Trial, sample: Sample) -> bool:
+    """Whether model seeds are drawn for a sample."""
+    return has_random_weights(sample.stack, subject_of(trial, sample), randomized=sample.weights == "random")
+
+
 def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int) -> DescentSettings:
     """Settings of a sample's descents with the weights of one model seed (None where nothing is random)."""
-    subject = draw_subject(subject_of(trial, sample), seed, drawn=sample.weights == "random")
+    settings = stack_settings(
+        trial,
+        sample.stack,
+        seed,
+        subject=subject_of(trial, sample),
+        randomized=sample.weights == "random",
+        # A claim on so many blocks is about so many: on a shallower model it is skipped, not made another.
+        clamp=False,
+        dtype=sample.dtype,
+        first_tokens=sample.first_tokens,
+    )
     return DescentSettings(
-        subject=subject.id,
-        source=subject.fingerprint(),
-        stack=resolve_stack(sample.stack, subject, seed),
-        protocol=trial.protocol,
+        **vars(replace(settings, sigma=sample.sigma)),
         iterations=iterations,
-        sigma=sample.sigma,
         metric=sample.metric,
         schedule=sample.schedule,
         blend=sample.blend,
-        dtype=sample.dtype or trial.dtype,
-        device=trial.device,
-        first_tokens=sample.first_tokens,
     )
-
-
-def tuning_arm(trial: Trial, sample: Sample, iterations: int) -> TuningArm:
-    """The first round of a sample's tuning, on units and a model seed of its own."""
-    seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
-    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, first_tokens=sample.first_tokens)
-    return TuningArm(
-        settings=settings_of(trial, sample, seed, iterations),
-        steps=sample.steps(),
-        units=units,
-        horizon=iterations,
-        batch=len(units) * len(sample.steps()),
-    )
-
-
-def _inversion_arms(
-    trial: Trial, sample: Sample, step: float, iterations: int
-) -> tuple[list[InversionArm], list[tuple[int, list[int]]]]:
-    """One arm a wave and model seed, with the places of its runs among all units."""
-    arms: list[InversionArm] = []
-    places: list[tuple[int, list[int]]] = []
-    for group in assign_units(trial, random=is_random(trial, sample)):
-        settings = settings_of(trial, sample, group.seed, iterations)
-        arms.append(inversion_arm(trial, sample, settings, step, group.units))
-        places.append((group.seed or 0, list(group.places)))
-    return arms, places
-
-
-def is_random(trial: Trial, sample: Sample) -> bool:
-    """Whether model seeds are drawn for a sample."""
-    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
-    return has_random_weights(sample.stack, subject, drawn=sample.weights == "random")
 
 
 def inversion_arm(
@@ -239,18 +231,19 @@ def inversion_arm(
 ) -> InversionArm:
     """The arm that measures a sample's units with the weights of `settings` at one step size."""
     n = settings.iterations
-    kept = tuple(sorted({0, *(k for k in sample.snapshots if k < n), n}))
     probe = sample.probe
     if probe is not None:
-        settled = resolve_stack(probe, subject_of(trial, sample), None)
-        assert isinstance(settled, Stack)
-        probe = settled
+        # An arm holds numbers: 'all' blocks of one model are not as many as those of another.
+        resolved = resolve_stack(probe, subject_of(trial, sample), None)
+        assert isinstance(resolved, Stack)
+        probe = resolved
     return InversionArm(
         settings=settings,
         step=step,
         units=units,
         read_at=sample.read_at,
         batch=BATCH,
-        snapshots=kept if sample.read_at == "N" else (),
+        # A run that is read at its hit may end before any snapshot but the first.
+        snapshots=tuple(sorted({0, *(k for k in sample.snapshots if k < n), n})) if sample.read_at == "N" else (),
         probe=probe,
     )

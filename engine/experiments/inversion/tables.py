@@ -7,102 +7,72 @@ from collections.abc import Sequence
 
 from engine.arms.measurement import Measurement
 from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
-from engine.experiments.inversion.arm import InversionResult, InversionRun, NextTokens
-from engine.experiments.inversion.estimators import hit_times
+from engine.experiments.inversion.arm import InversionResult, InversionRun
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
-from engine.experiments.inversion.samples import SampleRuns
-from engine.experiments.token_trajectory import FILMED, film_rows
-from engine.experiments.token_trajectory import film_table as tabulate_film
+from engine.experiments.inversion.samples import RunsBySample
+from engine.experiments.tables import FILMED, Row, film_rows, film_table, mean, recovery_table
 from engine.records import Table
-from engine.statistics import Estimate, median_hit, proportion
-
-Named = tuple[tuple[str, SampleRuns], ...]
-Row = tuple[str | int | float | None, ...]
+from engine.statistics import median_hit, proportion
 
 DRAWN_POINTS = 24
 """Points of a run's curve that are kept for drawing."""
 
 
-def estimate_table(estimates: Sequence[object]) -> Table:
-    """Every estimate that was made, those that no criterion asks for too."""
-    known = [e for e in estimates if isinstance(e, Estimate)]
-    return Table(
-        title="Estimates",
-        columns=("estimate", "value", "low", "high", "n", "counts", "method"),
-        rows=tuple((e.name, e.value, e.low, e.high, e.n, e.counts, e.method) for e in known),
-    )
-
-
-def companion_table(companions: Sequence[Estimate]) -> Table:
-    """What is shown beside ratios of hits and decides nothing."""
-    return Table(
-        title="Companions of the ratio",
-        columns=("estimate", "value", "low", "high", "n", "method"),
-        rows=tuple((e.name, e.value, e.low, e.high, e.n, e.method) for e in companions),
-        note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
-    )
-
-
-def recovery_table(named: Named) -> Table:
-    """Mean recovery, exact rate, L² and output distance by iteration; recovery over units whose ceiling is 1."""
-    rows: list[Row] = []
-    for name, drawn in named:
-        if drawn.sample.read_at != "N":
+def progress_table(samples: RunsBySample) -> Table:
+    """Recovery and distances by iteration, of samples that are read at N."""
+    points: list[tuple[str, int, list[float], Row]] = []
+    for name, sample in samples.items():
+        if sample.read_at != "N":
             continue
-        iterations = sorted({s.iteration for run in drawn.runs for s in run.snapshots})
-        for n in iterations:
-            at = [(run, s) for run in drawn.runs for s in run.snapshots if s.iteration == n]
-            back = [s.recovery for run, s in at if run.ceiling == 1]
-            rows.append(
-                (
-                    *(name, n, _mean(back), _mean([r == 1 for r in back]), len(back)),
-                    *(_mean([s.l2 for _, s in at]), _mean([s.distance for _, s in at]), len(at)),
-                )
-            )
-    columns = ("arm", "iteration", "mean recovery", "exact rate", "n", "mean ‖e − eₙ‖₂", "mean output distance", "runs")
-    return Table(title="Recovery by iteration", columns=columns, rows=tuple(rows), kind="recovery")
+        for n in sorted({s.iteration for run in sample.runs for s in run.snapshots}):
+            # Runs that have ended before are in no later row, so that each row says how many it is about.
+            at = [(run, s) for run in sample.runs for s in run.snapshots if s.iteration == n]
+            recoveries = [s.recovery for run, s in at if run.ceiling == 1]
+            distances = (mean([s.l2 for _, s in at]), mean([s.distance for _, s in at]))
+            points.append((name, n, recoveries, (*distances, len(at))))
+    return recovery_table(points, columns=("mean ‖e − eₙ‖₂", "mean output distance", "runs"))
 
 
-def ceiling_table(named: Named) -> Table:
-    """Units that no descent can recover, because the codec does not give their own embedding back."""
+def ceiling_table(samples: RunsBySample) -> Table:
+    """Units that no descent can recover, because their own embeddings do not decode back to them."""
     return Table(
         title="Units apart: their ceiling is below 1",
         columns=("arm", "prompt", "ceiling", "recovery"),
         rows=tuple(
-            (name, run.prompt, run.ceiling, run.recovery) for name, d in named for run in d.runs if run.ceiling < 1
+            (name, run.prompt, run.ceiling, run.recovery)
+            for name, sample in samples.items()
+            for run in sample.runs
+            if run.ceiling < 1
         ),
     )
 
 
-def film_table(named: Named) -> Table:
-    """What the first few units decode to as the descent goes on."""
-    return tabulate_film(
-        [
-            row
-            for name, drawn in named
-            if drawn.sample.read_at == "N"
-            for number, run in enumerate(drawn.runs[:FILMED], 1)
-            for row in film_rows(
-                name, number, run.seed, run.target, ((s.iteration, s.top) for s in run.snapshots), drawn.texts
-            )
-        ]
-    )
-
-
-def next_token_table(named: Named) -> Table:
-    """What the probe says after each input, run by run."""
+def decoded_table(samples: RunsBySample) -> Table:
+    """What the first few units decode to as the descent goes on, of samples that are read at N."""
     rows: list[Row] = []
-    for name, drawn in named:
-        for run in drawn.runs:
-            said = run.next_tokens
-            if said is not None:
-                ids = (said.target, said.final, said.start, said.shifted, said.decoded)
-                rows.append(
-                    (
-                        *(name, run.prompt, *(drawn.texts[i] for i in ids), run.recovery, _last_recovered(run)),
-                        _list_agreeing(said),
-                    )
-                )
+    for name, sample in samples.items():
+        if sample.read_at == "N":
+            for number, run in enumerate(sample.runs[:FILMED], 1):
+                frames = ((s.iteration, s.top) for s in run.snapshots)
+                rows += film_rows(name, number, run.seed, run.target, frames, sample.texts)
+    return film_table(rows)
+
+
+def next_token_table(samples: RunsBySample) -> Table:
+    """The probe's next token after each input, run by run."""
+    rows: list[Row] = []
+    for name, sample in samples.items():
+        for run in sample.runs:
+            after = run.next_tokens
+            if after is None:
+                continue
+            inputs = {"e_N": after.final, "e₀": after.start, "shift": after.shifted, "decoded": after.decoded}
+            last = last_snapshot(run)
+            recovered = last is not None and last.top[-1][0] == run.target[-1]
+            # Compared by id, since two ids can have one text.
+            same = ", ".join(one for one, token in inputs.items() if token == after.target)
+            texts = (sample.texts[token] for token in (after.target, *inputs.values()))
+            rows.append((name, run.prompt, *texts, run.recovery, "yes" if recovered else "no", same))
     columns = ("arm", "prompt", "after e", "after e_N", "after e₀", "after an equal shift", "after the decoded tokens")
     return Table(
         title="Next tokens",
@@ -112,23 +82,12 @@ def next_token_table(named: Named) -> Table:
     )
 
 
-def _list_agreeing(said: NextTokens) -> str:
-    """The inputs after which the probe says what it says after e: by id, as two ids can have one text."""
-    named = {"e_N": said.final, "e₀": said.start, "shift": said.shifted, "decoded": said.decoded}
-    return ", ".join(name for name, token in named.items() if token == said.target)
-
-
-def _last_recovered(run: InversionRun) -> str:
-    last = last_snapshot(run)
-    return "yes" if last is not None and last.top[-1][0] == run.target[-1] else "no"
-
-
-def hit_table(named: Named) -> Table:
-    """Median hit, share that hit and share that diverged, arm by arm."""
+def hit_table(samples: RunsBySample) -> Table:
+    """Median hit, share that hit and number that diverged, arm by arm."""
     rows: list[Row] = []
-    for name, drawn in named:
-        times = hit_times(drawn)
-        hit = proportion("share", [h is not None for h in times.hits], clusters=drawn.clusters)
+    for name, sample in samples.items():
+        times = sample.hit_times
+        hit = proportion("share", [h is not None for h in times.hits], clusters=sample.clusters)
         rows.append((name, median_hit(times), hit.value, hit.low, hit.high, sum(times.diverged), len(times.hits)))
     return Table(
         title="Hits",
@@ -138,44 +97,48 @@ def hit_table(named: Named) -> Table:
     )
 
 
-def reading_table(named: Named) -> Table:
-    """Repetition of the decoded rows at the start and the end, run by run."""
+def repetition_table(samples: RunsBySample) -> Table:
+    """Repetition of the decoded rows at the start and the end, run by run, of samples that are read at N."""
     start, end = Repetition("start"), Repetition("end")
     return Table(
         title="Repetition of the five decoded rows",
         columns=("arm", "prompt", "at the start", "at the end"),
         rows=tuple(
-            (name, run.prompt, start.read(run, drawn.texts), end.read(run, drawn.texts))
-            for name, drawn in named
-            if drawn.sample.read_at == "N"
-            for run in drawn.runs
+            (name, run.prompt, start.read(run, sample.texts), end.read(run, sample.texts))
+            for name, sample in samples.items()
+            if sample.read_at == "N"
+            for run in sample.runs
         ),
         kind="repetition",
     )
 
 
-def frequency_table(named: Named) -> Table:
+def frequency_table(samples: RunsBySample) -> Table:
     """How frequent, as words, the tokens are that each run decodes to at its end."""
     reading = LogFrequency()
     return Table(
         title="Frequency of the decoded words",
         columns=("arm", "prompt", "mean log₁₀ frequency"),
-        rows=tuple((name, run.prompt, reading.read(run, d.texts)) for name, d in named for run in d.runs),
+        rows=tuple(
+            (name, run.prompt, reading.read(run, sample.texts))
+            for name, sample in samples.items()
+            for run in sample.runs
+        ),
         note="Tokens that begin a word and hold letters only; recovered positions are left out.",
         kind="frequency",
     )
 
 
-def run_table(named: Named) -> Table:
-    """Every run: where it started, what counted as close, where it ended."""
+def run_table(samples: RunsBySample) -> Table:
+    """Every run: where it started, its bound, and where it ended."""
     rows = tuple(
         (
-            *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at, drawn.iterations),
-            drawn.sample.read_at,
+            *(name, run.prompt, run.seed, seed, run.hit, str(run.stop), run.ended_at, sample.iterations),
+            sample.read_at,
             *(run.start_distance, run.bound, run.final_distance, run.recovery),
         )
-        for name, drawn in named
-        for run, seed in zip(drawn.runs, drawn.clusters, strict=True)
+        for name, sample in samples.items()
+        for run, seed in zip(sample.runs, sample.clusters, strict=True)
     )
     return Table(
         title="Runs",
@@ -188,60 +151,36 @@ def run_table(named: Named) -> Table:
     )
 
 
-def curve_table(named: Named) -> Table:
+def curve_table(samples: RunsBySample) -> Table:
     """The distance to the target on the way, in units of each run's bound."""
-    rows = tuple(
-        (name, number, n, distance, run.hit)
-        for name, drawn in named
-        for at in [_curve_points(drawn)]
-        for number, run in enumerate(drawn.runs, 1)
-        for n, distance in _thin_curve(run, at)
-    )
+    rows: list[Row] = []
+    for name, sample in samples.items():
+        results = (m.result for m in sample.measurements if isinstance(m.result, InversionResult))
+        # A sample's measurements share their N, and with it the iterations at which curves are kept.
+        curve_at = next((result.curve_at for result in results), ())
+        for number, run in enumerate(sample.runs, 1):
+            for n, distance in _thin_curve(run, curve_at):
+                in_bounds = float(f"{distance / run.bound:.4g}") if run.bound > 0 else math.nan
+                rows.append((name, number, n, in_bounds, run.hit))
     return Table(
         title="Curves",
         columns=("arm", "run", "iteration", "distance / bound", "hit"),
-        rows=rows,
+        rows=tuple(rows),
         note=f"Thinned for drawing: at most {DRAWN_POINTS} points a run, four digits. Runs are numbered as in Runs.",
         kind="curves",
     )
 
 
-def _curve_points(drawn: SampleRuns) -> tuple[int, ...]:
-    # A sample's measurements share their N, and with it the iterations at which curves are kept.
-    return next((m.result.curve_at for m in drawn.measurements if isinstance(m.result, InversionResult)), ())
-
-
-def _thin_curve(run: InversionRun, at: Sequence[int]) -> list[tuple[int, float]]:
-    """The start, the end, and points between that are as evenly spread as the kept ones: (iteration, distance)."""
-    points = {0: run.start_distance, **dict(zip(at, run.curve, strict=False)), run.ended_at: run.final_distance}
+def _thin_curve(run: InversionRun, curve_at: Sequence[int]) -> list[tuple[int, float]]:
+    """The start, the end, the hit, and kept points that are evenly spread between: (iteration, distance)."""
+    points = {0: run.start_distance, **dict(zip(curve_at, run.curve, strict=False)), run.ended_at: run.final_distance}
     if run.hit is not None:
-        points.setdefault(run.hit, run.bound)  # between two kept iterations; it was then just below
+        points.setdefault(run.hit, run.bound)  # between two kept iterations; the distance was just below
     kept = sorted(points)
     if len(kept) > DRAWN_POINTS:
         spread = {kept[round(k * (len(kept) - 1) / (DRAWN_POINTS - 1))] for k in range(DRAWN_POINTS)}
         kept = sorted(spread if run.hit is None else spread | {run.hit})
-    return [(n, _in_bounds(points[n], run.bound)) for n in kept]
-
-
-def _in_bounds(distance: float, bound: float) -> float:
-    return float(f"{distance / bound:.4g}") if bound > 0 else math.nan
-
-
-def tuning_table(named: Named) -> Table:
-    """Every step size that was tried and what it did on the tuning units."""
-    return Table(
-        title="Tuning of the step size η",
-        columns=("arm", "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped"),
-        rows=tuple(
-            (
-                *(name, o.step, "chosen" if o.step == drawn.tuned.step else "", sum(h is not None for h in o.hits)),
-                *(min((h for h in o.hits if h is not None), default=None), o.median_distance),
-            )
-            for name, drawn in named
-            for o in drawn.tuned.outcomes
-        ),
-        note="Tuning stops as soon as one step size has hit on half of its units.",
-    )
+    return [(n, points[n]) for n in kept]
 
 
 def vocabulary_table(measurements: Sequence[Measurement]) -> Table:
@@ -263,7 +202,3 @@ def vocabulary_table(measurements: Sequence[Measurement]) -> Table:
         rows=tuple(rows),
         kind="vocabulary",
     )
-
-
-def _mean(values: Sequence[float | bool]) -> float | None:
-    return sum(map(float, values)) / len(values) if values else None

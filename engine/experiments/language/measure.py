@@ -21,8 +21,16 @@ from engine.arms.protocol import DIRECT
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import WHOLE
 from engine.errors import SubjectError, TooShallowError, explain
-from engine.experiments.finite import LOGITS, check_numbers
-from engine.experiments.inputs import TOP, EmbeddedPrompts, draw_rows, embed_prompts, encode, make_generator
+from engine.experiments.inputs import (
+    LOGITS,
+    TOP,
+    EmbeddedPrompts,
+    check_numbers,
+    draw_rows,
+    embed_prompts,
+    encode,
+    make_generator,
+)
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction

@@ -10,8 +10,15 @@ from torch import Tensor
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import TokenNet
 from engine.errors import SubjectError
-from engine.experiments.finite import GRADIENTS, OUTPUTS, check_numbers, explain_overflow
-from engine.experiments.inputs import embed_prompts, encode, make_generator
+from engine.experiments.inputs import (
+    GRADIENTS,
+    OUTPUTS,
+    check_numbers,
+    embed_prompts,
+    encode,
+    explain_overflow,
+    make_generator,
+)
 from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.methods.walks import OrthogonalTrace, walk_orthogonally
 from engine.models.loaded import LoadedModels

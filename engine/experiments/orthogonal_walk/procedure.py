@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from engine.arms.arm import Arm, Result
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import SCRIPT
 from engine.arms.settings import StackSettings, Unit
@@ -16,6 +16,7 @@ from engine.arms.stacks import AnyStack, Stack, TokenNet
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.sampling import DEEP, Runs, assign_arms, collect, run_together
+from engine.experiments.tables import estimate_table
 from engine.records import Table
 from engine.statistics import Estimate, Look, geometric_ratio, median, paired_mean
 
@@ -64,12 +65,7 @@ def draw_walks(
 
     assigned = assign_arms(trial, walk.stack, make, dtype=walk.dtype)
     measurements = yield [dealt.arm for dealt in assigned]
-    return collect(assigned, measurements, _runs_of)
-
-
-def _runs_of(result: Result) -> Sequence[OrthogonalRun]:
-    assert isinstance(result, OrthogonalWalkResult)
-    return result.runs
+    return collect(assigned, measurements, OrthogonalWalkResult)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,23 +190,22 @@ def _gather(trial: Trial, walks: Walks, estimates: Sequence[Estimate]) -> Eviden
     steps = " / ".join(f"{n} of {step:g}" for n, step in SCRIPT_STEPS.values())
     return Evidence(
         estimates=Evidence.named(*estimates),
-        draw=lambda: (_estimate_table(estimates), _walk_table(walks), *_singular_tables(walks), _decoded_table(walks)),
+        draw=lambda: (
+            estimate_table(
+                estimates,
+                note="The document has products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep "
+                "model, 1e-17 in float64.",
+            ),
+            _walk_table(walks),
+            *_singular_tables(walks),
+            _decoded_table(walks),
+        ),
         settings={
             "steps": steps + " in float32 / float64" if trial.protocol == SCRIPT else f"{STEPS} of {STEP:g}",
             "positions": trial.protocol.positions,
             "device": trial.device,
         },
         measurements=tuple(m for runs in walks.values() for m in runs.measurements),
-    )
-
-
-def _estimate_table(estimates: Sequence[Estimate]) -> Table:
-    return Table(
-        title="Estimates",
-        columns=("estimate", "value", "low", "high", "n"),
-        rows=tuple((e.name, e.value, e.low, e.high, e.n) for e in estimates),
-        note="The document has products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep model, "
-        "1e-17 in float64.",
     )
 
 

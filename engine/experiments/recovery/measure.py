@@ -10,10 +10,16 @@ import torch
 from torch import Tensor
 
 from engine.arms.settings import StackSettings
-from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.errors import DeclarationError
-from engine.experiments.finite import OUTPUTS, RANDOM_OUTPUTS, check_numbers
-from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent
+from engine.experiments.inputs import (
+    OUTPUTS,
+    RANDOM_OUTPUTS,
+    EmbeddedPrompts,
+    check_numbers,
+    embed_prompts,
+    make_generator,
+    plan_descent,
+)
 from engine.experiments.recovery.arm import (
     LATER_STARTS,
     MarginArm,
@@ -26,7 +32,7 @@ from engine.experiments.recovery.arm import (
 )
 from engine.methods.activation_distance import ActivationDistance, make_distance, measure_noise, read_activations
 from engine.methods.token_search import ObservedActivations, TokenMatch, TokenSearch, check, recover
-from engine.models.codec import Codec
+from engine.models.codec import Codec, equal_tokens, find_equal_rows
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import BlockStack

@@ -10,7 +10,6 @@ from typing import Protocol as Interface
 from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
-from engine.experiments.inversion.tables import estimate_table
 from engine.experiments.recovery.arm import RecoveryRun
 from engine.experiments.recovery.searches import Search, SearchRuns, run_search
 from engine.experiments.recovery.tables import (
@@ -21,6 +20,7 @@ from engine.experiments.recovery.tables import (
     search_tuning_table,
 )
 from engine.experiments.sampling import run_together
+from engine.experiments.tables import estimate_table
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
 

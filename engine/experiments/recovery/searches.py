@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
-from engine.arms.arm import Arm, Result
+from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import LONG
 from engine.arms.protocol import CONTROLLED, PAGE, Protocol
@@ -25,7 +25,6 @@ from engine.experiments.sampling import (
     tuning_seed,
     tuning_units,
 )
-from engine.experiments.tuning.arm import TuningArm
 from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)
@@ -147,7 +146,7 @@ def run_search(trial: Trial, search: Search) -> SearchRounds:
         return None
     if search.long and not trial.prompts:
         trial = replace(trial, prompts=spread_evenly(LONG, trial.units.at(trial.effort)))
-    tuned = yield from tune(tuning_arm(trial, search))
+    tuned = yield from choose_step(trial, search)
 
     def find(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
         return RecoveryArm(
@@ -173,8 +172,8 @@ def run_search(trial: Trial, search: Search) -> SearchRounds:
         search=search,
         settings=finding[0].arm.settings,
         tuned=tuned,
-        found=collect(finding, found, _recoveries),
-        margins=collect(measuring, margins, _margins),
+        found=collect(finding, found, RecoveryResult),
+        margins=collect(measuring, margins, MarginResult),
         results=_results(found, RecoveryResult),
         margin_results=_results(margins, MarginResult),
     )
@@ -189,21 +188,14 @@ def spread_evenly(prompts: Sequence[str], count: int) -> tuple[str, ...]:
 def descent_settings(search: Search, settings: StackSettings) -> DescentSettings:
     """Settings of a search's descents, on the stack and weights of `settings`."""
     return DescentSettings(
-        subject=settings.subject,
-        source=settings.source,
-        stack=settings.stack,
-        protocol=search.how.protocol,
-        sigma=SIGMA,
-        dtype=settings.dtype,
-        device=settings.device,
+        **vars(replace(settings, protocol=search.how.protocol, sigma=SIGMA)),
         iterations=search.iterations,
         optimizer=search.how.optimizer,
-        first_tokens=settings.first_tokens,
     )
 
 
-def tuning_arm(trial: Trial, search: Search) -> TuningArm:
-    """The first round of a search's tuning: over whole prompts, or over their 4th tokens where one position moves."""
+def choose_step(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
+    """Tune a search's step size: over whole prompts, or over their 4th tokens where one position moves."""
     alone = search.how.method.token_by_token
     plain = HEAD_GRID if search.stack.head else OPEN_GRID
     steps = ADAM_GRID if search.how.optimizer == "adam" else plain
@@ -211,14 +203,7 @@ def tuning_arm(trial: Trial, search: Search) -> TuningArm:
     units = tuning_units(count, first_tokens=TUNED_AT if alone else None)
     seed = tuning_seed(trial, search.stack)
     settings = stack_settings(trial, search.stack, seed, first_tokens=TUNED_AT if alone else None)
-    return TuningArm(
-        settings=descent_settings(search, settings),
-        steps=steps,
-        units=units,
-        horizon=search.iterations,
-        batch=len(units) * len(steps),
-        alone=alone,
-    )
+    return (yield from tune(descent_settings(search, settings), steps, units, alone=alone))
 
 
 def _thin(assigned: Sequence[AssignedArm[MarginArm]], most: int) -> list[AssignedArm[MarginArm]]:
@@ -230,16 +215,6 @@ def _thin(assigned: Sequence[AssignedArm[MarginArm]], most: int) -> list[Assigne
         for dealt in assigned
         if each
     ]
-
-
-def _recoveries(result: Result) -> Sequence[RecoveryRun]:
-    assert isinstance(result, RecoveryResult)
-    return result.runs
-
-
-def _margins(result: Result) -> Sequence[MarginRun]:
-    assert isinstance(result, MarginResult)
-    return result.runs
 
 
 def _results(measurements: Sequence[Measurement], kind: type[R]) -> tuple[R, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
 from engine.experiments.recovery.searches import SearchRuns
+from engine.experiments.tables import Row, tuning_table
+from engine.experiments.tuning.procedure import StepChoice
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 
 Named = tuple[tuple[str, SearchRuns], ...]
-Cell = str | int | float | None
-Row = tuple[Cell, ...]
 
 
 def search_table(named: Named) -> Table:
@@ -149,19 +149,14 @@ def _explain_failure(run: RecoveryRun, texts: dict[int, str]) -> str:
 def search_tuning_table(named: Named) -> Table:
     """Every step size that was tried and what it did on the tuning prompts; searches that share a tuning once."""
     seen: set[tuple[str, ...]] = set()
-    rows: list[Row] = []
+    choices: list[tuple[str, StepChoice]] = []
     for name, sought in named:
         arms = tuple(m.digest for m in sought.tuned.measurements)
-        if arms in seen:
-            continue
-        seen.add(arms)
-        for outcome in sought.tuned.outcomes:
-            chosen = "chosen" if outcome.step == sought.tuned.step else ""
-            hits = [hit for hit in outcome.hits if hit is not None]
-            rows.append((name, outcome.step, chosen, len(hits), min(hits, default=None), outcome.median_distance))
-    return Table(
-        title="Tuning of the step size η",
-        columns=("search", "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped"),
-        rows=tuple(rows),
+        if arms not in seen:
+            seen.add(arms)
+            choices.append((name, sought.tuned))
+    return tuning_table(
+        choices,
+        named="search",
         note="On prompts of their own, whole where all positions move together, their 4th tokens where one does.",
     )

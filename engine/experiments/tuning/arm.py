@@ -11,7 +11,7 @@ from engine.arms.settings import ADDED_LATER, DescentSettings, Unit
 from engine.records import Number
 
 LARGEST_EXTENSIONS = 16
-"""Rounds after the first before the best step size is taken as it is (a factor of 2¹⁶ on one side)."""
+"""Rounds after the first, at most; then the best step size so far is taken (a factor of 2¹⁶ on one side)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,8 @@ class StepOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class TuningResult(Result):
+    """What every step size did. read_to: the last iteration that any descent reached."""
+
     outcomes: tuple[StepOutcome, ...]
     read_to: int
     kind: Literal["tuning"] = "tuning"
@@ -35,8 +37,8 @@ class TuningResult(Result):
 class TuningArm(Arm):
     """Descents at several step sizes, stopped once the one with the smallest median hit is known.
 
-    horizon: iterations to look at (at most N); a later median could not win any more.
-    alone: each prompt's last token moves alone, behind the others as they are; prompts are of one length.
+    horizon: iterations after which descents end (at most N), since a later median could not win.
+    alone: each prompt's last token moves alone, and the tokens before it stay; prompts are of one length.
     """
 
     tag: ClassVar[str] = "TuningArm"

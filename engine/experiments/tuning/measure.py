@@ -17,7 +17,7 @@ from engine.experiments.inputs import (
     shift_bounds,
 )
 from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
-from engine.methods.descent import StopTogether, Trace, TuningObserver, descend
+from engine.methods.descent import Observer, StopTogether, TuningObserver, descend
 from engine.methods.distances import widen
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -25,29 +25,44 @@ from engine.models.stacks import BlockStack, EmbeddingFunction
 
 
 def measure_tuning(arm: TuningArm, models: LoadedModels, watch: WrapObserver = keep_observer) -> TuningResult:
-    """Every step size on every tuning unit, together, until the best is known."""
+    """Every step size on every tuning unit, all in one batch, until the best is known."""
     stack: EmbeddingFunction = models.stack(arm.settings)
     batch, prefix = prepare_batch(arm.settings, arm.units, models, stack), Prefix()
     if arm.alone:
+        assert isinstance(stack, BlockStack)
         batch, prefix = last_position(arm, batch, stack)
     repeated, rates, groups = repeat_for_steps(batch, arm.steps)
+    observer: Observer = TuningObserver(groups=groups, horizon=arm.horizon)
     if arm.alone:
-        stack = behind_prefix(
-            stack, prefix.select(torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps)))
-        )
-    tuning = TuningObserver(groups=groups, horizon=arm.horizon)
-    observer = watch(arm, repeated, models, StopTogether(observer=tuning) if arm.alone else tuning)
+        assert isinstance(stack, BlockStack)
+        own = torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps))  # the unit of each run
+        stack = NextPosition(stack, prefix.select(own))
+        # The stack knows each run's prefix by its place in the batch, so that no run may leave before the others.
+        observer = StopTogether(observer=observer)
+    observer = watch(arm, repeated, models, observer)
     problem = make_problem(arm.settings, repeated, rates, stack)
     trace = descend(stack, problem, plan_descent(arm.settings), observer)
-    return TuningResult(
-        outcomes=tuple(_read_step(arm, trace, groups == k, k) for k in range(len(arm.steps))),
-        read_to=int(trace.ended_at.max()),
-    )
+
+    hits, diverged = trace.first_hits(), trace.diverged()
+    outcomes: list[StepOutcome] = []
+    for k, step in enumerate(arm.steps):
+        members = groups == k
+        last = widen(trace.distances[:, members].gather(0, trace.ended_at[members][None])[0])
+        # A distance that is not a number counts as the farthest.
+        last = last.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        outcomes.append(
+            StepOutcome(
+                step=step,
+                hits=tuple(None if hit < 0 else hit for hit in hits[members].tolist()),
+                diverged=tuple(diverged[members].tolist()),
+                median_distance=float(last.quantile(0.5, interpolation="higher")),
+            )
+        )
+    return TuningResult(outcomes=tuple(outcomes), read_to=int(trace.ended_at.max()))
 
 
-def last_position(arm: TuningArm, batch: Batch, stack: EmbeddingFunction) -> tuple[Batch, Prefix]:
-    """The last token of each prompt, and the others as what it follows."""
-    assert isinstance(stack, BlockStack)
+def last_position(arm: TuningArm, batch: Batch, stack: BlockStack) -> tuple[Batch, Prefix]:
+    """The batch reduced to the last token of each prompt, and the prefix of the tokens before it."""
     before = batch.target.shape[1] - 1
     prefix = extend_prefix(stack, Prefix(), batch.target[:, :before])
     last = replace(
@@ -58,40 +73,23 @@ def last_position(arm: TuningArm, batch: Batch, stack: EmbeddingFunction) -> tup
         lengths=torch.ones_like(batch.lengths),
         positions=batch.positions[before:],
     )
-    here = behind_prefix(stack, prefix)
-    return replace(last, bound=None if batch.bound is None else shift_bounds(arm.settings, last, here)), prefix
-
-
-def behind_prefix(stack: EmbeddingFunction, prefix: Prefix) -> NextPosition:
-    assert isinstance(stack, BlockStack)
-    return NextPosition(stack, prefix)
+    if last.bound is not None:
+        last = replace(last, bound=shift_bounds(arm.settings, last, NextPosition(stack, prefix)))
+    return last, prefix
 
 
 def repeat_for_steps(batch: Batch, steps: tuple[float, ...]) -> tuple[Batch, Tensor, Tensor]:
-    """The units once for each step size, with the step size of each run and its index: [steps · units] both."""
+    """The units once for each step size, the step size of each run, and its index: [steps · units] both."""
     units, target = len(batch.units), batch.target
     every = torch.arange(units, device=target.device).repeat(len(steps))
     groups = torch.arange(len(steps), device=target.device).repeat_interleave(units)
-    repeated = Batch(
-        settings=batch.settings,
+    repeated = replace(
+        batch,
         units=batch.units * len(steps),
         ids=batch.ids * len(steps),
         target=target[every],
         start=batch.start[every],
         lengths=batch.lengths[every],
-        positions=batch.positions,
         bound=None if batch.bound is None else batch.bound[every],
     )
     return repeated, torch.tensor(steps, dtype=target.dtype, device=target.device)[groups], groups
-
-
-def _read_step(arm: TuningArm, trace: Trace, members: Tensor, k: int) -> StepOutcome:
-    hits = trace.first_hits()[members].tolist()
-    ended = trace.ended_at[members]
-    last = widen(trace.distances[:, members].gather(0, ended[None])[0]).nan_to_num(nan=torch.inf, posinf=torch.inf)
-    return StepOutcome(
-        step=arm.steps[k],
-        hits=tuple(None if hit < 0 else hit for hit in hits),
-        diverged=tuple(trace.diverged()[members].tolist()),
-        median_distance=float(last.quantile(0.5, interpolation="higher")),
-    )

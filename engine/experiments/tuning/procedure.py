@@ -1,19 +1,20 @@
-"""The choice of a step size, a measurement of its own."""
+"""The choice of a step size: a measurement of its own, in as many rounds as it takes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
+from engine.arms.settings import DescentSettings, Unit
 from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.statistics import HitTimes, median_hit
 
 
 def every_second_power_of_two(low: int, high: int) -> tuple[float, ...]:
-    """2^low, 2^(low + 2) … 2^high: a log grid of factor 2 of which every second point is tried first."""
+    """2^low, 2^(low + 2) … 2^high: every second point of a log grid of factor 2, to be tried first."""
     return tuple(2.0**k for k in range(low, high + 1, 2))
 
 
@@ -37,25 +38,36 @@ class StepChoice:
     source: str = "tuned"
 
 
-def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
-    """Try half and double of the best step size until both have been tried and neither is better.
+def tune(
+    settings: DescentSettings, steps: tuple[float, ...], units: tuple[Unit, ...], *, alone: bool = False
+) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
+    """Try `steps`, then half and double of the best step size until both have been tried and neither is better.
 
-    That refines the grid to a factor of 2 around its best and widens it where the best is at its edge.
-    The best has the smallest Kaplan–Meier median hit; with equal medians the smaller median distance; if nothing
-    hits, the smallest median final distance. A later round is only read to the best median so far, since a later
-    one could not win. Source: the catalogue's definition of tuned.
+    This refines the grid to a factor of 2 around its best, and widens it where the best is at its edge. The best has
+    the smallest Kaplan–Meier median hit. Of equal medians, and where nothing hits, the one with the smaller median
+    final distance is better, then the smaller step size. alone: each prompt's last token moves alone.
+    Source: the catalogue's definition of tuned.
     """
+
+    def median_of(outcome: StepOutcome) -> float:
+        return median_hit(HitTimes(hits=outcome.hits, cap=settings.iterations, diverged=outcome.diverged))
+
     outcomes: dict[float, StepOutcome] = {}
     measurements: list[Measurement] = []
+    horizon = settings.iterations
     while True:
+        arm = TuningArm(
+            settings=settings, steps=steps, units=units, horizon=horizon, batch=len(units) * len(steps), alone=alone
+        )
         (measurement,) = yield [arm]
         result = measurement.result
         assert isinstance(result, TuningResult)
         measurements.append(measurement)
         outcomes |= {outcome.step: outcome for outcome in result.outcomes}
-        best = min(outcomes.values(), key=lambda outcome: _rank(outcome, arm))
-        median = _median(best, arm)
-        steps = _beyond(best.step, outcomes)
+        # Step sizes of all rounds compete, though later rounds were read less far: see the horizon below.
+        best = min(outcomes.values(), key=lambda o: (median_of(o), o.median_distance, o.step))
+        median = median_of(best)
+        steps = tuple(step for step in (best.step / 2, best.step * 2) if step not in outcomes)
         if not steps or len(measurements) > LARGEST_EXTENSIONS:
             return StepChoice(
                 step=best.step,
@@ -63,18 +75,5 @@ def tune(arm: TuningArm) -> Generator[Sequence[Arm], Sequence[Measurement], Step
                 outcomes=tuple(outcomes[step] for step in sorted(outcomes)),
                 measurements=tuple(measurements),
             )
-        horizon = arm.settings.iterations if math.isinf(median) else max(1, int(median))
-        arm = replace(arm, steps=steps, horizon=horizon, batch=len(arm.units) * len(steps))
-
-
-def _median(outcome: StepOutcome, arm: TuningArm) -> float:
-    return median_hit(HitTimes(hits=outcome.hits, cap=arm.settings.iterations, diverged=outcome.diverged))
-
-
-def _rank(outcome: StepOutcome, arm: TuningArm) -> tuple[float, float, float]:
-    return _median(outcome, arm), outcome.median_distance, outcome.step
-
-
-def _beyond(best: float, tried: dict[float, StepOutcome]) -> tuple[float, ...]:
-    """The best's neighbours on the grid of factor 2 that have not been tried."""
-    return tuple(step for step in (best / 2, best * 2) if step not in tried)
+        # A step size that has not hit by the best median so far cannot win any more.
+        horizon = settings.iterations if math.isinf(median) else max(1, int(median))

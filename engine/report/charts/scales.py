@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from engine.report.charts.panels import trim
+from engine.report.ticks import choose_linear_ticks, choose_log_ticks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def fit_log(values: Iterable[float], *, most: int = 6, also: Sequence[float] = (
     return Scale(
         low=_round_out(zero / 1.05 if zero else low / room, up=False),
         high=_round_out(infinite * 1.05 if infinite else high * room, up=True),
-        ticks=_log_ticks(low / room**0.5, high * room**0.5, most),
+        ticks=choose_log_ticks(low / room**0.5, high * room**0.5, most),
         logarithmic=True,
         zero=None if zero is None else float(f"{zero:.4g}"),
         infinite=None if infinite is None else float(f"{infinite:.4g}"),
@@ -82,34 +83,13 @@ def _round_out(value: float, *, up: bool) -> float:
     return short * (1.001 if up else 0.999) if (short < value) == up else short
 
 
-def _log_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    stride = 1 + (last - first) // (most + 1)
-    ticks: list[float] = []
-    for mantissas in ((1, 2, 5), (1, 3), (1,)) if stride == 1 else ((1,),):
-        ticks = [float(f"{m}e{k}") for k in range(first, last + 1) if not k % stride for m in mantissas]
-        ticks = [t for t in ticks if low <= t <= high]
-        if len(ticks) <= most:
-            break
-    # Over less than a decade powers leave an axis bare: there round numbers at equal steps say more.
-    return tuple(ticks) if len(ticks) > 2 else _linear_ticks(low, high, min(most, 4))
-
-
 def fit_linear(values: Iterable[float], *, most: int = 5) -> Scale:
     """A linear axis over finite values, with round ticks."""
     known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
     room = (high - low) * 0.05 or max(abs(high) * 0.1, 0.5)
     low, high = low - room, high + room
-    return Scale(low=low, high=high, ticks=_linear_ticks(low, high, most))
-
-
-def _linear_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
-    """At most so many multiples of a round step from `low` to `high`."""
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(power * m for m in (1, 2, 5, 10, 20) if (high - low) / (power * m) <= most)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return tuple(trim(step * k) for k in range(first, last + 1))
+    return Scale(low=low, high=high, ticks=choose_linear_ticks(low, high, most))
 
 
 SHARE = Scale(low=-0.03, high=1.03, ticks=(0, 0.5, 1))

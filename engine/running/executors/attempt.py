@@ -34,7 +34,7 @@ def run_arm(arm: Arm, models: LoadedModels, watch: WrapObserver = keep_observer)
     began = time.perf_counter()
     device = device_of(arm)
     verify_fingerprint(arm)
-    models.make_room_for(arm)
+    models.evict_unused(arm)
     _reset_peak()
     clock = GpuClock() if device == "cuda" else None
     result = _measure(arm, models, watch)

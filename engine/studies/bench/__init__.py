@@ -1,1 +1,1 @@
-"""Benchmarks: the engine beside a literal loop and beside the bare matrix products."""
+"""Benchmarks: the engine between a direct reference implementation and the bare matrix products."""

@@ -1,45 +1,38 @@
-"""Prints the contests and the growth of a bench run at its end."""
+"""Adds to pytest-benchmark's saved runs what they were measured on, and prints all figures at the end of a run."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import pytest
+import torch
 
-from engine.studies.bench.alternation import describe_machine
-from engine.studies.bench.tables import list_contests, list_executors, list_growth, list_scheduler, list_searches
+from engine.ledger.provenance import current_provenance
+from engine.studies.bench.results import gather_figures, write_tables
 
-KINDS = ("contest", "growth", "executors", "searches", "scheduler")
-_FOUND = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
-
-
-class Board:
-    """Where a test leaves its figures: in the plugin's saved run, and for the table at the end."""
-
-    def __init__(self, found: dict[str, list[dict[str, Any]]]) -> None:
-        self._found = found
-
-    def note(self, benchmark: Any, kind: str, figures: dict[str, Any]) -> None:
-        benchmark.extra_info.update({kind: figures, "on": describe_machine()})
-        self._found[kind].append(figures)
+_SAVED = pytest.StashKey[dict[str, Any]]()
 
 
-@pytest.fixture(scope="session")
-def board(pytestconfig: pytest.Config) -> Board:
-    return Board(pytestconfig.stash.setdefault(_FOUND, {kind: [] for kind in KINDS}))
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    seen = current_provenance(dtype="float32", device="cpu", threads=torch.get_num_threads())
+    machine_info["bench"] = {
+        "machine": seen.machine,
+        "cores": psutil.cpu_count(),
+        "threads": seen.threads,
+        "versions": dict(seen.versions),
+    }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    config.stash[_SAVED] = output_json
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = config.stash.get(_FOUND, None)
-    if found is None:
-        return
-    terminalreporter.section("the engine between the literal loop and the bare products")
-    contests = list_contests(found["contest"]) if found["contest"] else ()
-    others = (
-        *list_growth(found["growth"]),
-        *list_executors(found["executors"]),
-        *list_searches(found["searches"]),
-        *list_scheduler(found["scheduler"]),
-    )
-    for line in (*contests, "", *others):
-        terminalreporter.write_line(line)
+    """The plugin's own table knows one variant of each benchmark; the ratios stand in this one."""
+    if (run := config.stash.get(_SAVED, None)) is not None:
+        terminalreporter.section("the engine between the reference and the lower bound")
+        for line in write_tables(gather_figures(run)):
+            terminalreporter.write_line(line)

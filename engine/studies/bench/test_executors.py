@@ -1,4 +1,4 @@
-"""A pool of two workers beside one process, on arms of one thread each, timed in turns."""
+"""A pool of two workers beside one process, on arms of one thread each."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from engine.running.executors.base import Executor
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Pool
 from engine.running.waiting import Waiting
-from engine.studies.bench.alternation import alternate, take_ratio
-from engine.studies.bench.conftest import Board
+from engine.studies.bench.interleaved import median_ratio, time_interleaved
 
-WORKERS, ROUNDS, BAR = 2, 5, 1.5
+WORKERS, ROUNDS, MIN_SPEEDUP = 2, 5, 1.5
 ARMS, ITERATIONS, SUBJECT = 8, 10, "gpt2-untrained:0"
 
 
 def make_arms() -> list[Arm]:
-    """Arms of a second or two on one model, which every process keeps: nothing is loaded while they are timed."""
+    """Arms of a second or two on one model. Every process keeps it loaded, so no loading is timed."""
     settings = DescentSettings(
         subject=SUBJECT,
         source=find_subject(SUBJECT).fingerprint(),
@@ -43,7 +42,7 @@ def make_arms() -> list[Arm]:
 
 
 def measure_all(executor: Executor, arms: list[Arm]) -> dict[Arm, str]:
-    """Digests of what the arms give, begun as soon as the executor has room."""
+    """The digest of each arm's numbers. An arm begins as soon as the executor has room."""
     waiting, under_way, found = Waiting(arms), set[Future[Measurement]](), list[Measurement]()
     while len(waiting) or under_way:
         arm = executor.choose(waiting)
@@ -57,19 +56,15 @@ def measure_all(executor: Executor, arms: list[Arm]) -> dict[Arm, str]:
 
 
 @pytest.mark.benchmark(group="executors: a pool's own time")
-def test_a_pool_beside_one_process(benchmark: Any, board: Board) -> None:
+def test_a_pool_beside_one_process(benchmark: Any) -> None:
     arms, inline = make_arms(), Inline(threads=1)
     pool = Pool(workers=WORKERS, threads=1, budget_bytes=8e9)
     try:
-        assert measure_all(pool, arms) == measure_all(inline, arms)  # and its processes have started
-        ways = {"inline": lambda: measure_all(inline, arms), "pool": lambda: measure_all(pool, arms)}
-        seconds = alternate(benchmark, ways, measured="pool", rounds=ROUNDS)
+        assert measure_all(pool, arms) == measure_all(inline, arms)  # this also starts the pool's processes
+        variants = {"inline": lambda: measure_all(inline, arms), "pool": lambda: measure_all(pool, arms)}
+        seconds = time_interleaved(benchmark, variants, measured="pool", rounds=ROUNDS)
     finally:
         pool.shutdown()
-    figures = {
-        "workers": WORKERS,
-        "arms": len(arms),
-        "faster": take_ratio(seconds["inline"], seconds["pool"]),
-        "bar": BAR,
-    }
-    board.note(benchmark, "executors", figures)
+    title = f"{len(arms)} arms of one thread: times that {WORKERS} workers are as fast as one process"
+    speedup = median_ratio(seconds["inline"], seconds["pool"])
+    benchmark.extra_info["measures"] = [{"title": title, "value": speedup, "at_least": MIN_SPEEDUP}]

@@ -1,7 +1,4 @@
-"""What a report costs: made from the reference run, and from 10,000 records; opened in a browser.
-
-The figures beside the times (seconds of reading, rendering and loading, megabytes) are in each result's extra info.
-"""
+"""What a report costs: rendered from the reference run and from 10,000 records, and opened in a browser."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from engine.records import write_records
 from engine.tests.browser import REFERENCE, Visitor, find_missing, open_browser
 from engine.tests.report_worlds import make_world
 
-PATIENCE_MS = 300_000
-COUNT = 38 * 88 * 3
+TIMEOUT_MS = 300_000
+RECORDS = 38 * 88 * 3
 
 RENDER = """
 import json, resource, sys, time
@@ -43,26 +40,29 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of 10,032 records; their page is put beside them."""
+    """Folder of 10,032 records, in which their page will lie, too."""
     folder = tmp_path_factory.mktemp("world")
     write_records(make_world(), folder / "records.jsonl")
     return folder
 
 
-def render_apart(records: Path, page: Path) -> dict[str, float]:
-    """Render in a process of its own, whose memory is the report's alone."""
+def render_in_process(records: Path, page: Path) -> dict[str, float]:
+    """Render in a process of its own, so that its memory is the report's alone."""
     done = subprocess.run(
         [sys.executable, "-c", RENDER, str(records), str(page)], capture_output=True, text=True, check=True
     )
     return {name: round(value, 3) for name, value in json.loads(done.stdout).items()}
 
 
+def note(benchmark: Any, work: str, figures: dict[str, float]) -> None:
+    benchmark.extra_info["measures"] = [{"title": f"{work}: {name}", "value": v} for name, v in figures.items()]
+
+
 @pytest.mark.benchmark(group="the report of 10,032 records")
 def test_a_large_report_is_rendered(benchmark: Any, world: Path) -> None:
-    figures = benchmark.pedantic(lambda: render_apart(world / "records.jsonl", world / "index.html"), rounds=1)
-    benchmark.extra_info.update(figures)
-    print(figures)
-    assert figures["records"] == COUNT
+    figures = benchmark.pedantic(lambda: render_in_process(world / "records.jsonl", world / "index.html"), rounds=1)
+    assert figures["records"] == RECORDS
+    note(benchmark, "report of 10,032 records", figures)
 
 
 @pytest.mark.benchmark(group="the report of 10,032 records")
@@ -71,9 +71,9 @@ def test_a_large_report_is_opened(benchmark: Any, world: Path) -> None:
         pytest.skip(missing)
     page_file = world / "index.html"
     if not page_file.exists():
-        render_apart(world / "records.jsonl", page_file)
+        render_in_process(world / "records.jsonl", page_file)
     with open_browser() as browser:
-        visitor = Visitor(browser=browser, patience_ms=PATIENCE_MS)
+        visitor = Visitor(browser=browser, patience_ms=TIMEOUT_MS)
 
         def load() -> dict[str, float]:
             page = visitor(page_file)
@@ -88,8 +88,7 @@ def test_a_large_report_is_opened(benchmark: Any, world: Path) -> None:
                 }"""
             )
 
-        benchmark.extra_info.update(benchmark.pedantic(load, rounds=3))
-        print(benchmark.extra_info)
+        note(benchmark, "report of 10,032 records in a browser", benchmark.pedantic(load, rounds=3))
         visitor.close()
     assert visitor.deeds == []
 
@@ -98,4 +97,4 @@ def test_a_large_report_is_opened(benchmark: Any, world: Path) -> None:
 def test_the_reference_report_is_rendered(benchmark: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "engine", "report", "render", str(REFERENCE), "--out", str(tmp_path)]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=3)
-    benchmark.extra_info["page_mb"] = round((tmp_path / "index.html").stat().st_size / 1e6, 3)
+    note(benchmark, "report of the reference run", {"page_mb": (tmp_path / "index.html").stat().st_size / 1e6})

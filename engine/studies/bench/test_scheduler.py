@@ -1,10 +1,11 @@
-"""What the scheduler itself takes: arms that take no time, in a session and in one of four times as many."""
+"""What the scheduler itself costs: a session of arms that take no time, beside one of four times as many."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar
 
 import pytest
@@ -17,14 +18,13 @@ from engine.ledger import Ledger
 from engine.ledger.provenance import current_provenance
 from engine.running.executors.pool import Pool
 from engine.running.scheduler import ItemRun, NoProgress, Scheduler
-from engine.studies.bench.alternation import alternate, take_ratio
-from engine.studies.bench.conftest import Board
+from engine.studies.bench.interleaved import median_ratio, time_interleaved
 from engine.tests.planted import make_trial
 from engine.tests.planted_claims import plant
 
 FEW, MANY, ROUNDS = 400, 1600, 5
-GROWTH_BAR, ARM_BAR_MS = 4.0, 2.0
-ARMS_A_ROUND = 10
+MAX_GROWTH, MAX_MS_PER_ARM = 4.0, 2.0
+ARMS_PER_ROUND = 10
 RESULT = PseudoInverseResult(
     rows=4,
     columns=2,
@@ -41,20 +41,20 @@ NOWHERE = current_provenance(dtype="float64", device="none", threads=0)
 
 @dataclass(frozen=True, kw_only=True)
 class Matrices:
-    """Two rounds of arms, the second with those of the first again, as interim looks ask."""
+    """Two rounds of arms. The second asks for those of the first again, as interim looks do."""
 
     tag: ClassVar[str] = "Matrices"
     first: int
 
     def rounds(self, trial: Trial) -> Rounds:
-        names = [f"random:4x2:rank=2:seed={self.first + k}" for k in range(2 * ARMS_A_ROUND)]
+        names = [f"random:4x2:rank=2:seed={self.first + k}" for k in range(2 * ARMS_PER_ROUND)]
         arms = [PseudoInverseArm(subject="none", source="none", matrix=name) for name in names]
-        yield arms[:ARMS_A_ROUND]
+        yield arms[:ARMS_PER_ROUND]
         return Evidence(measurements=tuple((yield arms)))
 
 
 class Instant(Pool):
-    """A pool that chooses as it always does, and whose arms are measured the moment they begin."""
+    """A pool that chooses as it always does, but whose arms are done the moment they begin."""
 
     def submit(self, arm: Arm) -> Future[Measurement]:
         future: Future[Measurement] = Future()
@@ -62,8 +62,8 @@ class Instant(Pool):
         return future
 
 
-class Memory(Ledger):
-    """Keeps measurements in memory: disks are not what is timed."""
+class MemoryLedger(Ledger):
+    """A ledger in memory, so that no disk is timed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -76,28 +76,25 @@ class Memory(Ledger):
         self.held[measurement.digest] = measurement
 
 
-def run(folder: Path, arms: int) -> None:
-    """A session of so many arms, none of them stored."""
+def run_session(folder: Path, arms: int) -> None:
+    """A session of so many arms, none of which is stored."""
     trial = make_trial()
     jobs = [
         ItemRun(claim=plant("supported", procedure=Matrices(first=k)), trial=trial)
-        for k in range(0, arms, 2 * ARMS_A_ROUND)
+        for k in range(0, arms, 2 * ARMS_PER_ROUND)
     ]
     pool = Instant(workers=2, threads=1, budget_bytes=8e9)
-    scheduler = Scheduler(Memory(folder), lambda: pool, progress=NoProgress())
-    scheduler.run(jobs)
-    assert all(job.evidence is not None and len(job.evidence.measurements) == 2 * ARMS_A_ROUND for job in jobs)
+    campaign = Scheduler(MemoryLedger(folder), lambda: pool, progress=NoProgress())
+    campaign.run(jobs)
+    assert all(job.evidence is not None and len(job.evidence.measurements) == 2 * ARMS_PER_ROUND for job in jobs)
 
 
 @pytest.mark.benchmark(group="scheduler: its own time")
-def test_four_times_the_arms(benchmark: Any, board: Board, tmp_path: Path) -> None:
-    ways = {"few": lambda: run(tmp_path, FEW), "many": lambda: run(tmp_path, MANY)}
-    seconds = alternate(benchmark, ways, measured="many", rounds=ROUNDS)
-    figures = {
-        "arms": [FEW, MANY],
-        "growth": take_ratio(seconds["many"], seconds["few"]),
-        "growth_bar": GROWTH_BAR,
-        "ms_an_arm": 1e3 * sorted(seconds["many"])[ROUNDS // 2] / MANY,
-        "ms_bar": ARM_BAR_MS,
-    }
-    board.note(benchmark, "scheduler", figures)
+def test_four_times_the_arms(benchmark: Any, tmp_path: Path) -> None:
+    variants = {"few": lambda: run_session(tmp_path, FEW), "many": lambda: run_session(tmp_path, MANY)}
+    seconds = time_interleaved(benchmark, variants, measured="many", rounds=ROUNDS)
+    growth, ms_per_arm = median_ratio(seconds["many"], seconds["few"]), 1e3 * median(seconds["many"]) / MANY
+    benchmark.extra_info["measures"] = [
+        {"title": f"scheduler: {MANY} arms over {FEW}, times the cost", "value": growth, "at_most": MAX_GROWTH},
+        {"title": "scheduler: ms per arm", "value": ms_per_arm, "at_most": MAX_MS_PER_ARM},
+    ]

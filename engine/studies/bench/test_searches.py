@@ -1,12 +1,12 @@
-"""The full method beside a blind check of the vocabulary, on the same activations, timed in turns."""
+"""The full method beside a blind check of the vocabulary, on the same activations."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from engine.arms.prompts import SHORT
 from engine.arms.protocol import CONTROLLED
@@ -21,16 +21,15 @@ from engine.methods.token_search import check
 from engine.models import find_subject
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
-from engine.studies.bench.alternation import alternate, take_ratio
-from engine.studies.bench.conftest import Board
+from engine.studies.bench.interleaved import median_ratio, time_interleaved
 
-SUBJECT, STEP, ROUNDS, BAR = "smollm2-135m", 2.0**-4, 5, 20.0
-TOGETHER = 512
-"""Candidates that the blind check has in one batch."""
+SUBJECT, STEP, ROUNDS, MIN_FEWER_CHECKS = "smollm2-135m", 2.0**-4, 5, 20.0
+BATCH = 512
+"""Candidates that the blind check checks at once."""
 
 
 def make_arm() -> RecoveryArm:
-    """One prompt behind one block: nothing is shared with others."""
+    """One prompt behind one block, so that nothing is shared with other prompts."""
     settings = DescentSettings(
         subject=SUBJECT,
         source=find_subject(SUBJECT).fingerprint(),
@@ -44,18 +43,17 @@ def make_arm() -> RecoveryArm:
     return RecoveryArm(settings=settings, method=Method(), step=STEP, units=units, batch=1)
 
 
-def check_blindly(arm: RecoveryArm, models: LoadedModels, epsilon: float) -> tuple[list[int], int]:
-    """Tokens found by checking the vocabulary in random order, and how many candidates that took."""
-    stack = transformer(arm.settings, models)
-    codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
-    seen = show_to_method(stack, embed_prompts(arm.settings, arm.units, models, stack), int8=False)
+def check_blindly(arm: RecoveryArm, shelf: LoadedModels, epsilon: float) -> tuple[list[int], int]:
+    """The tokens found by checking the vocabulary in random order, and the number of candidates checked."""
+    stack = transformer(arm.settings, shelf)
+    codec = shelf.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
+    seen = show_to_method(stack, embed_prompts(arm.settings, arm.units, shelf, stack), int8=False)
     found, checks, prefix = list[int](), 0, Prefix()
     for t in range(int(seen.lengths[0])):
         order, matched = torch.randperm(codec.vocab, generator=make_generator("blind", t)), list[int]()
-        for part in order.split(TOGETHER):
-            matched = _match(
-                check(stack, codec, ActivationDistance(None), prefix, part[None], seen.hidden[:, t]), part, epsilon
-            )
+        for part in order.split(BATCH):
+            distances = check(stack, codec, ActivationDistance(None), prefix, part[None], seen.hidden[:, t])
+            matched = part[distances[0] <= epsilon].tolist()
             checks += len(part)
             if matched:
                 break
@@ -65,27 +63,28 @@ def check_blindly(arm: RecoveryArm, models: LoadedModels, epsilon: float) -> tup
     return found, checks
 
 
-def _match(distances: Tensor, candidates: Tensor, epsilon: float) -> list[int]:
-    return candidates[distances[0] <= epsilon].tolist()
-
-
 @pytest.mark.benchmark(group="searches: the full method's own time")
-def test_the_full_method_beside_a_blind_check(benchmark: Any, board: Board) -> None:
-    arm, models = make_arm(), LoadedModels()
-    result = measure_recovery(arm, models)
+def test_the_full_method_beside_a_blind_check(benchmark: Any) -> None:
+    arm, shelf = make_arm(), LoadedModels()
+    result = measure_recovery(arm, shelf)
     assert isinstance(result, RecoveryResult)
     (run,) = result.runs
-    blind, checks = check_blindly(arm, models, result.epsilon)
+    blind, blind_checks = check_blindly(arm, shelf, result.epsilon)
     assert run.exact
     assert tuple(blind) == run.target
-    ways = {"blind": lambda: check_blindly(arm, models, result.epsilon), "full": lambda: measure_recovery(arm, models)}
-    seconds = alternate(benchmark, ways, measured="full", rounds=ROUNDS)
-    own = sum(one.checks for one in run.found)
-    figures = {
-        "tokens": len(run.target),
-        "seconds_a_token": sorted(seconds["full"])[ROUNDS // 2] / len(run.target),
-        "faster": take_ratio(seconds["blind"], seconds["full"]),
-        "fewer_checks": checks / own,
-        "bar": BAR,
+    variants = {
+        "blind": lambda: check_blindly(arm, shelf, result.epsilon),
+        "full": lambda: measure_recovery(arm, shelf),
     }
-    board.note(benchmark, "searches", figures)
+    seconds = time_interleaved(benchmark, variants, measured="full", rounds=ROUNDS)
+    tokens = len(run.target)
+    name = f"full method, one prompt of {tokens} tokens"
+    benchmark.extra_info["measures"] = [
+        {"title": f"{name}: seconds per token", "value": median(seconds["full"]) / tokens},
+        {"title": f"{name}: times as fast as a blind check", "value": median_ratio(seconds["blind"], seconds["full"])},
+        {
+            "title": f"{name}: times fewer candidates than a blind check",
+            "value": blind_checks / sum(found.checks for found in run.found),
+            "at_least": MIN_FEWER_CHECKS,
+        },
+    ]

@@ -1,4 +1,4 @@
-"""Charts of simulated claims, one for each kind of estimand: false verdicts at the edge, decided ones beside it."""
+"""Charts of simulated claims, one for each estimand: false verdicts at the edge, decided claims beside it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from engine.report.charts.panels import Row, label, trim
 from engine.report.charts.scales import SHARE, Scale, fit_linear
 from engine.report.charts.strips import layer_of
 from engine.report.charts.theme import PAPER, SERIES, SOFT
-from engine.studies.calibration.figures import MOST_FALSE, MOST_FALSE_SURELY
-from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE, World
+from engine.studies.calibration.results import EDGE, INSIDE, MOST_FALSE, MOST_FALSE_SURELY, OUTSIDE, ScenarioResult
 from engine.text import format_percent
 
 HEIGHT = 190
 SHAPES = ("circle", "square", "diamond", "triangle-up")
-APART = 0.16
-"""Of the way to the next number of units, by which marks of two kinds of claims stand apart."""
+SPACING = 0.16
+"""Between the marks of two scenarios, as a share of the way to the next number of units."""
 
 
-def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> ChartView:
+def draw_false(scenarios: Sequence[ScenarioResult], every: Sequence[ScenarioResult], name: str) -> ChartView:
     """False verdicts at the edge by the number of units, with the interval's upper end and lines at both bars.
 
-    worlds: of one estimand. every: whose figures have to fit the axis, so that charts can be compared. name: unique on
-    the page.
+    scenarios: of one estimand. every: all scenarios, which share one axis so that their charts can be compared. name:
+    unique on the page.
     """
-    marks = _place(worlds)
+    marks, x, colour, shape = _lay_out(scenarios)
+    # In a row 'k' selects the layers that paint it, and 'c' is its scenario.
     rows: list[Row] = [{"k": k, "x": 0, "y": bar, "hi": 0} for k, bar in (("b", MOST_FALSE), ("s", MOST_FALSE_SURELY))]
     facts: list[str] = []
-    for world in worlds:
-        told: list[str] = []
-        for n in world.sizes:
-            if (cell := world.find(n, EDGE)) is not None:
-                ends: Row = {"y": trim(cell.false), "hi": trim(cell.false_high)}
-                rows.append({"k": "d", "c": world.traits, "x": marks[world.traits, n]} | ends)
-                told.append(f"{n} units {format_percent(cell.false)} up to {format_percent(cell.false_high)}")
-        facts.append(f"{world.traits}: {', '.join(told) or 'nothing at the edge'}")
-    x, colour, shape = _channels(worlds)
-    scale = _fit_false([cell.false_high for world in every for cell in world.cells if cell.position == EDGE])
+    for scenario in scenarios:
+        cells = [cell for n in scenario.sizes if (cell := scenario.find(n, EDGE)) is not None]
+        for cell in cells:
+            ends: Row = {"y": trim(cell.false), "hi": trim(cell.false_high)}
+            rows.append({"k": "d", "c": scenario.traits, "x": marks[scenario.traits, cell.n]} | ends)
+        words = (f"{c.n} units {format_percent(c.false)} up to {format_percent(c.false_high)}" for c in cells)
+        facts.append(f"{scenario.traits}: {', '.join(words) or 'nothing at the edge'}")
+    # From 0, with ticks at both bars; with round ticks where so much is false that the bars lie close together.
+    highs = [cell.false_high for scenario in every for cell in scenario.cells if cell.position == EDGE]
+    most = max([*highs, MOST_FALSE_SURELY]) * 1.06
+    ticks = [tick for tick in (0, MOST_FALSE, MOST_FALSE_SURELY, 0.1, 0.15, 0.2) if tick <= most]
+    scale = Scale(low=0, high=most, ticks=fit_linear([0, most]).ticks if most > 0.25 else tuple(ticks))
     axis = scale.axis("decisive at the edge", format=".0%", grid=False)
     y, high = (alt.Y(f"{field}:Q", scale=scale.scale(), axis=axis) for field in ("y", "hi"))
     layers = [
@@ -50,24 +52,24 @@ def draw_false(worlds: Sequence[World], every: Sequence[World], name: str) -> Ch
         layer_of("d").mark_tick(thickness=2, size=7, orient="horizontal").encode(x=x, y=high, color=colour),
         layer_of("d").mark_point(size=50, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
-    return _finish(worlds, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name)
+    return _finish(scenarios, "false at the edge", facts, layers, rows, ("x", "y", "hi"), name)
 
 
-def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
-    """Decided claims just inside and just outside of the edge by the number of units. worlds: of one estimand."""
-    marks = _place(worlds)
+def draw_decided(scenarios: Sequence[ScenarioResult], name: str) -> ChartView:
+    """Decided claims just inside and just outside of the edge, by the number of units. scenarios: of one estimand."""
+    marks, x, colour, shape = _lay_out(scenarios)
     rows: list[Row] = []
     facts: list[str] = []
-    for world in worlds:
+    for scenario in scenarios:
         for kind, position in (("inside", INSIDE), ("outside", OUTSIDE)):
-            cells = [cell for n in world.sizes if (cell := world.find(n, position)) is not None]
+            cells = [cell for n in scenario.sizes if (cell := scenario.find(n, position)) is not None]
             for cell in cells:
-                x = marks[world.traits, cell.n]
-                rows.append({"k": kind, "c": world.traits, "x": x, "y": trim(cell.decided)})
-            told = ", ".join(f"{cell.n} units {format_percent(cell.decided)}" for cell in cells)
-            facts.append(f"{world.traits}, {kind}: {told or 'nothing'}")
-    x, colour, shape = _channels(worlds)
+                place = marks[scenario.traits, cell.n]
+                rows.append({"k": kind, "c": scenario.traits, "x": place, "y": trim(cell.decided)})
+            words = ", ".join(f"{cell.n} units {format_percent(cell.decided)}" for cell in cells)
+            facts.append(f"{scenario.traits}, {kind}: {words or 'nothing'}")
     y = alt.Y("y:Q", scale=SHARE.scale(), axis=SHARE.axis("decided", format=".0%"))
+    # Lines first, so that no line crosses a mark.
     inside, outside = (
         layer_of("inside").encode(x=x, y=y, color=colour),
         layer_of("outside").encode(x=x, y=y, color=colour),
@@ -78,50 +80,36 @@ def draw_decided(worlds: Sequence[World], name: str) -> ChartView:
         outside.mark_point(size=50, filled=False, fill=PAPER, opacity=1, strokeWidth=1.5).encode(shape=shape),
         inside.mark_point(size=50, filled=True, opacity=1).encode(shape=shape),
     ]
-    return _finish(worlds, "decided beside the edge", facts, layers, rows, ("x", "y"), name)
+    return _finish(scenarios, "decided beside the edge", facts, layers, rows, ("x", "y"), name)
 
 
-def _fit_false(highs: Sequence[float]) -> Scale:
-    """An axis from 0 with ticks at both bars; with round ones where so much is false that the bars lie close."""
-    most = max([*highs, MOST_FALSE_SURELY]) * 1.06
-    if most > 0.25:
-        return Scale(low=0, high=most, ticks=fit_linear([0, most]).ticks)
-    ticks = (0, MOST_FALSE, MOST_FALSE_SURELY, 0.1, 0.15, 0.2)
-    return Scale(low=0, high=most, ticks=tuple(tick for tick in ticks if tick <= most))
+Marks = dict[tuple[str, int], float]
 
 
-def _list_sizes(worlds: Sequence[World]) -> list[int]:
-    return sorted({n for world in worlds for n in world.sizes})
+def _lay_out(scenarios: Sequence[ScenarioResult]) -> tuple[Marks, alt.X, alt.Color, alt.Shape]:
+    """Numbers of units at equal steps, with the scenarios' marks side by side around each; a colour and shape for each.
 
-
-def _place(worlds: Sequence[World]) -> dict[tuple[str, int], float]:
-    """Where each kind of claim stands at each number of units: side by side, around the number's place in order."""
-    step = min(APART, 0.7 / len(worlds))
-    middle = (len(worlds) - 1) / 2
-    return {
-        (world.traits, n): trim(place + (k - middle) * step)
-        for place, n in enumerate(_list_sizes(worlds))
-        for k, world in enumerate(worlds)
+    The marks are positions along x, by a scenario's traits and a number of units.
+    """
+    sizes, names = sorted({n for one in scenarios for n in one.sizes}), [one.traits for one in scenarios]
+    step, middle = min(SPACING, 0.7 / len(names)), (len(names) - 1) / 2
+    marks = {
+        (name, n): trim(place + (k - middle) * step) for place, n in enumerate(sizes) for k, name in enumerate(names)
     }
-
-
-def _channels(worlds: Sequence[World]) -> tuple[alt.X, alt.Color, alt.Shape]:
-    """Units in their order, at equal steps; a colour and a shape for each kind of claim."""
-    sizes, names = _list_sizes(worlds), [world.traits for world in worlds]
     axis = alt.Axis(
         values=list(range(len(sizes))), labelExpr=f"{[str(n) for n in sizes]}[datum.value]", title="units", grid=False
     )
     x = alt.X("x:Q", scale=alt.Scale(domain=[-0.5, len(sizes) - 0.5], nice=False, zero=False), axis=axis)
     shades = [SERIES[k % len(SERIES)] for k in range(len(names))]
     shapes = [SHAPES[k % len(SHAPES)] for k in range(len(names))]
-    # Below, so that the panels of a row begin at one height however many kinds each has.
+    # Below, so that the panels of a row begin at one height, however many scenarios each has.
     legend = alt.Legend(orient="bottom", columns=1)
     colour = alt.Color("c:N", scale=alt.Scale(domain=names, range=shades), legend=legend)
-    return x, colour, alt.Shape("c:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
+    return marks, x, colour, alt.Shape("c:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
 
 
 def _finish(
-    worlds: Sequence[World],
+    scenarios: Sequence[ScenarioResult],
     what: str,
     facts: Sequence[str],
     layers: Sequence[alt.Chart],
@@ -129,7 +117,7 @@ def _finish(
     packed: tuple[str, ...],
     name: str,
 ) -> ChartView:
-    title = label(worlds[0].estimand, 40)
+    title = label(scenarios[0].estimand, 40)
     drawing = Drawing(
         title=f"{title[:1].upper()}{title[1:]}",
         caption="",

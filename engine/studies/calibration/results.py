@@ -1,8 +1,8 @@
-"""The figures of simulated claims, as they are kept."""
+"""The figures of simulated claims, as they are kept, beside the bars that they should meet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,22 +10,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.report.pages import Figures, Share, Word, read_figures
-from engine.studies.calibration.figures import COVERED_FROM, LEAST_COVERED, MOST_FALSE, MOST_FALSE_SURELY, list_misses
 from engine.text import format_number, format_percent
 
-EDGE, INSIDE, OUTSIDE = 0, 1, -1
-
-
+Position = Literal[0, 1, -1]
+EDGE: Position = 0
+INSIDE: Position = 1
+OUTSIDE: Position = -1
 SIDES = {EDGE: "at the edge", INSIDE: "inside", OUTSIDE: "outside"}
-
-
 ACROSS = (OUTSIDE, EDGE, INSIDE)
-"""The positions as they lie on the axis of an estimate."""
-
+"""The positions in their order on the axis of an estimate."""
 
 PLANNED = 36
-"""Units of a claim at standard effort: the size at which one line tells what is decided, and with how many units."""
+"""Units of a claim at standard effort: summaries tell how many claims are decided at this number."""
 
+MOST_FALSE, MOST_FALSE_SURELY, LEAST_COVERED, COVERED_FROM = 0.05, 0.07, 0.93, 12
+"""Bars: the share of false verdicts, the upper end of its interval, coverage, and the units from which it counts."""
 
 BARS = (
     f"At most {format_percent(MOST_FALSE)} false verdicts, the upper end of their 95 % interval below "
@@ -35,10 +34,10 @@ BARS = (
 
 
 class Cell(Figures):
-    """One kind of claim at one number of units, with its truth at, inside or outside of its criterion's edge.
+    """A scenario at one number of units, with its truth at, inside or outside of its criterion's edge.
 
-    false: verdicts that contradict the truth, at the edge every decisive one; false_high: upper end of its interval.
-    covered: truths inside the last interval. units: that a claim used, in the mean.
+    false: verdicts that contradict the truth, on the edge every decisive one; false_high: upper end of its interval.
+    covered: truths inside the last interval. units: mean number that a claim used.
     """
 
     estimand: Word
@@ -46,7 +45,7 @@ class Cell(Figures):
     censored: Share
     alike: Share
     n: Annotated[int, Field(ge=1, le=1_000_000)]
-    position: Literal[0, 1, -1]
+    position: Position
     claims: Annotated[int, Field(ge=1, le=1_000_000_000)]
     false: Share
     false_high: Share
@@ -66,14 +65,19 @@ class Cell(Figures):
     @property
     def misses(self) -> str:
         """The bars that are missed, in words; '' where none is."""
-        return ", ".join(list_misses(self.model_dump()))
+        misses: list[str] = []
+        if self.false > MOST_FALSE or self.false_high >= MOST_FALSE_SURELY:
+            misses.append(f"{self.false:.1%} false verdicts, up to {self.false_high:.1%}")
+        if self.n >= COVERED_FROM and self.covered < LEAST_COVERED:
+            misses.append(f"{self.covered:.1%} covered")
+        return ", ".join(misses)
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """The cells of one kind of claim, at every number of units and every position.
+class ScenarioResult:
+    """The cells of one scenario, at every number of units and every position.
 
-    traits: what tells it from others of its estimand.
+    traits: how it differs from other scenarios of its estimand.
     """
 
     estimand: str
@@ -91,12 +95,13 @@ class World:
     @property
     def worst(self) -> Cell | None:
         """The cell at the edge with the most false verdicts."""
-        return _find_worst(self.cells)
+        at_edge = [cell for cell in self.cells if cell.position == EDGE]
+        return max(at_edge, key=lambda cell: (cell.false, cell.false_high), default=None)
 
     @property
     def least_covered(self) -> float | None:
-        """The least coverage of those of which it is asked."""
-        return _find_least_covered(self.cells)
+        """The least coverage of the cells with enough units for its bar."""
+        return min((cell.covered for cell in self.cells if cell.n >= COVERED_FROM), default=None)
 
     @property
     def misses(self) -> list[str]:
@@ -104,7 +109,7 @@ class World:
         return [f"n = {cell.n}, {SIDES[cell.position]}: {cell.misses}" for cell in self.cells if cell.misses]
 
     def find(self, n: int, position: int) -> Cell | None:
-        """The cell with so many units at a position."""
+        """The cell with n units at a position."""
         return next((cell for cell in self.cells if (cell.n, cell.position) == (n, position)), None)
 
     def list_sides(self, n: int, name: str, positions: Sequence[int] = ACROSS) -> list[float | None]:
@@ -125,20 +130,25 @@ class Calibration(Figures):
     def _check(self) -> Self:
         if len({(*_identify(cell), cell.n, cell.position) for cell in self.cells}) < len(self.cells):
             raise ValueError("a cell is there twice")
-        if _find_worst(self.cells) is None:
+        if all(cell.position != EDGE for cell in self.cells):
             raise ValueError("no cell is at the edge")
         return self
 
     @property
-    def worlds(self) -> list[World]:
-        """The kinds of claims, in the file's order."""
+    def scenarios(self) -> list[ScenarioResult]:
+        """The scenarios, in the file's order."""
         groups: dict[tuple[str, float, float, float], list[Cell]] = {}
         for cell in self.cells:
             groups.setdefault(_identify(cell), []).append(cell)
-        return [
-            World(estimand=cells[0].estimand, traits=", ".join(_name_traits(cells[0])), cells=tuple(cells))
-            for cells in groups.values()
-        ]
+        found: list[ScenarioResult] = []
+        for (estimand, edge, alike, censored), cells in groups.items():
+            traits = [f"edge {format_number(edge)}"]
+            if censored:
+                traits.append(f"{format_percent(censored)} censored")
+            if alike:
+                traits.append(f"clusters alike by {format_number(alike)}")
+            found.append(ScenarioResult(estimand=estimand, traits=", ".join(traits), cells=tuple(cells)))
+        return found
 
     @property
     def claims(self) -> int:
@@ -146,7 +156,7 @@ class Calibration(Figures):
 
     @property
     def size(self) -> int:
-        """The number of units at which one line tells what is decided: standard effort's, or else the most."""
+        """The number of units for which summaries tell what is decided: standard effort's, or else the largest."""
         sizes = {cell.n for cell in self.cells}
         return PLANNED if PLANNED in sizes else max(sizes)
 
@@ -163,17 +173,19 @@ class Calibration(Figures):
         if beside := [cell.false for cell in self.cells if cell.position != EDGE]:
             most = f"at most {format_percent(max(beside))}" if any(beside) else "none"
             words += f" Beside the edge {most} got a wrong one."
-        if (covered := _find_least_covered(self.cells)) is not None:
-            words += f" From {COVERED_FROM} units on, at least {format_percent(covered)} of intervals held the truth."
+        if covered := [cell.covered for cell in self.cells if cell.n >= COVERED_FROM]:
+            words += (
+                f" From {COVERED_FROM} units on, at least {format_percent(min(covered))} of intervals held the truth."
+            )
         return words
 
     @property
     def standing(self) -> str:
-        """How many settings keep the bars."""
-        kept, every = sum(not cell.misses for cell in self.cells), len(self.cells)
-        if kept == every:
+        """How many cells meet the bars."""
+        met, every = sum(not cell.misses for cell in self.cells), len(self.cells)
+        if met == every:
             return f"No bar is missed in any of {every:,} settings."
-        return f"{every - kept:,} of {every:,} settings miss a bar."
+        return f"{every - met:,} of {every:,} settings miss a bar."
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -183,20 +195,3 @@ def read_calibration(path: Path) -> Calibration:
 
 def _identify(cell: Cell) -> tuple[str, float, float, float]:
     return cell.estimand, cell.edge, cell.alike, cell.censored
-
-
-def _name_traits(cell: Cell) -> Iterator[str]:
-    yield f"edge {format_number(cell.edge)}"
-    if cell.censored:
-        yield f"{format_percent(cell.censored)} censored"
-    if cell.alike:
-        yield f"clusters alike by {format_number(cell.alike)}"
-
-
-def _find_worst(cells: Sequence[Cell]) -> Cell | None:
-    at_edge = [cell for cell in cells if cell.position == EDGE]
-    return max(at_edge, key=lambda cell: (cell.false, cell.false_high), default=None)
-
-
-def _find_least_covered(cells: Sequence[Cell]) -> float | None:
-    return min((cell.covered for cell in cells if cell.n >= COVERED_FROM), default=None)

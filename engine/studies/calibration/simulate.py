@@ -1,4 +1,4 @@
-"""Simulated claims on their way through the judging code: job, looks, estimates, criterion, verdict."""
+"""Simulated claims, judged by the code that judges the real ones: interim looks, estimates, criterion, verdict."""
 
 from __future__ import annotations
 
@@ -17,30 +17,43 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.models import find_subject
 from engine.running.scheduler import ItemRun
-from engine.studies.calibration.worlds import NAME, WORLDS, Data, World
+from engine.statistics import proportion
+from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE, Cell, Position
+from engine.studies.calibration.scenarios import NAME, SCENARIOS, Scenario, SimulatedUnits
 
 SIZES = (6, 12, 24, 36, 60)
-POSITIONS = (0, 1, -1)
-"""At the edge, just inside, just outside."""
-
+POSITIONS = (EDGE, INSIDE, OUTSIDE)
 BATCH = 250
-"""Claims that a process simulates before it hands back its counts."""
+"""Claims that a process simulates before it returns their counts."""
+
+WRONG = {
+    INSIDE: {Ruling.REFUTED},
+    OUTSIDE: {Ruling.SUPPORTED},
+    EDGE: {Ruling.SUPPORTED, Ruling.REFUTED},
+}
+"""The rulings that contradict the truth; on the edge, every decisive one does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One world at one number of units, with the truth at, inside or outside of its edge."""
+class Setting:
+    """A scenario with n units, and its truth at, inside or outside of the edge."""
 
-    world: World
+    scenario: Scenario
     n: int
-    position: int
+    position: Position
+
+    def __str__(self) -> str:
+        # It seeds the draws: the words are those with which the kept figures were drawn.
+        s = self.scenario
+        world = f"estimand={s.estimand!r}, edge={s.edge}, shift={s.shift}, alike={s.alike}, censored={s.censored}"
+        return f"World({world})|{self.n}|{self.position}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What became of a cell's claims. false: verdicts that contradict the truth; at the edge, every decisive one.
+    """How a setting's claims were judged. false: verdicts that contradict the truth. decided: decisive verdicts.
 
-    covered: truths inside the last interval. decided: decisive verdicts. units: that were used, over all claims.
+    covered: truths inside the last interval. units: used by all claims together.
     """
 
     claims: int = 0
@@ -55,80 +68,100 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """A procedure that measures nothing: its units are drawn, and a look sees those that are in by then."""
+    """A procedure that measures nothing: all units are drawn beforehand, and a look sees the first of them."""
 
-    data: Data
+    drawn: SimulatedUnits
 
     def rounds(self, trial: Trial) -> Rounds:
         yield ()
-        return Evidence(estimates=Evidence.named(self.data.estimate(trial.count(), trial.look)))
+        return Evidence(estimates=Evidence.named(self.drawn.estimate(trial.count(), trial.look)))
 
 
-def simulate(cell: Cell, claims: int, first: int = 0) -> Counts:
-    """Judge so many simulated claims, numbered from `first`; equal numbers give equal claims."""
-    total = Counts()
-    name = f"{cell.world}|{cell.n}|{cell.position}"
+def simulate(setting: Setting, claims: int, first: int = 0) -> Counts:
+    """Judge so many simulated claims, numbered from `first`. Equal numbers give equal claims."""
+    scenario, total = setting.scenario, Counts()
     for number in range(first, first + claims):
-        rng = np.random.default_rng([crc32(name.encode()), number])
-        truth = cell.world.place(cell.position)
-        total += judge_one(cell, cell.world.draw(rng, cell.n, truth))
+        # The setting and the claim's number seed its draws: batches and processes change nothing.
+        rng = np.random.default_rng([crc32(str(setting).encode()), number])
+        drawn = scenario.draw(rng, setting.n, scenario.place_truth(setting.position))
+        claim = Claim(
+            id="C00",
+            section="",
+            sentence="",
+            estimand="",
+            document="",
+            procedure=Simulated(drawn=drawn),
+            criteria=(scenario.criterion,),
+            subjects=("gpt2-untrained",),
+            protocols=(DIRECT,),
+        )
+        units = Units(standard=setting.n)
+        trial = Trial(subject=find_subject("gpt2-untrained"), protocol=DIRECT, effort="standard", units=units)
+        # The looks are taken as in a session, except that there are no measurements to wait for.
+        job = ItemRun(claim=claim, trial=trial)
+        job.advance(None)
+        while not job.done:
+            job.advance([])
+        if job.error is not None:
+            raise job.error
+        assert job.evidence is not None
+        estimate = job.evidence.estimates[NAME]
+        ruling = claim.judge(job.evidence.estimates).ruling
+        total += Counts(
+            claims=1,
+            false=int(ruling in WRONG[setting.position]),
+            covered=int(estimate.low <= drawn.truth <= estimate.high),
+            decided=int(ruling in (Ruling.SUPPORTED, Ruling.REFUTED)),
+            units=estimate.n,
+        )
     return total
 
 
-def judge_one(cell: Cell, data: Data) -> Counts:
-    """One claim, brought to its verdict."""
-    claim = Claim(
-        id="C00",
-        section="",
-        sentence="",
-        estimand="",
-        document="",
-        procedure=Simulated(data=data),
-        criteria=(cell.world.criterion,),
-        subjects=("gpt2-untrained",),
-        protocols=(DIRECT,),
-    )
-    units = Units(standard=cell.n)
-    trial = Trial(subject=find_subject("gpt2-untrained"), protocol=DIRECT, effort="standard", units=units)
-    job = ItemRun(claim=claim, trial=trial)
-    job.advance(None)
-    while not job.done:
-        job.advance([])
-    if job.error is not None:
-        raise job.error
-    assert job.evidence is not None
-    estimate = job.evidence.estimates[NAME]
-    ruling = claim.judge(job.evidence.estimates).ruling
-    return Counts(
-        claims=1,
-        false=int(_is_false(ruling, cell.position)),
-        covered=int(estimate.low <= data.truth <= estimate.high),
-        decided=int(ruling in (Ruling.SUPPORTED, Ruling.REFUTED)),
-        units=estimate.n,
-    )
-
-
-def _is_false(ruling: Ruling, position: int) -> bool:
-    wrong = {1: {Ruling.REFUTED}, -1: {Ruling.SUPPORTED}, 0: {Ruling.SUPPORTED, Ruling.REFUTED}}
-    return ruling in wrong[position]
-
-
-def list_cells(worlds: Sequence[World] = WORLDS, sizes: Sequence[int] = SIZES) -> list[Cell]:
-    return [Cell(world=world, n=n, position=position) for world in worlds for n in sizes for position in POSITIONS]
+def list_settings(scenarios: Sequence[Scenario] = SCENARIOS, sizes: Sequence[int] = SIZES) -> list[Setting]:
+    return [
+        Setting(scenario=scenario, n=n, position=position)
+        for scenario in scenarios
+        for n in sizes
+        for position in POSITIONS
+    ]
 
 
 def simulate_all(
-    cells: Iterable[tuple[Cell, int]], *, workers: int, tell: Callable[[int], object] = lambda claims: None
-) -> dict[Cell, Counts]:
-    """Each cell's claims, in batches over several processes. The counts do not depend on how many these are.
+    settings: Iterable[tuple[Setting, int]], *, workers: int, tell: Callable[[int], object] = lambda claims: None
+) -> dict[Setting, Counts]:
+    """The counts of each setting with so many claims, in batches over several processes, which change no count.
 
-    tell: called with the number of claims that were judged since.
+    tell: called with the number of claims judged since the last call.
     """
-    batches = [(cell, min(BATCH, claims - first), first) for cell, claims in cells for first in range(0, claims, BATCH)]
-    found: dict[Cell, Counts] = {}
+    batches = [
+        (setting, min(BATCH, claims - first), first)
+        for setting, claims in settings
+        for first in range(0, claims, BATCH)
+    ]
+    found: dict[Setting, Counts] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         results = pool.map(simulate, *zip(*batches, strict=True))
-        for (cell, _, _), counts in zip(batches, results, strict=True):
-            found[cell] = found.get(cell, Counts()) + counts
+        for (setting, _, _), counts in zip(batches, results, strict=True):
+            found[setting] = found.get(setting, Counts()) + counts
             tell(counts.claims)
     return found
+
+
+def summarize(setting: Setting, counts: Counts) -> Cell:
+    """A setting's shares, the false verdicts' with the upper end of their interval."""
+    false = proportion("false", [True] * counts.false + [False] * (counts.claims - counts.false))
+    scenario = setting.scenario
+    return Cell(
+        estimand=scenario.estimand,
+        edge=scenario.edge,
+        censored=scenario.censored,
+        alike=scenario.alike,
+        n=setting.n,
+        position=setting.position,
+        claims=counts.claims,
+        false=false.value,
+        false_high=false.high,
+        covered=counts.covered / counts.claims,
+        decided=counts.decided / counts.claims,
+        units=counts.units / counts.claims,
+    )

@@ -17,7 +17,7 @@ from engine.errors import LedgerError
 from engine.records import Record, Session, read_records, write_records
 from engine.report import render, tabulate, write_report
 from engine.report.history import keep_run, read_runs
-from engine.report.marks import sort_records
+from engine.report.words import sort_records
 from engine.tests.planted import NAN
 from engine.tests.report_samples import PROVENANCE, make_records
 

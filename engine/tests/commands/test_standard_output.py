@@ -51,7 +51,6 @@ def is_table(content: bytes) -> bool:
 COMMANDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {
     "a report": ("engine report render records.jsonl --out -", is_page),
     "a comparison": ("engine report compare records.jsonl records.jsonl --out -", is_page),
-    "a bench run": (f"engine report bench {REFERENCE}/bench.json --out -", is_page),
     "a calibration": (f"engine report calibration {REFERENCE}/calibration.json --out -", is_page),
     "records": ("engine report export records.jsonl --out -", is_table),
     "measurements": ("engine ledger export l --out -", is_table),

@@ -269,7 +269,7 @@ def test_a_shelf_keeps_what_is_in_use_and_loads_it_once(subject: str, monkeypatc
 
     monkeypatch.setattr(kind, "model", count)
     for arm in sorted(make_arms(subject).values(), key=group_of):
-        models.make_room_for(arm)
+        models.evict_unused(arm)
         measure_arm(arm, models)
     assert len(loads) == 2  # once in float64, once in float32
     assert models.codec(subject, "float64", "cpu").weight.dtype is torch.float64

@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from engine.experiments.token_trajectory import film_rows, film_table
+from engine.experiments.tables import film_rows, film_table
 from engine.records import CHOICES, Record, Table
-from engine.report.token_film import draw_films
+from engine.report.templates import load_template
+from engine.report.token_film import arrange_films
 from engine.tests.report_samples import make_records
 
 TEXTS = {1: "The", 2: " sky", 3: " is", 4: " blue", 5: "\n", 6: "<script>", 7: " The"}
@@ -19,6 +20,12 @@ END = ((1, 4, 5, 6, 7), (2, 4, 5, 6, 7))
 
 def make_record(*tables: Table) -> Record:
     return replace(make_records()[0], tables=tables)
+
+
+def draw_films(record: Record) -> str:
+    """The films as the page shows them; '' where the record has none."""
+    view = arrange_films(record)
+    return load_template("film.html.j2").make_module().films(view) if view else ""  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def film(*units: int) -> Table:

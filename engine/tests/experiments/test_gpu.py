@@ -14,7 +14,7 @@ from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.models import find_subject
 from engine.models.devices import find_devices, to_device, visible_id
-from engine.models.placement import dispatch, plan_layout
+from engine.models.memory import dispatch, plan_layout
 from engine.models.stacks import BlockStack
 from engine.running.costs import GPU_CONTEXT_BYTES, gpu_bytes, host_bytes
 from engine.running.executors.inline import Inline

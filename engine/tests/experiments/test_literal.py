@@ -23,7 +23,7 @@ from engine.experiments.registry import measure_arm
 from engine.methods.distances import DistanceToTarget
 from engine.models import find_subject
 from engine.models.loaded import LoadedModels
-from engine.models.loading import use_torch_parts
+from engine.models.subject import use_torch_parts
 from engine.tests.tiny_models import make_gpt2, make_llama, save
 
 STEPS, TRAJECTORY = 1e-8, 1e-9

@@ -20,7 +20,7 @@ from engine.arms.settings import Decoder, DescentSettings, Method, Metric, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 from engine.experiments.inputs import TOP, Batch, make_problem, plan_descent, prepare_batch
 from engine.experiments.inversion.arm import InversionArm
-from engine.experiments.inversion.measure import say_next_tokens
+from engine.experiments.inversion.measure import predict_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
 from engine.methods.activation_distance import ActivationDistance, measure_noise
 from engine.methods.descent import LOOK_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
@@ -115,7 +115,7 @@ def test_a_start_beside_the_target_and_a_probe_run_there_too(family: str, protoc
     batch, trace, codec = run(settings, tuning=False)
     probe = Stack(blocks=3, head=True, final_norm=True)
     arm = InversionArm(settings=settings, step=0.1, units=UNITS, read_at="N", batch=36, probe=probe)
-    said = say_next_tokens(arm, batch, trace, codec, MetaModels())
+    said = predict_next_tokens(arm, batch, trace, codec, MetaModels())
     expect_meta([said])
     assert said.shape == (len(UNITS), 5)
 

@@ -14,8 +14,7 @@ from engine.commands.invert.command import main
 from engine.errors import PromptError, TooShallowError
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult
 from engine.models import Subject, find_subject
-from engine.models.encoding import find_dropped
-from engine.models.token_text import encodes_to_itself, name_added
+from engine.models.token_text import encodes_to_itself, find_dropped, name_added
 from engine.running.executors.inline import Inline
 from engine.tests.folders import change
 from engine.tests.planted_claims import read_session, run_session

@@ -63,7 +63,7 @@ def test_the_prompt_never_reaches_the_method(monkeypatch: pytest.MonkeyPatch) ->
 
     def show_others(_: Any, embedded: EmbeddedPrompts, *, int8: bool) -> ObservedActivations:
         others = tuple(OTHERS[UNITS.index(unit)] for unit in embedded.units)
-        shown.append(real(stack, recovery.embed(SETTINGS, others, models, stack), int8=int8))
+        shown.append(real(stack, recovery.embed_prompts(SETTINGS, others, models, stack), int8=int8))
         return shown[-1]
 
     monkeypatch.setattr(recovery, "show_to_method", show_others)
@@ -102,7 +102,7 @@ def test_of_a_stack_with_head_only_the_logits_are_seen() -> None:
     models = GoldenModels()
     settings = replace(SETTINGS, stack=Stack(blocks=1, head=True), dtype="float64")
     stack: Any = models.stack(settings)
-    embedded = recovery.embed(settings, UNITS, models, stack)
+    embedded = recovery.embed_prompts(settings, UNITS, models, stack)
     logits = whole_output(stack, embedded.target)
     seen = recovery.show_to_method(stack, embedded, int8=False)
     torch.testing.assert_close(seen.hidden @ stack.head.T, logits, rtol=1e-7, atol=1e-9)
@@ -115,7 +115,7 @@ def test_of_a_stack_with_head_only_the_logits_are_seen() -> None:
 
 def test_the_first_start_is_that_of_the_units_descent_and_later_ones_are_others() -> None:
     draws = recovery.Draws((0, 7), [3, 2], 8)
-    start = torch.randn((3, 8), generator=recovery.generator("start", 0))
+    start = torch.randn((3, 8), generator=recovery.make_generator("start", 0))
     assert torch.equal(draws(0, 0), start[None])
     later = draws(0, 1)
     assert later.shape == (4, 3, 8)

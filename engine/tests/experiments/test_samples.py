@@ -47,7 +47,7 @@ def planted_tuning(law: Law) -> tuple[StepChoice, list[TuningArm]]:
         assert isinstance(arm, TuningArm)
         return TuningResult(outcomes=tuple(map(law, arm.steps)), read_to=arm.horizon)
 
-    tuned = drive(tune(TUNING), answer, asked=asked)
+    tuned = drive(tune(TUNING.settings, TUNING.steps, TUNING.units), answer, asked=asked)
     return tuned, [arm for arms in asked for arm in arms if isinstance(arm, TuningArm)]
 
 
@@ -99,7 +99,7 @@ def test_a_coarse_grid_is_refined_around_its_best() -> None:
         assert isinstance(arm, TuningArm)
         return TuningResult(outcomes=tuple(map(hits_around(2.0), arm.steps)), read_to=arm.horizon)
 
-    tuned = drive(tune(coarse), answer, asked=asked)
+    tuned = drive(tune(coarse.settings, coarse.steps, coarse.units), answer, asked=asked)
     # 1.0 is the best of the three; of its neighbours 2.0 is better, and 2.0's other neighbour was tried.
     assert [arm.steps for arms in asked for arm in arms if isinstance(arm, TuningArm)] == [coarse.steps, (0.5, 2.0)]
     assert tuned.step == 2.0

@@ -201,7 +201,7 @@ def test_a_report_passes_it_over_among_its_runs(make: Callable[[Path], None], wh
     records, told = make_records()[:2], list[str]()
     kept = keep_run(records, tmp_path)
     make(tmp_path / "runs" / "2026-01-01T000000Z_0000000.jsonl")
-    assert [run.source for run in read_runs([tmp_path], tell=told.append)] == [kept.name]
+    assert [run.source for run in read_runs([tmp_path], warn=told.append)] == [kept.name]
     assert finish_report(records, tmp_path, tell=told.append)
     assert told[0] == told[1]
     assert told[0].startswith("history: got unreadable 2026-01-01T000000Z_0000000.jsonl, expected runs")

@@ -22,9 +22,10 @@ from engine.errors import LedgerError
 from engine.files import write_whole
 from engine.ledger import Ledger
 from engine.models import weights_cache as unpacked
-from engine.report.export import export_items, write_export
+from engine.report.export import export_items
 from engine.report.pages import write_page
 from engine.session.finish import finish_report
+from engine.sheets import write_export
 from engine.studies.calibration.page import render_calibration
 from engine.studies.calibration.results import read_calibration
 from engine.tests.ledger.test_ledger import SAMPLE
@@ -304,7 +305,7 @@ def test_a_measurement_that_may_not_be_read_is_set_aside_and_measured_again(open
 
 UNPACK = """
 def fill(place): (place / "weights").write_bytes(b"sound")
-print(unpacked.keep("model", fill))
+print(unpacked.cached_weights("model", fill))
 """
 
 

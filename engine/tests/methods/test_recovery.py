@@ -12,7 +12,6 @@ from transformers import Cache, PreTrainedModel
 from engine.arms.protocol import Positions
 from engine.arms.settings import Decoder, Method, Optimizer
 from engine.arms.stacks import Stack
-from engine.equal_rows import equal_tokens, find_equal_rows
 from engine.methods import token_search as recovery
 from engine.methods.activation_distance import ActivationDistance, measure_noise, read_activations
 from engine.methods.descent import DescentPlan
@@ -25,7 +24,7 @@ from engine.methods.token_search import (
     recover,
     score_tokens,
 )
-from engine.models.codec import Codec
+from engine.models.codec import Codec, equal_tokens, find_equal_rows
 from engine.models.kv_prefix import Prefix, extend_prefix
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, draw_ids, make_tiny

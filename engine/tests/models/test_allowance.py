@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.models.allowance import count_cores, explain_allowance, find_cores, find_memory
+from engine.models.devices import count_cores, explain_allowance, find_core_limit, find_memory_limit
 from engine.models.memory import free_bytes
 from engine.session.options import FREE_SHARE
 from engine.tests.measured import Inverses, plant_folder
@@ -103,7 +103,7 @@ MEMORY = {
 def test_the_memory_that_a_control_group_leaves_is_found(
     tmp_path: Path, mounts: str, path: str, files: dict[str, object], room: int, name: str, group: str
 ) -> None:
-    limit = find_memory(plant(tmp_path, mounts, path, files))
+    limit = find_memory_limit(plant(tmp_path, mounts, path, files))
     assert limit is not None
     assert limit.amount == room
     assert limit.source == f"{name} of the control group {group}"
@@ -127,7 +127,7 @@ CORES = {
 def test_the_cores_that_a_quota_leaves_are_found(
     tmp_path: Path, mounts: str, path: str, files: dict[str, object], cores: int
 ) -> None:
-    limit = find_cores(plant(tmp_path, mounts, path, files), {})
+    limit = find_core_limit(plant(tmp_path, mounts, path, files), {})
     assert limit is not None
     assert limit.amount == cores
 
@@ -150,8 +150,8 @@ def test_without_a_limit_the_machine_is_what_there_is(
     tmp_path: Path, mounts: str, path: str, files: dict[str, object]
 ) -> None:
     root = plant(tmp_path, mounts, path, files)
-    assert find_memory(root) is None
-    assert find_cores(root, {}) is None
+    assert find_memory_limit(root) is None
+    assert find_core_limit(root, {}) is None
     assert explain_allowance(root) is None
 
 
@@ -165,8 +165,8 @@ def test_the_line_names_each_limit_that_holds(tmp_path: Path) -> None:
 
 def test_a_queues_cores_count_within_its_job_alone(tmp_path: Path) -> None:
     asked = {"SLURM_CPUS_PER_TASK": "3"}
-    assert find_cores(tmp_path, asked) is None
-    limit = find_cores(tmp_path, asked | {"SLURM_JOB_ID": "7"})
+    assert find_core_limit(tmp_path, asked) is None
+    limit = find_core_limit(tmp_path, asked | {"SLURM_JOB_ID": "7"})
     assert limit is not None
     assert (limit.amount, limit.source) == (3, "SLURM_CPUS_PER_TASK")
 
@@ -177,7 +177,7 @@ def test_a_queues_cores_count_within_its_job_alone(tmp_path: Path) -> None:
 def ask(*words: str, environment: dict[str, str] | None = None) -> tuple[float, int, str]:
     """What a process that is begun by these words may use: bytes, cores, its line."""
     code = (
-        "from engine.models.allowance import *; from engine.models.memory import free_bytes;"
+        "from engine.models.devices import *; from engine.models.memory import free_bytes;"
         "print(free_bytes('cpu'), count_cores(), explain_allowance(), sep='|')"
     )
     done = subprocess.run(
@@ -264,4 +264,4 @@ def test_what_is_free_is_never_more_than_the_machine_has() -> None:
     free_bytes.cache_clear()
     assert free_bytes("cpu") <= psutil.virtual_memory().total
     assert 1 <= count_cores() <= (os.cpu_count() or 1)
-    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or find_memory() is not None
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or find_memory_limit() is not None

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2Tokenizer
 
 from engine.errors import SubjectError
-from engine.models import find_subject, staging
+from engine.models import find_subject, loading
 from engine.models.local import LocalFolder
 from engine.tests.folders import change, load_logits, refuse
 from engine.tests.tiny_models import TOKENS, make_gpt2, make_llama, save, write_gguf
@@ -361,7 +361,7 @@ def provide_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is not there yet, as the one place for what is temporary."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(staging, "MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(loading, "MEMORY", tmp_path / "memory")
     return tmp_path / "nowhere"
 
 

@@ -13,8 +13,8 @@ OTHERS = {
     ("__init__.py", "gpt2"),  # a subject's id, here and in the next two
     ("experiments/language/decoding.py", "gpt2"),
     ("models/hub.py", "gpt2"),
-    ("models/gguf_checks.py", "gpt2"),  # kinds of tokenizers, as GGUF names them
-    ("models/gguf_checks.py", "llama"),
+    ("models/gguf.py", "gpt2"),  # kinds of tokenizers, as GGUF names them
+    ("models/gguf.py", "llama"),
 }
 
 

@@ -38,7 +38,7 @@ def test_a_tensor_that_the_reader_passes_over_is_refused_by_name(
     family: str, name: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", MODELS[family](), tensors={name: torch.full(shape, 0.5)})
-    refuse(path, f"'{name}', which its reader passes over", "name the model's folder")
+    refuse(path, f"'{name}', which transformers would skip", "name the model's folder")
 
 
 def test_positions_that_are_scaled_by_one_are_not_scaled(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_without_a_size_is_refused_rather_than_read_with_a_default(
     family: str, name: str, tmp_path: Path
 ) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", MODELS[family](), fields={f"{family}.{name}": None})
-    refuse(path, f"a header without one number {family}.{name}")
+    refuse(path, f"a header without a number for {family}.{name}")
 
 
 HARMLESS: dict[str, Any] = {
@@ -149,10 +149,10 @@ def test_the_tokens_that_end_a_text_are_the_files(fields: dict[str, Any], ends: 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"tokenizer.ggml.pre": "a-way-of-tomorrow"}, "a tokenizer that cuts words as 'a-way-of-tomorrow'"),
+        ({"tokenizer.ggml.pre": "a-way-of-tomorrow"}, "a tokenizer that splits words as 'a-way-of-tomorrow'"),
         (
             {"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": False},
-            "a tokenizer without a space before text",
+            "a tokenizer that puts no space before a text",
         ),
     ],
     ids=["words", "space"],
@@ -167,7 +167,7 @@ def test_a_field_said_twice_is_refused(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", make_llama(), fields={"llama.rope.freq_basf": 5.0})
     content = path.read_bytes()
     path.write_bytes(content.replace(b"llama.rope.freq_basf", b"llama.rope.freq_base"))
-    with pytest.raises(MalformedGguf, match="says something twice"):
+    with pytest.raises(MalformedGguf, match="two fields of one name"):
         read_gguf_header(path)
 
 

@@ -13,9 +13,8 @@ import torch
 
 from engine.errors import SubjectError
 from engine.models import find_subject
-from engine.models.folders import MOST_BLOCKS
 from engine.models.hub import HUB_SUBJECTS, HubSubject
-from engine.models.local import LocalFolder
+from engine.models.local import MOST_BLOCKS, LocalFolder
 from engine.tests.folders import change, refuse
 from engine.tests.tiny_models import make_gpt2, make_llama, save, write_gguf
 

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, PreTrainedModel
 
 from engine.errors import MissingError
 from engine.models import find_subject
-from engine.models.loading import use_torch_parts
+from engine.models.subject import use_torch_parts
 from engine.tests.tiny_models import ALPHABET, make_gpt2, make_llama, save, write_gguf
 
 IDS = torch.tensor([[1, 2, 3]])

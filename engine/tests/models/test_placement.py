@@ -9,7 +9,7 @@ import torch
 
 from engine.arms.stacks import Stack
 from engine.errors import MissingError
-from engine.models.placement import dispatch, place, plan_layout
+from engine.models.memory import dispatch, place, plan_layout
 from engine.models.stacks import BlockStack
 from engine.tests.tiny import FAMILIES, make_tiny
 
@@ -49,8 +49,8 @@ def test_one_gpu_and_the_cpu_take_a_model_whole(
     device: str, gpus: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, moved = make_tiny("gpt2"), list[str]()
-    monkeypatch.setattr("engine.models.placement.move", lambda model, device: moved.append(device) or model)
-    monkeypatch.setattr("engine.models.placement.ask_room", lambda gpu: 0.0)
+    monkeypatch.setattr("engine.models.memory.move", lambda model, device: moved.append(device) or model)
+    monkeypatch.setattr("engine.models.memory.free_gpu_bytes", lambda gpu: 0.0)
     assert place(model, device, gpus) is model
     assert moved == [device]
 

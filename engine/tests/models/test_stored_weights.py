@@ -172,7 +172,7 @@ def test_an_untied_model_without_a_head_is_refused(llama: Path) -> None:
 
 def test_a_tensor_under_two_names_is_refused(gpt2: Path) -> None:
     add_weights(gpt2, ln_f__weight=torch.zeros(8))
-    refuse(gpt2, "ln_f.weight and transformer.ln_f.weight, which are one")
+    refuse(gpt2, "ln_f.weight and transformer.ln_f.weight, two names of one tensor")
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.bool], ids=str)

@@ -32,17 +32,17 @@ def make_pair() -> list[Record]:
 def test_the_first_and_the_best_search_are_told() -> None:
     _, ladder = make_pair()
     expected = "smollm2-135m, 1 block. page: 0 of 16 prompts exactly; checked: 16 of 16 prompts exactly."
-    assert count_recoveries(ladder) == [expected]
+    assert list(count_recoveries(ladder)) == [expected]
     alone = replace(LADDER, rows=LADDER.rows[:1])
-    assert count_recoveries(replace(ladder, tables=(alone,))) == []
+    assert list(count_recoveries(replace(ladder, tables=(alone,)))) == []
 
 
 def test_a_card_links_to_the_claim_that_says_more() -> None:
     views = {view.record.claim: view for view in arrange_claims(make_pair())}
-    beyond = views["C33"].beyond
-    assert beyond is not None
-    assert (beyond.words, beyond.claim, beyond.anchor) == (WORDS, "A03", views["A03"].anchor)
-    assert views["A03"].beyond is None
+    see_also = views["C33"].see_also
+    assert see_also is not None
+    assert (see_also.words, see_also.claim, see_also.anchor) == (WORDS, "A03", views["A03"].anchor)
+    assert views["A03"].see_also is None
     page = draw(make_pair())
     assert f'{WORDS} <a href="#{views["A03"].anchor}">A03</a>' in page
     assert "checked: 16 of 16 prompts exactly" in page
@@ -51,7 +51,7 @@ def test_a_card_links_to_the_claim_that_says_more() -> None:
 def test_a_claim_that_is_not_on_the_page_is_not_linked() -> None:
     pointing, _ = make_pair()
     (view,) = arrange_claims([pointing])
-    assert view.beyond is None
+    assert view.see_also is None
     assert WORDS not in draw([pointing])
 
 

@@ -72,10 +72,10 @@ CHANGES = {
     "now undecided": (judge("supported"), judge("inconclusive", 0.5, 2.0, 3.0), "decided"),
     "now measured": (skip(), judge("supported"), "measured"),
     "not run now": (judge("inconclusive"), judge("not run at this effort", outcome="not run"), "measured"),
-    "apart": (judge("supported"), judge("supported", 4.1, 5.0, INF), "apart"),
-    "apart below": (judge("supported"), judge("supported", 1.1, 1.5, 1.9), "apart"),
+    "disjoint": (judge("supported"), judge("supported", 4.1, 5.0, INF), "disjoint"),
+    "disjoint below": (judge("supported"), judge("supported", 1.1, 1.5, 1.9), "disjoint"),
     "overlapping": (judge("supported"), judge("supported", 4.0, 5.0, INF), None),
-    "a count that differs": (judge("refuted", 1.0, 1.0, 1.0), judge("refuted", 0.5, 0.5, 0.5), "apart"),
+    "a count that differs": (judge("refuted", 1.0, 1.0, 1.0), judge("refuted", 0.5, 0.5, 0.5), "disjoint"),
     "amended": (
         judge("supported"),
         judge("supported", criteria=(make_criterion("ratio > 2", ("ratio", 3.0, 2.0, 4.0), "supported"),)),
@@ -185,7 +185,7 @@ def test_items_of_one_run_only_are_listed_and_those_not_measured_counted() -> No
 
 def test_numbers_that_round_to_the_same_are_shown_whole() -> None:
     (change,) = compare([judge("supported", 2.0, 148.01, 400.0)], [judge("refuted", 2.0, 148.02, 400.0)]).changes
-    assert [(shift.before, shift.after) for shift in change.shifts] == [
+    assert [(estimate.before, estimate.after) for estimate in change.estimates] == [
         ("148.01 [2.0, 400.0]", "148.02 [2.0, 400.0]"),
     ]
 

@@ -15,16 +15,8 @@ import pytest
 from engine.commands.report import main
 from engine.errors import LedgerError, MissingError, UsageError
 from engine.records import Record, Session, Table, read_records, write_records
-from engine.report.export import (
-    LONGEST_CELL,
-    SHEETS,
-    export_estimates,
-    export_items,
-    export_runs,
-    write_csv,
-    write_export,
-    write_parquet,
-)
+from engine.report.export import SHEETS, export_estimates, export_items, export_runs
+from engine.sheets import LONGEST_CELL, write_csv, write_export, write_parquet
 from engine.tests.report_samples import REGISTERED, make_criterion, make_records
 
 INF = math.inf

@@ -101,9 +101,9 @@ def test_a_session_killed_while_it_keeps_its_run_leaves_none(records: list[Recor
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     told: list[str] = []
-    assert read_runs([tmp_path], tell=told.append) == ()
+    assert read_runs([tmp_path], warn=told.append) == ()
     keep_run(records, tmp_path)
-    assert [list(run.records) for run in read_runs([tmp_path], tell=told.append)] == [strip(records)]
+    assert [list(run.records) for run in read_runs([tmp_path], warn=told.append)] == [strip(records)]
     assert told == []
 
 
@@ -135,7 +135,7 @@ def test_files_that_cannot_be_read_are_named_in_one_line(records: list[Record], 
     (tmp_path / "runs" / "b.jsonl").write_bytes(b"")
     (tmp_path / "runs" / "c.jsonl").mkdir()
     told: list[str] = []
-    assert len(read_runs([tmp_path, tmp_path / "absent\u202e.jsonl"], tell=told.append)) == 1
+    assert len(read_runs([tmp_path, tmp_path / "absent\u202e.jsonl"], warn=told.append)) == 1
     (line,) = told
     assert line.startswith("history: got unreadable a.jsonl, b.jsonl, c.jsonl, absent\\u202e.jsonl, expected ")
 

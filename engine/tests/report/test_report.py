@@ -14,7 +14,7 @@ import pytest
 
 from engine.records import SENSITIVITY, Record, Registration, Table, read_records
 from engine.report import render, write_report
-from engine.report.summary import write_registration
+from engine.report.words import write_registration
 from engine.tests.report_samples import AMENDED, REGISTERED, make_criterion, make_record, make_records
 from engine.text import format_interval
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.report.intervals import Scale, choose_ticks, draw, fit_scale
+from engine.report.intervals import Axis, arrange_interval, fit_axis
+from engine.report.templates import load_template
 from engine.tests.report_samples import INF, PROVENANCE, make_criterion
 from engine.text import format_duration, format_number, format_percent, write_html, write_markdown_cell
 
@@ -116,7 +117,8 @@ def test_infinite_ends_are_arrows_and_missing_values_are_not_drawn(
 ) -> None:
     value, low, high = estimate
     criterion = make_criterion("x > 3", ("x", value, low, high), "inconclusive")
-    picture = draw(criterion, fit_scale([criterion]), kind="inconclusive")
+    view = arrange_interval([criterion], fit_axis([criterion]), "inconclusive")
+    picture = load_template("interval.html.j2").make_module().interval(view)  # pyright: ignore[reportAttributeAccessIssue]
     assert picture.count('class="arrow"') == arrows
     assert picture.count("<circle") == dots
     assert "nan" not in picture
@@ -132,34 +134,34 @@ def test_the_axis_is_logarithmic_where_positive_values_span_more_than_fifty_time
     numbers: tuple[float, float], logarithmic: bool
 ) -> None:
     low, high = numbers
-    scale = fit_scale([make_criterion("x > 0", ("x", high, low, high), "supported", region=(low, INF))])
-    assert scale is not None
-    assert scale.logarithmic is logarithmic
+    axis = fit_axis([make_criterion("x > 0", ("x", high, low, high), "supported", region=(low, INF))])
+    assert axis is not None
+    assert axis.logarithmic is logarithmic
     # 7 % is free on either side; half way lies the arithmetic mean, on a logarithmic axis the geometric one.
-    assert (scale.place(low), scale.place(high)) == (7.0, 93.0)
+    assert (axis.place(low), axis.place(high)) == (7.0, 93.0)
     middle = math.sqrt(low * high) if logarithmic else (low + high) / 2
-    assert scale.place(middle) == pytest.approx(50.0)
+    assert axis.place(middle) == pytest.approx(50.0)
 
 
 @pytest.mark.parametrize(
-    ("scale", "labels"),
+    ("axis", "labels"),
     [
-        (Scale(low=0.0, high=1.0), "0.0 0.2 0.4 0.6 0.8 1.0"),
-        (Scale(low=-3.0, high=3.0), "-3 -2 -1 0 1 2 3"),
-        (Scale(low=0.99985, high=1.0), "0.99985 0.99990 0.99995 1.00000"),
-        (Scale(low=1.0, high=100.0, logarithmic=True), "1 2 5 10 20 50 100"),
-        (Scale(low=1.0, high=1e12, logarithmic=True), "1 100 10000 1e6 1e8 1e10 1e12"),
-        (Scale(low=1e6, high=1e6 + 4), "1000000 1000001 1000002 1000003 1000004"),
-        (Scale(low=0.1, high=0.1000004), "0.1 0.1000001 0.1000002 0.1000003 0.1000004"),
-        (Scale(low=-4e-8, high=4e-8), "-4e-08 -2e-08 0 2e-08 4e-08"),
+        (Axis(low=0.0, high=1.0), "0.0 0.2 0.4 0.6 0.8 1.0"),
+        (Axis(low=-3.0, high=3.0), "-3 -2 -1 0 1 2 3"),
+        (Axis(low=0.99985, high=1.0), "0.99985 0.99990 0.99995 1.00000"),
+        (Axis(low=1.0, high=100.0, logarithmic=True), "1 2 5 10 20 50 100"),
+        (Axis(low=1.0, high=1e12, logarithmic=True), "1 100 10000 1e6 1e8 1e10 1e12"),
+        (Axis(low=1e6, high=1e6 + 4), "1000000 1000001 1000002 1000003 1000004"),
+        (Axis(low=0.1, high=0.1000004), "0.1 0.1000001 0.1000002 0.1000003 0.1000004"),
+        (Axis(low=-4e-8, high=4e-8), "-4e-08 -2e-08 0 2e-08 4e-08"),
     ],
     ids=[
         *("share", "around zero", "near one", "two decades", "twelve decades"),
         *("beyond a million", "near a tenth", "around zero, small"),
     ],
 )
-def test_ticks_are_round_numbers(scale: Scale, labels: str) -> None:
-    assert " ".join(label for _, label in choose_ticks(scale)) == labels
+def test_ticks_are_round_numbers(axis: Axis, labels: str) -> None:
+    assert " ".join(label for _, label in axis.label_ticks()) == labels
 
 
 def _luminance(color: str) -> float:

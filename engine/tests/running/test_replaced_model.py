@@ -95,7 +95,7 @@ def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> No
         once(act, arm)
         return measure(arm, models, watch)
 
-    monkeypatch.setattr(running, "measure", act_and_measure)
+    monkeypatch.setattr(running, "measure_arm", act_and_measure)
 
 
 def while_it_is_measured(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def while_it_is_measured(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
         once(act, arm)
         return result
 
-    monkeypatch.setattr(running, "measure", measure_and_act)
+    monkeypatch.setattr(running, "measure_arm", measure_and_act)
 
 
 def once(act: Act, arm: Arm) -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_measured_on_other_weights_than_an_arm_is_named_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arm = RoundTripArm(subject=f"local:{save_model(tmp_path)}", source="folder:sha256:another")
-    monkeypatch.setattr(running, "measure", lambda *_: pytest.fail("measured in vain"))
+    monkeypatch.setattr(running, "measure_arm", lambda *_: pytest.fail("measured in vain"))
     with pytest.raises(SubjectError, match=r"files that were replaced .*, expected folder:sha256:another"):
         Inline().run(arm)
 

@@ -159,13 +159,13 @@ def test_some_of_the_slices_are_shown_as_a_part_and_replace_no_whole_run(
     some = folder / "some"
     assert report_main(["render", *shares[:2], "--out", str(some)]) == 0
     assert capsys.readouterr().err == f"render: {words}\n"
-    assert f"<b>A part of a run.</b> {words}" in (some / "index.html").read_text(encoding="utf-8")
+    assert f"<b>Part of a run.</b> {words}" in (some / "index.html").read_text(encoding="utf-8")
     # What the remedy says, and the share that was left: both are whole.
     for sources in ([*shares[:2], str(latest(folder))], [str(some), shares[2]]):
         assert report_main(["render", *sources, "--out", str(folder / "all")]) == 0
         assert capsys.readouterr().err == ""
         assert claims_in(folder / "all") == ["C91", "C92", "C93"]
-        assert "A part of a run" not in (folder / "all" / "index.html").read_text(encoding="utf-8")
+        assert "Part of a run" not in (folder / "all" / "index.html").read_text(encoding="utf-8")
 
 
 def test_slices_of_a_part_are_a_part(pytester: pytest.Pytester) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from engine.commands.report import main
+from engine.report import write_report
+from engine.report.render import BESIDE
 from engine.studies.calibration.charts import draw_decided, draw_false
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import Calibration, read_calibration
-from engine.tests.kept_figures import make_beside, make_calibration, make_cell
+from engine.tests.browser import DESK, PHONE, Visitor, find_grave, unfold
+from engine.tests.kept_figures import make_bench, make_beside, make_calibration, make_cell
+from engine.tests.report_samples import make_records
+
+pytest_plugins = ["engine.tests.browser"]
 
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "reports" / "reference" / "calibration.json"
@@ -27,7 +35,7 @@ def find_rows(calibration: Calibration) -> list[str]:
     return [line for line in tabulate_calibration(calibration).splitlines() if line.startswith("| ")][2:]
 
 
-def test_the_sentence_tells_the_worst_of_each_kind() -> None:
+def test_the_sentence_gives_the_worst_figure_of_each_sort() -> None:
     cells = [
         make_cell(false=0.045, decided=0.045, false_high=0.055),
         make_cell(n=60, false=0.04, claims=500, false_high=0.061, covered=0.942),
@@ -78,7 +86,7 @@ def test_a_row_of_markdown_holds_the_worst_at_the_edge_and_what_is_decided_besid
     assert row == "| share, edge 0.5 | 4.9 % (5.95 %), n = 12 ✓ | 94.1 % | 62.5 %, 75 % | 24, 30.5, 21.5 |"
 
 
-def test_kinds_of_claims_are_told_apart_by_edge_censoring_and_clusters() -> None:
+def test_scenarios_are_named_by_edge_censoring_and_clusters() -> None:
     apart = [{}, {"edge": 0.9}, {"censored": 0.3}, {"alike": 0.1}]
     names = [row.split(" | ")[0] for row in find_rows(read(*(make_cell(**one) for one in apart)))]
     assert names == [
@@ -106,8 +114,8 @@ def test_extremes_are_drawn_and_told(extreme: dict[str, Any]) -> None:
 
 
 def test_the_charts_name_every_figure_that_they_draw() -> None:
-    worlds = read(make_cell(n=12, units=12), *make_calibration()["cells"]).worlds
-    false, decided = draw_false(worlds, worlds, "a"), draw_decided(worlds, "b")
+    scenarios = read(make_cell(n=12, units=12), *make_calibration()["cells"]).scenarios
+    false, decided = draw_false(scenarios, scenarios, "a"), draw_decided(scenarios, "b")
     assert "edge 0.5: 12 units 4 % up to 4.95 %, 36 units 4 % up to 4.95 %" in false.alt
     assert "edge 0.5, inside: 36 units 75 %" in decided.alt
     assert "edge 0.5, outside: 36 units 62.5 %" in decided.alt
@@ -137,3 +145,77 @@ def test_the_documented_table_is_that_of_the_kept_figures() -> None:
     table = re.search(r"<!-- calibration table: .*? -->\n(.*?)<!-- end of calibration table -->", document, re.DOTALL)
     assert table is not None
     assert table.group(1).strip() == tabulate_calibration(read_calibration(KEPT))
+
+
+NAN = float("nan")
+
+
+def keep(folder: Path, figures: object = None) -> Path:
+    file = folder / "calibration.json"
+    text = figures if isinstance(figures, str) else json.dumps(make_calibration() if figures is None else figures)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        pytest.param("no json", id="no json"),
+        pytest.param("{}", id="nothing"),
+        pytest.param("[]", id="a list"),
+        pytest.param(make_bench(), id="the benchmarks' figures"),
+        pytest.param(make_calibration(make_cell(false=NAN)), id="NaN"),
+        pytest.param(make_calibration(make_cell(edge=float("inf"))), id="infinite"),
+        pytest.param(make_calibration(make_cell(covered=1.01)), id="more than all"),
+        pytest.param(make_calibration(make_cell(decided=0.03)), id="false but undecided"),
+        pytest.param(make_calibration(make_cell(units=36.5)), id="units beyond n"),
+        pytest.param(make_calibration(make_cell(), make_cell()), id="a cell twice"),
+        pytest.param(make_calibration(make_beside(1)), id="none at the edge"),
+    ],
+)
+def test_a_file_that_holds_no_such_figures_is_refused_in_one_line(
+    figures: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibration", str(keep(tmp_path, figures))]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"calibration: got {tmp_path}")
+    assert "expected a calibration.json file; make one with" in line
+    assert not (tmp_path / "calibration.html").exists()
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibration", str(tmp_path / "none.json")]) == 4
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_the_page_is_written_beside_its_figures_and_linked_from_the_report_there(tmp_path: Path) -> None:
+    def find_links() -> set[str]:
+        index = write_report(make_records()[:1], tmp_path, rendered_at="2026-02-14").read_text(encoding="utf-8")
+        return {name for name in BESIDE if f'<a href="{name}">' in index}
+
+    assert find_links() == set()
+    assert main(["calibration", str(keep(tmp_path))]) == 0
+    assert find_links() == {"calibration.html"}
+
+
+def test_the_page_is_written_to_another_folder_when_asked(tmp_path: Path) -> None:
+    assert main(["calibration", str(keep(tmp_path)), "--out", str(tmp_path / "out")]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["calibration.html"]
+
+
+def test_the_page_holds_no_script_and_may_load_nothing() -> None:
+    page = render_calibration(read())
+    assert "default-src 'none'; style-src 'unsafe-inline'" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_page_fits_its_window_and_axe_finds_nothing_serious(
+    visit: Visitor, tmp_path: Path, window: tuple[int, int], scheme: Literal["light", "dark"]
+) -> None:
+    main(["calibration", str(keep(tmp_path))])
+    page = visit(tmp_path / "calibration.html", window=window, scheme=scheme)
+    unfold(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert find_grave(page) == []

@@ -1,4 +1,4 @@
-"""The floor of a whole run: products written down while they are done, done again bare, and added up by kind."""
+"""A whole run's lower bound: its products are recorded, repeated bare, and added up by kind of work."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from engine.commands.bench import main
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.running.executors.inline import Inline
-from engine.studies.bench.contests import Ways, descend_blocks, descend_wide_net, make_gpt2
-from engine.studies.bench.replay import ATTENTION, ATTENTION_BACKWARD, PRODUCT, Listener, Replay
-from engine.studies.bench.whole_run import Kind, Timed, choose, time_arm, write_table
+from engine.studies.bench.cases import Variants, make_gpt2, prepare_block_descents, prepare_net_descents
+from engine.studies.bench.product_replay import ATTENTION, ATTENTION_BACKWARD, PRODUCT, ProductRecorder, ProductReplay
+from engine.studies.bench.whole_run import Remeasured, WorkKind, remeasure, sample_arms, write_table
 from engine.tests.planted import make_inverse, make_measurement
 
 
-def test_products_are_written_down_in_their_order_backward_ones_too() -> None:
+def test_products_are_recorded_in_their_order_backward_ones_too() -> None:
     x, w = torch.randn(3, 4, requires_grad=True), torch.randn(4, 5)
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         torch.addmm(torch.ones(5), torch.relu(x @ w) @ w.T, w).sum().backward()
-    sizes = [tuple(view.sizes for view in views) for _, views in heard.steps]
+    sizes = [tuple(view.sizes for view in views) for _, views in recorded.steps]
     there = [((3, 4), (4, 5)), ((3, 5), (5, 4)), ((3, 4), (4, 5))]
     back = [((3, 5), (5, 4)), ((3, 4), (4, 5)), ((3, 5), (5, 4))]
     assert sizes == there + back
@@ -34,9 +34,9 @@ def test_products_are_written_down_in_their_order_backward_ones_too() -> None:
 
 def test_a_weight_is_read_where_it_lies_and_nothing_else_is() -> None:
     x, w = torch.randn(3, 4), torch.randn(6, 4)
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         x @ w[1:5].T
-    replay = Replay(heard, [w])
+    replay = ProductReplay(recorded, [w])
     (call,) = replay.calls
     left, right = call.args  # pyright: ignore[reportFunctionMemberAccess]
     assert torch.equal(right, w[1:5].T)
@@ -49,65 +49,65 @@ def test_a_weight_is_read_where_it_lies_and_nothing_else_is() -> None:
 
 def test_operands_that_share_their_numbers_and_transposed_ones_keep_their_strides() -> None:
     stack = torch.randn(1, 3, 4).expand(2, -1, -1)
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         torch.bmm(stack, torch.randn(2, 5, 4).mT)
-    left, right = Replay(heard, ()).calls[0].args  # pyright: ignore[reportFunctionMemberAccess]
+    left, right = ProductReplay(recorded, ()).calls[0].args  # pyright: ignore[reportFunctionMemberAccess]
     assert left.stride() == stack.stride()
     assert right.stride() == (20, 1, 4)
 
 
-def test_attention_is_two_products_and_four_behind_them() -> None:
+def test_attention_is_two_products_and_four_backward() -> None:
     query, key, value = (torch.randn(2, 3, 7, 4, requires_grad=True) for _ in range(3))
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
-    assert [kind for kind, _ in heard.steps] == [ATTENTION, ATTENTION_BACKWARD]
-    calls = Replay(heard, ()).calls
+    assert [kind for kind, _ in recorded.steps] == [ATTENTION, ATTENTION_BACKWARD]
+    calls = ProductReplay(recorded, ()).calls
     sizes = Counter(tuple(call.keywords["out"].shape) for call in calls)  # pyright: ignore[reportFunctionMemberAccess]
     assert sizes == {(6, 7, 7): 2, (6, 7, 4): 4}
 
 
-def test_factorizations_are_done_again_on_what_they_were_done_on() -> None:
+def test_factorizations_are_repeated_on_their_own_inputs() -> None:
     seen = torch.tensor([[4.0, 0.0], [0.0, 9.0]])
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         torch.linalg.cholesky(seen)
         torch.linalg.cholesky(2 * seen)
         torch.linalg.svd(seen)
-    calls = Replay(heard, ()).calls
+    calls = ProductReplay(recorded, ()).calls
     assert len(calls) == 3
     assert torch.equal(calls[0]()[0], torch.tensor([[2.0, 0.0], [0.0, 3.0]]))  # pyright: ignore[reportIndexIssue]
 
 
 def count_multiplications(run: Callable[[], object]) -> int:
     """Of the products of two matrices, attention's aside."""
-    with Listener() as heard:
+    with ProductRecorder() as recorded:
         run()
-    pairs = [views[:2] for kind, views in heard.steps if kind == PRODUCT and len(views[0].sizes) == 2]
+    pairs = [views[:2] for kind, views in recorded.steps if kind == PRODUCT and len(views[0].sizes) == 2]
     return sum(math.prod(left.sizes) * right.sizes[1] for left, right in pairs)
 
 
-WAYS = {
-    "wide net": lambda: descend_wide_net(5, width=8),
-    "1 block and head": lambda: descend_blocks(make_gpt2(1, 61, n_embd=16, n_head=2), head=True, runs=3),
+PREPARED = {
+    "wide net": lambda: prepare_net_descents(5, width=8),
+    "1 block and head": lambda: prepare_block_descents(make_gpt2(1, 61, n_embd=16, n_head=2), head=True, runs=3),
 }
 
 
-@pytest.mark.parametrize("prepare", WAYS.values(), ids=WAYS)
-def test_a_descents_products_done_again_are_those_of_its_floor(prepare: Callable[[], Ways]) -> None:
-    ways = prepare()
-    with Listener() as heard:
-        ways.engine()
-    assert count_multiplications(Replay(heard, ())) == count_multiplications(ways.floor) > 0
+@pytest.mark.parametrize("prepare", PREPARED.values(), ids=PREPARED)
+def test_a_descents_repeated_products_are_those_of_its_lower_bound(prepare: Callable[[], Variants]) -> None:
+    variants = prepare()
+    with ProductRecorder() as recorded:
+        variants.engine()
+    assert count_multiplications(ProductReplay(recorded, ())) == count_multiplications(variants.lower_bound) > 0
 
 
-def timed(engine: float, floor: float, *, same: bool = True) -> Timed:
-    return Timed(run_s=2 * engine, engine=(engine, engine), floor=(floor, floor), same=same)
+def make_timed(engine_s: float, bound_s: float, *, same: bool = True) -> Remeasured:
+    return Remeasured(run_s=2 * engine_s, engine_s=(engine_s, engine_s), bound_s=(bound_s, bound_s), same=same)
 
 
 def test_kinds_are_scaled_to_the_run_by_their_own_ratio_and_added_up() -> None:
-    long = Kind(name="descents", arms=10, seconds=300, timed=(timed(20, 10), timed(10, 10)))
-    short = Kind(name="words", arms=1, seconds=50, timed=(timed(5, 0, same=False),))
-    assert long.above_floor == 1.5
-    assert (long.floor, short.floor) == (200, 0)
+    long = WorkKind(name="descents", arms=10, run_s=300, remeasured=(make_timed(20, 10), make_timed(10, 10)))
+    short = WorkKind(name="words", arms=1, run_s=50, remeasured=(make_timed(5, 0, same=False),))
+    assert long.times_bound == 1.5
+    assert (long.bound_s, short.bound_s) == (200, 0)
     lines = write_table([long, short])
     assert lines[2] == "| descents | 10 | 300 | 200 | 1.50 | 2 |"
     assert lines[3] == "| words | 1 | 50 | 0 | – | 1 |"
@@ -123,14 +123,14 @@ def measured(*seconds: float) -> list[Measurement]:
 
 
 def make_arm(seed: int) -> PseudoInverseArm:
-    return PseudoInverseArm(subject="none", source="none", matrix=f"random:400x80:rank=50:seed={seed}")
+    return PseudoInverseArm(subject="none", source="none", matrix=f"random:1500x300:rank=50:seed={seed}")
 
 
 def test_arms_are_chosen_evenly_over_their_times_more_where_the_kind_took_long() -> None:
     found = measured(5, 1, 3, 2, 4)
-    assert [one.elapsed_s for one in choose(found, every_s=100)] == [3]
-    assert [one.elapsed_s for one in choose(found, every_s=14)] == [2, 4]
-    assert sorted(one.elapsed_s for one in choose(found, every_s=1)) == [1, 2, 3, 4, 5]
+    assert [one.elapsed_s for one in sample_arms(found, every_s=100)] == [3]
+    assert [one.elapsed_s for one in sample_arms(found, every_s=14)] == [2, 4]
+    assert sorted(one.elapsed_s for one in sample_arms(found, every_s=1)) == [1, 2, 3, 4, 5]
 
 
 def test_a_ledgers_arms_are_measured_again_beside_their_products(
@@ -144,13 +144,13 @@ def test_a_ledgers_arms_are_measured_again_beside_their_products(
     name, arms, *figures = (cell.strip() for cell in lines[2].strip("|").split("|"))
     assert (name, arms, figures[-1]) == ("pseudo-inverse", "2", "1")
     assert float(figures[2]) > 1
-    assert "1 of them gave the numbers that the ledger holds" in lines[-1]
+    assert "1 of them gave the numbers in the ledger again" in lines[-1]
 
 
-def test_a_measurement_that_comes_out_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_measurement_that_comes_out_differently_is_counted(tmp_path: Path) -> None:
     stored = Inline(threads=1).run(make_arm(0))
-    assert time_arm(stored).same
-    assert not time_arm(replace(stored, result=make_inverse())).same
+    assert remeasure(stored).same
+    assert not remeasure(replace(stored, result=make_inverse())).same
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["no folder", "empty"])

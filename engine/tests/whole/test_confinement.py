@@ -16,9 +16,10 @@ from engine.records import Record, read_records
 from engine.report import write_report
 from engine.report.compare import compare_runs
 from engine.report.compare_page import write_comparison
-from engine.report.export import export_items, write_export
+from engine.report.export import export_items
 from engine.report.history import gather_run, keep_run
 from engine.session.finish import finish_report
+from engine.sheets import write_export
 from engine.tests.planted import INVERSION, make_inversion, make_measurement, make_run
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.report_samples import make_records

@@ -28,7 +28,6 @@ from engine.tests.model_readers import (
 from engine.tests.readers import (
     Reader,
     make_bench,
-    make_bench_page,
     make_calibration,
     make_calibration_page,
     make_choices,
@@ -60,7 +59,6 @@ TRIALS = {
     "records": Trial(make=make_records_reader, many=14_000),
     "records on a page": Trial(make=make_pages, many=2_000, few=20),
     "figures of benchmarks": Trial(make=make_bench, many=4_000),
-    "figures on a page": Trial(make=make_bench_page, many=200, few=10),
     "figures of the calibration": Trial(make=make_calibration, many=4_000),
     "a calibration on a page": Trial(make=make_calibration_page, many=200, few=10),
     "the register of claims": Trial(make=make_register, many=4_000),

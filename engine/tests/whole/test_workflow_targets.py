@@ -162,7 +162,7 @@ def test_the_site_is_a_report_of_the_reference_run_and_of_those_downloaded(folde
     assert "history: left out: run 11 of nightly-gpu" in ran.stdout
     site = folder / "reports" / "site"
     assert [path.name for path in (site / "runs").iterdir()] == ["nightly-gpu-12.jsonl"]
-    assert {"index.html", "records.jsonl", "bench.html", "calibration.html"} <= {path.name for path in site.iterdir()}
+    assert {"index.html", "records.jsonl", "bench.json", "calibration.html"} <= {path.name for path in site.iterdir()}
 
 
 def test_without_a_downloaded_run_the_site_is_the_reference_runs(folder: Path) -> None:

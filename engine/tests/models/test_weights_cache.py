@@ -74,7 +74,7 @@ def test_processes_that_start_together_unpack_once(root: Path) -> None:
         "def unpack(folder):\n"
         "    time.sleep(0.3)\n"
         "    (folder / 'weights').write_text(str(os.getpid()))\n"
-        "print((unpacked.keep('model', unpack) / 'weights').read_text())"
+        "print((unpacked.cached_weights('model', unpack) / 'weights').read_text())"
     )
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
     read = [process.communicate(timeout=60)[0] for process in started]

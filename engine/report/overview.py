@@ -1,0 +1,227 @@
+"""What the page says of a whole run: counts, changes, facts, and the first screen's table of claims and subjects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.records import Provenance, Record, explain_part, key_of
+from engine.report.history import date_record, read_moment
+from engine.report.views import ClaimView, ItemView
+from engine.report.words import (
+    OUTCOMES,
+    STATUSES,
+    SYMBOLS,
+    VerdictSymbol,
+    find_symbol,
+    read_status,
+    sort_records,
+    write_registration,
+)
+
+MOST_COLUMNS = 12
+"""With more subjects than this, the overview has a line for each item instead of a column for each subject."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One claim on one subject. lines: its items with an estimate. bare: the others, by the symbol that says why."""
+
+    lines: tuple[ItemView, ...]
+    bare: tuple[tuple[VerdictSymbol, tuple[ItemView, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A claim's items by column. waiting: skipped subjects without a column; the anchor of the first is waits_at."""
+
+    claim: ClaimView
+    cells: tuple[Cell, ...]
+    waiting: tuple[str, ...]
+    waits_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Claims × subjects. subjects: of the columns, each with its note."""
+
+    subjects: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def waits(self) -> bool:
+        """Whether any subject without a column was skipped."""
+        return any(row.waiting for row in self.rows)
+
+
+def arrange_matrix(claims: Sequence[ClaimView]) -> Matrix | None:
+    """Claims × subjects, the most measured subject first; None where that is too wide, or nothing was measured."""
+    items = [item for claim in claims for item in claim.items]
+    ran = Counter(item.record.subject for item in items if item.record.outcome != "skipped")
+    if not 0 < len(ran) <= MOST_COLUMNS:
+        return None
+    subjects = sorted(ran, key=lambda subject: (-ran[subject], subject))
+    notes = {item.record.subject: item.record.subject_note for item in items}
+    rows: list[Row] = []
+    for claim in claims:
+        cells: list[Cell] = []
+        for subject in subjects:
+            lines: list[ItemView] = []
+            bare: dict[VerdictSymbol, list[ItemView]] = {}
+            for item in (item for item in claim.items if item.record.subject == subject):
+                if item.record.ruling and item.headline and item.headline.value is not None:
+                    lines.append(item)
+                else:
+                    bare.setdefault(item.verdict, []).append(item)
+            cells.append(Cell(lines=tuple(lines), bare=tuple((s, tuple(group)) for s, group in bare.items())))
+        others = [item for item in claim.items if item.record.subject not in ran]
+        waiting = tuple(dict.fromkeys(item.record.subject for item in others))
+        waits_at = others[0].anchor if others else ""
+        rows.append(Row(claim=claim, cells=tuple(cells), waiting=waiting, waits_at=waits_at))
+    return Matrix(subjects=tuple((subject, notes[subject]) for subject in subjects), rows=tuple(rows))
+
+
+def list_filters(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What the page can be filtered by: each filter's name with its values."""
+    items = [item for claim in claims for item in claim.items]
+    statuses = dict.fromkeys(item.record.registration.status for item in items if item.record.registration)
+    return (
+        ("verdict", tuple(dict.fromkeys(item.verdict.word for item in items))),
+        ("subject", tuple(sorted({item.record.subject for item in items}))),
+        ("protocol", tuple(sorted({item.record.protocol for item in items}))),
+        ("section", tuple(dict.fromkeys(claim.record.section for claim in claims))),
+        *([("registration", tuple(statuses))] if len(statuses) > 1 else []),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Items that differ from an earlier run, which began at `since`. gone: items that only that run has."""
+
+    since: str
+    changed: tuple[ItemView, ...]
+    new: tuple[ItemView, ...]
+    gone: tuple[Record, ...]
+
+
+def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Changes | None:
+    """What differs from the run before; None without one."""
+    if not previous:
+        return None
+    items = [i for c in claims for i in c.items]
+    now = {key_of(i.record) for i in items}
+    return Changes(
+        since=max(map(date_record, previous), key=read_moment, default=""),
+        changed=tuple(i for i in items if i.was is not None and (i.was != i.verdict.word or i.amended)),
+        new=tuple(i for i in items if i.was is None),
+        gone=tuple(r for r in sort_records(previous) if key_of(r) not in now),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """The distinct machines, commits, dates and packages behind the records, sorted.
+
+    subjects: each with its note. measured_subjects: those with a measurement, whatever the verdict. cost_s: of all
+    measurements that the records name; one that two items share counts twice. part: what the records leave out of
+    their run, '' for a whole one.
+    """
+
+    machines: tuple[str, ...]
+    commits: tuple[str, ...]
+    measured: tuple[str, ...]
+    precision: tuple[str, ...]
+    packages: tuple[str, ...]
+    efforts: tuple[str, ...]
+    subjects: tuple[tuple[str, str], ...]
+    measured_subjects: tuple[str, ...]
+    protocols: tuple[str, ...]
+    cost_s: float
+    part: str
+
+
+def gather_facts(records: Sequence[Record]) -> RunFacts:
+    """The facts of a run, from its records."""
+    known = [r.provenance for r in records if r.provenance is not None]
+    moments = sorted(p.measured_at for p in known)
+    ends = (moments[0], moments[-1]) if moments else ()
+    return RunFacts(
+        machines=_sort_distinct(f"{p.machine} ({p.named_device})" for p in known),
+        commits=_sort_distinct(map(_name_commit, known)),
+        measured=tuple(dict.fromkeys(map(_cut_to_minute, ends))),
+        precision=_sort_distinct(f"{p.dtype}, {p.threads} thread{'' if p.threads == 1 else 's'}" for p in known),
+        packages=_sort_distinct(f"{name} {version}" for p in known for name, version in p.versions.items()),
+        efforts=_sort_distinct(r.effort for r in records),
+        subjects=tuple(sorted({(r.subject, r.subject_note) for r in records})),
+        measured_subjects=_sort_distinct(r.subject for r in records if r.arms),
+        protocols=_sort_distinct(r.protocol for r in records),
+        cost_s=sum(r.cost_s for r in records),
+        part=explain_part(records),
+    )
+
+
+def _sort_distinct(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(words)))
+
+
+def _name_commit(provenance: Provenance) -> str:
+    return provenance.commit[:12] + (", dirty: with uncommitted changes" if provenance.dirty else "")
+
+
+def _cut_to_minute(moment: str) -> str:
+    """'2026-11-24 09:12' of an ISO 8601 moment; anything else as it is."""
+    day, _, time = moment.partition("T")
+    return f"{day} {time[:5]}" if time else moment
+
+
+def count_verdicts(claims: Sequence[ClaimView]) -> tuple[tuple[VerdictSymbol, int], ...]:
+    """How many items have each verdict."""
+    counts = _count((item.verdict.word for claim in claims for item in claim.items), SYMBOLS)
+    return tuple((find_symbol(word), count) for word, count in counts)
+
+
+def count_outcomes(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    """How many items had each of pytest's outcomes, in words."""
+    counts = _count((record.outcome for record in records), OUTCOMES)
+    return tuple((OUTCOMES.get(outcome, outcome), count) for outcome, count in counts)
+
+
+def count_registrations(records: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    """How many items have each registration status."""
+    return _count((record.registration.status for record in records if record.registration), STATUSES)
+
+
+def _count(words: Iterable[str], known: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """How often each word occurs: known words in their order, then the others by name."""
+    counts = Counter(words)
+    order = dict.fromkeys((*known, *sorted(counts)))
+    return tuple((word, counts[word]) for word in order if counts[word])
+
+
+def list_registrations(claim: ClaimView) -> tuple[tuple[str, int], ...]:
+    """How the items of a claim are registered: each sentence once, with its number of items.
+
+    Skipped items count only where none was measured. Records that are older than registrations say nothing.
+    """
+    known = [item.record.registration for item in claim.items if item.has_content]
+    known = known or [item.record.registration for item in claim.items]
+    return tuple(Counter(write_registration(one) for one in known if one is not None).items())
+
+
+def group_unregistered(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ClaimView, ...]], ...]:
+    """Claims with an item that is not as registered, by what it is instead, in words."""
+    groups = [
+        (words, tuple(claim for claim in claims if any(read_status(item.record) == status for item in claim.items)))
+        for status, words in STATUSES.items()
+        if status != "registered"
+    ]
+    return tuple((words, group) for words, group in groups if group)
+
+
+def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemView, ...]], ...]:
+    """Skipped items by their reason."""
+    groups: dict[str, list[ItemView]] = {}
+    for item in (i for c in claims for i in c.items if i.record.outcome == "skipped"):
+        groups.setdefault(item.record.sentence, []).append(item)
+    return tuple((reason, tuple(items)) for reason, items in groups.items())

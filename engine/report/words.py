@@ -1,0 +1,92 @@
+"""The report's words for verdicts, outcomes and registrations, and the order in which it lists records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.records import Record, Registration, find_headline, key_of
+from engine.text import format_interval
+
+
+@dataclass(frozen=True)
+class VerdictSymbol:
+    """A verdict as a sign and a word; `css_class` is its class in the style sheet."""
+
+    sign: str
+    word: str
+    css_class: str
+
+
+SYMBOLS = {
+    symbol.word: symbol
+    for symbol in (
+        VerdictSymbol("✓", "supported", "supported"),
+        VerdictSymbol("◐", "partly supported", "partly"),
+        VerdictSymbol("✗", "refuted", "refuted"),
+        VerdictSymbol("?", "inconclusive", "inconclusive"),
+        VerdictSymbol("○", "not run at this effort", "unmeasured"),
+        VerdictSymbol("–", "skipped", "unmeasured"),
+        VerdictSymbol("!", "error", "alarm"),
+    )
+}
+
+OUTCOMES = {
+    "passed": "passed",
+    "xfailed": "as on record (xfailed)",
+    "finding": "a finding, nothing on record",
+    "drift": "contrary to the record (drift)",
+    "inconclusive": "inconclusive",
+    "not run": "not run",
+    "skipped": "skipped",
+    "error": "in error",
+}
+"""pytest's outcomes in words."""
+
+STATUSES = {
+    "registered": "as registered",
+    "amended": "amended since they were registered",
+    "exploratory": "exploratory, not as registered",
+}
+"""Registration statuses in words, said of several claims."""
+
+
+def find_symbol(word: str | None) -> VerdictSymbol:
+    """The symbol of a verdict, or of 'skipped' and 'error'; a plain dot for an unknown word."""
+    return SYMBOLS.get(word or "", VerdictSymbol("·", word or "no verdict", "inconclusive"))
+
+
+def find_record_symbol(record: Record) -> VerdictSymbol:
+    """The symbol of an item: its verdict, or why it has none."""
+    return find_symbol(record.ruling or record.outcome)
+
+
+def sort_records(records: Iterable[Record]) -> list[Record]:
+    """By claim, subject and protocol, C2 before C10, in whatever order they come."""
+    return sorted(records, key=lambda r: (*map(_split_numbers, key_of(r)), *key_of(r), r.effort, r.sentence))
+
+
+def _split_numbers(text: str) -> tuple[tuple[int, str], ...]:
+    # Digits that int() does not read ('²') stay text; the limits keep a 100 kB number from being parsed.
+    parts: list[str] = re.findall(r"[0-9]{1,9}|[^0-9]+", text[:200])
+    return tuple((int(p), "") if p.isascii() and p.isdigit() else (-1, p) for p in parts)
+
+
+def write_headline(record: Record) -> str:
+    """'ratio = 148 [92, 251]', or '' where nothing was estimated."""
+    c = find_headline(record)
+    return "" if c is None or c.value is None else f"{c.estimate} = {format_interval(c.value, c.low, c.high)}"
+
+
+def write_registration(registration: Registration) -> str:
+    """'registered 2026-11-25, commit 0123456789ab', or the status and its reason."""
+    if registration.status != "registered":
+        return f"{registration.status}: {registration.why}"
+    commit = f", commit {registration.commit[:12]}" if registration.commit else ""
+    return f"registered {registration.date[:10]}{commit}" + (f"; {registration.why}" if registration.why else "")
+
+
+def read_status(record: Record) -> str:
+    """The registration status of an item; '' where its record is older than registrations."""
+    return record.registration.status if record.registration else ""
