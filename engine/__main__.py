@@ -1,4 +1,4 @@
-"""`lm-claims COMMAND`, which is `python -m engine COMMAND`."""
+"""`lm-claims COMMAND`, or `python -m engine COMMAND`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from engine.commands.command_line import EXIT_USAGE, list_words, run_main
 from engine.errors import EngineError, explain
 
 COMMANDS = {
-    "verify": ("verify", "test claims: measure what is not stored, judge, write the report"),
+    "verify": ("verify", "test claims: measure what is not stored, judge, write a report"),
     "report": ("report", "render, compare, export or tabulate the records of sessions"),
     "ledger": ("ledger", "list, merge, prune or export measurements"),
-    "invert": ("invert.command", "one inversion at the terminal"),
-    "register": ("register", "keep what decides each claim, before it is measured"),
-    "weights": ("weights", "fetch the pinned weights of the GPU's items"),
-    "gpu-check": ("gpu_check", "compare what a GPU measures with what the CPU does"),
+    "invert": ("invert.command", "run one inversion and show it as it goes"),
+    "register": ("register", "record what decides each claim, before it is measured"),
+    "weights": ("weights", "fetch the pinned weights that items on GPUs need"),
+    "gpu-check": ("gpu_check", "compare what a GPU measures with what the CPU measures"),
     "calibrate": ("calibrate", "simulate claims of known truth, and count false verdicts"),
     "bench": ("bench", "keep or print the figures of a bench run, or time a whole run beside its products"),
 }
-"""The module in engine.commands whose `main` runs each command, and what the command does."""
+"""Each command's module in engine.commands, whose `main` runs it, and what the command does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code, or 4 after one line for a command that is none."""
+    """Run a command and return its exit code: 4, after one line, for an unknown command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-h"], ["--help"]):
         print("usage: lm-claims COMMAND …\n")
@@ -38,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(explain(who="lm-claims", got=got, expected=list_words([*COMMANDS]), remedy=remedy), file=sys.stderr)
         return EXIT_USAGE
     name, rest = words[0], words[1:]
-    # Imported now: no command waits for what only another one needs.
+    # Imported now, so that no command waits for what only another one needs.
     command: Callable[[Sequence[str]], int] = import_module(f"engine.commands.{COMMANDS[name][0]}").main
     if name != "verify":
         return run_main(lambda: command(rest), name)
     try:
-        return command(rest)  # a session of pytest ends by itself
+        return command(rest)  # pytest handles signals and output itself
     except EngineError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

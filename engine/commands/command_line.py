@@ -1,4 +1,4 @@
-"""What the engine's commands with subcommands have in common: mistakes in one line, and an exit code."""
+"""What all commands share: a parser that refuses mistakes in one line, safe output, and exit codes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from engine.running.output import discard_buffer, prepare_output
 from engine.text import write_plain
 
 EXIT_FAILED, EXIT_USAGE = 3, 4
-REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a disk says that takes no more output."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a disk that takes no more output."""
 
 Command = Callable[[argparse.Namespace], None]
 
 
 def say(line: str, limit: int = 2000, file: TextIO | None = None) -> None:
-    """Print a line in which nothing can act on a terminal: names in files are other people's text."""
+    """Print a line, with control characters escaped: names in it come from other people's files."""
     print(write_plain(line, limit), file=file or sys.stdout, flush=True)
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line, as the rest of the engine does. prog: "lm-claims COMMAND", and a subcommand's name."""
+    """Refuses a command line in one line: who, got, expected, remedy. prog: "lm-claims COMMAND [SUBCOMMAND]"."""
 
     expected = "options that it has"
-    """What it may be given, where argparse's own complaint does not say; a subcommand's parser takes its parent's."""
+    """What may be given, for complaints of argparse that do not say so."""
 
     def error(self, message: str) -> NoReturn:
         who = self.prog.removeprefix("lm-claims ").split()[0]
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(expected: str) -> type[Parser]:
-    """A parser that says this of what it may be given."""
+    """A class of parsers that expect this. Give it to `add_subparsers`, too: argparse calls it without arguments."""
     return type("Parser", (Parser,), {"expected": expected})
 
 
@@ -50,7 +50,7 @@ def list_words(words: Sequence[str]) -> str:
 
 
 def _read_complaint(message: str) -> tuple[str, str | None]:
-    """What argparse got, and what it expected where it says so. A complaint of another form is passed on."""
+    """What argparse got, and what it expected if it says so. Any other complaint is passed on as it is."""
     if found := re.fullmatch(r"the following arguments are required: (.+)", message):
         return f"no {found[1]}", None if found[1] == "command" else f"{found[1]} on the command line"
     if found := re.fullmatch(r"unrecognized arguments: (.+)", message):
@@ -67,7 +67,7 @@ def _read_complaint(message: str) -> tuple[str, str | None]:
 def run_command(
     build: Callable[[], argparse.ArgumentParser], commands: Mapping[str, Command], arguments: Sequence[str] | None
 ) -> int:
-    """Run the command that is asked for. Exit code 0, or 4 after one line on stderr."""
+    """Run the subcommand that the arguments name. Returns exit code 0, or 4 after one line on stderr."""
     try:
         chosen = build().parse_args(arguments)
         commands[chosen.command](chosen)
@@ -78,18 +78,18 @@ def run_command(
 
 
 def run_main(main: Callable[[], int], who: str) -> int:
-    """Run a command of the engine with output that holds any character. Returns its exit code.
+    """Run a command with output that can hold any character. Returns its exit code.
 
-    What the user can mend is one line on stderr, with exit code 4. Whoever reads along may stop, as `head` does. A
-    disk that takes no output is told in one line, with exit code 3, and so is what ends it early (Ctrl-C, a signal),
-    with 128 and the signal's number.
+    An error that the user can fix is one line on stderr and exit code 4. A full disk is one line and exit code 3.
+    Ctrl-C or a signal is one line and 128 plus the signal's number. A reader that leaves early, as `head` does, is
+    no error.
     """
     prepare_output()
     with Endings() as endings:
         try:
             code = main()
             sys.stdout.flush()
-            # What has told by itself how far it had come still leaves with the number of what ended it.
+            # A command that handles an early end by itself still leaves with the signal's exit code.
             return endings.exit_code if code and endings.name else code
         except EngineError as error:
             say(str(error), file=sys.stderr)
@@ -102,7 +102,7 @@ def run_main(main: Callable[[], int], who: str) -> int:
             print(f"{who}: {explain_ending(endings.name or 'SIGINT')} before it was done", file=sys.stderr)
             return endings.exit_code
         except OSError as error:
-            if error.errno not in REFUSED or error.filename is not None:
+            if error.errno not in DISK_FULL or error.filename is not None:
                 raise
             discard_buffer(sys.stdout)
             got, remedy = f"output that cannot be written ({error.strerror})", "free some space or write elsewhere"

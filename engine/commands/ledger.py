@@ -1,4 +1,4 @@
-"""`lm-claims ledger list|merge|prune|export …`: look through ledgers, bring them together, tidy them."""
+"""`lm-claims ledger list|merge|prune|export …`: inspect ledgers, merge them, and tidy them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from engine.running.scheduler import label
 from engine.sheets import write_export
 from engine.text import duration
 
-COMMANDS = ("list", "merge", "prune", "export")
 LEDGER = Path(".ledger")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return exit code 0, or 4 after one line on stderr."""
+    return run_command(_build_parser, COMMANDS, arguments)
 
 
 def _build_parser() -> Parser:
     kind = make_parser(list_words([*COMMANDS]))
-    parser = kind(prog="lm-claims ledger", description="Ledgers: what was measured, wherever it was.")
+    parser = kind(prog="lm-claims ledger", description="Ledgers of measurements, from any machine.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
     listing = commands.add_parser("list", help="print what is stored")
     listing.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
-    listing.add_argument("--arms", action="store_true", help="every measurement on a line of its own")
-    merging = commands.add_parser("merge", help="give one ledger what others hold and it does not")
-    merging.add_argument("into", type=Path, help="made where there is none; nothing that it holds is replaced")
+    listing.add_argument("--arms", action="store_true", help="print a line for each measurement, too")
+    merging = commands.add_parser("merge", help="copy measurements that one ledger lacks from others")
+    merging.add_argument("into", type=Path, help="created if missing; nothing in it is replaced")
     merging.add_argument("sources", type=Path, nargs="+", metavar="from", help="ledgers that are only read")
-    pruning = commands.add_parser("prune", help="find what no session asks for, and with --yes remove it")
+    pruning = commands.add_parser("prune", help="find what no session asks for, and remove it with --yes")
     pruning.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
     pruning.add_argument(
-        "--subject", action="append", default=[], metavar="ID", help="its measurements too; repeatable"
+        "--subject", action="append", default=[], metavar="ID", help="its measurements, too; repeatable"
     )
-    pruning.add_argument("--before", type=_read_moment, metavar="DATE", help="older measurements too")
+    pruning.add_argument("--before", type=_read_date, metavar="DATE", help="older measurements, too")
     pruning.add_argument("--yes", action="store_true", help="remove it, for good")
     export = commands.add_parser("export", help="write the measurements as one flat table")
     export.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
@@ -48,7 +52,7 @@ def _build_parser() -> Parser:
     return parser
 
 
-def _read_moment(text: str) -> str:
+def _read_date(text: str) -> str:
     try:
         datetime.fromisoformat(text)
     except ValueError:
@@ -56,27 +60,21 @@ def _read_moment(text: str) -> str:
     return text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 4 after one line on stderr."""
-    commands = (_list, _merge, _prune, _export)
-    return run_command(_build_parser, dict(zip(COMMANDS, commands, strict=True)), arguments)
-
-
 def _list(chosen: argparse.Namespace) -> None:
-    held: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
     for stored in read_ledger(chosen.ledger):
         m = stored.measurement
         if m is None:
             say(f"not to be trusted ({stored.reason}): {stored.path}")
             continue
-        held[weights_of(m.arm)[0], m.arm.kind, m.provenance.device].append(m)
+        groups[weights_of(m.arm)[0], m.arm.kind, m.provenance.device].append(m)
         if chosen.arms:
             when, took = m.provenance.measured_at, duration(m.elapsed_s)
             say(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {label(m.arm)}")
-    for (subject, kind, device), own in sorted(held.items()):
-        took = duration(sum(m.elapsed_s for m in own))
-        say(f"{subject:<28}  {kind:<16}  {device:<7}  {len(own):>5}  {took:>14}")
-    every = [m for own in held.values() for m in own]
+    for (subject, kind, device), group in sorted(groups.items()):
+        took = duration(sum(m.elapsed_s for m in group))
+        say(f"{subject:<28}  {kind:<16}  {device:<7}  {len(group):>5}  {took:>14}")
+    every = [m for group in groups.values() for m in group]
     when = sorted(m.provenance.measured_at for m in every)
     dates = f", from {when[0]} to {when[-1]}" if when else ""
     say(f"measurements: {len(every)}, {duration(sum(m.elapsed_s for m in every))} of measuring{dates}")
@@ -102,13 +100,13 @@ def _prune(chosen: argparse.Namespace) -> None:
             say(f"left where it is, a folder: {leftover.path}")
         elif leftover.why != "lock that nobody holds":
             say(f"{leftover.why}: {leftover.path}")
+    # Without dates and details, leftovers of one kind are counted together.
     counts = Counter(leftover.why.split(":")[0].split(" at ")[0] for leftover in leftovers)
-    words = ", ".join(_say_leftovers(why, count) for why, count in sorted(counts.items())) or "nothing"
-    say(f"removed: {words}" if chosen.yes else f"would be removed by --yes: {words}")
-
-
-def _say_leftovers(why: str, count: int) -> str:
-    return say_count(count, why) if why.startswith("lock ") else f"{count} {why}"
+    words = [
+        say_count(count, why) if why.startswith("lock ") else f"{count} {why}" for why, count in sorted(counts.items())
+    ]
+    told = ", ".join(words) or "nothing"
+    say(f"removed: {told}" if chosen.yes else f"would be removed by --yes: {told}")
 
 
 def _export(chosen: argparse.Namespace) -> None:
@@ -118,3 +116,6 @@ def _export(chosen: argparse.Namespace) -> None:
     write_export(tabulate_ledger(chosen.ledger), chosen.out)
     if chosen.out != STANDARD_OUTPUT:
         say(str(chosen.out))
+
+
+COMMANDS = {"list": _list, "merge": _merge, "prune": _prune, "export": _export}

@@ -1,4 +1,4 @@
-"""`lm-claims register [FOLDER]`: keep what decides each claim, so that a later change can be seen."""
+"""`lm-claims register [FOLDER]`: record what decides each claim, so that a later change shows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from engine.claim.registration import (
     read_lock,
     write_lock,
 )
-from engine.commands.command_line import Parser, make_parser
+from engine.commands.command_line import EXIT_USAGE, make_parser, say
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
 from engine.files import find_nearest, write_whole
 from engine.ledger.provenance import run_git
-from engine.text import write_plain
 
-EXIT_UNREGISTERED, EXIT_USAGE = 1, 4
+EXIT_UNREGISTERED = 1
 WHO = "register"
 MAX_FILES_NAMED = 3
 """Files that an error names."""
@@ -35,7 +34,7 @@ MAX_FILES_NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LockStatus:
-    """The claims that one lock is for, beside what it holds. whole: whether these are all that it is for."""
+    """A lock, beside the declared claims that belong in it. whole: whether these are all claims of the lock."""
 
     path: Path
     lock: Lock
@@ -44,48 +43,51 @@ class LockStatus:
 
     @property
     def new(self) -> list[str]:
+        """Ids of claims that are not in the lock."""
         return [id for id in self.declared if id not in self.lock]
 
     @property
     def amended(self) -> list[str]:
-        """Declared otherwise than they were registered last."""
+        """Ids of claims that changed since they were last registered."""
         known = [id for id in self.declared if id in self.lock]
         return [id for id in known if self.lock[id][-1].digest != digest_claim(self.declared[id].claim)]
 
     @property
     def due(self) -> list[DeclaredClaim]:
-        """What is to be registered."""
+        """The claims to register: new and amended ones."""
         return [self.declared[id] for id in (*self.new, *self.amended)]
 
     def lines(self) -> list[str]:
-        """A short table: what is not as it was, and a count of all."""
+        """A table of the claims that are new, amended or withdrawn, and a line that counts all."""
         new, amended = self.new, self.amended
-        gone = [id for id in self.lock if id not in self.declared] if self.whole else []
         rows: dict[str, tuple[str, str]] = dict.fromkeys(new, ("new", ""))
         for id in amended:
             last = self.lock[id][-1]
             rows[id] = ("amended", f"{name_changes(last, self.declared[id].claim)} changed after {last.words}")
-        rows |= {id: ("withdrawn", f"registered on {self.lock[id][0].words}, declared no more") for id in gone}
+        if self.whole:
+            gone = [id for id in self.lock if id not in self.declared]
+            rows |= {id: ("withdrawn", f"registered on {self.lock[id][0].words}, declared no more") for id in gone}
         width = max(map(len, rows), default=0)
-        counts = {"unchanged": len(self.declared) - len(new) - len(amended), "new": len(new), "amended": len(amended)}
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        table = [f"{id:<{width}}  {word:<9}  {rest}".rstrip() for id, (word, rest) in sorted(rows.items())]
+        table = [f"{id:<{width}}  {status:<9}  {rest}".rstrip() for id, (status, rest) in sorted(rows.items())]
+        unchanged = len(self.declared) - len(new) - len(amended)
+        counts = {"unchanged": unchanged, "new": len(new), "amended": len(amended)}
+        counted = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         path = self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
-        return [*table, f"{path}: {told}"]
+        return [*table, f"{path}: {counted}"]
 
 
 def read_lock_status(place: Path) -> list[LockStatus]:
-    """The claims in a folder, or in one file, beside the lock that each is for: the nearest at or above it.
+    """The claims in a folder or a file, each beside its lock: the nearest at or above it.
 
-    Where there is none yet, it is the folder's own. Raises UsageError, DeclarationError and LedgerError.
+    A claim without one belongs in a new lock in the folder. Raises UsageError, DeclarationError and LedgerError.
     """
     place = place.resolve()
     folder = place if place.is_dir() else place.parent
     root = find_checkout(folder) or folder
-    groups: dict[Path, dict[str, DeclaredClaim]] = {}
+    locks: dict[Path, dict[str, DeclaredClaim]] = {}
     for found in find_claims(place):
         path = find_nearest(LOCK, found.file, root) or folder / LOCK
-        known = groups.setdefault(path, {}).setdefault(found.claim.id, found)
+        known = locks.setdefault(path, {}).setdefault(found.claim.id, found)
         if known is not found:
             expected, remedy = f"one, as in {known.file}", "give each claim an id of its own"
             got = f"a second claim {found.claim.id} in {found.file}"
@@ -97,19 +99,19 @@ def read_lock_status(place: Path) -> list[LockStatus]:
             declared=dict(sorted(declared.items())),
             whole=place == path.parent,
         )
-        for path, declared in sorted(groups.items())
+        for path, declared in sorted(locks.items())
     ]
 
 
 def find_checkout(folder: Path) -> Path | None:
-    """The top of the git checkout that a folder lies in; None where it lies in none."""
+    """The top of the git checkout that holds a folder; None if there is none."""
     return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
 
 
 def read_commit(files: Sequence[Path]) -> str:
-    """The commit that files are checked out from; '' where there is no git.
+    """The commit that files are checked out from; '' outside a git checkout.
 
-    Raises UsageError for a file that differs from it: the commit would not hold what is registered.
+    Raises UsageError for a file with uncommitted changes, since the commit would not hold what is registered.
     """
     top = find_checkout(files[0].parent)
     if top is None:
@@ -122,63 +124,59 @@ def read_commit(files: Sequence[Path]) -> str:
         got, expected = f"{error}", f"git to tell the commit of {top}"
         raise LedgerError(explain(who=WHO, got=got, expected=expected, remedy="see git status there")) from error
     names = [line.split(maxsplit=1)[-1] for line in changed]
-    told = ", ".join(names[:MAX_FILES_NAMED]) + (
-        f" and {len(names) - MAX_FILES_NAMED} more" if len(names) > MAX_FILES_NAMED else ""
-    )
+    named = ", ".join(names[:MAX_FILES_NAMED])
+    if len(names) > MAX_FILES_NAMED:
+        named += f" and {len(names) - MAX_FILES_NAMED} more"
     expected, remedy = "them committed, so that the lock can name the commit", "commit them, then register"
-    raise UsageError(explain(who=WHO, got=f"uncommitted changes in {told}", expected=expected, remedy=remedy))
+    raise UsageError(explain(who=WHO, got=f"uncommitted changes in {named}", expected=expected, remedy=remedy))
 
 
-def register(found: LockStatus, commit: str, now: datetime) -> None:
-    """Add what is due to the lock. Raises LedgerError when it cannot be written."""
-    lock = {id: list(entries) for id, entries in found.lock.items()}
-    for due in found.due:
+def register(status: LockStatus, commit: str, now: datetime) -> None:
+    """Add new and amended claims to the lock. Raises LedgerError if it cannot be written."""
+    lock = {id: list(entries) for id, entries in status.lock.items()}
+    for due in status.due:
         entries = lock.setdefault(due.claim.id, [])
         entries.append(
             RegistrationEntry(
-                # Never before the last one, whatever the clock says: the order is what tells the first from the rest.
+                # Never before the last one, even if the clock was set back: the first entry by date stays the first.
                 date=max([now, *(entry.date for entry in entries)]),
                 commit=commit,
                 digest=digest_claim(due.claim),
                 fields=digest_fields(due.claim),
             )
         )
-    write_whole(found.path, write_lock(lock).encode(), who=WHO, remedy="fix its permissions")
-
-
-def _build_parser() -> Parser:
-    of_ours = make_parser("a folder, or --check")
-    parser = of_ours(prog="lm-claims register", description="Registers claims before they are measured.")
-    argument = parser.add_argument
-    argument("place", nargs="?", type=Path, default=Path("claims"), metavar="FOLDER", help="(default: claims)")
-    argument("--check", action="store_true", help="write nothing; exit 1 where a claim is not registered as declared")
-    return parser
+    write_whole(status.path, write_lock(lock).encode(), who=WHO, remedy="fix its permissions")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where --check finds a claim that is not registered; 4 after one line on stderr."""
+    """Return exit code 0, 1 if --check finds a claim that is not registered, or 4 after one line on stderr."""
+    parser = make_parser("a folder, or --check")(
+        prog="lm-claims register", description="Registers claims before they are measured."
+    )
+    parser.add_argument(
+        "place", nargs="?", type=Path, default=Path("claims"), metavar="FOLDER", help="(default: claims)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a claim is not registered as declared"
+    )
     try:
-        chosen = _build_parser().parse_args(arguments)
-        code, lines = _run(chosen.place, check=chosen.check)
+        chosen = parser.parse_args(arguments)
+        statuses = read_lock_status(chosen.place)
+        lines = [line for status in statuses for line in status.lines()]
+        due = [claim.file for status in statuses for claim in status.due]
+        if due and not chosen.check:
+            commit, now = read_commit(due), datetime.now(UTC).replace(microsecond=0)
+            for status in statuses:
+                if status.due:
+                    register(status, commit, now)
+            at = f"at commit {commit[:12]}" if commit else "without a commit, since there is no git here"
+            lines.append(f"registered {now:%Y-%m-%d} {at}")
     except EngineError as error:
-        print(write_plain(str(error), 2000), file=sys.stderr)
+        say(str(error), file=sys.stderr)
         return EXIT_USAGE
     for line in lines:
-        print(write_plain(line, 2000), flush=True)
-    return code
-
-
-def _run(place: Path, *, check: bool) -> tuple[int, list[str]]:
-    surveys = read_lock_status(place)
-    lines = [line for found in surveys for line in found.lines()]
-    due = [one.file for found in surveys for one in found.due]
-    if not due:
-        return 0, lines
-    if check:
-        return EXIT_UNREGISTERED, [*lines, f"not registered as declared; lm-claims register {place} registers"]
-    commit, now = read_commit(due), datetime.now(UTC).replace(microsecond=0)
-    for found in surveys:
-        if found.due:
-            register(found, commit, now)
-    at = f"at commit {commit[:12]}" if commit else "without a commit, since there is no git here"
-    return 0, [*lines, f"registered {now:%Y-%m-%d} {at}"]
+        say(line)
+    if due and chosen.check:
+        say(f"not registered as declared; to register them, run lm-claims register {chosen.place}")
+        return EXIT_UNREGISTERED
+    return 0

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from engine.arms.prompts import DOCUMENT, LONG, SHORT
-from engine.arms.protocol import DIRECT, SCRIPT, Protocol
+from engine.arms.protocol import DIRECT, SCRIPT
 from engine.claim.claim import Claim
 from engine.claim.procedure import Trial
-from engine.claim.units import Units
 from engine.errors import EngineError, no_exits
 from engine.models import Subject, find_subject
 from engine.models.families import FAMILIES
@@ -48,44 +47,39 @@ class Item:
 
 def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
     """The claim's items under these options, by subject, then by protocol."""
-    return [
-        Item(
-            claim=claim,
-            trial=Trial(
+    subjects = [find_subject(name) for name in claim.subjects]
+    if options.subjects:
+        # A local model may have any claim; a catalogue subject, with or without its seed, only those that list it.
+        own, listed = (LOCAL, LOCAL_INT8), set(claim.subjects)
+        subjects = [
+            subject
+            for subject in options.subjects
+            if subject.id.startswith(own) or subject.id in listed or subject.id.split(":")[0] in listed
+        ]
+    items: list[Item] = []
+    for subject in subjects:
+        # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is asked for by its own name.
+        name = subject.id if subject.id.startswith(LOCAL_ANY) else subject.id.split(":")[0]
+        costly = name in claim.only_at_full_effort
+        units = replace(claim.units, smoke=0, standard=0) if costly else claim.units
+        for protocol in claim.protocols:
+            if options.protocols and protocol not in options.protocols:
+                continue
+            if protocol == SCRIPT and not FAMILIES[subject.family].scripts:
+                continue
+            trial = Trial(
                 subject=subject,
                 protocol=protocol,
                 effort=options.effort,
-                units=_units(claim, subject),
+                units=units,
                 prompts=options.prompts,
                 starts=options.starts,
                 stopping=options.stopping,
                 dtype=options.dtype,
                 device=options.devices.kind,
-            ),
-            asked=bool(options.subjects),
-        )
-        for subject in _subjects(claim, options)
-        for protocol in _protocols(claim, options)
-        if protocol != SCRIPT or FAMILIES[subject.family].scripts
-    ]
-
-
-def _units(claim: Claim, subject: Subject) -> Units:
-    # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is asked for by its own name.
-    name = subject.id if subject.id.startswith("local") else subject.id.split(":")[0]
-    return replace(claim.units, smoke=0, standard=0) if name in claim.only_at_full_effort else claim.units
-
-
-def _subjects(claim: Claim, options: SessionOptions) -> list[Subject]:
-    if not options.subjects:
-        return [find_subject(name) for name in claim.subjects]
-    listed = set(claim.subjects)
-    own = (LOCAL, LOCAL_INT8)
-    return [s for s in options.subjects if s.id.startswith(own) or s.id in listed or s.id.split(":")[0] in listed]
-
-
-def _protocols(claim: Claim, options: SessionOptions) -> list[Protocol]:
-    return [p for p in claim.protocols if not options.protocols or p in options.protocols]
+            )
+            items.append(Item(claim=claim, trial=trial, asked=bool(options.subjects)))
+    return items
 
 
 def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
@@ -133,18 +127,13 @@ def explain_skip(item: Item, options: SessionOptions) -> str | None:
         weights = f" {missing}" if missing else ""
         article = "an" if subject.tier == "xl" else "a"  # "an ex-ell"
         return f"{subject.id} is {article} {subject.tier} subject and this session runs on {device}: {hint}.{weights}"
+    if missing:
+        return missing
     refuse = getattr(item.claim.procedure, "refuse", None)
-    unfit = refuse(item.trial) if refuse is not None else None
-    return missing or unfit or _refuse_dtype(item) or _find_shortage(item, models, options)
-
-
-def _refuse_dtype(item: Item) -> str | None:
-    if item.trial.dtype == "float32" or not isinstance(item.trial.subject, QuantizedSubject):
-        return None
-    return explain_dtype(item.trial.subject.id, item.trial.dtype)
-
-
-def _find_shortage(item: Item, models: tuple[Subject, ...], options: SessionOptions) -> str | None:
+    if refuse is not None and (unfit := refuse(item.trial)):
+        return unfit
+    if item.trial.dtype != "float32" and isinstance(subject, QuantizedSubject):
+        return explain_dtype(subject.id, item.trial.dtype)
     if options.elsewhere:
         return None  # a cluster refuses what does not fit by itself
     try:

@@ -47,7 +47,9 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         judged = item.claim.judge(evidence.estimates, item.trial.scopes) if evidence else None
         on_record = _find_on_record(request, item)
     except EngineError as error:
-        if _does_not_apply(item, error):
+        # No fault: hardware, weights or depth that is lacking, or one of the suite's own prompts past the context.
+        lacking = isinstance(error, (MissingError, TooShallowError))
+        if lacking or (isinstance(error, TooLongError) and not item.trial.prompts):
             missing, evidence, judged, on_record = str(error), None, None, None
         else:
             _note(node, write(outcome=Outcome.ERROR, sentence=str(error), registration=registration))
@@ -74,12 +76,6 @@ def find_other_verdict(test: pytest.Item) -> str | None:
         if "verdict" not in definition.argnames:
             return str(definition.func.__module__)
     return None
-
-
-def _does_not_apply(item: Item, error: EngineError) -> bool:
-    """Whether the error is no fault: it lacks hardware, depth, or room for one of the suite's own prompts."""
-    own = isinstance(error, TooLongError) and not item.trial.prompts
-    return own or isinstance(error, (MissingError, TooShallowError))
 
 
 def _find_evidence(request: pytest.FixtureRequest, item: Item) -> Evidence:
@@ -128,21 +124,17 @@ def pytest_runtest_makereport(
     if record is None or report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
     if report.when == "call":
-        mishap = _find_mishap(call, Outcome(record.outcome))
-        if mishap is None:
+        raised = call.excinfo
+        asserted = raised is not None and raised.errisinstance(AssertionError)
+        if raised is None or (asserted and record.outcome != Outcome.PASSED):
             _rewrite(report, record, strict=options_of(item.config).strict)
         else:
-            record = replace(record, outcome=Outcome.ERROR.value, sentence=mishap)
+            # The test failed other than by its assertion on the verdict: no verdict may hide that.
+            words = " ".join(f"The claim's test raised {raised.exconly()}".split())
+            record = replace(record, outcome=Outcome.ERROR.value, sentence=words)
             _note(item, record)
     report.claim_record = RECORD.dump_python(record, mode="json")
     return report
-
-
-def _find_mishap(call: pytest.CallInfo[None], outcome: Outcome) -> str | None:
-    """What failed in a claim's test other than its assertion: no verdict may hide that."""
-    if call.excinfo is None or (call.excinfo.errisinstance(AssertionError) and outcome is not Outcome.PASSED):
-        return None
-    return " ".join(f"The claim's test raised {call.excinfo.exconly()}".split())
 
 
 def _rewrite(report: pytest.TestReport, record: Record, *, strict: bool) -> None:

@@ -213,7 +213,7 @@ def make_choices(_: Path) -> Reader:
     return Reader(inputs=inputs, read=read, reaches=READ | {"UsageError"})
 
 
-def make_wishes(_: Path) -> Reader:
+def make_invert_words(_: Path) -> Reader:
     options = ("--subject", "--blocks", "--iterations", "--step", "--seed", "--sigma", "--ledger", "--json", "--dtype")
     known = st.sampled_from(("gpt2", "all", "1", "-1", "nan", "/nowhere/file.json", "x" * 300, "--head", "--", "-"))
     # Help would end the process, as it should.

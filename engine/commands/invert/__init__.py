@@ -1,1 +1,1 @@
-"""`lm-claims invert`: one inversion at the terminal, shown as it goes."""
+"""`lm-claims invert`: run one inversion at the terminal and show it as it goes."""

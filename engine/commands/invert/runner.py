@@ -1,19 +1,16 @@
-"""Runs a plan's arms through the ledger, and tells a view what the looks at a descent see."""
+"""Runs a plan's arms through the ledger, and shows in a view what is read from the descent on its way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.commands.invert.outcome import Interrupted, InversionOutcome
 from engine.commands.invert.plan import InvertPlan
-from engine.commands.invert.token_view import Film
-from engine.commands.invert.view import ProgressStage, View
+from engine.commands.invert.view import ProgressStage, Trajectory, View
 from engine.experiments.inputs import Batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot
 from engine.experiments.inversion.measure import curve_points, read_run, read_snapshot, read_top
@@ -26,90 +23,113 @@ from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
 
 
+@dataclass(frozen=True, kw_only=True)
+class InversionOutcome:
+    """A descent and its step size.
+
+    measurement: None if the descent was stopped before its end; `run` then holds what it had reached.
+    stored: whether the measurement came from the ledger.
+    """
+
+    arm: InversionArm
+    run: InversionRun
+    tuned: StepChoice
+    measurement: Measurement | None
+    stored: bool = False
+
+
+class Interrupted(Exception):
+    """Ctrl-C. outcome: what the descent had reached; None if Ctrl-C came `before` anything was read from it."""
+
+    def __init__(self, outcome: InversionOutcome | None, *, before: str) -> None:
+        super().__init__(f"stopped before {before}" if outcome is None else "stopped")
+        self.outcome, self.before = outcome, before
+
+
 class Runner:
-    """Takes a plan to its end."""
+    """Runs a plan to its end."""
 
     def __init__(self, plan: InvertPlan, ledger: Ledger, view: View) -> None:
         self._plan, self._ledger, self._view = plan, ledger, view
-        self._executor = Inline(self._watch, gpus=plan.devices.gpus)
-        self._look: _FilmLook | None = None
+        self._executor = Inline(self._observe, gpus=plan.devices.gpus)
+        self._observer: _TrajectoryObserver | None = None
         self._round = 0
 
     def run(self) -> InversionOutcome:
-        """Tune where it is needed, then measure. Raises Stopped on Ctrl-C, and the experiment's errors."""
+        """Tune if necessary, then measure. Raises Interrupted on Ctrl-C, and the experiment's errors."""
         tuned: StepChoice | None = None
         try:
-            arm, tuned = self._settle()
-            measurement, stored = self._obtain(arm)
+            rounds = self._plan.rounds()
+            try:
+                requested = next(rounds)
+                while True:
+                    self._round += 1
+                    requested = rounds.send([self._measure(arm)[0] for arm in requested])
+            except StopIteration as end:
+                arm, chosen = end.value
+            tuned = chosen
+            self._view.say(explain_step(chosen))
+            measurement, stored = self._measure(arm)
         except KeyboardInterrupt:
-            before = f"the first look, at iteration {OBSERVE_EVERY}" if self._look else "the descent began"
-            raise Interrupted(self._read_part(tuned), before=before) from None
+            observer = self._observer
+            if observer is None:
+                raise Interrupted(None, before="the descent began") from None
+            run = observer.read_part()
+            outcome = None
+            if run is not None and tuned is not None:
+                observer.trajectory.show(run.snapshots[-1], self._view)
+                outcome = InversionOutcome(arm=observer.arm, run=run, tuned=tuned, measurement=None)
+            raise Interrupted(outcome, before=f"the first reading, at iteration {OBSERVE_EVERY}") from None
         result = measurement.result
         assert isinstance(result, InversionResult)
         (run,) = result.runs
-        self._show_rest(run)
-        return InversionOutcome(arm=arm, run=run, tuned=tuned, measurement=measurement, stored=stored)
+        if self._observer is not None:
+            trajectory = self._observer.trajectory
+        else:  # a stored run
+            trajectory = Trajectory(
+                target=run.target,
+                decoded_target=tuple(top[0] for top in run.target_top),
+                slots=curve_points(self._plan.iterations),
+                text=self._plan.text,
+            )
+            self._view.show_prompt(trajectory)
+        # The end was reached after the last reading. The curve of a run that left early is shorter.
+        trajectory.bound, trajectory.hit = run.bound, run.hit
+        trajectory.curve = dict(zip(trajectory.slots, run.curve, strict=False))
+        for snapshot in run.snapshots:
+            trajectory.show(snapshot, self._view)
+        return InversionOutcome(arm=arm, run=run, tuned=chosen, measurement=measurement, stored=stored)
 
-    def _settle(self) -> tuple[InversionArm, StepChoice]:
-        """The arm to measure, once its step size is known."""
-        rounds = self._plan.rounds()
-        try:
-            asked = next(rounds)
-            while True:
-                self._round += 1
-                asked = rounds.send([self._obtain(arm)[0] for arm in asked])
-        except StopIteration as end:
-            arm, tuned = end.value
-            self._view.say(explain_step(tuned))
-            return arm, tuned
-
-    def _obtain(self, arm: Arm) -> tuple[Measurement, bool]:
-        """An arm's measurement, and whether it was stored already. What is measured now is stored at once."""
-        stored = None if self._plan.wish.fresh else self._ledger.get(arm)
+    def _measure(self, arm: Arm) -> tuple[Measurement, bool]:
+        """An arm's measurement, and whether it was stored. A new one is stored at once."""
+        fresh = self._plan.options.fresh
+        stored = None if fresh else self._ledger.get(arm)
         if stored is not None:
             return stored, True
         with self._ledger.lock_arm(arm):
-            # Another process may have measured it while this one waited.
-            stored = None if self._plan.wish.fresh else self._ledger.get(arm)
-            if stored is None:
-                measurement = self._executor.run(arm)
-                self._ledger.put(measurement)
-                return measurement, False
-        return stored, True
+            # Another process may have measured it while this one waited for the lock.
+            stored = None if fresh else self._ledger.get(arm)
+            if stored is not None:
+                return stored, True
+            measurement = self._executor.run(arm)
+            self._ledger.put(measurement)
+            return measurement, False
 
-    def _watch(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
+    def _observe(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
+        """Wrap the observer of a descent in one that reports to the view."""
+        expected_s = estimate_cost(arm).seconds
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
-            expected_s = estimate_cost(arm).seconds
             self._view.begin(ProgressStage(label=label, total=arm.horizon, expected_s=expected_s))
-            return _ProgressLook(observer, self._view)
+            return _ProgressObserver(observer, self._view)
         assert isinstance(arm, InversionArm)
-        expected_s = estimate_cost(arm).seconds
         self._view.begin(ProgressStage(label="descending", total=arm.settings.iterations, expected_s=expected_s))
-        self._look = _FilmLook(arm, batch, models, observer, self._view, lambda token: self._plan.text(token))
-        return self._look
-
-    def _show_rest(self, run: InversionRun) -> None:
-        """The frames that no look has shown: the last ones, or all of a stored run."""
-        film = self._look.film if self._look else open_film(run, self._plan)
-        if self._look is None:
-            self._view.open(film)
-        film.settle(run)
-        for snapshot in run.snapshots:
-            show_once(film, snapshot, self._view)
-
-    def _read_part(self, tuned: StepChoice | None) -> InversionOutcome | None:
-        if self._look is None or tuned is None:
-            return None
-        run = self._look.read_part()
-        if run is None:
-            return None
-        show_once(self._look.film, run.snapshots[-1], self._view)
-        return InversionOutcome(arm=self._look.arm, run=run, tuned=tuned, measurement=None)
+        self._observer = _TrajectoryObserver(observer, self._view, arm, batch, models, self._plan)
+        return self._observer
 
 
 def explain_step(tuned: StepChoice) -> str:
-    """Which step size is used and why."""
+    """Which step size is used, and why."""
     chosen = f"step size η = {tuned.step:g}, {tuned.source}"
     if not tuned.measurements:
         return chosen
@@ -119,26 +139,8 @@ def explain_step(tuned: StepChoice) -> str:
     return f"{chosen}: half of the tuning prompts hit by iteration {tuned.median:g}"
 
 
-def open_film(run: InversionRun, plan: InvertPlan) -> Film:
-    """A film of a run that is over."""
-    return Film(
-        target=run.target,
-        given_back=tuple(top[0] for top in run.target_top),
-        slots=curve_points(plan.iterations),
-        text=lambda token: plan.text(token),
-        bound=run.bound,
-    )
-
-
-def show_once(film: Film, snapshot: Snapshot, view: View) -> None:
-    """Show a frame unless it was shown before."""
-    if snapshot.iteration not in film.shown:
-        film.shown.add(snapshot.iteration)
-        view.show(film, snapshot)
-
-
-class _ProgressLook:
-    """Tells how far a descent is."""
+class _ProgressObserver:
+    """Reports how far a descent is."""
 
     def __init__(self, observer: Observer[Trace], view: View) -> None:
         self._observer, self._view = observer, view
@@ -148,57 +150,54 @@ class _ProgressLook:
         return self._observer.keep(trace, runs, iteration)
 
 
-class _FilmLook:
-    """Reads a single run's distances and snapshots at each look. Nothing is read from the device between looks."""
+class _TrajectoryObserver(_ProgressObserver):
+    """Also reads the distances and snapshots of a single run, only when the descent itself reads from the device."""
 
     def __init__(
         self,
+        observer: Observer[Trace],
+        view: View,
         arm: InversionArm,
         batch: Batch,
         models: LoadedModels,
-        observer: Observer[Trace],
-        view: View,
-        text: Callable[[int], str],
+        plan: InvertPlan,
     ) -> None:
-        self.arm = arm
-        settings = arm.settings
-        self._codec = models.codec(settings.subject, settings.dtype, settings.device)
-        self._posed, self._observer, self._view = batch, observer, view
+        super().__init__(observer, view)
+        self.arm, self._batch = arm, batch
+        self._codec = models.codec(arm.settings.subject, arm.settings.dtype, arm.settings.device)
         self._trace: Trace | None = None
         self._read_to = 0
-        back = read_top(self._codec, batch.target[0] - batch.positions)
-        self.film = Film(
+        decoded = read_top(self._codec, batch.target[0] - batch.positions)
+        self.trajectory = Trajectory(
             target=batch.ids[0],
-            given_back=tuple(top[0] for top in back),
-            slots=curve_points(settings.iterations),
-            text=text,
+            decoded_target=tuple(top[0] for top in decoded),
+            slots=curve_points(arm.settings.iterations),
+            text=plan.text,
         )
-        view.open(self.film)
+        view.show_prompt(self.trajectory)
 
     def keep(self, trace: Trace, runs: Tensor, iteration: int) -> Tensor | None:
-        self._trace, film = trace, self.film
-        film.bound = float(trace.bound[0])
-        film.read(self._read_to, trace.distances[self._read_to : iteration + 1, 0].tolist())
+        self._trace, trajectory = trace, self.trajectory
+        trajectory.bound = float(trace.bound[0])
+        trajectory.extend(self._read_to, trace.distances[self._read_to : iteration + 1, 0].tolist())
         self._read_to = iteration + 1
         for n in sorted(trace.snapshots):
-            if n <= iteration and n not in film.shown:
-                show_once(film, read_snapshot(self._posed, trace, self._codec, 0, n), self._view)
-        self._view.advance(iteration)
-        return self._observer.keep(trace, runs, iteration)
+            if n <= iteration and n not in trajectory.shown:
+                trajectory.show(read_snapshot(self._batch, trace, self._codec, 0, n), self._view)
+        return super().keep(trace, runs, iteration)
 
     def read_part(self) -> InversionRun | None:
-        """The run as far as it got, its end as one more snapshot; None before the first look."""
+        """The run so far, its end as one more snapshot; None before the first reading."""
         trace = self._trace
         if trace is None:
             return None
-        run = read_run(self.arm, self._posed, trace, self._codec, self.film.slots, 0)
-        final = trace.final[0] - self._posed.positions
+        run = read_run(self.arm, self._batch, trace, self._codec, self.trajectory.slots, 0)
         end = Snapshot(
             iteration=run.ended_at,
             distance=run.final_distance,
             l2=run.final_l2,
             recovery=run.recovery,
-            top=read_top(self._codec, final),
+            top=read_top(self._codec, trace.final[0] - self._batch.positions),
         )
         before = tuple(s for s in run.snapshots if s.iteration < run.ended_at)
         return replace(run, snapshots=(*before, end))

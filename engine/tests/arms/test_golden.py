@@ -24,7 +24,7 @@ from engine.arms.measurement import NUMERICS
 from engine.arms.protocol import CONTROLLED, PAGE, Schedule
 from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import SentenceNet, Stack
-from engine.commands.numeric_diff import find_changes
+from engine.commands.gpu_check import find_differences
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
@@ -115,7 +115,7 @@ def read_all() -> dict[str, Any]:
 
 def check(found: dict[str, Any], stored: dict[str, Any], numerics: int) -> None:
     """Fail when numbers changed without their version, or the version without the file."""
-    changes = find_changes(found, stored["arms"], tolerance=TOLERANCE)
+    changes = [words for share, words in find_differences(found, stored["arms"]) if share > TOLERANCE]
     if stored["numerics"] != numerics:
         pytest.fail(
             f"golden.json holds numerics {stored['numerics']} and the code has {numerics}: "

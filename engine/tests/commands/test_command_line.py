@@ -1,4 +1,4 @@
-"""What the commands make of a command line that they cannot read: one line, exit code 4."""
+"""A command line that a command cannot read gives one line and exit code 4."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_command_line_that_cannot_be_read_is_refused_in_one_line(
     command: str, line: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, *line.split()]) == 4
-    (told,) = capsys.readouterr().err.splitlines()
-    who, _, rest = told.partition(": ")
+    (line_shown,) = capsys.readouterr().err.splitlines()
+    who, _, rest = line_shown.partition(": ")
     assert who == command
     assert rest.startswith(words)
     assert rest.endswith(" --help")

@@ -1,4 +1,4 @@
-"""The first check on a GPU, with the CPU in the GPU's place: what it compares, and that a fault is not overlooked."""
+"""The check of a GPU, with the CPU in the GPU's place: what it compares, and that it overlooks no fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 import engine.commands.gpu_check as gpu_check
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.commands.numeric_diff import bound_rounding, differences, find_changes, read_numbers
+from engine.commands.gpu_check import bound_rounding, find_differences, read_numbers
 from engine.experiments.inversion.arm import InversionResult
 from engine.running.executors.inline import Inline
 from engine.tests.tiny_models import make_gpt2, make_llama, save
@@ -32,7 +32,7 @@ def provide_subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(name="measured", scope="module")
 def provide_measured() -> dict[Arm, Measurement]:
-    """What the CPU measures, once for all tests: what they look at is what becomes of it."""
+    """What the CPU measures, once for all tests: they change it afterwards."""
     return {}
 
 
@@ -40,7 +40,7 @@ def provide_measured() -> dict[Arm, Measurement]:
 def provide_gpu(
     monkeypatch: pytest.MonkeyPatch, measured: dict[Arm, Measurement]
 ) -> Callable[[Callable[[Measurement, int], Measurement]], None]:
-    """Makes a GPU of the CPU, whose n-th measurement is what a function makes of it."""
+    """Puts the CPU in a GPU's place; a function changes its n-th measurement."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Planted GPU")
     monkeypatch.setattr(gpu_check, "free_bytes", lambda name: 2**30)
@@ -64,7 +64,7 @@ def provide_gpu(
 
 
 def shift(measurement: Measurement, share: float) -> Measurement:
-    """The same with every run of a descent ended a little farther away."""
+    """The same measurement, with every run of a descent ending a little farther away."""
     result = measurement.result
     if not isinstance(result, InversionResult):
         return measurement
@@ -110,7 +110,7 @@ def test_a_gpu_that_does_not_repeat_itself_is_not(
         (("--subject", "nobody"), "subject: got 'nobody'"),
     ],
 )
-def test_what_cannot_be_checked_is_told_in_one_line(
+def test_nothing_to_check_is_one_line(
     arguments: tuple[str, ...], words: str, planted: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planted(lambda found, _: found)
@@ -126,7 +126,7 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatc
     assert "expected a CUDA device; install a driver and a CUDA build of torch" in capsys.readouterr().err
 
 
-def test_what_rounding_explains_grows_with_what_is_summed() -> None:
+def test_rounding_grows_with_the_length_of_sums_and_their_number() -> None:
     small = bound_rounding("float64", steps=1, blocks=1, longest=100)
     assert small == pytest.approx(2 * 15 * 10 * 2.0**-52)
     assert bound_rounding("float64", steps=3, blocks=1, longest=100) == pytest.approx(3 * small)
@@ -145,20 +145,19 @@ def test_what_rounding_explains_grows_with_what_is_summed() -> None:
         ({"a": float("inf")}, {"a": float("inf")}, []),
     ],
 )
-def test_differences_are_shares_and_what_is_no_number_differs_altogether(
+def test_numbers_differ_by_a_share_and_everything_else_altogether(
     one: Any, other: Any, found: list[tuple[float, str]]
 ) -> None:
-    assert list(differences(one, other)) == found
-    assert find_changes(one, other, tolerance=0.2) == [words for share, words in found if share > 0.2]
+    assert list(find_differences(one, other)) == found
 
 
-def test_every_probe_is_an_arm_that_a_ledger_holds(subject: str) -> None:
+def test_every_probe_is_an_arm_that_a_ledger_can_hold(subject: str) -> None:
     """Of the declared types, so that reading what was written gives the same arm."""
     adapter = TypeAdapter[Arm](Arm)
     for arm in (p.arm for p in gpu_check.make_probes(subject)):
         assert adapter.validate_json(adapter.dump_json(arm)) == arm
 
 
-def test_what_is_nothing_but_rounding_is_left_out(subject: str) -> None:
+def test_fields_that_are_nothing_but_rounding_are_left_out(subject: str) -> None:
     arm = next(p.arm for p in gpu_check.make_probes(subject) if p.arm.kind == "pseudo-inverse")
     assert "difference" not in read_numbers(Inline(threads=1).run(arm))

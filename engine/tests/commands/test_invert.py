@@ -1,10 +1,11 @@
-"""The quick look gives the numbers of a claim's arm, shows them as they come, and complains in one line."""
+"""`lm-claims invert` gives the numbers of a claim's arm, shows them as they come, and refuses mistakes in one line."""
 
 from __future__ import annotations
 
 import io
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from engine.__main__ import COMMANDS
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement, digest_of, measurement_type
 from engine.arms.protocol import find_protocol
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
-from engine.commands.invert import plan as arms
-from engine.commands.invert import runner as look
-from engine.commands.invert.command import main
+from engine.commands.invert.command import invert, main
 from engine.commands.invert.options import InvertOptions, find_root, parse
-from engine.commands.invert.outcome import Interrupted, InversionOutcome
-from engine.commands.invert.plan import film_iterations, plan_inversion
-from engine.commands.invert.runner import Runner
-from engine.commands.invert.screen import Screen
-from engine.commands.invert.show import choose_view, show
-from engine.commands.invert.token_view import Film
-from engine.commands.invert.view import Lines, ProgressStage, SummaryLine
+from engine.commands.invert.plan import InvertPlan, plan_inversion, snapshot_iterations
+from engine.commands.invert.runner import Interrupted, InversionOutcome, Runner
+from engine.commands.invert.view import LiveView, ProgressStage, SummaryLine, Trajectory, View, choose_view
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Snapshot
 from engine.experiments.inversion.samples import Sample, run_sample
 from engine.ledger import Ledger
@@ -51,17 +47,17 @@ def provide_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local:{save(tmp_path_factory.mktemp('llama'), model)}"
 
 
-class Watcher(Lines):
-    """Remembers what it is told."""
+class RecordingView(View):
+    """Remembers what it is to show."""
 
     def __init__(self) -> None:
         super().__init__(io.StringIO())
-        self.frames: list[Snapshot] = []
+        self.snapshots: list[Snapshot] = []
         self.sentences: list[str] = []
         self.stages: list[str] = []
-        self.looks: list[int] = []
-        self.films: list[Film] = []
-        self.end: list[SummaryLine] = []
+        self.advances: list[int] = []
+        self.trajectories: list[Trajectory] = []
+        self.summary: list[SummaryLine] = []
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
@@ -70,27 +66,27 @@ class Watcher(Lines):
         self.stages.append(stage.label)
 
     def advance(self, iteration: int) -> None:
-        self.looks.append(iteration)
+        self.advances.append(iteration)
 
-    def open(self, film: Film) -> None:
-        self.films.append(film)
+    def show_prompt(self, trajectory: Trajectory) -> None:
+        self.trajectories.append(trajectory)
 
-    def show(self, film: Film, snapshot: Snapshot) -> None:
-        self.frames.append(snapshot)
+    def show_snapshot(self, trajectory: Trajectory, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
 
-    def tell(self, lines: list[SummaryLine]) -> None:
-        self.end = lines
+    def show_summary(self, lines: Sequence[SummaryLine]) -> None:
+        self.summary = list(lines)
 
 
-def make_wish(subject: str, folder: Path, **changes: Any) -> InvertOptions:
+def make_options(subject: str, folder: Path, **changes: Any) -> InvertOptions:
     plain = InvertOptions(
         prompt=PROMPT, subject=subject, protocol="controlled", iterations=60, ledger=folder / "ledger", device="cpu"
     )
     return replace(plain, **changes)
 
 
-def run(wish: InvertOptions, view: Lines | None = None) -> InversionOutcome:
-    return Runner(plan_inversion(wish), Ledger(wish.ledger), view or Watcher()).run()
+def run(options: InvertOptions, view: View | None = None) -> InversionOutcome:
+    return Runner(plan_inversion(options), Ledger(options.ledger), view or RecordingView()).run()
 
 
 # The numbers are those of a claim's arm.
@@ -110,7 +106,7 @@ def test_its_numbers_are_those_of_a_claims_own_sample(
     family: str, protocol: str, head: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     subject: str = request.getfixturevalue(family)
-    found = run(make_wish(subject, tmp_path, protocol=protocol, head=head, sigma=0.08, blocks=2))
+    outcome = run(make_options(subject, tmp_path, protocol=protocol, head=head, sigma=0.08, blocks=2))
     stack = Stack(blocks=2, head=head)
     trial = Trial(
         subject=find_subject(subject),
@@ -119,14 +115,14 @@ def test_its_numbers_are_those_of_a_claims_own_sample(
         units=Units(),
         prompts=(PROMPT,),
     )
-    sample = Sample(stack=stack, iterations=60, sigma=0.08, read_at="N", snapshots=film_iterations(60))
+    sample = Sample(stack=stack, iterations=60, sigma=0.08, read_at="N", snapshots=snapshot_iterations(60))
     drawn = drive(trial, replace(sample, probe=stack if head else None))
-    assert found.tuned.step == drawn.tuned.step
-    assert found.tuned.outcomes == drawn.tuned.outcomes
-    assert drawn.runs == (found.run,)
-    assert found.measurement is not None
-    assert digest_of(found.arm) == drawn.measurements[-1].digest
-    assert found.measurement.content() == drawn.measurements[-1].content()
+    assert outcome.tuned.step == drawn.tuned.step
+    assert outcome.tuned.outcomes == drawn.tuned.outcomes
+    assert drawn.runs == (outcome.run,)
+    assert outcome.measurement is not None
+    assert digest_of(outcome.arm) == drawn.measurements[-1].digest
+    assert outcome.measurement.content() == drawn.measurements[-1].content()
 
 
 def drive(trial: Trial, sample: Sample) -> Any:
@@ -142,13 +138,13 @@ def drive(trial: Trial, sample: Sample) -> Any:
 
 def test_an_untrained_subject_has_the_weights_that_a_claim_gives_its_first_unit(gpt2: str, tmp_path: Path) -> None:
     twin = f"local-untrained:{gpt2.removeprefix('local:')}:3"
-    found = run(make_wish(twin, tmp_path, step=0.01))
-    assert found.arm.settings.subject == twin
-    plan = plan_inversion(make_wish("gpt2-untrained", tmp_path, step=0.01, iterations=2))
-    assert settle(plan).settings.subject == "gpt2-untrained:0"
+    outcome = run(make_options(twin, tmp_path, step=0.01))
+    assert outcome.arm.settings.subject == twin
+    plan = plan_inversion(make_options("gpt2-untrained", tmp_path, step=0.01, iterations=2))
+    assert arm_of(plan).settings.subject == "gpt2-untrained:0"
 
 
-def settle(plan: arms.InvertPlan) -> InversionArm:
+def arm_of(plan: InvertPlan) -> InversionArm:
     """The arm of a plan that needs no tuning."""
     with pytest.raises(StopIteration) as end:
         next(plan.rounds())
@@ -157,17 +153,17 @@ def settle(plan: arms.InvertPlan) -> InversionArm:
 
 
 def test_a_seed_is_the_starts(gpt2: str, tmp_path: Path) -> None:
-    arm = settle(plan_inversion(make_wish(gpt2, tmp_path, step=0.01, seed=7)))
+    arm = arm_of(plan_inversion(make_options(gpt2, tmp_path, step=0.01, seed=7)))
     assert [unit.seed for unit in arm.units] == [7]
 
 
 def test_without_a_number_of_iterations_it_takes_the_claims(gpt2: str, tmp_path: Path) -> None:
-    assert plan_inversion(make_wish(gpt2, tmp_path, iterations=None)).iterations == 1000
+    assert plan_inversion(make_options(gpt2, tmp_path, iterations=None)).iterations == 1000
 
 
 def test_the_scripts_step_needs_no_tuning_and_an_asked_one_goes_before_it(gpt2: str, tmp_path: Path) -> None:
-    assert settle(plan_inversion(make_wish(gpt2, tmp_path, protocol="script"))).step == 2.0
-    assert settle(plan_inversion(make_wish(gpt2, tmp_path, protocol="script", step=0.5))).step == 0.5
+    assert arm_of(plan_inversion(make_options(gpt2, tmp_path, protocol="script"))).step == 2.0
+    assert arm_of(plan_inversion(make_options(gpt2, tmp_path, protocol="script", step=0.5))).step == 0.5
 
 
 # What is stored is used.
@@ -176,20 +172,20 @@ def test_the_scripts_step_needs_no_tuning_and_an_asked_one_goes_before_it(gpt2: 
 def test_a_stored_descent_is_shown_again_without_running(
     gpt2: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish, first, second = make_wish(gpt2, tmp_path), Watcher(), Watcher()
-    found = run(wish, first)
+    options, first, second = make_options(gpt2, tmp_path), RecordingView(), RecordingView()
+    outcome = run(options, first)
     monkeypatch.setattr(Inline, "run", lambda self, arm: pytest.fail("measured again"))
-    again = run(wish, second)
-    assert (again.stored, found.stored) == (True, False)
-    assert again.run == found.run
-    assert second.frames == first.frames
-    assert second.films[0].curve == first.films[0].curve
-    assert second.films[0].hit == first.films[0].hit
+    again = run(options, second)
+    assert (again.stored, outcome.stored) == (True, False)
+    assert again.run == outcome.run
+    assert second.snapshots == first.snapshots
+    assert second.trajectories[0].curve == first.trajectories[0].curve
+    assert second.trajectories[0].hit == first.trajectories[0].hit
     assert not second.stages
 
 
 def test_a_stored_tuning_serves_another_prompt(gpt2: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(make_wish(gpt2, tmp_path))
+    first = run(make_options(gpt2, tmp_path))
     ran: list[Arm] = []
     plain = Inline.run
 
@@ -198,15 +194,15 @@ def test_a_stored_tuning_serves_another_prompt(gpt2: str, tmp_path: Path, monkey
         return plain(self, arm)
 
     monkeypatch.setattr(Inline, "run", note)
-    second = run(make_wish(gpt2, tmp_path, prompt="A cat sleeps", seed=4))
+    second = run(make_options(gpt2, tmp_path, prompt="A cat sleeps", seed=4))
     assert [arm.kind for arm in ran] == ["inversion"]
     assert second.tuned.step == first.tuned.step
 
 
 def test_fresh_measures_again(gpt2: str, tmp_path: Path) -> None:
-    wish = make_wish(gpt2, tmp_path, step=0.01)
-    run(wish)
-    assert not run(replace(wish, fresh=True)).stored
+    options = make_options(gpt2, tmp_path, step=0.01)
+    run(options)
+    assert not run(replace(options, fresh=True)).stored
 
 
 @pytest.mark.parametrize("marker", ["pytest.ini", "pyproject.toml", None])
@@ -222,49 +218,49 @@ def test_the_ledger_lies_where_pytest_would_put_it(marker: str | None, tmp_path:
 
 
 def test_every_kept_iteration_is_shown_once_as_it_is_measured(gpt2: str, tmp_path: Path) -> None:
-    view = Watcher()
-    found = run(make_wish(gpt2, tmp_path, step=0.01), view)
-    assert tuple(view.frames) == found.run.snapshots
-    assert [frame.iteration for frame in view.frames] == [0, 1, 2, 5, 10, 20, 50, 60]
-    assert view.films[0].curve == dict(zip(view.films[0].slots, found.run.curve, strict=True))
+    view = RecordingView()
+    outcome = run(make_options(gpt2, tmp_path, step=0.01), view)
+    assert tuple(view.snapshots) == outcome.run.snapshots
+    assert [snapshot.iteration for snapshot in view.snapshots] == [0, 1, 2, 5, 10, 20, 50, 60]
+    assert view.trajectories[0].curve == dict(zip(view.trajectories[0].slots, outcome.run.curve, strict=True))
 
 
-def test_it_reads_the_device_at_the_descents_own_looks_alone(gpt2: str, tmp_path: Path) -> None:
-    view = Watcher()
-    run(make_wish(gpt2, tmp_path, step=0.01, iterations=90), view)
-    assert view.looks == [OBSERVE_EVERY * k - 1 for k in range(1, 5)]
+def test_it_reads_from_the_device_only_when_the_descent_does(gpt2: str, tmp_path: Path) -> None:
+    view = RecordingView()
+    run(make_options(gpt2, tmp_path, step=0.01, iterations=90), view)
+    assert view.advances == [OBSERVE_EVERY * k - 1 for k in range(1, 5)]
 
 
 def test_tuning_says_which_round_it_is_in_and_what_it_found(gpt2: str, tmp_path: Path) -> None:
-    view = Watcher()
-    found = run(make_wish(gpt2, tmp_path), view)
+    view = RecordingView()
+    outcome = run(make_options(gpt2, tmp_path), view)
     rounds = [stage for stage in view.stages if stage.startswith("tuning")]
-    assert len(rounds) == len(found.tuned.measurements)
+    assert len(rounds) == len(outcome.tuned.measurements)
     assert rounds[0] == "tuning η, round 1: 6 step sizes"
-    assert any(f"η = {found.tuned.step:g}, tuned over {len(found.tuned.outcomes)}" in s for s in view.sentences)
+    assert any(f"η = {outcome.tuned.step:g}, tuned over {len(outcome.tuned.outcomes)}" in s for s in view.sentences)
 
 
 @pytest.mark.parametrize(
     ("iterations", "kept"),
     [(1, (0, 1)), (5, (0, 1, 2, 5)), (60, (0, 1, 2, 5, 10, 20, 50, 60)), (200, (0, 1, 2, 5, 10, 20, 50, 100, 200))],
 )
-def test_a_film_keeps_a_geometric_series(iterations: int, kept: tuple[int, ...]) -> None:
-    assert film_iterations(iterations) == kept
+def test_snapshots_are_a_geometric_series(iterations: int, kept: tuple[int, ...]) -> None:
+    assert snapshot_iterations(iterations) == kept
 
 
-def test_a_step_far_too_large_is_told_as_divergence(gpt2: str, tmp_path: Path) -> None:
-    view = Watcher()
-    assert show(make_wish(gpt2, tmp_path, step=1e30), view)
-    assert view.end[0].text.startswith("The descent diverged by iteration ")
-    assert "decoded" not in {line.label for line in view.end}
+def test_a_step_far_too_large_diverges_and_the_summary_says_so(gpt2: str, tmp_path: Path) -> None:
+    view = RecordingView()
+    assert invert(make_options(gpt2, tmp_path, step=1e30), view)
+    assert view.summary[0].text.startswith("The descent diverged by iteration ")
+    assert "decoded" not in {line.label for line in view.summary}
 
 
 def test_a_shift_that_rounds_to_nothing_makes_a_bound_that_nothing_meets(gpt2: str, tmp_path: Path) -> None:
     out = io.StringIO()
-    assert show(make_wish(gpt2, tmp_path, protocol="page", sigma=1e-44, step=0.01), Lines(out))
+    assert invert(make_options(gpt2, tmp_path, protocol="page", sigma=1e-44, step=0.01), View(out))
     assert "did not come within the bound of 0 in 60 iterations" in out.getvalue()
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=40)
-    assert show(make_wish(gpt2, tmp_path, protocol="page", sigma=1e-44, step=0.01, fresh=True), Screen(console))
+    assert invert(make_options(gpt2, tmp_path, protocol="page", sigma=1e-44, step=0.01, fresh=True), LiveView(console))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +273,14 @@ def test_a_shift_that_rounds_to_nothing_makes_a_bound_that_nothing_meets(gpt2: s
         (25, 90.0, "about 20 s left"),
         (100, 90.0, "almost done"),
     ],
-    ids=["as expected", "past it", "at the pace so far", "between two looks", "a look that is overdue", "at the end"],
+    ids=[
+        "as expected",
+        "past it",
+        "at the pace so far",
+        "between two readings",
+        "a reading that is overdue",
+        "at the end",
+    ],
 )
 def test_the_time_left_is_the_expected_one_until_there_is_a_pace(
     done: int, now: float, left: str, monkeypatch: pytest.MonkeyPatch
@@ -293,35 +296,39 @@ def test_the_time_left_is_the_expected_one_until_there_is_a_pace(
 # The end.
 
 
-def ending(view: Watcher) -> dict[str, str]:
-    return {line.label: line.text for line in view.end}
+def summary_of(view: RecordingView) -> dict[str, str]:
+    return {line.label: line.text for line in view.summary}
 
 
-def test_the_end_tells_what_the_measurement_says(gpt2: str, tmp_path: Path) -> None:
-    view, wish = Watcher(), make_wish(gpt2, tmp_path, protocol="page", head=True, step=0.02)
-    assert show(wish, view)
-    found = run(wish)
-    told, result = ending(view), found.run
-    assert (f"iteration {result.hit} of 60" if result.hit else "did not come within") in told["bound"]
+def test_the_summary_says_what_the_measurement_says(gpt2: str, tmp_path: Path) -> None:
+    view, options = RecordingView(), make_options(gpt2, tmp_path, protocol="page", head=True, step=0.02)
+    assert invert(options, view)
+    outcome = run(options)
+    summary, result = summary_of(view), outcome.run
+    assert (f"iteration {result.hit} of 60" if result.hit else "did not come within") in summary["bound"]
     right = sum(top[0] == i for i, top in zip(result.target, result.snapshots[-1].top, strict=True))
     near = sum(i in top for i, top in zip(result.target, result.snapshots[-1].top, strict=True))
-    assert told["tokens"].startswith(f"{right} of 16 tokens came back; at {near} of 16 ")
-    assert told["prompt"] == f"“{PROMPT}”"
-    assert "next" in told
-    assert ("ceiling" in told) == (result.ceiling < 1)
-    assert digest_of(found.arm)[:10] in told["kept"]
+    assert summary["tokens"].startswith(f"{right} of 16 tokens came back; at {near} of 16 ")
+    assert summary["prompt"] == f"“{PROMPT}”"
+    assert "next" in summary
+    assert ("ceiling" in summary) == (result.ceiling < 1)
+    assert digest_of(outcome.arm)[:10] in summary["kept"]
 
 
-def test_the_command_at_the_end_runs_the_same_arm_again(gpt2: str, tmp_path: Path) -> None:
-    wish = make_wish(gpt2, tmp_path, prompt="it's $x\t\x1b[31m", head=True, sigma=0.07, metric="l2", dtype="float64")
-    view = Watcher()
-    assert show(wish, view)
-    command = ending(view)["again"]
+@pytest.mark.parametrize("prompt", ["it's $x\t\x1b[31m", "-1 is - the sky"], ids=["odd characters", "a dash first"])
+def test_the_command_at_the_end_runs_the_same_arm_again(prompt: str, gpt2: str, tmp_path: Path) -> None:
+    options = make_options(
+        gpt2, tmp_path, prompt=prompt, head=True, sigma=0.07, metric="l2", dtype="float64", step=0.01
+    )
+    view = RecordingView()
+    assert invert(options, view)
+    command = summary_of(view)["again"]
     assert command.isprintable()
-    words = subprocess.run(
+    program, name, *words = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
-    ).stdout.split("\0")[3:-1]
-    assert digest_of(settle(plan_inversion(parse(words)))) == digest_of(run(wish).arm)
+    ).stdout.split("\0")[:-1]
+    assert (program, COMMANDS[name][0]) == ("lm-claims", "invert.command")
+    assert digest_of(arm_of(plan_inversion(parse(words)))) == digest_of(run(options).arm)
 
 
 def test_the_measurement_is_written_as_json(gpt2: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,8 +341,8 @@ def test_the_measurement_is_written_as_json(gpt2: str, tmp_path: Path, capsys: p
     assert str(out) in capsys.readouterr().out
 
 
-class Interrupting(Watcher):
-    """Presses Ctrl-C at a look."""
+class Interrupting(RecordingView):
+    """Presses Ctrl-C at a reading."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -347,33 +354,33 @@ class Interrupting(Watcher):
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_tells_what_was_found_so_far(gpt2: str, tmp_path: Path) -> None:
-    wish, view = make_wish(gpt2, tmp_path, step=0.01), Interrupting(30)
-    assert not show(wish, view)
-    assert ending(view)["bound"].startswith("Stopped at iteration 39 of 60; ")
-    whole = run(replace(wish, ledger=tmp_path / "other"))
+def test_ctrl_c_shows_what_was_found_so_far(gpt2: str, tmp_path: Path) -> None:
+    options, view = make_options(gpt2, tmp_path, step=0.01), Interrupting(30)
+    assert not invert(options, view)
+    assert summary_of(view)["bound"].startswith("Stopped at iteration 39 of 60; ")
+    whole = run(replace(options, ledger=tmp_path / "other"))
     with pytest.raises(Interrupted) as stopped:
-        run(wish, Interrupting(30))
-    found = stopped.value.found
-    assert found is not None
-    assert found.measurement is None
-    assert found.run.ended_at == 39
-    assert found.run.snapshots[:-1] == whole.run.snapshots[:6]
-    assert found.run.start_distance == whole.run.start_distance
-    assert Ledger(wish.ledger).get(found.arm) is None
+        run(options, Interrupting(30))
+    outcome = stopped.value.outcome
+    assert outcome is not None
+    assert outcome.measurement is None
+    assert outcome.run.ended_at == 39
+    assert outcome.run.snapshots[:-1] == whole.run.snapshots[:6]
+    assert outcome.run.start_distance == whole.run.start_distance
+    assert Ledger(options.ledger).get(outcome.arm) is None
 
 
 def test_ctrl_c_while_it_tunes_has_found_nothing(gpt2: str, tmp_path: Path) -> None:
     view = Interrupting(10)
-    assert not show(make_wish(gpt2, tmp_path), view)
-    assert [line.label for line in view.end] == ["stopped"]
+    assert not invert(make_options(gpt2, tmp_path), view)
+    assert [line.label for line in view.summary] == ["stopped"]
 
 
 def test_ctrl_c_exits_with_130(gpt2: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def press(self: Lines, iteration: int) -> None:
+    def press(self: View, iteration: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lines, "advance", press)
+    monkeypatch.setattr(View, "advance", press)
     words = [PROMPT, "--subject", gpt2, "--step", "0.01", "--iterations", "30", "--ledger", str(tmp_path)]
     assert main([*words, "--no-live"]) == 130
 
@@ -403,15 +410,15 @@ def test_plain_lines_are_chosen_on_a_terminal_too_where_they_are_wanted(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(choose_view(live=live, environment=environment), Lines)
-    assert isinstance(choose_view(live=True, environment={}), Screen)
+    assert isinstance(choose_view(live=live, environment=environment), View)
+    assert isinstance(choose_view(live=True, environment={}), LiveView)
 
 
-def test_nothing_escapes_from_a_live_film(gpt2: str, tmp_path: Path) -> None:
+def test_nothing_escapes_from_a_live_view(gpt2: str, tmp_path: Path) -> None:
     # Without colours the only escapes are the live region's own, which move the cursor: none of them sets a style.
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system=None, width=80, height=40, markup=False)
-    assert show(make_wish(gpt2, tmp_path, prompt="\x1b[31m[red]x\u202e"), Screen(console))
+    assert invert(make_options(gpt2, tmp_path, prompt="\x1b[31m[red]x\u202e"), LiveView(console))
     assert "\x1b[31m" not in out.getvalue()
     assert "\u202e" not in out.getvalue()
     assert "\\u001b" in out.getvalue()
@@ -494,7 +501,7 @@ def test_an_unexpected_error_is_one_line_and_exit_3(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(look.Inline, "run", fail)
+    monkeypatch.setattr(Inline, "run", fail)
     words = [PROMPT, "--subject", gpt2, "--step", "0.1", "--ledger", str(tmp_path)]
     assert main(words) == 3
     refused(capsys, "invert: got RuntimeError: out of memory, expected to finish")

@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {
 
 
 @pytest.mark.parametrize(("command", "is_whole"), COMMANDS.values(), ids=COMMANDS)
-def test_what_is_made_of_records_can_be_piped(command: str, is_whole: Callable[[bytes], bool], folder: Path) -> None:
+def test_pages_and_tables_can_be_piped(command: str, is_whole: Callable[[bytes], bool], folder: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert is_whole(run(folder, *command.split()).stdout)
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -75,7 +75,7 @@ def test_calibrations_figures_can_be_piped(folder: Path) -> None:
     assert json.loads(done.stdout)["cells"]
 
 
-def test_an_inversions_measurement_can_be_piped_and_its_story_is_told_beside(folder: Path) -> None:
+def test_an_inversions_measurement_can_be_piped_and_the_rest_goes_to_standard_error(folder: Path) -> None:
     from engine.models.tokenizers import missing_gpt2_vocabulary
 
     if missing := missing_gpt2_vocabulary():
@@ -84,9 +84,9 @@ def test_an_inversions_measurement_can_be_piped_and_its_story_is_told_beside(fol
     done = run(folder, "engine", "invert", *words)
     measurement = measurement_type().validate_python(json.loads(done.stdout))
     assert measurement.arm.kind == "inversion"
-    told = done.stderr.decode()
-    assert "tokens came back" in told
-    assert "and in" not in told.partition("kept")[2].partition("again")[0]
+    shown = done.stderr.decode()
+    assert "tokens came back" in shown
+    assert "and in" not in shown.partition("kept")[2].partition("again")[0]
     assert os.listdir(folder / ".ledger")
 
 

@@ -16,7 +16,7 @@ from engine.arms.measurement import Measurement
 from engine.arms.protocol import CONTROLLED, PAGE
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
-from engine.commands.numeric_diff import bound_rounding, find_changes, read_numbers
+from engine.commands.gpu_check import bound_rounding, find_differences, read_numbers
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, WalkChoice
 from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
 from engine.experiments.gradients.arm import GradientArm
@@ -140,4 +140,4 @@ def test_another_number_of_threads_changes_no_more_than_rounding(name: str, shor
     dtype, steps = ("float32", 1) if "float32" in name else ("float64", SHORT_STEPS)
     tolerance = bound_rounding(dtype, steps=steps, blocks=2, longest=VOCAB)
     one, two = (process[name] for process in short)
-    assert find_changes(two, one, tolerance=tolerance) == []
+    assert [words for share, words in find_differences(two, one) if share > tolerance] == []

@@ -31,6 +31,7 @@ from engine.tests.readers import (
     make_calibration,
     make_calibration_page,
     make_choices,
+    make_invert_words,
     make_memory,
     make_names,
     make_pages,
@@ -39,7 +40,6 @@ from engine.tests.readers import (
     make_register,
     make_stored,
     make_verdicts,
-    make_wishes,
 )
 
 PROMISED = 100_000
@@ -74,7 +74,7 @@ TRIALS = {
     "--prompt": Trial(make=make_prompts, many=4_000),
     "--subject": Trial(make=make_names, many=6_000),
     "--effort, --protocol, --device": Trial(make=make_choices, many=3_000),
-    "invert's command line": Trial(make=make_wishes, many=4_000),
+    "invert's command line": Trial(make=make_invert_words, many=4_000),
 }
 
 
