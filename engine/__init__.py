@@ -7,8 +7,9 @@ Importing this package imports neither torch nor transformers.
 from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
 from engine.arms.stacks import WHOLE, SentenceNet, Stack, TokenNet
 from engine.claim.claim import Claim
-from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Verdict, Within
+from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Within
 from engine.claim.units import Units
+from engine.claim.verdict import Verdict
 from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
 from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
 from engine.experiments.gradients.procedure import CompareGradients

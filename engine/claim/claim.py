@@ -7,17 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from engine.arms.tags import TAG
-from engine.claim.criteria import (
-    DECISIVE,
-    Criterion,
-    CriterionResult,
-    Ruling,
-    Scope,
-    Verdict,
-    combine_rulings,
-    judge_criterion,
-)
+from engine.claim.criteria import DECISIVE, Criterion, Ruling, Scope
 from engine.claim.units import Units
+from engine.claim.verdict import CriterionResult, Verdict, combine_rulings, judge_criterion
 from engine.errors import DeclarationError
 from engine.records import SeeAlso
 from engine.statistics import Estimate, count_fewest, n_to_decide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.experiments.tuning.procedure import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice
 from engine.records import CHOICES, Table
 from engine.statistics import Estimate
 

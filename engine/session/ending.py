@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from engine.claim.on_record import Outcome
 from engine.claim.registration import LOCK
-from engine.claim.verdicts import Outcome
 from engine.errors import explain, no_exits, say_count
 from engine.records import RECORD, Record, key_of
 from engine.running.endings import explain_ending, explain_fault

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from engine.claim.on_record import RED_WHEN_STRICT, Outcome, classify_outcome, find_verdicts
 from engine.claim.procedure import Evidence
 from engine.claim.registration import find_registration
-from engine.claim.verdicts import RED_WHEN_STRICT, Outcome, classify_outcome, find_verdicts
 from engine.errors import EngineError, MissingError, TooLongError, TooShallowError, explain, no_exits
 from engine.records import RECORD, Record, RecordedVerdict
 from engine.running.scheduler import ItemRun

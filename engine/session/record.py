@@ -8,11 +8,11 @@ from pathlib import Path
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import DIRECT
 from engine.arms.settings import StackSettings
-from engine.claim.criteria import CriterionResult, Verdict
+from engine.claim.on_record import Outcome
 from engine.claim.procedure import Evidence
 from engine.claim.registration import compare_dates
 from engine.claim.units import Effort
-from engine.claim.verdicts import Outcome
+from engine.claim.verdict import CriterionResult, Verdict
 from engine.ledger.provenance import identify
 from engine.records import CriterionRecord, Record, RecordedVerdict, Registration
 from engine.session.items import Item, find_left_out

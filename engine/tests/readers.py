@@ -16,9 +16,9 @@ from engine.arms.measurement import Measurement, measurement_type
 from engine.arms.prompts import check_prompt
 from engine.arms.protocol import find_protocol
 from engine.claim.criteria import Ruling
+from engine.claim.on_record import read_verdicts
 from engine.claim.registration import LOCK, read_lock, write_lock
 from engine.claim.units import find_effort
-from engine.claim.verdicts import read_verdicts
 from engine.commands.invert.options import parse
 from engine.errors import EngineError
 from engine.ledger.store import UntrustedError, verify_stored

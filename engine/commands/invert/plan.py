@@ -25,7 +25,7 @@ from engine.experiments.inversion.samples import (
     settings_of,
 )
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.experiments.tuning.procedure import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
 from engine.models.families import FAMILIES

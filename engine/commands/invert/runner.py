@@ -15,7 +15,7 @@ from engine.experiments.inputs import Batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot
 from engine.experiments.inversion.measure import curve_points, read_run, read_snapshot, read_top
 from engine.experiments.tuning.arm import TuningArm
-from engine.experiments.tuning.procedure import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice
 from engine.ledger import Ledger
 from engine.methods.descent import OBSERVE_EVERY, Observer, Trace
 from engine.models.loaded import LoadedModels

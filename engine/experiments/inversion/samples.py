@@ -24,7 +24,7 @@ from engine.experiments.sampling import (
     stack_settings,
     tuning_units,
 )
-from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
+from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.models import Subject, find_subject
 from engine.models.quantized import quantize
 from engine.statistics import HitTimes, median_hit

@@ -17,7 +17,7 @@ from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.recovery.arm import MarginArm, MarginResult, MarginRun, RecoveryArm, RecoveryResult, RecoveryRun
 from engine.experiments.sampling import Runs, assign_arms, collect, stack_settings, tuning_seed, tuning_units
-from engine.experiments.tuning.procedure import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
+from engine.experiments.tuning.choose_step import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
 from engine.experiments.recovery.searches import RunsByName
 from engine.experiments.tables import Row, tuning_table
-from engine.experiments.tuning.procedure import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 

@@ -13,8 +13,8 @@ from engine.experiments.inputs import WrapObserver, keep_observer
 from engine.models.devices import using_gpus
 from engine.models.families import FAMILIES, model_class
 from engine.models.loaded import LoadedModels
-from engine.running.executors.attempt import run_arm
 from engine.running.executors.base import Sequential
+from engine.running.executors.run_arm import run_arm
 
 
 class Inline(Sequential):

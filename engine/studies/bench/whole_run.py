@@ -28,7 +28,7 @@ from engine.ledger.maintenance import read_ledger
 from engine.models.loaded import LoadedModels
 from engine.report.pages import write_rows
 from engine.running.costs import group_of
-from engine.running.executors.attempt import run_arm
+from engine.running.executors.run_arm import run_arm
 from engine.studies.bench.interleaved import time_once
 from engine.studies.bench.product_replay import ProductRecorder, ProductReplay
 

@@ -28,8 +28,8 @@ from engine.commands.gpu_check import find_differences
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
+from engine.experiments.measure_arm import measure_arm
 from engine.experiments.recovery.arm import MarginArm, RecoveryArm
-from engine.experiments.registry import measure_arm
 from engine.experiments.tuning.arm import TuningArm
 from engine.models.loaded import LoadedModels
 from engine.tests.tiny import make_tiny

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from engine.claim.on_record import Outcome
 from engine.claim.procedure import Evidence
 from engine.claim.registration import LOCK, compare_dates, read_lock, write_lock
-from engine.claim.verdicts import Outcome
 from engine.commands.register import main
 from engine.experiments.inversion.arm import InversionResult
 from engine.records import Record, Registration

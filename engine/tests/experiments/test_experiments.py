@@ -22,7 +22,7 @@ from engine.experiments.embedding.measure import special_ids
 from engine.experiments.inputs import make_generator, prepare_batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.inversion.measure import curve_points
-from engine.experiments.registry import measure_arm
+from engine.experiments.measure_arm import measure_arm
 from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.models import find_subject
 from engine.models.loaded import LoadedModels

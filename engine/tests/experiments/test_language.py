@@ -24,7 +24,7 @@ from engine.experiments.language.measure import (
     shift_and_read,
     whole_settings,
 )
-from engine.experiments.registry import measure_arm
+from engine.experiments.measure_arm import measure_arm
 from engine.models.loaded import LoadedModels
 from engine.tests.tiny import FAMILIES, make_tiny
 

@@ -19,7 +19,7 @@ from engine.arms.settings import DescentSettings, Metric, Unit
 from engine.arms.stacks import Stack, TokenNet
 from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, NextTokens
-from engine.experiments.registry import measure_arm
+from engine.experiments.measure_arm import measure_arm
 from engine.methods.distances import DistanceToTarget
 from engine.models import find_subject
 from engine.models.loaded import LoadedModels

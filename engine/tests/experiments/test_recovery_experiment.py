@@ -14,9 +14,9 @@ from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import DeclarationError
 from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, make_generator, plan_descent, prepare_batch
+from engine.experiments.measure_arm import measure_arm
 from engine.experiments.recovery import measure as recovery
 from engine.experiments.recovery.arm import MarginArm, MarginResult, RecoveryArm, RecoveryResult
-from engine.experiments.registry import measure_arm
 from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.experiments.tuning.measure import last_position
 from engine.methods.descent import NeverStop, Problem, descend

@@ -23,7 +23,7 @@ from engine.experiments.inversion.readings import Exact
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample
 from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
 from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
-from engine.experiments.tuning.procedure import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
+from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))

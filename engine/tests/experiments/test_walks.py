@@ -25,9 +25,9 @@ from engine.experiments.clamped_walk.measure import (
 from engine.experiments.gradients.arm import GradientArm, GradientResult
 from engine.experiments.gradients.measure import compute_gradients
 from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, shift_bounds
+from engine.experiments.measure_arm import measure_arm
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.orthogonal_walk.measure import group_units
-from engine.experiments.registry import measure_arm
 from engine.methods.descent import OBSERVE_EVERY, NeverStop, Observer, StopFinished
 from engine.methods.distances import DistanceToTarget
 from engine.methods.walks import ClampedPlan, ClampedProblem, ClampedTrace, walk_clamped, walk_orthogonally

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.arms.measurement import digest_of
+from engine.claim.on_record import read_verdicts
 from engine.claim.registration import read_lock
-from engine.claim.verdicts import read_verdicts
 from engine.commands.ledger import main as ledger_main
 from engine.commands.register import main as register_main
 from engine.errors import LedgerError, UsageError

@@ -16,7 +16,7 @@ from engine.experiments.embedding.arm import RoundTripArm
 from engine.experiments.inputs import WrapObserver
 from engine.models import find_subject
 from engine.models.loaded import LoadedModels
-from engine.running.executors import attempt as running
+from engine.running.executors import run_arm as running
 from engine.running.executors.inline import Inline
 from engine.tests.claim.test_own_claims import read_example
 from engine.tests.commands.test_usage_errors import DECODE, check_line

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.__main__ import COMMANDS
-from engine.claim.verdicts import read_verdicts
+from engine.claim.on_record import read_verdicts
 from engine.records import read_records
 from engine.report import tabulate
 from engine.session.spelling import BY_SPELLING

@@ -15,7 +15,7 @@ from engine.arms.arm import Arm, Result, device_of, weights_of
 from engine.arms.measurement import Measurement, digest_of
 from engine.errors import EngineError, explain, no_exits
 from engine.experiments.inputs import WrapObserver, keep_observer
-from engine.experiments.registry import measure_arm
+from engine.experiments.measure_arm import measure_arm
 from engine.ledger.provenance import current_provenance
 from engine.models.devices import GpuClock, allows_tf32, describe_gpu
 from engine.models.loaded import LoadedModels, verify_fingerprint

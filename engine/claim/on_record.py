@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from engine.claim.criteria import Ruling, Verdict
+from engine.claim.criteria import Ruling
+from engine.claim.verdict import Verdict
 from engine.errors import LedgerError, explain
 from engine.files import find_nearest, parse_toml, read_whole
 from engine.records import RecordedVerdict
