@@ -132,18 +132,26 @@ def all_kinds() -> list[type[Arm]]:
     return list(kinds_by_name().values())
 
 
+def settings_of(arm: Arm) -> Any:
+    """What holds an arm's subject, source, device and dtype: its `settings`, or the arm itself."""
+    return getattr(arm, "settings", arm)
+
+
 def weights_of(arm: Arm) -> tuple[str, str]:
-    """The subject that an arm runs on, and the fingerprint of its weights."""
-    where: Any = getattr(arm, "settings", arm)
-    return where.subject, where.source
+    """The subject that an arm runs on ('none' without a model), and the fingerprint of its weights."""
+    return settings_of(arm).subject, settings_of(arm).source
 
 
 def device_of(arm: Arm) -> str:
     """The kind of device that an arm is measured on: 'cpu' or 'cuda'."""
-    where: Any = getattr(arm, "settings", arm)
-    return where.device
+    return settings_of(arm).device
 
 
 def dtype_of(arm: Arm) -> str:
     """The precision of an arm's numbers; '' if it names none."""
-    return getattr(getattr(arm, "settings", arm), "dtype", "")
+    return getattr(settings_of(arm), "dtype", "")
+
+
+def name_arm(arm: Arm) -> str:
+    """An arm in a message: 'inversion on smollm2-135m'."""
+    return f"{arm.kind} on {weights_of(arm)[0]}"

@@ -79,7 +79,7 @@ class Claim:
     def could_be_decided(self, estimates: Mapping[str, Estimate], scopes: Collection[Scope], times: float) -> bool:
         """Whether `times` as many units might decide the claim, if every estimate kept its value and its spread.
 
-        An estimate from too few independent units may still come to anything.
+        An estimate from too few independent units could still go either way.
         """
         expected: list[CriterionResult] = []
         for criterion in (c for c in self.criteria if c.on in scopes):

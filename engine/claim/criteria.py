@@ -53,8 +53,8 @@ class Region:
 class Criterion:
     """One condition on one estimate. Its subclasses say for which values it holds.
 
-    estimate: the name of the estimate. because: why this condition, for the reader. role: of claims that have both,
-    whether it is about the direction or the magnitude of an effect. on: the subjects on which it is judged.
+    estimate: the name of the estimate. because: why this condition, for the reader. role: 'direction' or
+    'magnitude' in a claim with both kinds, else 'only'. on: the subjects on which it is judged.
     """
 
     estimate: str

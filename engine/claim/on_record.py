@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from engine.claim.criteria import Ruling
+from engine.claim.criteria import DECISIVE, Ruling
 from engine.claim.verdict import Verdict
 from engine.errors import LedgerError, explain
 from engine.files import find_nearest, parse_toml, read_whole
@@ -41,7 +41,7 @@ def classify_outcome(verdict: Verdict, on_record: RecordedVerdict | None) -> Out
     if verdict.ruling is Ruling.INCONCLUSIVE:
         return Outcome.INCONCLUSIVE
     # An undecided record cannot be contradicted.
-    if on_record is None or on_record.ruling not in {Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED}:
+    if on_record is None or on_record.ruling not in DECISIVE:
         return Outcome.PASSED if verdict.supported else Outcome.FINDING
     if on_record.ruling != verdict.ruling:
         return Outcome.DRIFT

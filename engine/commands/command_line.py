@@ -29,7 +29,7 @@ def say(line: str, limit: int = 2000, file: TextIO | None = None) -> None:
 class Parser(argparse.ArgumentParser):
     """Refuses a command line in one line: who, got, expected, remedy. prog: "lm-claims COMMAND [SUBCOMMAND]"."""
 
-    expected = "options that it has"
+    expected = "one of its options"
     """What may be given, for complaints of argparse that do not say so."""
 
     def error(self, message: str) -> NoReturn:

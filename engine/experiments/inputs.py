@@ -205,7 +205,7 @@ class WrapObserver(Interface):
     """Puts an observer that shows a batch's progress around the batch's own. It changes no number."""
 
     def __call__(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
-        """What observes the batch in place of `observer`; it returns what `observer` says on which runs go on."""
+        """What observes the batch in place of `observer`; its `keep` must return what `observer.keep` returns."""
         ...
 
 

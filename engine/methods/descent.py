@@ -2,7 +2,7 @@
 
 The runs of a batch share weights and nothing else: each has its own target, start and step size. The loop never waits
 for the device. It records distances in a buffer there, and only the observer reads from it, every few iterations.
-Source: equations 1 and 2.
+Source: the document's equations 1 and 2.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Observer(Interface[T_contra]):
     """Reads the trace of a descent or a walk every few steps and decides which runs continue."""
 
     def keep(self, trace: T_contra, runs: Tensor, iteration: int) -> Tensor | None:
-        """Indices into `runs` (the runs that are still active) of those that continue.
+        """Positions in `runs` (the active runs) to keep.
 
         None keeps all of them, an empty tensor ends the batch.
         """
@@ -200,7 +200,7 @@ class StopTogether:
 def descend(stack: EmbeddingFunction, problem: Problem, plan: DescentPlan, observer: Observer[Trace]) -> Trace:
     """Run a batch of descents e ← e − η·∇(scale · distance) for at most N iterations.
 
-    The distance of iteration n is read before step n + 1: n = 0 is the start, and n = N the end. A run that the
+    The distance of iteration n is recorded after n steps: n = 0 is the start, and n = N the end. A run that the
     observer drops leaves the batch and costs nothing more. Source: equation 2.
     """
     start, steps = problem.start, problem.steps
@@ -257,7 +257,7 @@ def descend(stack: EmbeddingFunction, problem: Problem, plan: DescentPlan, obser
         if n in trace.snapshots:
             trace.snapshots[n].index_copy_(0, runs, e)
 
-        # Step. A scale of the loss changes no direction of Adam's, so it has no place there.
+        # Step. Adam's direction does not depend on the loss scale, so it is left out.
         if gradient is not None:
             if adam is None:
                 e = torch.addcmul(e, (steps * (-plan.loss_scale * plan.factor(n)))[:, None, None], gradient)
@@ -282,7 +282,7 @@ class _Adam:
         self._adam.state[new] = moments
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The update that Adam makes with a learning rate of 1: a step of that length from zero."""
+        """The step that Adam takes from zero with a learning rate of 1."""
         (parameter,) = self._adam.param_groups[0]["params"]
         parameter.zero_().grad = gradient
         self._adam.step()

@@ -76,7 +76,8 @@ class ClampedProblem:
     target: the embeddings e where walks begin [walks, tokens, d], padded on the right with zeros.
     lengths: tokens of each prompt [walks]. unit: which row of the draws each walk takes [walks].
     noise: scale of the shifts [walks], absolute or in units of the walk's own mean |e|.
-    steps: step size of the descent [walks], absolute or in units of noise over the mean |gradient| at the walk's first.
+    steps: step size of the descent [walks], absolute or in units of noise over the mean |gradient| at the walk's
+    first inner step.
     outer: the most outer steps of each walk, known on the host so that no step waits for the device.
     """
 
@@ -151,7 +152,7 @@ def walk_clamped(
         reads={n: torch.full_like(target, torch.nan) for n in plan.reads},
     )
 
-    # The active walks, by their places in the batch. The state of the next line and `size` have one row for each.
+    # The active walks, by their places in the batch. The tensors below have one row for each of them.
     walks, outer = torch.arange(len(target), device=target.device), list(problem.outer)
     e, origin, unit, noise, rates = target.clone(), target, problem.unit, problem.noise, problem.steps
     size = target.abs().sum((1, 2))  # ‖e‖₁

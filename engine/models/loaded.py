@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.arms.arm import Arm, weights_of
+from engine.arms.arm import Arm, settings_of, weights_of
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack, TokenNet
 from engine.errors import SubjectError, explain_replaced
@@ -67,11 +67,11 @@ class LoadedModels:
     def evict_unused(self, arm: Arm) -> None:
         """Free what an arm does not use: models of other subjects and precisions, and all nets but its own."""
         subject, source = weights_of(arm)
-        # The weights of this name are no longer those of an earlier arm, so nothing that was made from them counts.
+        # This name now has other weights: drop everything made from the old ones.
         if self._sources.setdefault(subject, source) != source:
             self.clear()
             self._sources[subject] = source
-        settings: Any = getattr(arm, "settings", arm)
+        settings = settings_of(arm)
         used = (settings.subject, getattr(settings, "dtype", None))
         for kept in (self._models, self._codecs):
             kept.keep_only(lambda key: key[:2] == used)

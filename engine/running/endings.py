@@ -1,6 +1,7 @@
 """Early endings of a session or command: Ctrl-C, a signal of a queue or a closed terminal, a limit of processor time.
 
-Each is turned into an interruption, so that what was measured is judged and reported. Meanwhile further signals wait.
+Each is turned into an interruption, so that what was measured is judged and reported. Further
+signals are ignored meanwhile.
 """
 
 from __future__ import annotations

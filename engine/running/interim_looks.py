@@ -11,7 +11,7 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.running.sensitivity import sensitivity_table
 
 SLACK = 2
-"""A claim is given up only if even this many times the planned units would not decide it, going by its estimates."""
+"""A claim is given up only if, at its current estimates, even this many times the planned units would not decide it."""
 
 
 class StopReason(StrEnum):

@@ -149,8 +149,8 @@ class Scheduler:
     """Measures what items ask for, with one ledger and one executor.
 
     Several arms may run at once. An item goes on as soon as its own arms are there, whatever others wait for. All
-    that is known of an arm is in its entry, and an item counts the entries that it waits for, so that bookkeeping
-    grows as the arms do.
+    that is known of an arm is in its entry, and an item counts the entries that it waits for, so bookkeeping is
+    linear in the number of arms.
     fresh_since: stored measurements from before this moment (ISO 8601, UTC), or from the future, are not used; ''
     uses all.
     forecast: predicts later arms, for the progress alone.

@@ -45,8 +45,7 @@ class _Queue:
 class Waiting:
     """Arms that wait, grouped by shared weights and by the room they need.
 
-    Groups and sizes of room are few. So adding an arm, removing one and finding the next cost the same however many
-    wait, apart from a search in a sorted list.
+    There are few groups and memory sizes, so each operation costs little more than a search in a sorted list.
     """
 
     def __init__(self, arms: Iterable[Arm] = ()) -> None:

@@ -148,7 +148,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     nor verdicts. In a session without claims its failure is left alone.
     """
     config = session.config
-    config.stash[ENDINGS].hold()  # signals wait until the report is written
+    config.stash[ENDINGS].hold()  # ignore signals until the report is written
     records = config.stash[RECORDS]
     lines, ended_by = config.stash[REPORT_LINES], config.stash[ENDINGS].name
     if ended_by not in (None, "SIGINT"):  # pytest reports Ctrl-C itself

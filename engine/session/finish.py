@@ -26,7 +26,7 @@ def finish_report(
     """Keep the run and write the report. Returns whether both could be written.
 
     tell: receives lines for the terminal. asked: what the session was asked for; None means all items.
-    One is tried even if the other fails: a disk that refuses one may take the other. A report that leaves out items
+    Each is tried even if the other fails, since a disk may accept only one. A report that leaves out items
     of a whole run's report does not replace it: the report of a part goes to a folder of its own.
     """
     standing = _read_standing(folder)
@@ -60,8 +60,8 @@ def finish_report(
         elif gone and whole and asked:
             names = ", ".join(dict.fromkeys(record.claim for record in gone))
             what = say_count(len(gone), "item")
-            told = f"it replaces a report with {what} that this session did not find ({names}); {RUNS}/ keeps that run"
-            tell(write_plain(told, LONGEST))
+            line = f"the report it replaces had {what} that this session did not find ({names}); {RUNS}/ keeps that run"
+            tell(write_plain(line, LONGEST))
     except EngineError as error:
         failures.append(str(error))
     for line in dict.fromkeys(failures):
@@ -102,7 +102,9 @@ def check_replaced(records: Sequence[Record], folder: Path) -> None:
     standing = _read_standing(folder)
     part = explain_part(records)
     if part and standing and not explain_part(standing) and (gone := _find_gone(records, standing)):
-        got = f"the report of a part for {folder}, where that of a whole run has {say_count(len(gone), 'item')} more"
+        got = (
+            f"a partial report for {folder}, which holds a whole run's report with {say_count(len(gone), 'item')} more"
+        )
         remedy = f"name another with --out, or name {folder} among the records to bring both together"
         raise UsageError(explain(who="render", got=got, expected="a folder of its own", remedy=remedy))
 

@@ -58,7 +58,7 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
         ]
     items: list[Item] = []
     for subject in subjects:
-        # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is asked for by its own name.
+        # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is listed by its full name.
         name = subject.id if subject.id.startswith(LOCAL_ANY) else subject.id.split(":")[0]
         costly = name in claim.only_at_full_effort
         units = replace(claim.units, smoke=0, standard=0) if costly else claim.units
@@ -83,7 +83,9 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
 
 
 def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
-    """What prompts of a user's own model are measured without: 'puts: <s> before a text', "drops: 'é'".
+    """What the tokenizer of a user's own model adds or drops, and prompts are measured without.
+
+    Such as 'puts: <s> before a text' and "drops: 'é'".
 
     prompts: the user's; empty for the suite's own. Models of the catalogue leave nothing out. A tokenizer that fails
     is passed over here: its experiment reports the error.
@@ -110,7 +112,7 @@ def _find_left_out(subject: str, source: str, prompts: tuple[str, ...]) -> tuple
 def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list[str]:
     """A line for each thing that prompts of a subject lack: what its tokenizer adds around a text, or drops."""
     return [
-        f"{subject.id}: its tokenizer {left_out.replace(':', '', 1)}; prompts are measured without"
+        f"{subject.id}: its tokenizer {left_out.replace(':', '', 1)}; prompts are measured without it"
         for subject in {subject.id: subject for subject in subjects}.values()
         for left_out in find_left_out(subject, prompts)
     ]

@@ -12,7 +12,7 @@ ALPHA = 0.05
 """Error of an interval, over all looks together."""
 
 EARLY = 0.004
-"""The part that all looks before the last spend: so little that 36 of 36 units still clear 0.9 at the last look."""
+"""Part of ALPHA that all earlier looks spend together: so small that 36 of 36 still lies above 0.9 at the last look."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ def make_tiny(
                 )
             )
         else:
+            assert family == "llama", f"add a tiny {family} here"
             model = LlamaForCausalLM(
                 LlamaConfig(
                     vocab_size=211,

@@ -51,7 +51,7 @@ def measure_inversion(arm: InversionArm, models: LoadedModels, watch: WrapObserv
             predicted = [NextTokens(**dict(zip(names, row, strict=True))) for row in rows]
         runs += [read_run(arm, batch, trace, codec, curve_at, row, predicted[row]) for row in range(len(batch.units))]
 
-    # Readers of the result have no tokenizer, so that it holds the text of every token that a run names.
+    # Readers of the result have no tokenizer, so it stores the text of every token that a run names.
     tokens: set[int] = set()
     for run in runs:
         tops = (run.target_top, *(snapshot.top for snapshot in run.snapshots))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from typing import Protocol as Interface
 
-from engine.arms.arm import Arm, weights_of
+from engine.arms.arm import Arm, name_arm
 from engine.arms.measurement import Measurement
 from engine.errors import MissingError, explain, no_exits
 from engine.running.waiting import Waiting
@@ -24,7 +24,7 @@ class Executor(Interface):
     """Runs arms. Equal arms give equal numbers under every executor."""
 
     def choose(self, waiting: Waiting) -> Arm | None:
-        """The arm to start next, which stays among those that wait. None: nothing can start before another has ended.
+        """The arm to start next; the caller takes it out of `waiting`. None if nothing can start until an arm ends.
 
         Raises DoesNotFitError, with both figures, for an arm that this machine or budget has no room for.
         """
@@ -72,7 +72,7 @@ class StoredOnly(Sequential):
         raise DoesNotFitError(
             arm,
             explain(
-                who=f"{arm.kind} on {weights_of(arm)[0]}",
+                who=name_arm(arm),
                 got="no measurement of it in the ledger",
                 expected="one, since --stored measures nothing",
                 remedy="leave --stored out, or name the ledger that holds it by --ledger",

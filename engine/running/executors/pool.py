@@ -21,7 +21,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, name_arm
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.models.devices import VISIBLE
@@ -172,7 +172,7 @@ class Pool:
         raise DoesNotFitError(
             arm,
             explain(
-                who=f"{arm.kind} on {group_of(arm)[0]}",
+                who=name_arm(arm),
                 got=f"a need of about {got / 1e9:.1f} GB of memory",
                 expected=f"at most {expected / 1e9:.1f} GB {most}",
                 remedy=remedy,
@@ -243,7 +243,7 @@ class Pool:
         except OSError as error:
             raise EngineError(
                 explain(
-                    who=f"{arm.kind} on {group_of(arm)[0]}",
+                    who=name_arm(arm),
                     got=f"no process to measure it in ({error.strerror})",
                     expected="one",
                     remedy="raise the limits of open files and processes (ulimit -n, -u), or try --executor inline",
@@ -267,7 +267,7 @@ class Pool:
                         raise
             raise EngineError(
                 explain(
-                    who=f"{arm.kind} on {group_of(arm)[0]}",
+                    who=name_arm(arm),
                     got=f"a process that died {ATTEMPTS} times while it was measured ({name_death(left)})",
                     expected="a measurement",
                     remedy=explain_death(left),

@@ -14,10 +14,10 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.arms.arm import Arm, device_of
+from engine.arms.arm import Arm, device_of, name_arm
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, explain
-from engine.running.costs import gpu_bytes, group_of, host_bytes
+from engine.running.costs import gpu_bytes, host_bytes
 from engine.running.executors.base import DoesNotFitError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import ATTEMPTS, run_picklable
@@ -214,7 +214,7 @@ class Cluster:
         raise DoesNotFitError(
             arm,
             explain(
-                who=f"{arm.kind} on {group_of(arm)[0]}",
+                who=name_arm(arm),
                 got=f"a need of about {got / 1e9:.1f} GB of memory"
                 + (f", {asked.cpus:g} cores" if asked.cpus > 1 else "")
                 + (" and a GPU" if asked.gpus else ""),
@@ -259,7 +259,7 @@ class Cluster:
         assert died is not None
         raise EngineError(
             explain(
-                who=f"{arm.kind} on {group_of(arm)[0]}",
+                who=name_arm(arm),
                 got=f"a process or node that died {ATTEMPTS} times while it was measured ({type(died).__name__})",
                 expected="a measurement",
                 remedy="look for the system's out-of-memory killer, or try --executor inline",

@@ -7,11 +7,10 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from engine.arms.arm import Arm, Result, device_of, weights_of
+from engine.arms.arm import Arm, Result, device_of, dtype_of, name_arm
 from engine.arms.measurement import Measurement, digest_of
 from engine.errors import EngineError, explain, no_exits
 from engine.experiments.inputs import WrapObserver, keep_observer
@@ -39,13 +38,12 @@ def run_arm(arm: Arm, models: LoadedModels, watch: WrapObserver = keep_observer)
     clock = GpuClock() if device == "cuda" else None
     result = _measure(arm, models, watch)
     gpu_s, gpu_peak = clock.stop() if clock else (None, None)
-    where: Any = getattr(arm, "settings", arm)
     return Measurement(
         digest=digest_of(arm),
         arm=arm,
         result=result,
         provenance=current_provenance(
-            dtype=getattr(where, "dtype", "float64"),
+            dtype=dtype_of(arm) or "float64",
             device=device,
             threads=torch.get_num_threads(),
             gpu=describe_gpu(device),
@@ -73,7 +71,7 @@ def _measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         needs = gpu_bytes(arm) if "CU" in failed else host_bytes(arm)  # CUDA, cuBLAS, cuSOLVER
         raise EngineError(
             explain(
-                who=f"{arm.kind} on {weights_of(arm)[0]}",
+                who=name_arm(arm),
                 got=f"not enough memory ({failed})",
                 expected=f"about {needs / 1e9:.1f} GB, as estimated",
                 remedy="close other programs, run fewer arms at once (--workers 1) or take a larger machine",

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from engine.arms.arm import Arm, device_of
+from engine.arms.arm import Arm, device_of, settings_of
 from engine.arms.measurement import Measurement
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import SentenceNet, describe_stack
@@ -101,7 +101,7 @@ def remeasure(stored: Measurement) -> Remeasured:
         run_arm(arm, _SHELF)
     # The weights that the arm has just loaded are the ones that its products read.
     weights: list[Tensor] = []
-    where: Any = getattr(arm, "settings", arm)
+    where = settings_of(arm)
     if where.subject != "none":
         weights += _SHELF.model(where.subject, getattr(where, "dtype", "float32"), where.device).parameters()
         if isinstance(where, StackSettings) and isinstance(where.stack, SentenceNet):

@@ -142,7 +142,9 @@ def test_a_session_and_its_record_say_what_the_suites_prompts_lose(tmp_path: Pat
     subject = save_subject(tmp_path / "m", make_dropping())
     result = run_session(pytester, SHIFT, "--rootdir", str(pytester.path), "--subject", subject.id, "--effort", "smoke")
     lost = "'!', ',', '.', '1', '2', '9', ';', '?'"
-    result.stdout.fnmatch_lines([f"{subject.id}: its tokenizer drops {lost} and * more; prompts are measured without"])
+    result.stdout.fnmatch_lines(
+        [f"{subject.id}: its tokenizer drops {lost} and * more; prompts are measured without it"]
+    )
     (record,) = read_session(pytester)
     assert record.settings["prompts"].startswith(f"without what its tokenizer drops: {lost} and ")
 

@@ -178,7 +178,9 @@ def test_a_session_and_its_record_say_that_prompts_lack_a_beginning(
         pytester, str(claim), "--rootdir", str(pytester.path), "--subject", subject.id, "--effort", "smoke"
     )
     assert result.ret == 0
-    result.stdout.fnmatch_lines([f"{subject.id}: its tokenizer puts <s> before a text; prompts are measured without"])
+    result.stdout.fnmatch_lines(
+        [f"{subject.id}: its tokenizer puts <s> before a text; prompts are measured without it"]
+    )
     (record,) = read_session(pytester)
     assert record.settings["prompts"] == "without what its tokenizer puts: <s> before a text"
     options = ("--iterations", "20", "--step", "0.01", "--device", "cpu", "--ledger", str(tmp_path / "ledger"))

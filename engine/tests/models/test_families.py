@@ -11,7 +11,7 @@ from engine.tests.tiny import FAMILIES as TRIED
 ENGINE = Path(__file__).resolve().parents[2]
 OTHERS = {
     ("__init__.py", "gpt2"),  # a subject's id, here and in the next two
-    ("experiments/language/decoding.py", "gpt2"),
+    ("experiments/language/procedure.py", "gpt2"),
     ("models/hub.py", "gpt2"),
     ("models/gguf.py", "gpt2"),  # kinds of tokenizers, as GGUF names them
     ("models/gguf.py", "llama"),

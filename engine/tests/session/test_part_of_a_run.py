@@ -153,7 +153,7 @@ def test_some_of_the_slices_are_shown_as_a_part_and_replace_no_whole_run(
     assert report_main(["render", *shares[:2], "--out", str(latest(folder))]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        f"render: got the report of a part for {latest(folder)}, where that of a whole run has 1 item"
+        f"render: got a partial report for {latest(folder)}, which holds a whole run's report with 1 item"
     )
     assert read_report(latest(folder)) == before
     some = folder / "some"
@@ -202,7 +202,7 @@ def test_a_report_that_other_claims_take_the_place_of_is_told_of(folder: Path, p
     )
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["it replaces a report with 3 items that this session did not find (C91, C92, C93); runs/ keeps that run"]
+        ["the report it replaces had 3 items that this session did not find (C91, C92, C93); runs/ keeps that run"]
     )
     assert sorted(len(run.records) for run in read_runs([latest(folder)])) == [1, 3]
 
