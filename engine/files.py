@@ -71,7 +71,7 @@ def write_whole(path: Path, content: bytes, *, who: str = "report", remedy: str 
         raise LedgerError(explain(who=who, got=got, expected=expected, remedy=remedy)) from error
 
 
-def read_target(text: str) -> Path:
+def output_path(text: str) -> Path:
     """The path that an option for output names. '-' is standard output; './-' is a file of that name."""
     return STANDARD_OUTPUT if text == "-" else Path(text)
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-PROBE_UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[:3]))
-PROBE_STEPS = 3
+CHECK_UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[:3]))
+CHECK_STEPS = 3
 """Steps of a probe's descent or walk in float64."""
 
-PROBE_BLOCKS = 4
+CHECK_BLOCKS = 4
 """Blocks of a probe's deepest stack."""
 
 KINDS = "engine.experiments"
@@ -48,7 +48,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeTarget:
+class GpuCheckTarget:
     """The model on which a GPU is checked, with its sizes."""
 
     subject: str
@@ -58,7 +58,7 @@ class ProbeTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class GpuCheck:
     """A small arm that must give the same numbers on a CPU and a GPU, up to rounding.
 
     name: what it runs, in words. dtype: of its numbers. steps: of a descent, over which rounding adds up. blocks: that
@@ -98,7 +98,7 @@ class Arm:
         return None
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         """Small arms that check a GPU against the CPU; none if rounding alone makes the results differ."""
         return ()
 

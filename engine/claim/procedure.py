@@ -35,17 +35,17 @@ class Evidence:
     """What a procedure found: estimates by name, tables for the report, and the measurements behind them.
 
     An estimate that a criterion names and that is missing here was not run at this effort.
-    draw: makes the tables. Only the evidence of a claim's last look needs them.
+    make_tables: only the evidence of a claim's last look needs them.
     """
 
     estimates: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
-    draw: Callable[[], tuple[Table, ...]] = tuple
+    make_tables: Callable[[], tuple[Table, ...]] = tuple
     settings: dict[str, str] = field(default_factory=dict[str, str])
     measurements: tuple[Measurement, ...] = ()
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        return self.draw()
+        return self.make_tables()
 
     @staticmethod
     def named(*estimates: Estimate) -> dict[str, Estimate]:

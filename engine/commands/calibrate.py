@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from engine.commands.command_line import Parser, say
 from engine.errors import UsageError, explain
-from engine.files import STANDARD_OUTPUT, read_target, write_whole
+from engine.files import STANDARD_OUTPUT, output_path, write_whole
 from engine.ledger.provenance import identify
 from engine.models.devices import count_cores
 from engine.studies.calibration.results import EDGE, Calibration
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="lm-claims calibrate", description=__doc__)
     parser.add_argument("--claims", type=int, default=2000, help="at each edge, a quarter beside it (default: 2000)")
     parser.add_argument("--workers", type=int, default=count_cores(), help="processes (default: one for each core)")
-    parser.add_argument("--out", type=read_target, default=KEPT, help=f"a file, or - (default: {KEPT})")
+    parser.add_argument("--out", type=output_path, default=KEPT, help=f"a file, or - (default: {KEPT})")
     chosen: argparse.Namespace = parser.parse_args(arguments)
     if min(chosen.claims, chosen.workers) < 1:
         got = f"--claims {chosen.claims}, --workers {chosen.workers}"

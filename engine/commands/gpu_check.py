@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from engine.arms.arm import Arm, Probe, ProbeTarget, Result, all_kinds
+from engine.arms.arm import Arm, GpuCheck, GpuCheckTarget, Result, all_kinds
 from engine.commands.command_line import EXIT_USAGE, Parser, say
 from engine.errors import EngineError, UsageError, explain
 from engine.models import find_subject
@@ -62,7 +62,7 @@ class Comparison:
     difference that rounding explains. repeats: whether the GPU measured the same twice.
     """
 
-    probe: Probe
+    probe: GpuCheck
     tolerance: float
     cpu: Measurement
     gpu: Measurement
@@ -80,12 +80,12 @@ class Comparison:
         return self.repeats and self.difference <= self.tolerance
 
 
-def make_probes(subject: str) -> list[Probe]:
+def make_probes(subject: str) -> list[GpuCheck]:
     """Small arms of every kind, with numbers that do not depend on the device."""
     size = size_of(subject)
     source = find_subject(subject).fingerprint()
-    target = ProbeTarget(subject=subject, source=source, vocab=size.vocab, blocks=size.blocks)
-    return [probe for kind in all_kinds() for probe in kind.list_probes(target)]
+    target = GpuCheckTarget(subject=subject, source=source, vocab=size.vocab, blocks=size.blocks)
+    return [probe for kind in all_kinds() for probe in kind.list_gpu_checks(target)]
 
 
 def on_device(arm: Any, device: str) -> Arm:
@@ -139,7 +139,7 @@ def find_differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[flo
         yield share, f"{path}: {one} was {other}"
 
 
-def compare(probe: Probe, subject: str, executors: Mapping[str, Inline]) -> Comparison:
+def compare(probe: GpuCheck, subject: str, executors: Mapping[str, Inline]) -> Comparison:
     """Measure a probe on the CPU and twice on the GPU."""
     cpu, gpu, again = (executors[d].run(on_device(probe.arm, d)) for d in ("cpu", "cuda", "cuda"))
     difference, where = max(find_differences(read_numbers(gpu), read_numbers(cpu)), default=(0.0, ""))

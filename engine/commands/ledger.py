@@ -13,7 +13,7 @@ from engine.arms.arm import weights_of
 from engine.arms.measurement import Measurement
 from engine.commands.command_line import Parser, list_words, make_parser, run_command, say
 from engine.errors import say_count
-from engine.files import STANDARD_OUTPUT, read_target
+from engine.files import STANDARD_OUTPUT, output_path
 from engine.ledger.maintenance import find_leftovers, merge, read_ledger, remove, tabulate_ledger
 from engine.running.scheduler import label
 from engine.sheets import write_export
@@ -47,7 +47,7 @@ def _build_parser() -> Parser:
     export = commands.add_parser("export", help="write the measurements as one flat table")
     export.add_argument("ledger", type=Path, nargs="?", default=LEDGER, help=f"(default: {LEDGER})")
     export.add_argument(
-        "--out", type=read_target, required=True, help="a file that ends in .csv or .parquet, or - for CSV"
+        "--out", type=output_path, required=True, help="a file that ends in .csv or .parquet, or - for CSV"
     )
     return parser
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.commands.command_line import Parser, list_words, make_parser, run_command, say
 from engine.errors import UsageError, explain
-from engine.files import STANDARD_OUTPUT, read_target
+from engine.files import STANDARD_OUTPUT, output_path
 from engine.records import Record, explain_part, read_records
 from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
@@ -35,7 +35,7 @@ def _build_parser() -> Parser:
     render = commands.add_parser("render", help="write index.html and records.jsonl")
     _add_records(render)
     render.add_argument(
-        "--out", type=read_target, help="the report's folder (default: the records'), or - to print its page"
+        "--out", type=output_path, help="the report's folder (default: the records'), or - to print its page"
     )
     render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
@@ -47,17 +47,17 @@ def _build_parser() -> Parser:
     compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
     compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report folder")
     compare.add_argument("after", type=Path, metavar="B", help="another one")
-    compare.add_argument("--out", type=read_target, help="folder of compare.html (default: B's), or - to print it")
+    compare.add_argument("--out", type=output_path, help="folder of compare.html (default: B's), or - to print it")
     export = commands.add_parser("export", help="write the records as one flat table")
     _add_records(export)
-    export.add_argument("--out", type=read_target, required=True, help="a .csv or .parquet file, or - to print CSV")
+    export.add_argument("--out", type=output_path, required=True, help="a .csv or .parquet file, or - to print CSV")
     export.add_argument("--what", choices=SHEETS, default="estimates", help="what has a row (default: estimates)")
     calibration = commands.add_parser(
         "calibration", help="write calibration.html from the figures of lm-claims calibrate"
     )
     calibration.add_argument("figures", type=Path, metavar="FILE", help="a calibration.json file")
     calibration.add_argument(
-        "--out", type=read_target, help="folder of calibration.html (default: the file's), or - to print it"
+        "--out", type=output_path, help="folder of calibration.html (default: the file's), or - to print it"
     )
     calibration.add_argument("--table", action="store_true", help="print the figures as Markdown instead")
     return parser

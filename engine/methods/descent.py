@@ -118,7 +118,7 @@ def first_true(events: Tensor) -> Tensor:
     return torch.where(events.any(0), first, -1)
 
 
-class Outcomes(Interface):
+class RunStates(Interface):
     """The part of a trace that tells how each run fares. Walks have it, too."""
 
     def reached(self) -> Tensor:
@@ -157,7 +157,7 @@ class StopFinished:
 
     read_at: ReadAt
 
-    def keep(self, trace: Outcomes, runs: Tensor, iteration: int) -> Tensor | None:
+    def keep(self, trace: RunStates, runs: Tensor, iteration: int) -> Tensor | None:
         done = trace.diverged()
         if self.read_at == "hit":
             done = done | trace.reached()
@@ -176,7 +176,7 @@ class TuningObserver:
     groups: Tensor
     horizon: int
 
-    def keep(self, trace: Outcomes, runs: Tensor, iteration: int) -> Tensor | None:
+    def keep(self, trace: RunStates, runs: Tensor, iteration: int) -> Tensor | None:
         hit = trace.reached().double()
         sizes = torch.bincount(self.groups).double()
         decided = bool((torch.bincount(self.groups, weights=hit) / sizes >= 0.5).any())

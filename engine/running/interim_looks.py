@@ -32,7 +32,7 @@ def evaluate_item(claim: Claim, trial: Trial) -> Rounds:
     if not claim.factors or trial.effort != "full":
         return evidence
     table, measurements = yield from sensitivity_table(claim, trial, evidence)
-    return replace(evidence, draw=lambda: (*tables, table), measurements=(*evidence.measurements, *measurements))
+    return replace(evidence, make_tables=lambda: (*tables, table), measurements=(*evidence.measurements, *measurements))
 
 
 def evaluate_in_looks(claim: Claim, trial: Trial) -> Rounds:

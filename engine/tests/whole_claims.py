@@ -28,7 +28,7 @@ PROMPTS = ("The sky is blue.", "This is a prompt sentence.")
 FEW = Units(smoke=2, standard=2, full=2)
 SHORTER = {
     "engine.experiments.inversion.samples.CPU_CAP": 30,
-    "engine.experiments.tuning.choose_step.LARGEST_EXTENSIONS": 1,
+    "engine.experiments.tuning.choose_step.MOST_EXTENSIONS": 1,
     "engine.experiments.clamped_walk.procedure.PAGE_INNER": 2,
     "engine.experiments.clamped_walk.procedure.GAIN_CHOICES": GAIN_CHOICES[:2],
     "engine.experiments.clamped_walk.procedure.TEXT_CHOICES": TEXT_CHOICES[:2],

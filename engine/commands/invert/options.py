@@ -14,7 +14,7 @@ from engine.arms.settings import Metric
 from engine.arms.stacks import Depth
 from engine.commands.command_line import make_parser
 from engine.errors import LedgerError, PromptError, UsageError, explain
-from engine.files import STANDARD_OUTPUT, expand_home, read_target
+from engine.files import STANDARD_OUTPUT, expand_home, output_path
 from engine.text import is_text
 
 PROTOCOL_NAMES = (PAGE.name, SCRIPT.name, CONTROLLED.name)
@@ -98,7 +98,7 @@ def parse(arguments: Sequence[str]) -> InvertOptions:
     option("--ledger", type=Path, metavar="FOLDER", help="where measurements are stored (default: .ledger)")
     option("--fresh", action="store_true", help="measure again even if a measurement is stored")
     option("--no-live", dest="live", action="store_false", help="print plain lines, as for a log")
-    option("--json", type=read_target, metavar="FILE", help="write the measurement as JSON; - is standard output")
+    option("--json", type=output_path, metavar="FILE", help="write the measurement as JSON; - is standard output")
     option("--traceback", action="store_true", help="show where an unexpected error came from")
     chosen = vars(parser.parse_args(arguments))
     chosen.pop("traceback", None)

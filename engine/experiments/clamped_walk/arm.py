@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from engine.arms.arm import PROBE_BLOCKS, PROBE_STEPS, PROBE_UNITS, Arm, Probe, ProbeTarget, Result
+from engine.arms.arm import CHECK_BLOCKS, CHECK_STEPS, CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import Cost, CostModel
 from engine.arms.protocol import CONTROLLED
 from engine.arms.settings import StackSettings, Unit
@@ -149,12 +149,12 @@ class ClampedWalkArm(Arm):
         return ClampedWalkResult(runs=tuple(runs), texts={})
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
-        stack = Stack(blocks=min(PROBE_BLOCKS, target.blocks))
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
+        stack = Stack(blocks=min(CHECK_BLOCKS, target.blocks))
         settings = StackSettings(
             subject=target.subject, source=target.source, stack=stack, protocol=CONTROLLED, dtype="float64"
         )
-        choice = WalkChoice(noise=0.1, step=0.5, outer=PROBE_STEPS)
-        arm = cls(settings=settings, choices=(choice,), units=PROBE_UNITS, inner=1)
+        choice = WalkChoice(noise=0.1, step=0.5, outer=CHECK_STEPS)
+        arm = cls(settings=settings, choices=(choice,), units=CHECK_UNITS, inner=1)
         name = describe_stack(stack)
-        return (Probe(arm=arm, name=name, dtype="float64", steps=PROBE_STEPS, blocks=PROBE_BLOCKS),)
+        return (GpuCheck(arm=arm, name=name, dtype="float64", steps=CHECK_STEPS, blocks=CHECK_BLOCKS),)

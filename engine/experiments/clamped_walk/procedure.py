@@ -137,7 +137,12 @@ class ClampedGain:
         ]
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: (estimate_table(estimates), ending_table(drawn), walk_table(drawn), walk_tuning_table(drawn)),
+            make_tables=lambda: (
+                estimate_table(estimates),
+                ending_table(drawn),
+                walk_table(drawn),
+                walk_tuning_table(drawn),
+            ),
             settings=_describe_settings(trial, drawn),
             measurements=tuple(m for found in drawn.values() for m in found.measurements),
         )
@@ -199,7 +204,7 @@ class ClampedText:
         drawn = {"walk": found}
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: (
+            make_tables=lambda: (
                 *(estimate_table(estimates), progress_table(found), decoded_table(found), walk_table(drawn)),
                 walk_tuning_table(drawn, aim="text"),
             ),

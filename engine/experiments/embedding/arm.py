@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from engine.arms.arm import PROBE_STEPS, Arm, Probe, ProbeTarget, Result
+from engine.arms.arm import CHECK_STEPS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import LOADING_BYTES, Cost, CostModel
 from engine.records import Number
 
@@ -98,9 +98,9 @@ class RoundTripArm(Arm):
         )
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         arm = cls(subject=target.subject, source=target.source)
-        return (Probe(arm=arm, name="whole vocabulary", dtype="float32"),)
+        return (GpuCheck(arm=arm, name="whole vocabulary", dtype="float32"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +129,9 @@ class PseudoInverseArm(Arm):
         )
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         arm = cls(subject="none", source="none", matrix="random:400x80:rank=50:seed=1")
-        return (Probe(arm=arm, name="random matrix", dtype="float64", steps=PROBE_STEPS),)
+        return (GpuCheck(arm=arm, name="random matrix", dtype="float64", steps=CHECK_STEPS),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ class RoundTrip:
 
         return Evidence(
             estimates=Evidence.named(share),
-            draw=draw_tables,
+            make_tables=draw_tables,
             settings={"scope": "exhaustive", "dtype": trial.dtype, "device": trial.device},
             measurements=tuple(measurements),
         )
@@ -152,7 +152,9 @@ class CompareInverses:
             )
             return (table,)
 
-        return Evidence(estimates=estimates, draw=draw_tables, settings=settings, measurements=tuple(measurements))
+        return Evidence(
+            estimates=estimates, make_tables=draw_tables, settings=settings, measurements=tuple(measurements)
+        )
 
 
 def _exact(name: str, value: float, matrices: int) -> Estimate:

@@ -62,7 +62,7 @@ class CompareGradients:
             )
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: (_gradient_table(drawn),),
+            make_tables=lambda: (_gradient_table(drawn),),
             settings={"dtype": " and ".join(PRECISIONS), "device": trial.device, "positions": trial.protocol.positions},
             measurements=tuple(measurements),
         )

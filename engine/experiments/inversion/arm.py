@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from engine.arms.arm import PROBE_BLOCKS, PROBE_STEPS, PROBE_UNITS, Arm, Probe, ProbeTarget, Result
+from engine.arms.arm import CHECK_BLOCKS, CHECK_STEPS, CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import Cost, CostModel
 from engine.arms.protocol import CONTROLLED, PAGE
 from engine.arms.settings import DescentSettings, ReadAt, Unit
@@ -112,7 +112,7 @@ class InversionArm(Arm):
         return costs.count_steps(self.settings, self.settings.iterations, len(self.units))
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         """A single step in float32, because later steps amplify its rounding; several in float64, deep and in a net."""
         single = DescentSettings(
             subject=target.subject,
@@ -121,13 +121,13 @@ class InversionArm(Arm):
             protocol=PAGE,
             iterations=1,
         )
-        double = replace(single, dtype="float64", iterations=PROBE_STEPS)
-        deep = replace(double, stack=Stack(blocks=min(PROBE_BLOCKS, target.blocks)), protocol=CONTROLLED)
+        double = replace(single, dtype="float64", iterations=CHECK_STEPS)
+        deep = replace(double, stack=Stack(blocks=min(CHECK_BLOCKS, target.blocks)), protocol=CONTROLLED)
         net = replace(double, stack=SentenceNet(tokens=3), first_tokens=3)
 
-        def probe(settings: DescentSettings, step: float, blocks: int) -> Probe:
-            arm = cls(settings=settings, step=step, units=PROBE_UNITS, read_at="N", batch=36)
+        def probe(settings: DescentSettings, step: float, blocks: int) -> GpuCheck:
+            arm = cls(settings=settings, step=step, units=CHECK_UNITS, read_at="N", batch=36)
             name, steps = describe_stack(settings.stack), settings.iterations
-            return Probe(arm=arm, name=name, dtype=settings.dtype, steps=steps, blocks=blocks)
+            return GpuCheck(arm=arm, name=name, dtype=settings.dtype, steps=steps, blocks=blocks)
 
-        return probe(single, 1e-4, 1), probe(deep, 1e-3, PROBE_BLOCKS), probe(net, 1e-3, 0)
+        return probe(single, 1e-4, 1), probe(deep, 1e-3, CHECK_BLOCKS), probe(net, 1e-3, 0)

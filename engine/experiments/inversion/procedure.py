@@ -107,7 +107,7 @@ class Inversions:
 
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=tabulate,
+            make_tables=tabulate,
             settings={
                 f"{name}, {key}": value
                 for name, sample in samples.items()

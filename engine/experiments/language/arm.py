@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from engine.arms.arm import PROBE_STEPS, PROBE_UNITS, Arm, Probe, ProbeTarget, Result
+from engine.arms.arm import CHECK_STEPS, CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import TOKENS, Cost, CostModel, count_bytes
 from engine.arms.settings import Unit
 from engine.records import Number
@@ -68,9 +68,9 @@ class NextTokenArm(Arm):
         return costs.count_passes(len(self.units) * (1 + self.draws), 1, self.dtype)
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
-        arm = cls(subject=target.subject, source=target.source, units=PROBE_UNITS, draws=2, dtype="float64")
-        return (Probe(arm=arm, name="whole model", dtype="float64", steps=PROBE_STEPS, blocks=target.blocks),)
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
+        arm = cls(subject=target.subject, source=target.source, units=CHECK_UNITS, draws=2, dtype="float64")
+        return (GpuCheck(arm=arm, name="whole model", dtype="float64", steps=CHECK_STEPS, blocks=target.blocks),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ class ShiftAgreement:
 
         return Evidence(
             estimates=Evidence.named(agreement) if shifts else {},
-            draw=draw_tables,
+            make_tables=draw_tables,
             settings={
                 "stack": "the whole model, true positions",
                 "σ": f"{self.sigma:g}",
@@ -142,7 +142,7 @@ class NextTokenIs:
 
         return Evidence(
             estimates=Evidence.named(estimate),
-            draw=draw_tables,
+            make_tables=draw_tables,
             settings={
                 "stack": "the whole model, true positions",
                 "prompt": f"{self.prompt!r}, the claim's own: --seeds does not apply",
@@ -214,7 +214,7 @@ class CompareDecoding:
                 estimates.append(difference("base − xl", self.smaller, "greedy"))
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=lambda: _draw_continuations(continued),
+            make_tables=lambda: _draw_continuations(continued),
             settings={
                 "new tokens": f"up to {self.new_tokens}",
                 "beams": str(self.beams),

@@ -192,7 +192,7 @@ def _make_evidence(trial: Trial, walks: Walks, estimates: Sequence[Estimate]) ->
     steps = " / ".join(f"{n} of {step:g}" for n, step in SCRIPT_STEPS.values())
     return Evidence(
         estimates=Evidence.named(*estimates),
-        draw=lambda: _tables(walks, estimates),
+        make_tables=lambda: _tables(walks, estimates),
         settings={
             "steps": steps + " in float32 / float64" if trial.protocol == SCRIPT else f"{STEPS} of {STEP:g}",
             "positions": trial.protocol.positions,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from engine.arms.arm import PROBE_UNITS, Arm, Probe, ProbeTarget, Result
+from engine.arms.arm import CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import TOKENS, Cost, CostModel
 from engine.arms.protocol import CONTROLLED
 from engine.arms.settings import ADDED_LATER, DescentSettings, Method, Observed, StackSettings, Unit
@@ -176,8 +176,8 @@ class MarginArm(Arm):
         return costs.count_checks(self.settings, len(self.units) * costs.model.vocab, passes)
 
     @classmethod
-    def list_probes(cls, target: ProbeTarget) -> Iterable[Probe]:
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         stack = Stack(blocks=1)
         settings = StackSettings(subject=target.subject, source=target.source, stack=stack, protocol=CONTROLLED)
-        arm = cls(settings=settings, units=PROBE_UNITS[:1])
-        return (Probe(arm=arm, name=describe_stack(stack), dtype="float32", blocks=1),)
+        arm = cls(settings=settings, units=CHECK_UNITS[:1])
+        return (GpuCheck(arm=arm, name=describe_stack(stack), dtype="float32", blocks=1),)

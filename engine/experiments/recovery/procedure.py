@@ -204,7 +204,7 @@ class Searches:
             settings |= {f"{name}, {key}": value for key, value in words.items()}
         return Evidence(
             estimates=Evidence.named(*estimates),
-            draw=draw_tables,
+            make_tables=draw_tables,
             settings=settings,
             measurements=tuple(m for runs in found.values() for m in runs.measurements),
         )

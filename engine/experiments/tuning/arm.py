@@ -10,7 +10,7 @@ from engine.arms.costs import TOKENS, Cost, CostModel
 from engine.arms.settings import ADDED_LATER, DescentSettings, Unit
 from engine.records import Number
 
-LARGEST_EXTENSIONS = 16
+MOST_EXTENSIONS = 16
 """Rounds after the first, at most; then the best step size so far is taken (a factor of 2¹⁶ on one side)."""
 
 
@@ -45,7 +45,7 @@ class TuningArm(Arm):
     result: ClassVar[type[Result]] = TuningResult
     measured_by: ClassVar[str] = "engine.experiments.tuning.measure:measure_tuning"
     watched: ClassVar[bool] = True
-    extension: ClassVar[float] = LARGEST_EXTENSIONS * 2 / 7
+    extension: ClassVar[float] = MOST_EXTENSIONS * 2 / 7
     settings: DescentSettings
     steps: tuple[float, ...]
     units: tuple[Unit, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.settings import DescentSettings, Unit
-from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
+from engine.experiments.tuning.arm import MOST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.statistics import HitTimes, median_hit
 
 
@@ -68,7 +68,7 @@ def tune(
         best = min(outcomes.values(), key=lambda o: (median_of(o), o.median_distance, o.step))
         median = median_of(best)
         steps = tuple(step for step in (best.step / 2, best.step * 2) if step not in outcomes)
-        if not steps or len(measurements) > LARGEST_EXTENSIONS:
+        if not steps or len(measurements) > MOST_EXTENSIONS:
             return StepChoice(
                 step=best.step,
                 median=median,

@@ -22,7 +22,7 @@ from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample
 from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
-from engine.experiments.tuning.arm import LARGEST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
+from engine.experiments.tuning.arm import MOST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
@@ -107,8 +107,8 @@ def test_a_coarse_grid_is_refined_around_its_best() -> None:
 
 def test_a_grid_whose_edge_always_wins_is_widened_so_often_and_no_more() -> None:
     tuned, asked = planted_tuning(lambda step: make_outcome(step, [None, None], 1 / step))
-    assert len(asked) == 1 + LARGEST_EXTENSIONS
-    assert tuned.step == 2.0**LARGEST_EXTENSIONS == tuned.outcomes[-1].step
+    assert len(asked) == 1 + MOST_EXTENSIONS
+    assert tuned.step == 2.0**MOST_EXTENSIONS == tuned.outcomes[-1].step
 
 
 @pytest.mark.parametrize(
