@@ -8,8 +8,17 @@ from typing import Protocol as Interface
 
 from engine.arms.arm import Arm, name_arm
 from engine.arms.measurement import Measurement
-from engine.errors import MissingError, explain, no_exits
+from engine.errors import EngineError, MissingError, explain, no_exits
 from engine.running.waiting import Waiting
+
+ATTEMPTS = 2
+"""Attempts at an arm whose process dies."""
+
+
+def dead_error(arm: Arm, what: str, how: str, remedy: str) -> EngineError:
+    """The error for an arm whose process died at every attempt. what: died, such as 'a process'. how: its end."""
+    got = f"{what} that died {ATTEMPTS} times while it was measured ({how})"
+    return EngineError(explain(who=name_arm(arm), got=got, expected="a measurement", remedy=remedy))
 
 
 class DoesNotFitError(MissingError):

@@ -26,11 +26,8 @@ from engine.arms.measurement import Measurement
 from engine.errors import EngineError, EscapedError, explain, no_exits
 from engine.models.devices import VISIBLE
 from engine.running.costs import PROCESS_BYTES, gpu_bytes, group_of, host_bytes
-from engine.running.executors.base import DoesNotFitError
+from engine.running.executors.base import ATTEMPTS, DoesNotFitError, dead_error
 from engine.running.waiting import Needs, Waiting
-
-ATTEMPTS = 2
-"""Attempts at an arm whose process dies."""
 
 LEAVING_S = 5.0
 """Time for a process that has closed its pipe to exit."""
@@ -265,14 +262,7 @@ class Pool:
                     worker.process = None
                     if self._closing:
                         raise
-            raise EngineError(
-                explain(
-                    who=name_arm(arm),
-                    got=f"a process that died {ATTEMPTS} times while it was measured ({name_death(left)})",
-                    expected="a measurement",
-                    remedy=explain_death(left),
-                )
-            )
+            raise dead_error(arm, "a process", name_death(left), explain_death(left))
         finally:
             worker.last, worker.arm = (arm if worker.process is not None else None), None
 

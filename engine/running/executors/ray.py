@@ -18,9 +18,9 @@ from engine.arms.arm import Arm, device_of, name_arm
 from engine.arms.measurement import Measurement
 from engine.errors import EngineError, explain
 from engine.running.costs import gpu_bytes, host_bytes
-from engine.running.executors.base import DoesNotFitError
+from engine.running.executors.base import ATTEMPTS, DoesNotFitError, dead_error
 from engine.running.executors.inline import Inline
-from engine.running.executors.pool import ATTEMPTS, run_picklable
+from engine.running.executors.pool import run_picklable
 from engine.running.waiting import Waiting
 
 STORE_BYTES = 2e8
@@ -257,11 +257,5 @@ class Cluster:
             finally:
                 self._refs.discard(ref)
         assert died is not None
-        raise EngineError(
-            explain(
-                who=name_arm(arm),
-                got=f"a process or node that died {ATTEMPTS} times while it was measured ({type(died).__name__})",
-                expected="a measurement",
-                remedy="look for the system's out-of-memory killer, or try --executor inline",
-            )
-        ) from died
+        remedy = "look for the system's out-of-memory killer, or try --executor inline"
+        raise dead_error(arm, "a process or node", type(died).__name__, remedy) from died

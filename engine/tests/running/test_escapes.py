@@ -22,7 +22,8 @@ import pytest
 from engine.errors import EngineError, EscapedError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.records import read_records
-from engine.running.executors.pool import ATTEMPTS, Pool, run_picklable
+from engine.running.executors.base import ATTEMPTS
+from engine.running.executors.pool import Pool, run_picklable
 from engine.running.waiting import Waiting
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.tiny_models import make_gpt2, save

@@ -33,9 +33,9 @@ from engine.experiments.inversion.arm import InversionArm
 from engine.ledger import Ledger
 from engine.models.devices import VISIBLE, visible_id
 from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, estimate_cost
-from engine.running.executors.base import DoesNotFitError
+from engine.running.executors.base import ATTEMPTS, DoesNotFitError
 from engine.running.executors.inline import Inline
-from engine.running.executors.pool import ATTEMPTS, Gpu, Pool, serve
+from engine.running.executors.pool import Gpu, Pool, serve
 from engine.running.scheduler import NoProgress, Scheduler
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
