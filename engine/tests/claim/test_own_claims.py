@@ -27,7 +27,7 @@ def test_the_example_is_short_documented_and_takes_every_name_from_engine() -> N
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert len(code.splitlines()) < 30
     assert ast.get_docstring(tree)
-    assert [getattr(node, "module", None) for node in imports] == ["engine"]
+    assert [ast.unparse(node) for node in imports] == ["import engine as lm"]
 
 
 def test_the_example_gives_a_verdict_on_a_users_own_model(pytester: pytest.Pytester) -> None:

@@ -397,9 +397,7 @@ def test_another_ledger_needs_no_more_than_its_measurements(tmp_path: Path) -> N
 def test_another_ledger_that_is_none_is_one_line(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(
-        LedgerError, match=r"^--ledger: got .*, expected a ledger, to be read beside .*; check the path"
-    ):
+    with pytest.raises(LedgerError, match=r"^--ledger: got .*, expected a ledger to read besides .*; check the path"):
         Ledger(tmp_path / "a", [tmp_path / place])
 
 

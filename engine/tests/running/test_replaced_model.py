@@ -89,7 +89,7 @@ def before_the_arm(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = running.measure
+    measure = running.measure_arm
 
     def act_and_measure(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         once(act, arm)
@@ -99,7 +99,7 @@ def before_the_weights_are_read(act: Act, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def while_it_is_measured(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = running.measure
+    measure = running.measure_arm
 
     def measure_and_act(arm: Arm, models: LoadedModels, watch: WrapObserver) -> Result:
         result = measure(arm, models, watch)

@@ -17,8 +17,8 @@ from engine.tests.planted_claims import read_session, run_session, write_claim
 ROOT = Path(__file__).resolve().parents[3]
 FLOORS = {"tokenizers"}
 """Not imported by us: transformers reads with them, and we need a version that reads what we hand it."""
-BROUGHT = {"markupsafe", "pydantic-core"}
-"""Imported by us, and always there with jinja2 and pydantic."""
+BROUGHT = {"markupsafe", "pydantic-core", "tqdm"}
+"""Imported by us, and always there with jinja2, pydantic and transformers."""
 DECLARE_ALL = "\n".join(
     f"    parser.addoption({option.short!r}, action='append', default=[], help='mine')" for option in OPTIONS
 )

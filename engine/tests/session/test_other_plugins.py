@@ -76,7 +76,9 @@ def test_a_plugin_that_fails_at_the_end_costs_no_report(when: str, pytester: pyt
     assert [record.outcome for record in read_session(pytester)] == ["passed"]
     verdicts = [line for line in result.outlines if line.startswith("C90  gpt2-untrained  direct  supported")]
     assert len(verdicts) == 1
-    result.stdout.fnmatch_lines(["report: *index.html", "pytest: got a failure at its end*No space left*-p no:NAME"])
+    result.stdout.fnmatch_lines(
+        ["report: *index.html", "pytest: got a failure of another plugin at its end*No space left*-p no:NAME"]
+    )
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 

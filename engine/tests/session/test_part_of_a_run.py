@@ -147,7 +147,7 @@ def test_slices_that_were_brought_together_are_a_whole_run(pytester: pytest.Pyte
 def test_some_of_the_slices_are_shown_as_a_part_and_replace_no_whole_run(
     folder: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shares, words = run_shares(pytester), "2 of the 3 items that the shares of this run have together are here."
+    shares, words = run_shares(pytester), "These are 2 of the 3 items of all slices of this run."
     before = read_report(latest(folder))
     capsys.readouterr()
     assert report_main(["render", *shares[:2], "--out", str(latest(folder))]) == 4
