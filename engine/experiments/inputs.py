@@ -166,7 +166,7 @@ def plan_descent(settings: DescentSettings, snapshots: tuple[int, ...] = ()) -> 
 
 @torch.no_grad()
 def make_problem(settings: DescentSettings, batch: Batch, steps: Tensor, stack: EmbeddingFunction) -> Problem:
-    """A batch with their step sizes [units], ready to descend. Raises SubjectError for outputs not finite."""
+    """The batch and a step size for each unit [units], as a problem. Raises SubjectError for outputs not finite."""
     output = stack(batch.target)
     check_numbers(output, settings, OUTPUTS)
     protocol = settings.protocol

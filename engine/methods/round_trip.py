@@ -53,7 +53,7 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
             scores = scratch[: len(block) * len(part)].view(len(block), len(part))
             torch.mm(block, part.T, out=scores)
             largest.append(scores.amax(-1))
-            own = scores.diagonal()  # of the last square in the end, the one of the block and itself
+            own = scores.diagonal()  # after the loop: the square of the block with itself
         suspect = torch.stack(largest).amax(0) > own
         if doubtful is not None:
             suspect[doubtful] = True

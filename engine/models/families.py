@@ -62,7 +62,8 @@ class Family:
 
     config.json:
     entries: those that the modules or the tokenizer read. context: the one with the longest length of a text.
-    aliases: other names that transformers accepts for an entry; of several, it takes one without a word.
+    aliases: other names that transformers accepts for an entry; if a configuration has several, it silently
+    picks one.
     synonyms: names of other libraries for an entry, which are ignored and must agree with it.
 
     vocabulary: size of the packaged tokenizer, for a folder without one; None if none is packaged.

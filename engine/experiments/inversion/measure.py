@@ -108,7 +108,7 @@ def read_run(
 
 
 def read_snapshot(batch: Batch, trace: Trace, codec: Codec, row: int, n: int, top: Top | None = None) -> Snapshot:
-    """One run at iteration n, which the descent has passed. top: what it decodes to, where that is known."""
+    """A run's snapshot at an iteration it has reached. top: its decoded tokens, if already computed."""
     ids = batch.ids[row]
     state, target = trace.snapshots[n][row, : len(ids)], batch.target[row, : len(ids)]
     top = top or read_top(codec, state - batch.positions[: len(ids)])

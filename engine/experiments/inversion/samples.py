@@ -43,7 +43,7 @@ class Sample:
     """Descents that a procedure compares: what is inverted, with whose weights, for how long.
 
     iterations: the schedule's length N; None takes the cap of samples that are read at the hit.
-    weights: 'own' are the subject's; 'random' are its configuration's with random weights, four model seeds; 'int8'
+    weights: 'own' are the subject's; 'random': drawn for its configuration, once for each of four model seeds; 'int8'
     are its own, quantized. subject, dtype: None takes the trial's.
     blend: (s, t) of the start s·noise + t·e. probe: a stack whose next token is read at the end.
     step: η under the page's protocol, where the page gives one. step_of: the sample whose tuned η this one uses.
@@ -91,7 +91,7 @@ class Sample:
 class SampleRuns:
     """The runs of a sample in their units' order, with the model seed of each and the step size that was used.
 
-    iterations: the schedule's length N, at which runs are censored that have not hit.
+    iterations: the schedule's length N; runs without a hit are censored there.
     """
 
     sample: Sample
@@ -212,7 +212,7 @@ def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int)
         seed,
         subject=subject_of(trial, sample),
         randomized=sample.weights == "random",
-        # A claim on so many blocks is about so many: on a shallower model it is skipped, not made another.
+        # A claim about k blocks means exactly k. On a shallower model it skips rather than use fewer.
         clamp=False,
         dtype=sample.dtype,
         first_tokens=sample.first_tokens,
@@ -233,7 +233,7 @@ def inversion_arm(
     n = settings.iterations
     probe = sample.probe
     if probe is not None:
-        # An arm holds numbers: 'all' blocks of one model are not as many as those of another.
+        # An arm stores a number of blocks, since 'all' differs between models.
         resolved = resolve_stack(probe, subject_of(trial, sample), None)
         assert isinstance(resolved, Stack)
         probe = resolved

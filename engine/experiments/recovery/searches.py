@@ -32,7 +32,7 @@ BATCH = 16
 """Prompts that are searched together."""
 
 TUNING_UNITS, TUNING_TOKENS, TUNED_AT = 4, 12, 4
-"""Prompts that a step size is tuned on if all positions move together, and if one does: each prompt's 4th token."""
+"""Tuning prompts: 4 if all positions move together, 12 if only each prompt's 4th token moves."""
 
 
 CHECKED = Method()

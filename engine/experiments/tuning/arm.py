@@ -11,7 +11,7 @@ from engine.arms.settings import ADDED_LATER, DescentSettings, Unit
 from engine.records import Number
 
 MOST_EXTENSIONS = 16
-"""Rounds after the first, at most; then the best step size so far is taken (a factor of 2¹⁶ on one side)."""
+"""Most rounds after the first. They extend the grid by up to 2¹⁶ on one side; then the best so far is used."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,15 +127,15 @@ def test_the_skip_link_leads_past_the_head(reports: Mapping[str, Report], visit:
 
 
 @pytest.mark.parametrize("name", ["sample", "reference"])
-@pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
-def test_nothing_is_wider_than_the_window(
-    reports: Mapping[str, Report], visit: Visitor, name: str, window: tuple[int, int]
-) -> None:
-    page = visit(reports[name].file, window=window)
+def test_nothing_is_wider_than_the_window(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
+    page = visit(reports[name].file, window=PHONE)
     unfold(page)
     look_at_charts(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= window[0]
-    assert page.evaluate("document.body.scrollWidth") <= window[0]
+    # The open page is made wider, since opening it again takes far longer.
+    for width, height in (PHONE, DESK):
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.body.scrollWidth") <= width
 
 
 def test_paper_shows_what_is_folded(reports: Mapping[str, Report], visit: Visitor) -> None:

@@ -67,7 +67,8 @@ def normalize(record: Record) -> Record:
     return replace(record, session=None, cost_s=0.0, provenance=provenance)
 
 
-def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("of", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_slices_are_one_whole_run(of: int, pytester: pytest.Pytester) -> None:
     """CONTRIBUTING's claim, another that shares its arms, and a count, each on four models: twelve items."""
     for id in ("OWN1", "OWN2"):
         (pytester.path / f"test_{id}.py").write_text(read_example().replace("OWN1", id), encoding="utf-8")
@@ -83,12 +84,12 @@ def test_eight_slices_are_one_whole_run(pytester: pytest.Pytester) -> None:
         return read_records(report / "records.jsonl")
 
     whole = run("whole")
-    parts = [run(str(k), "--slice", f"{k}/8") for k in range(1, 9)]
+    parts = [run(str(k), "--slice", f"{k}/{of}") for k in range(1, of + 1)]
     assert sum(map(len, parts)) == len(whole) == 12
     found = merge_records(parts)
     assert sorted(map(repr, map(normalize, found))) == sorted(map(repr, map(normalize, whole)))
 
-    done = merge(pytester.path / "both", [pytester.path / f"ledger-{k}" for k in range(1, 9)])
+    done = merge(pytester.path / "both", [pytester.path / f"ledger-{k}" for k in range(1, of + 1)])
     assert (done.differing, done.refused) == ([], [])
 
     def contents(folder: Path) -> dict[str, str]:
