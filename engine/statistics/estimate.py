@@ -68,6 +68,11 @@ class Estimate:
         return f"{self.name} {value} {interval} (n = {self.n:,} {self.counts})"
 
 
+def exact_value(name: str, value: float, n: int, *, counts: str, method: str = "exact") -> Estimate:
+    """A number that all n units determine, such as the worst of them: both ends equal it."""
+    return Estimate(name=name, value=value, low=value, high=value, n=n, counts=counts, method=method, scale="exact")
+
+
 def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:
     """Units at which an interval around the same value would contain none of the edges it contains now.
 

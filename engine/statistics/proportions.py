@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import DeclarationError, explain
 from engine.statistics.binomial import share_interval
-from engine.statistics.estimate import Estimate
+from engine.statistics.estimate import Estimate, exact_value
 from engine.statistics.looks import EARLY, ONLY, Look
 from engine.statistics.resampling import find_design_effect, label_codes
 
@@ -69,17 +69,7 @@ def exact_share(name: str, successes: int, total: int, counts: str = "tokens") -
                 remedy="count over at least one of the population",
             )
         )
-    share = successes / total
-    return Estimate(
-        name=name,
-        value=share,
-        low=share,
-        high=share,
-        n=total,
-        counts=counts,
-        method="exhaustive count",
-        scale="exact",
-    )
+    return exact_value(name, successes / total, total, counts=counts, method="exhaustive count")
 
 
 def find_sequence_interval(rate: float, units: float, alpha: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from engine.experiments.embedding.arm import (
 from engine.experiments.sampling import MODEL_SEEDS
 from engine.models import Subject
 from engine.records import Table
-from engine.statistics import Estimate, exact_share
+from engine.statistics import exact_share, exact_value
 
 RANDOM_MATRICES = (
     "random:400x64:rank=64:seed=0",
@@ -120,10 +120,25 @@ class CompareInverses:
         results = [m.result for m in measurements if isinstance(m.result, PseudoInverseResult)]
         of_subject = results[: len(versions)]
         estimates = Evidence.named(
-            _exact("difference / tolerance", max(r.difference / r.tolerance for r in results), len(results)),
-            _exact("rank / d_model", min(r.rank / min(r.rows, r.columns) for r in of_subject), len(versions)),
-            _exact("random ranks found", min(float(r.rank == r.expected_rank) for r in results), len(results)),
-            _exact("norm / other solutions", max(r.excess_norm for r in results), len(results)),
+            exact_value(
+                "difference / tolerance",
+                max(r.difference / r.tolerance for r in results),
+                len(results),
+                counts="matrices",
+            ),
+            exact_value(
+                "rank / d_model",
+                min(r.rank / min(r.rows, r.columns) for r in of_subject),
+                len(versions),
+                counts="matrices",
+            ),
+            exact_value(
+                "random ranks found",
+                min(float(r.rank == r.expected_rank) for r in results),
+                len(results),
+                counts="matrices",
+            ),
+            exact_value("norm / other solutions", max(r.excess_norm for r in results), len(results), counts="matrices"),
         )
         settings = {"dtype": "float64", "device": trial.device}
         vocab, d_model = of_subject[0].rows, of_subject[0].columns
@@ -155,12 +170,6 @@ class CompareInverses:
         return Evidence(
             estimates=estimates, make_tables=draw_tables, settings=settings, measurements=tuple(measurements)
         )
-
-
-def _exact(name: str, value: float, matrices: int) -> Estimate:
-    return Estimate(
-        name=name, value=value, low=value, high=value, n=matrices, counts="matrices", method="exact", scale="exact"
-    )
 
 
 def list_versions(trial: Trial) -> list[tuple[int | None, Subject]]:

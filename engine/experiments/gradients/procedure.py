@@ -11,7 +11,7 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.experiments.gradients.arm import GradientArm, GradientResult, GradientRun
 from engine.experiments.sampling import Runs, assign_arms, collect
 from engine.records import Table
-from engine.statistics import Estimate
+from engine.statistics import Estimate, exact_value
 
 PRECISIONS = ("float32", "float64")
 
@@ -47,19 +47,7 @@ class CompareGradients:
         estimates: list[Estimate] = []
         for dtype in PRECISIONS:
             found = [run.relative_difference for (_, own), runs in drawn.items() if own == dtype for run in runs.runs]
-            worst = max(found)
-            estimates.append(
-                Estimate(
-                    name=f"worst difference, {dtype}",
-                    value=worst,
-                    low=worst,
-                    high=worst,
-                    n=len(found),
-                    counts="gradients",
-                    method="exact",
-                    scale="exact",
-                )
-            )
+            estimates.append(exact_value(f"worst difference, {dtype}", max(found), len(found), counts="gradients"))
         return Evidence(
             estimates=Evidence.named(*estimates),
             make_tables=lambda: (_gradient_table(drawn),),

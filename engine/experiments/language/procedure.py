@@ -12,7 +12,7 @@ from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.experiments.language.arm import GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.models import find_subject
 from engine.records import Table
-from engine.statistics import Estimate, paired_mean, proportion
+from engine.statistics import Estimate, exact_value, paired_mean, proportion
 
 GRAM = 4
 
@@ -126,9 +126,7 @@ class NextTokenIs:
         assert isinstance(result, NextTokenResult)
         (row,) = result.rows
         hit = float(result.texts[row.top[0]] == self.word)
-        estimate = Estimate(
-            name=self.estimate, value=hit, low=hit, high=hit, n=1, counts="prompts", method="exact", scale="exact"
-        )
+        estimate = exact_value(self.estimate, hit, 1, counts="prompts")
 
         def draw_tables() -> tuple[Table, ...]:
             ranked = enumerate(zip(row.top, row.probabilities, strict=True), 1)

@@ -18,7 +18,7 @@ from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalk
 from engine.experiments.sampling import DEEP, Runs, assign_arms, collect, run_together
 from engine.experiments.tables import estimate_table
 from engine.records import Table
-from engine.statistics import Estimate, geometric_ratio, median, paired_mean
+from engine.statistics import Estimate, exact_value, geometric_ratio, median, paired_mean
 
 Precision = Literal["float32", "float64"]
 Walks = Mapping[str, Runs[OrthogonalRun]]
@@ -86,18 +86,7 @@ class Orthogonality:
         # A product that is not finite is not orthogonal.
         found = [run.worst_relative for name in exact for run in walks[name].runs]
         worst = max(math.inf if math.isnan(value) else value for value in found)
-        estimates.append(
-            Estimate(
-                name="worst relative, float64",
-                value=worst,
-                low=worst,
-                high=worst,
-                n=len(found),
-                counts="walks",
-                method="exact",
-                scale="exact",
-            )
-        )
+        estimates.append(exact_value("worst relative, float64", worst, len(found), counts="walks"))
 
         for name in ("net", "1 block", "12 blocks", "12 blocks, float64"):
             products = [run.product for run in walks[name].runs]
