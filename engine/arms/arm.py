@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 CHECK_UNITS = tuple(Unit(prompt=prompt, seed=k) for k, prompt in enumerate(SHORT[:3]))
 CHECK_STEPS = 3
-"""Steps of a probe's descent or walk in float64."""
+"""Steps of a GPU check's descent or walk in float64."""
 
 CHECK_BLOCKS = 4
-"""Blocks of a probe's deepest stack."""
+"""Blocks of a GPU check's deepest stack."""
 
 KINDS = "engine.experiments"
 """The package whose folders are the kinds of arms."""

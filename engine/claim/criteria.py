@@ -1,4 +1,4 @@
-"""Criteria, and the verdict that estimates lead to."""
+"""Criteria: conditions on estimates, each with the region of values for which it holds."""
 
 from __future__ import annotations
 

@@ -149,7 +149,8 @@ class _Pool:
         """Queue a job, which starts a process while there are fewer than allowed."""
         # A new process inherits the mask, so that Ctrl-C reaches only the session, which then ends its workers.
         # It would also import this session's main module: pytest, or a script that renders a report at its top level.
-        main, mask = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        main, masks = sys.modules["__main__"], hasattr(signal, "pthread_sigmask")  # Windows has no masks
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else ()
         sys.modules["__main__"] = ModuleType("__main__")
         try:
             future = self._executor.submit(job)
@@ -158,7 +159,8 @@ class _Pool:
             raise _WorkerDiedError(f"no process to draw in: {error}") from error
         finally:
             sys.modules["__main__"] = main
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if masks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         future.add_done_callback(self._count)
         return future
 

@@ -19,7 +19,8 @@ SET_PARENT_DEATH_SIGNAL = 1
 def set_up() -> None:
     """Silence this process, and tie its life to its parent's."""
     # Ctrl-C is for the session, which ends its workers. Besides, a busy Linux shares its processors out by sessions.
-    os.setsid()
+    if sys.platform != "win32":
+        os.setsid()
     # Left alone, a worker would wait for its next job for ever: it holds the writing end of the queue that it reads.
     Thread(target=follow_parent, daemon=True).start()
     if sys.platform == "linux":

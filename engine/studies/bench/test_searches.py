@@ -65,16 +65,16 @@ def check_blindly(arm: RecoveryArm, models: LoadedModels, epsilon: float) -> tup
 
 @pytest.mark.benchmark(group="searches: the full method's own time")
 def test_the_full_method_beside_a_blind_check(benchmark: Any) -> None:
-    arm, shelf = make_arm(), LoadedModels()
-    result = measure_recovery(arm, shelf)
+    arm, models = make_arm(), LoadedModels()
+    result = measure_recovery(arm, models)
     assert isinstance(result, RecoveryResult)
     (run,) = result.runs
-    blind, blind_checks = check_blindly(arm, shelf, result.epsilon)
+    blind, blind_checks = check_blindly(arm, models, result.epsilon)
     assert run.exact
     assert tuple(blind) == run.target
     variants = {
-        "blind": lambda: check_blindly(arm, shelf, result.epsilon),
-        "full": lambda: measure_recovery(arm, shelf),
+        "blind": lambda: check_blindly(arm, models, result.epsilon),
+        "full": lambda: measure_recovery(arm, models),
     }
     seconds = time_interleaved(benchmark, variants, measured="full", rounds=ROUNDS)
     tokens = len(run.target)

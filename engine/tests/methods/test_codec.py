@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from engine.errors import ShapeError
 from engine.methods.round_trip import _Bounds, find_round_trip_misses
@@ -70,6 +70,10 @@ def brute_misses(weight: torch.Tensor) -> dict[int, int]:
 def test_the_round_trip_finds_exactly_the_rows_that_an_exhaustive_argmax_loses(seed: int, vocab: int, d: int) -> None:
     # Rows of very different size: small leverages lose to large ones.
     weight = draw(vocab, d, seed=seed) * (10 ** draw(vocab, 1, seed=seed + 1))
+    # The factor squares W, so that coefficients, which are at most 1, err by ε κ²: nothing is promised where that is
+    # no longer small.
+    condition = float(torch.linalg.cond(weight))
+    assume(torch.finfo(torch.float64).eps * condition**2 < 1e-6)
     found = {miss.id: miss.winner for miss in find_round_trip_misses(Codec(weight), rows=16)}
     assert found == brute_misses(weight)
 
