@@ -30,8 +30,11 @@ REFERENCE = Path(__file__).parents[2] / "reports" / "reference" / "records.jsonl
 PATIENCE_MS = 20_000
 """A page of a busy machine may take this long for one step."""
 
-LONGEST_LOOK_S, ROUND_S = 120.0, 5.0
-"""Until every chart of a page has come alive, and until another tab is opened for those that have not."""
+LONGEST_LOOK_S, TAB_S = 120.0, 5.0
+"""Until every chart of a page has come alive, and until another tab is opened while some have not."""
+
+FRAMES_MS = 34
+"""Two frames, so that the page sees which chart is on the screen."""
 
 DESK, PHONE = (1200, 900), (390, 844)
 """Sizes of a window, in CSS pixels."""
@@ -139,31 +142,24 @@ def unfold(page: Page) -> None:
 def look_at_charts(page: Page, patience_s: float = LONGEST_LOOK_S) -> None:
     """Scroll to every chart that is not hidden, until each is interactive or has given up.
 
-    Raises AssertionError with the charts that are neither after `patience_s`.
+    Raises AssertionError with the charts that are neither after `patience_s`. The waiting is done here and never in the
+    page, whose own clocks may stand still while Chromium does not draw it: what waited there could wait for ever.
     """
-    deadline = time.monotonic() + patience_s
-    while left := page.evaluate(LOOK, 1000 * min(ROUND_S, patience_s)):
-        assert time.monotonic() < deadline, f"neither interactive nor still: {', '.join(left)}"
-        # Where the machine is busy, Chromium without a window may stop to draw, and draws again with another tab.
-        page.context.new_page().close()
+    began = tab_at = time.monotonic()
+    while left := page.evaluate(NOT_YET_ALIVE):
+        for chart in left:
+            now = time.monotonic()
+            assert now < began + patience_s, f"neither interactive nor still: {', '.join(left)}"
+            if now > tab_at + TAB_S:
+                # Where the machine is busy, Chromium without a window may stop to draw, and draws again with a new tab.
+                page.context.new_page().close()
+                tab_at = now
+            page.evaluate("(chart) => document.getElementById(chart).scrollIntoView()", chart)
+            page.wait_for_timeout(FRAMES_MS)
 
 
-LOOK = """async (patience) => {
-    const seen = [...document.querySelectorAll("figure[data-chart]")].filter((one) => one.checkVisibility());
-    const left = () => seen.filter((figure) => !figure.dataset.chart);
-    const pause = () => new Promise((done) => setTimeout(done, 50));
-    const draw = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-    const end = performance.now() + patience;
-    while (left().length && performance.now() < end) {
-        for (const figure of left()) {
-            figure.scrollIntoView();
-            await Promise.race([draw(), pause()]);
-        }
-        await pause();
-    }
-    return left().map((figure) => figure.id);
-}"""
-"""One round: scrolls from chart to chart until all have come alive or the time is over; gives the rest."""
+NOT_YET_ALIVE = """() => [...document.querySelectorAll("figure[data-chart]")]
+    .filter((figure) => figure.checkVisibility() && !figure.dataset.chart).map((figure) => figure.id)"""
 
 
 def find_grave(page: Page, **options: Any) -> list[str]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from engine.records import read_records
 from engine.running.executors.base import ATTEMPTS
 from engine.running.executors.pool import Pool, run_picklable
 from engine.running.waiting import Waiting
+from engine.tests.deaths import DEATHS
 from engine.tests.measured import Inverses, plant_folder
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -113,37 +112,6 @@ def test_a_tokenizer_that_panics_ends_a_quick_look_in_one_line(folder: Path) -> 
 
 
 # Workers.
-
-
-def leave(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
-    """As a library does that calls exit."""
-    pipe.recv()
-    os._exit(7)
-
-
-def abort(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
-    pipe.recv()
-    os.abort()
-
-
-def be_killed(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
-    pipe.recv()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def use_up_the_time(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
-    pipe.recv()
-    resource.setrlimit(resource.RLIMIT_CPU, (1, 60))
-    while True:
-        pass
-
-
-DEATHS: dict[str, tuple[Callable[..., None], str, str]] = {
-    "a library's exit": (leave, "exit code 7", "see what it wrote to standard error, or try --executor inline"),
-    "an abort": (abort, "SIGABRT", "see what it wrote to standard error, or try --executor inline"),
-    "a kill": (be_killed, "SIGKILL", "look for the system's out-of-memory killer, or try --executor inline"),
-    "a limit of time": (use_up_the_time, "SIGXCPU", "raise the limit of processor time (ulimit -t)"),
-}
 
 
 @pytest.mark.parametrize(("serve", "name", "remedy"), DEATHS.values(), ids=DEATHS)

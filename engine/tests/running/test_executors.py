@@ -20,6 +20,7 @@ from engine.errors import EngineError
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.ledger import Ledger
 from engine.ledger.maintenance import read_ledger
+from engine.running.costs import PROCESS_BYTES, estimate_cost
 from engine.running.executors.base import Executor
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Pool
@@ -42,7 +43,7 @@ MAKERS: dict[str, Callable[[], Executor]] = {
     "ray": lambda: make_cluster(),
 }
 EVERY = [pytest.param(name, marks=pytest.mark.slow if name == "ray" else ()) for name in MAKERS]
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in MAKERS if name != "inline"]
+OTHERS = [param for param in EVERY if param.values != ("inline",)]
 """Those that measure in processes of their own."""
 
 pytestmark = [
@@ -74,31 +75,27 @@ def begin(executor: Executor, arm: Arm) -> Future[Measurement]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_ledgers_are_equal(name: str, tmp_path: Path, subject: str) -> None:
+def test_ledgers_are_equal_and_an_arms_own_error_is_its_own(name: str, tmp_path: Path, subject: str) -> None:
     arms = tuple(make_arms(subject).values())
-    job = asking(arms)
-    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run([job])
-    assert job.evidence is not None, job.error
+    bad = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
+    good, failing = asking(arms), asking((bad,))
+    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run([failing, good])
+    assert isinstance(failing.error, EngineError)
+    assert "prompt" in str(failing.error)
+    assert good.evidence is not None, good.error
     stored = {s.measurement.arm: s.measurement for s in read_ledger(tmp_path) if s.measurement}
     plain = Inline(threads=1)
     assert {arm: m.content() for arm, m in stored.items()} == {arm: plain.run(arm).content() for arm in arms}
     assert {m.provenance.threads for m in stored.values()} == {1}
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_an_arms_own_error_is_its_own(name: str, tmp_path: Path, subject: str) -> None:
-    good = make_arms(subject)["random"]
-    bad = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
-    jobs = [asking((bad,)), asking((good,))]
-    Scheduler(Ledger(tmp_path), MAKERS[name], progress=NoProgress()).run(jobs)
-    assert isinstance(jobs[0].error, EngineError)
-    assert "prompt" in str(jobs[0].error)
-    assert jobs[1].evidence is not None, jobs[1].error
+    if name == "pool":
+        for m in stored.values():
+            assert m.peak_bytes is not None
+            assert m.peak_bytes <= PROCESS_BYTES + estimate_cost(m.arm).memory_bytes, m.arm.kind
 
 
 @pytest.mark.parametrize("executor", OTHERS, indirect=True)
 def test_a_process_that_is_killed_costs_no_number(executor: Executor, subject: str) -> None:
-    arm = long_arm(subject, iterations=8000)
+    arm = long_arm(subject, iterations=4000)
     future = begin(executor, arm)
     kill_worker()
     assert future.result(timeout=PATIENCE_S).content() == Inline(threads=1).run(arm).content()

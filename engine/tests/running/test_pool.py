@@ -32,15 +32,14 @@ from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inversion.arm import InversionArm
 from engine.ledger import Ledger
 from engine.models.devices import VISIBLE, visible_id
-from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES, estimate_cost
-from engine.running.executors.base import ATTEMPTS, DoesNotFitError
+from engine.running.costs import GPU_CONTEXT_BYTES, PROCESS_BYTES
+from engine.running.executors.base import DoesNotFitError
 from engine.running.executors.inline import Inline
 from engine.running.executors.pool import Gpu, Pool, serve
 from engine.running.scheduler import NoProgress, Scheduler
 from engine.running.waiting import Waiting
 from engine.tests.experiments.test_experiments import make_arms, make_settings
 from engine.tests.planted import make_inverse, make_measurement
-from engine.tests.processes import has_ended, kill_worker
 from engine.tests.running.test_scheduler import asking
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -68,39 +67,6 @@ def long_arm(subject: str, iterations: int = 2500) -> InversionArm:
 def begin(pool: Pool, arm: Arm) -> Future[Measurement]:
     assert pool.choose(Waiting([arm])) is arm
     return pool.submit(arm)
-
-
-def test_a_pool_gives_the_numbers_of_one_process(tmp_path: Path, subject: str) -> None:
-    arms = tuple(make_arms(subject).values())
-    one, other = asking(arms), asking(arms)
-    Scheduler(Ledger(tmp_path / "one"), lambda: Inline(threads=1), progress=NoProgress()).run([one])
-    many = Pool(workers=2, threads=1, budget_bytes=PLENTY)
-    Scheduler(Ledger(tmp_path / "many"), lambda: many, progress=NoProgress()).run([other])
-    assert one.evidence is not None
-    assert other.evidence is not None, other.error
-    found = [[m.content() for m in job.evidence.measurements] for job in (one, other) if job.evidence]
-    assert found[0] == found[1]
-    assert {m.provenance.threads for m in other.evidence.measurements} == {1}
-    for m in other.evidence.measurements:
-        assert m.peak_bytes is not None
-        assert m.peak_bytes <= PROCESS_BYTES + estimate_cost(m.arm).memory_bytes, m.arm.kind
-
-
-def test_a_worker_that_dies_costs_its_arm_an_attempt_and_no_number(pool: Pool, subject: str) -> None:
-    arm = long_arm(subject)
-    future = begin(pool, arm)
-    kill_worker()
-    assert future.result(timeout=120).content() == Inline(threads=1).run(arm).content()
-
-
-def test_an_arm_whose_process_dies_every_time_fails_alone(pool: Pool, subject: str) -> None:
-    future = begin(pool, long_arm(subject, iterations=200_000))
-    for _ in range(ATTEMPTS):
-        kill_worker()
-    with pytest.raises(EngineError, match=r"^inversion on local:.*: got a process that died 2 times .*; look for"):
-        future.result(timeout=60)
-    small = make_arms(subject)["random"]
-    assert begin(pool, small).result(timeout=60).arm == small
 
 
 def serve_with_little_memory(pipe: Connection[Any, Any], threads: int, gpu: str | None) -> None:
@@ -132,12 +98,6 @@ def test_an_arm_that_finds_no_memory_fails_alone_and_says_what_to_do(
     assert large not in Ledger(tmp_path)
 
 
-def test_an_arms_own_error_is_its_futures(pool: Pool, subject: str) -> None:
-    arm = replace(long_arm(subject), units=(Unit(prompt="", seed=0),))
-    with pytest.raises(EngineError, match="prompt"):
-        begin(pool, arm).result(timeout=60)
-
-
 def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     starting, started, ended = threading.Event(), threading.Event(), threading.Event()
 
@@ -164,15 +124,6 @@ def test_a_process_that_was_being_started_is_given_up_too(monkeypatch: pytest.Mo
     with pytest.raises(EOFError):
         future.result(timeout=0)
     assert ended.is_set()
-
-
-def test_what_is_given_up_leaves_no_process(pool: Pool, subject: str) -> None:
-    begin(pool, long_arm(subject, iterations=200_000))
-    time.sleep(3)
-    before = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
-    assert before
-    pool.shutdown()
-    assert all(has_ended(child) for child in before)
 
 
 ORPHAN = """

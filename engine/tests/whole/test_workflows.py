@@ -173,7 +173,7 @@ def lay_environment(clone: Path) -> None:
 def test_a_pull_requests_commands_work_in_order_in_a_clean_clone(tmp_path: Path) -> None:
     """As the YAML has them, on what is committed.
 
-    `make test` would run this again: TESTS gives it one module of the engine's tests, and COVERAGE the share of the
+    `make coverage` would run this again: TESTS gives it one module of the engine's tests, and COVERAGE the share of the
     engine that this module covers at least, so that the threshold is there to miss. Packages cannot be fetched, and
     `make audit` may skip for that.
     """
@@ -196,7 +196,7 @@ def test_a_pull_requests_commands_work_in_order_in_a_clean_clone(tmp_path: Path)
                 )
                 assert done.returncode == 0, f"{step['run']}\n{done.stdout[-5000:]}{done.stderr[-5000:]}"
                 ran.append(step["run"].removeprefix("make "))
-    assert ran == ["install", "test", "smoke", "summary", "install", "audit"]
+    assert ran == ["install", "coverage", "smoke", "summary", "install", "audit"]
     (kept,) = (
         step["with"]["path"] for step in JOBS["pull-request.yml: cpu"]["steps"] if "path" in step.get("with", {})
     )
