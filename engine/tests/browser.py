@@ -70,12 +70,14 @@ class Visitor:
 
     patience_ms: how long one step may take.
     deeds: requests other than for the file, messages on the console, errors, dialogs, in their order.
+    kept: pages that stay open for the next test.
     """
 
     browser: Browser
     patience_ms: int = PATIENCE_MS
     deeds: list[str] = field(default_factory=list[str])
     contexts: list[BrowserContext] = field(default_factory=list["BrowserContext"])
+    kept: dict[Path, Page] = field(default_factory=dict[Path, "Page"])
 
     def __call__(
         self,
@@ -97,6 +99,16 @@ class Visitor:
         address = file.resolve().as_uri()
         self._watch(page, address)
         page.goto(address + at)
+        return page
+
+    def again(self, file: Path) -> Page:
+        """The file in a page that stays open, with no filter set. Opening it takes longer than most tests on it."""
+        if file not in self.kept:
+            self.kept[file] = self(file)
+            self.contexts.pop()
+        page = self.kept[file]
+        page.locator("#filters [type=reset]").click()
+        page.wait_for_url(lambda address: "=" not in address)
         return page
 
     def _watch(self, page: Page, address: str) -> None:
@@ -180,15 +192,28 @@ def verdict_of(record: Record) -> str:
     return record.ruling or record.outcome
 
 
+class Reports(dict[str, Report]):
+    """Reports by name, each written when it is first asked for: 'sample', the invented session with a table of every
+    kind, and 'reference', the reference run as the code at hand shows it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Report:
+        records = make_illustrated_records() if name == "sample" else read_records(REFERENCE)
+        file = write_report(records, self._folder / name, rendered_at="2026-02-14")
+        self[name] = Report(records=tuple(records), file=file)
+        return self[name]
+
+
+SAMPLE_AND_REFERENCE = pytest.mark.parametrize("name", ["sample", pytest.param("reference", marks=pytest.mark.slow)])
+"""The reference run's page is four times as long, and no browser opens it quickly."""
+
+
 @pytest.fixture(name="reports", scope="session")
-def write_reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """The invented session with a table of every kind, and the reference run, as the code at hand shows them."""
-    made = {"sample": make_illustrated_records(), "reference": read_records(REFERENCE)}
-    folder = tmp_path_factory.mktemp("reports")
-    return {
-        name: Report(records=tuple(records), file=write_report(records, folder / name, rendered_at="2026-02-14"))
-        for name, records in made.items()
-    }
+def provide_reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    return Reports(tmp_path_factory.mktemp("reports"))
 
 
 @pytest.fixture(name="browser", scope="module")
@@ -200,10 +225,15 @@ def provide_browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(name="visitor", scope="module")
+def provide_visitor(browser: Browser) -> Visitor:
+    return Visitor(browser=browser)
+
+
 @pytest.fixture(name="visit")
-def provide_visit(browser: Browser) -> Iterator[Visitor]:
+def provide_visit(visitor: Visitor) -> Iterator[Visitor]:
     """Opens files; at its end the test fails if any of them did what a report must not do."""
-    visitor = Visitor(browser=browser)
+    visitor.deeds.clear()
     try:
         yield visitor
     finally:

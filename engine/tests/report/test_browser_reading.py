@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from engine.records import Record
-from engine.tests.browser import DESK, PHONE, Report, Visitor, find_grave, look_at_charts, unfold
+from engine.tests.browser import DESK, PHONE, SAMPLE_AND_REFERENCE, Report, Visitor, find_grave, look_at_charts, unfold
 from engine.text import format_number
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def say(record: Record) -> list[str]:
     return [squeeze(record.sentence[:500]), *numbers, *counts]
 
 
-@pytest.mark.parametrize("name", ["sample", "reference"])
+@SAMPLE_AND_REFERENCE
 def test_without_scripts_every_verdict_and_number_can_be_read(
     reports: Mapping[str, Report], visit: Visitor, name: str
 ) -> None:
@@ -50,7 +50,7 @@ def test_without_scripts_every_verdict_and_number_can_be_read(
     assert missing == {}
 
 
-@pytest.mark.parametrize("name", ["sample", "reference"])
+@SAMPLE_AND_REFERENCE
 def test_without_scripts_every_chart_is_a_drawing(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
     page = visit(reports[name].file, script=False)
     charts: list[list[Any]] = page.locator("figure.chart").evaluate_all(
@@ -126,7 +126,7 @@ def test_the_skip_link_leads_past_the_head(reports: Mapping[str, Report], visit:
     assert page.evaluate("document.activeElement.closest('#overview') !== null")
 
 
-@pytest.mark.parametrize("name", ["sample", "reference"])
+@SAMPLE_AND_REFERENCE
 def test_nothing_is_wider_than_the_window(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
     page = visit(reports[name].file, window=PHONE)
     unfold(page)
@@ -149,6 +149,7 @@ def test_paper_shows_what_is_folded(reports: Mapping[str, Report], visit: Visito
     assert not page.locator("#filters").is_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screenshots_for_people_to_look_at(

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from engine.records import Table
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.drawing import inline_svg, svg_job
-from engine.tests.browser import Report, Visitor, look_at_charts
+from engine.tests.browser import SAMPLE_AND_REFERENCE, Report, Visitor, look_at_charts
 from engine.tests.report.test_charts import SAMPLES, make_record, make_table, texts
 
 pytest_plugins = ["engine.tests.browser"]
@@ -64,7 +64,7 @@ def read_labels(page: Page) -> dict[str, list[str]]:
     )
 
 
-@pytest.mark.parametrize("name", ["sample", pytest.param("reference", marks=pytest.mark.slow)])
+@SAMPLE_AND_REFERENCE
 def test_a_chart_says_the_same_still_and_alive(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
     still = read_labels(visit(reports[name].file, script=False))
     assert len(still) > 5

@@ -53,10 +53,14 @@ HOSTILE = {
 }
 
 GROUPS = {
-    "markup": ("a script", "closing tags", "an attribute's end", "comments", "a base and a refresh", "a style"),
-    "code": ("an address that runs", "an address with signs", "templates", "an expression", "quotes"),
-    "names": ("dots and brackets", "a prototype", "a constructor", "a method", "the page's own", "nothing"),
-    "signs": ("right to left", "unseen", "controls", "line separators", "half a pair", "stacked accents"),
+    "code": (
+        *("a script", "closing tags", "an attribute's end", "comments", "a base and a refresh", "a style"),
+        *("an address that runs", "an address with signs", "templates", "an expression", "quotes"),
+    ),
+    "names and signs": (
+        *("dots and brackets", "a prototype", "a constructor", "a method", "the page's own", "nothing"),
+        *("right to left", "unseen", "controls", "line separators", "half a pair", "stacked accents"),
+    ),
     "length": ("a long word", "a long text", "a long line of markup"),
 }
 
@@ -68,12 +72,14 @@ def test_every_hostile_text_is_tried() -> None:
     assert sorted(name for group in GROUPS.values() for name in group) == sorted(HOSTILE)
 
 
+@pytest.mark.parametrize("often", [1, pytest.param(3, marks=pytest.mark.slow)], ids=["once", "three times"])
 @pytest.mark.parametrize("group", GROUPS)
-def test_hostile_text_is_only_text(visit: Visitor, tmp_path: Path, group: str) -> None:
+def test_hostile_text_is_only_text(visit: Visitor, tmp_path: Path, group: str, often: int) -> None:
+    """A page shows every kind of drawing as often as given, with the texts in turn."""
     texts = {name: HOSTILE[name] for name in GROUPS[group]}
-    # A third of the drawings each, so that a page shows every one of them.
-    share = [["film", *list(KINDS)[k::3]] for k in range(3)]
-    records = [r for k, text in enumerate(texts.values()) for r in make_hostile_records(text, share[k % 3])]
+    parts = -(-len(texts) // often)
+    share = [["film", *list(KINDS)[k::parts]] for k in range(parts)]
+    records = [r for k, text in enumerate(texts.values()) for r in make_hostile_records(text, share[k % parts])]
     file = write_report(records, tmp_path, rendered_at=records[0].claim, previous=records[:3])
     assert file.stat().st_size < MOST_BYTES
     page = visit(file)
