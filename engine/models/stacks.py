@@ -1,25 +1,22 @@
 """Stacks to invert, as functions of embeddings: the first k blocks of a transformer, or a fully connected net.
 
-A transformer stack runs transformers' own forward pass on a shallow copy of the model, with its list of blocks cut to
-k. Attention masks and rotary positions stay transformers' business; a family only names its modules.
+A transformer stack runs transformers' own forward pass on a shallow copy of the model (engine.models.decoder). Masks
+and rotary positions stay transformers' business.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
-from transformers.masking_utils import create_causal_mask
 
 from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
 from engine.errors import ShapeError, TooShallowError, explain
-from engine.models.families import FAMILIES, Family
-from engine.models.subject import refusal
+from engine.models.decoder import Decoder, find_blocks
 
 
 class EmbeddingFunction(Interface):
@@ -64,35 +61,21 @@ def unembedding_weight(model: PreTrainedModel) -> Tensor:
     return head.weight
 
 
-class _NoPositions(nn.Module):
-    """Replaces learned positions, which the caller has already added."""
-
-    def forward(self, position_ids: Tensor) -> Tensor:
-        return torch.zeros((), device=position_ids.device)
-
-
 class BlockStack:
     """The first k blocks of a language model, causal and without dropout.
 
     positions: 'first' gives every token position 0, 'true' gives 0…n-1. The prompts of a batch are padded on the right.
     Causality keeps padding out of every earlier position, so no padding mask is needed.
-    Raises SubjectError for an unknown family, TooShallowError for more blocks than the model has.
+    Raises SubjectError for a model without a list of blocks, TooShallowError for more blocks than the model has.
     """
 
     def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
-        family = FAMILIES.get(model.config.model_type)
-        if family is None:
-            got, expected = f"a model of type {model.config.model_type!r}", f"one of {', '.join(FAMILIES)}"
-            raise refusal("stack", got, expected, "add its entry in engine/models/families.py")
-        body: Any = model.base_model
-        blocks: nn.ModuleList = getattr(body, family.blocks)
-        count = count_blocks(stack, len(blocks))
-        self._positions = positions
-        self._learned = getattr(body, family.positions).weight if family.positions else None
-        self._body = _cut_blocks(body, family, count, final_norm=stack.final_norm)
+        depth = len(model.get_submodule(find_blocks(model)))  # pyright: ignore[reportArgumentType]
+        self._positions: Positions = positions
+        count = count_blocks(stack, depth)
+        self._decoder = Decoder(model, count, final_norm=stack.final_norm, positions=positions)
         self._weight = embedding_weight(model)
-        self._context = int(model.config.max_position_embeddings)
-        self._masks: dict[int, Tensor] = {}
+        self._context: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
@@ -105,50 +88,32 @@ class BlockStack:
 
         embeddings: [runs, new tokens, d_model], positions included. Returns [runs, new tokens, d_model].
         """
-        runs, tokens, width = embeddings.shape
+        width = embeddings.shape[2]
         if width != self._weight.shape[1]:
             raise ShapeError(
                 f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
             )
-        # Positions go on where the cache ends.
-        before = cache.get_seq_length() if cache is not None else 0
-        ids = torch.arange(before, before + tokens, device=embeddings.device)
-        ids = ids if self._positions == "true" else torch.zeros_like(ids)
-        # Each new token sees itself and all earlier ones.
-        hidden: Tensor = self._body(
-            inputs_embeds=embeddings,
-            attention_mask=self._mask(embeddings, before + tokens)[:, :, before:].expand(runs, -1, -1, -1),
-            position_ids=ids[None],
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
         # If the blocks are spread over several GPUs, the last one may be on another.
-        return hidden.to(embeddings.device)
+        return self._decoder(embeddings, cache).to(embeddings.device)
 
     def positions(self, tokens: int) -> Tensor:
-        """The learned positions of tokens, [tokens, d_model]; zeros for rotary families."""
-        if tokens > self._context:
+        """The learned positions of tokens, [tokens, d_model]; zeros for rotary families.
+
+        They are what the first block gets for embeddings of zero.
+        """
+        if self._context is not None and tokens > self._context:
             raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
-        if self._learned is None:
-            return torch.zeros_like(self._weight[:1]).expand(tokens, -1)
-        return self._learned[:tokens] if self._positions == "true" else self._learned[:1].expand(tokens, -1)
+        if self._positions == "first":
+            return self._offsets(1).expand(tokens, -1)
+        return self._offsets(tokens)
 
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:
         return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
 
-    def _mask(self, embeddings: Tensor, tokens: int) -> Tensor:
-        # The library builds the mask, once for each length, and uses it as it is because it has four dimensions.
-        # Without a mask it would take equal position ids for packed sequences, and no token would see another.
-        if tokens not in self._masks:
-            mask: Any = create_causal_mask(
-                config=self._body.config,
-                inputs_embeds=embeddings.detach().new_empty(1, tokens, embeddings.shape[2]),
-                attention_mask=None,
-                past_key_values=None,
-                allow_is_causal_skip=False,
-            )
-            self._masks[tokens] = mask
-        return self._masks[tokens]
+    def _offsets(self, tokens: int) -> Tensor:
+        nothing = torch.zeros(1, tokens, self._weight.shape[1], dtype=self._weight.dtype, device=self._weight.device)
+        with torch.no_grad():
+            return self._decoder.first_inputs(nothing)[0]
 
 
 def count_blocks(stack: Stack, depth: int) -> int:
@@ -158,26 +123,6 @@ def count_blocks(stack: Stack, depth: int) -> int:
         got, expected = f"{count} blocks", f"1 to {depth}, the model's depth"
         raise TooShallowError(explain(who="stack", got=got, expected=expected, remedy="ask for fewer blocks"))
     return count
-
-
-def _cut_blocks(body: Any, family: Family, count: int, *, final_norm: bool) -> Any:
-    """A shallow copy of `body` with its first blocks only. It shares its parameters."""
-    cut = copy.copy(body)
-    # Accelerate leaves these on a module that it has placed. They are bound to the original, and would run all blocks.
-    for name in ("forward", "_old_forward", "_hf_hook"):
-        cut.__dict__.pop(name, None)
-    # torch keeps submodules in this dictionary. With a copy of it, changes leave the model as it is.
-    cut.__dict__["_modules"] = dict(body.__dict__["_modules"])
-    blocks: nn.ModuleList = getattr(body, family.blocks)
-    setattr(cut, family.blocks, blocks[:count])
-    # Some forward passes loop over this number of blocks.
-    cut.config = copy.copy(body.config)
-    cut.config.num_hidden_layers = count
-    if not final_norm:
-        setattr(cut, family.norm, nn.Identity())
-    if family.positions:
-        setattr(cut, family.positions, _NoPositions())
-    return cut.eval()
 
 
 class FullyConnected:

@@ -182,9 +182,12 @@ class Tape:
 
 def record(model: Any, stack: Stack, embeddings: Tensor) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
     """Inputs and upstream gradients of every int8 layer along one pass, and the gradient of the embeddings."""
+    blocks = BlockStack(model, stack, "true")
+    with torch.no_grad():
+        blocks(embeddings)  # the first time, it also tries masks on a text of its own
     tape = Tape(model)
     leaf = embeddings.clone().requires_grad_()
-    BlockStack(model, stack, "true")(leaf).abs().sum().backward()
+    blocks(leaf).abs().sum().backward()
     tape.close()
     assert leaf.grad is not None
     return tape.seen, leaf.grad

@@ -98,10 +98,10 @@ def test_a_stack_deeper_than_the_model_is_refused_with_its_depth(blocks: int) ->
         BlockStack(make_tiny("gpt2"), Stack(blocks=blocks), "true")
 
 
-def test_a_family_without_an_adapter_is_refused_with_those_there_are() -> None:
+def test_a_model_whose_blocks_are_not_found_is_refused() -> None:
     model = make_tiny("gpt2")
-    model.config.model_type = "mystery"
-    with pytest.raises(SubjectError, match="'mystery', expected one of gpt2, llama"):
+    model.config.num_hidden_layers = 4
+    with pytest.raises(SubjectError, match="got a gpt2 model without a list of 4 blocks, expected a decoder of blocks"):
         BlockStack(model, Stack(blocks=1), "true")
 
 
