@@ -67,7 +67,7 @@ class _Last(_Wrapped):
 
     def forward(self, *args: Any, **options: Any) -> Any:
         output = self.inner(*args, **options)
-        raise Reached(output[0] if isinstance(output, tuple) else output)
+        raise Reached(hidden_of(output))
 
 
 class _ZeroIds(_Wrapped):
@@ -79,6 +79,11 @@ class _ZeroIds(_Wrapped):
         if isinstance(ids, Tensor):
             given["position_ids"] = torch.zeros_like(ids)
         return self.inner(**given)
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The hidden states among what a block puts out, which some families give with other things."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 class Decoder:
@@ -126,14 +131,21 @@ class Decoder:
         finally:
             self._first.instead = None
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """What the library's own head gives behind all blocks, with its bias, scale or cap: [runs, tokens, vocab]."""
+        self._first.instead = inputs
+        try:
+            return self._body(inputs_embeds=inputs, use_cache=False).logits
+        finally:
+            self._first.instead = None
+
     def _run(self, embeddings: Tensor, cache: Cache | None) -> Tensor:
         options: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
         new, before = embeddings.shape[1], cache.get_seq_length() if cache is not None else 0
         if takes_causal_mask(self._model, before + new):
             # The library would look at its own mask's values at each pass, for which a GPU has to be waited for.
             options["attention_mask"] = make_causal_mask(new, before, embeddings)
-        run: Any = self._body.base_model
-        return run(inputs_embeds=embeddings, **options).last_hidden_state
+        return _body_of(self._body)(inputs_embeds=embeddings, **options).last_hidden_state
 
 
 _CAUSAL: WeakKeyDictionary[PreTrainedModel, dict[int, bool]] = WeakKeyDictionary()
@@ -155,8 +167,7 @@ def takes_causal_mask(model: PreTrainedModel, tokens: int) -> bool:
     if weight.weight.device.type == "meta":
         return True  # it has no numbers to compare
     # A longer text first, so that texts that grow by a token need no trial each.
-    context = getattr(text, "max_position_embeddings", None) or SHORTEST_TRIAL
-    longer = min(context, max(SHORTEST_TRIAL, 2 ** (tokens - 1).bit_length()))
+    longer = min(context_of(model) or tokens, max(SHORTEST_TRIAL, 2 ** (tokens - 1).bit_length()))
     for length in sorted({longer, tokens}, reverse=True):
         if length >= tokens and length not in tried:
             ids = torch.randint(int(text.vocab_size), (1, length), generator=torch.Generator().manual_seed(0))
@@ -167,14 +178,26 @@ def takes_causal_mask(model: PreTrainedModel, tokens: int) -> bool:
 
 
 def _agrees(model: PreTrainedModel, embeddings: Tensor) -> bool:
-    run: Any = model.base_model
-    own = run(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+    run = _body_of(model)
     try:
+        own = run(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         mask = make_causal_mask(embeddings.shape[1], 0, embeddings)
         masked = run(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
     except Exception:
         return False
     return bool((masked - own).abs().max() <= 256 * torch.finfo(own.dtype).eps * own.abs().max())
+
+
+def context_of(model: PreTrainedModel) -> int | None:
+    """The most tokens that a model's positions are made for; None if it sets no limit."""
+    context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return int(context) if context is not None and context > 0 else None
+
+
+def _body_of(model: PreTrainedModel) -> Any:
+    """The model without its head, which for some families has a name of its own."""
+    body: Any = model.base_model
+    return model.get_submodule(find_blocks(model).rpartition(".")[0]) if body is model else body
 
 
 def make_causal_mask(new: int, before: int, like: Tensor) -> Tensor:
@@ -183,7 +206,7 @@ def make_causal_mask(new: int, before: int, like: Tensor) -> Tensor:
     return mask.expand(like.shape[0], 1, -1, -1)
 
 
-def find_blocks(model: PreTrainedModel) -> str:
+def find_blocks(model: PreTrainedModel, who: str = WHO) -> str:
     """The name of the list of a model's blocks. Raises SubjectError if there is none of the configured length."""
     depth = int(model.config.get_text_config(decoder=True).num_hidden_layers)
     found = [
@@ -192,7 +215,8 @@ def find_blocks(model: PreTrainedModel) -> str:
         if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
     if not found:
-        raise refusal(WHO, f"a {model.config.model_type} model without a list of {depth} blocks", "a decoder of blocks")
+        got = f"a model of type {model.config.model_type} without a list of {depth} blocks"
+        raise refusal(who, got, "a decoder of blocks", "name a decoder-only language model")
     # The outermost such list; of several, the one with the most weights (experts of a block may be as many).
     outermost = min(name.count(".") for name, _ in found)
     return max(

@@ -16,7 +16,7 @@ from transformers import Cache, PreTrainedModel
 from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
 from engine.errors import ShapeError, TooShallowError, explain
-from engine.models.decoder import Decoder, find_blocks
+from engine.models.decoder import Decoder, context_of, find_blocks
 
 
 class EmbeddingFunction(Interface):
@@ -75,7 +75,7 @@ class BlockStack:
         count = count_blocks(stack, depth)
         self._decoder = Decoder(model, count, final_norm=stack.final_norm, positions=positions)
         self._weight = embedding_weight(model)
-        self._context: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        self._context = context_of(model)
         # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 

@@ -101,7 +101,9 @@ def test_a_stack_deeper_than_the_model_is_refused_with_its_depth(blocks: int) ->
 def test_a_model_whose_blocks_are_not_found_is_refused() -> None:
     model = make_tiny("gpt2")
     model.config.num_hidden_layers = 4
-    with pytest.raises(SubjectError, match="got a gpt2 model without a list of 4 blocks, expected a decoder of blocks"):
+    with pytest.raises(
+        SubjectError, match="got a model of type gpt2 without a list of 4 blocks, expected a decoder of blocks"
+    ):
         BlockStack(model, Stack(blocks=1), "true")
 
 
