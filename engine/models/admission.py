@@ -53,6 +53,9 @@ def admit(who: str, model: PreTrainedModel) -> None:
             who, f"{kind} that does not run on ids alone ({_shorten(error)})", "one that does", REMEDY
         ) from error
 
+    if not all(bool(torch.isfinite(found).all()) for found in (*blocks, logits)):
+        return  # Nothing can be compared. Whatever is measured on it says that outputs overflow, and what to do.
+
     try:
         inputs = Decoder(model, 1, final_norm=False, positions="true").first_inputs(table(ids))
         for count in sorted({1, (depth + 1) // 2, depth}):

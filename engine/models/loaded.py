@@ -18,10 +18,12 @@ from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack, TokenNet
 from engine.errors import SubjectError, explain_replaced
 from engine.models import find_subject
+from engine.models.admission import admit
 from engine.models.codec import Codec
+from engine.models.first_input import read_embeddings
 from engine.models.memory import place
 from engine.models.quantized import int8_layers
-from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise, embedding_weight
+from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise
 from engine.models.subject import refusal
 from engine.models.weight_files import FETCH_AGAIN
 
@@ -91,7 +93,9 @@ class LoadedModels:
         def load() -> PreTrainedModel:
             model = find_subject(subject).model(getattr(torch, dtype))
             check_finite(subject, model)
-            return place(model, device, self._gpus)
+            placed = place(model, device, self._gpus)
+            _admit_once(subject, placed)
+            return placed
 
         return self._models.get((subject, dtype, device), load)
 
@@ -100,7 +104,7 @@ class LoadedModels:
 
     def codec(self, subject: str, dtype: str, device: str) -> Codec:
         def factorize() -> Codec:
-            return Codec(embedding_weight(self.model(subject, dtype, device)))
+            return Codec(read_embeddings(self.model(subject, dtype, device)))
 
         return self._codecs.get((subject, dtype, device), factorize)
 
@@ -123,6 +127,19 @@ class LoadedModels:
         """
         model = self.model(settings.subject, settings.dtype, settings.device)
         return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
+
+
+_admitted: set[tuple[str, str]] = set()
+"""Configuration and fingerprint of the models that this process has admitted."""
+
+
+def _admit_once(subject: str, model: PreTrainedModel) -> None:
+    """Raises SubjectError for a model that cannot be taken. Random weights of one configuration are checked once."""
+    found = find_subject(subject)
+    key = (model.config.to_json_string(), found.fingerprint() if found.trained else "")
+    if key not in _admitted:
+        admit(subject, model)
+        _admitted.add(key)
 
 
 def release_memory() -> None:

@@ -17,6 +17,7 @@ from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
 from engine.errors import ShapeError, TooShallowError, explain
 from engine.models.decoder import Decoder, context_of, find_blocks
+from engine.models.first_input import find_rule
 
 
 class EmbeddingFunction(Interface):
@@ -75,7 +76,7 @@ class BlockStack:
         count = count_blocks(stack, depth)
         self._decoder = Decoder(model, count, final_norm=stack.final_norm, positions=positions)
         self._weight = embedding_weight(model)
-        self._context = context_of(model)
+        self._context, self._positioned = context_of(model), find_rule(model).added
         # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
@@ -97,7 +98,7 @@ class BlockStack:
         return self._decoder(embeddings, cache).to(embeddings.device)
 
     def positions(self, tokens: int) -> Tensor:
-        """The learned positions of tokens, [tokens, d_model]; zeros for rotary families.
+        """The learned positions of tokens, [tokens, d_model]; zeros where none are added.
 
         They are what the first block gets for embeddings of zero.
         """
@@ -111,6 +112,8 @@ class BlockStack:
         return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
 
     def _offsets(self, tokens: int) -> Tensor:
+        if not self._positioned:
+            return torch.zeros_like(self._weight[:1]).expand(tokens, -1)
         nothing = torch.zeros(1, tokens, self._weight.shape[1], dtype=self._weight.dtype, device=self._weight.device)
         with torch.no_grad():
             return self._decoder.first_inputs(nothing)[0]
