@@ -54,7 +54,7 @@ class Family:
     float32_norm: the model's norm class, where it computes in float32 whatever its input is.
 
     Modules and tensors:
-    blocks, norm, positions: attributes that hold the blocks, the final norm and learned positions (None if rotary).
+    rotary: whether positions are rotary angles, with entries of their own in config.json.
     prefix: what the names of tensors begin with, unless the file holds the model without its head.
     embedding: the embedding's name behind the prefix.
     masks, frequencies: buffers that older versions of transformers stored and newer ones compute.
@@ -74,9 +74,7 @@ class Family:
     name: str
     config: str
     model: str
-    blocks: str
-    norm: str
-    positions: str | None
+    rotary: bool
     prefix: str
     embedding: str
     entries: frozenset[str]
@@ -91,10 +89,6 @@ class Family:
     vocabulary: int | None = None
     scripts: bool = False
 
-    @property
-    def rotary(self) -> bool:
-        return self.positions is None
-
 
 SHARED = split_names(
     "vocab_size initializer_range bos_token_id eos_token_id pad_token_id tie_word_embeddings tokenizer_class"
@@ -105,9 +99,7 @@ GPT2 = Family(
     name="GPT-2",
     config="GPT2Config",
     model="GPT2LMHeadModel",
-    blocks="h",
-    norm="ln_f",
-    positions="wpe",
+    rotary=False,
     prefix="transformer.",
     embedding="wte.weight",
     # `reorder_and_upcast_attn` only changes where a factor is applied and how it is rounded. Torch's attention, which
@@ -158,9 +150,7 @@ LLAMA = Family(
     config="LlamaConfig",
     model="LlamaForCausalLM",
     float32_norm="LlamaRMSNorm",
-    blocks="layers",
-    norm="norm",
-    positions=None,
+    rotary=True,
     prefix="model.",
     embedding="embed_tokens.weight",
     entries=SHARED
