@@ -7,6 +7,7 @@ signals are ignored meanwhile.
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -30,11 +31,23 @@ WORDS = {
 BURST_S = 3.0
 """Signals that follow the first within this time belong to the same ending: queues and terminals send several."""
 
+RESEND_S = 0.05
+"""Until a signal that came within a finalizer is sent again."""
+
 PATIENCE = 2
 """Presses of Ctrl-C that are ignored while a session ends; the next one ends it at once."""
 
 EARLY_S = 10
 """Seconds of processor time before a limit at which the session ends: at the limit itself the system kills it."""
+
+
+def _in_finalizer(frame: FrameType | None) -> bool:
+    """Whether an object is being finalized in a frame or in one that called it."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explain_fault(error: Exception) -> str:
@@ -141,6 +154,10 @@ class Endings:
             if self._presses > PATIENCE:
                 self._presses = 0
                 raise KeyboardInterrupt
+            return
+        if _in_finalizer(frame):
+            # Python drops whatever a finalizer raises, and the signal would be lost: it is sent again in a moment.
+            threading.Timer(RESEND_S, os.kill, (os.getpid(), number)).start()
             return
         self._raised_at, self.name = now, name
         raise KeyboardInterrupt if number == signal.SIGINT else Ended(name)

@@ -15,7 +15,7 @@ import pytest
 
 from engine.arms.measurement import digest_of
 from engine.records import read_records
-from engine.running.endings import NAMES, Endings
+from engine.running.endings import NAMES, Ended, Endings
 from engine.tests.measured import (
     Inverses,
     date_files,
@@ -205,3 +205,17 @@ def test_what_else_listens_to_a_signal_and_what_is_ignored_stay_as_they_are(monk
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_signal_within_a_finalizer_is_not_lost() -> None:
+    class Ending:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)  # where the handler runs, and what it raised would be dropped
+
+    def end_and_wait() -> None:
+        Ending()
+        time.sleep(10)
+
+    with Endings(), pytest.raises(Ended, match="SIGTERM"):
+        end_and_wait()
