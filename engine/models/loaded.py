@@ -88,7 +88,10 @@ class LoadedModels:
         self._sources.clear()
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
-        """The subject's whole model on a device. Raises SubjectError if its weights are not finite."""
+        """The subject's whole model on a device.
+
+        Raises SubjectError if its weights are not finite or it fails a check of engine.models.admission.
+        """
 
         def load() -> PreTrainedModel:
             model = find_subject(subject).model(getattr(torch, dtype))
