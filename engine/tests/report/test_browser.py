@@ -144,24 +144,33 @@ def test_a_tally_filters_by_its_verdict(reports: Mapping[str, Report], visit: Vi
         assert re.match(r"\d+", tally.inner_text().strip()).group() == str(len(kept))  # pyright: ignore
 
 
-def test_a_link_to_a_claim_shows_it(reports: Mapping[str, Report], visit: Visitor) -> None:
-    page = visit(reports["reference"].file, "#C33")
-    expect_in_view(page, "#C33 h3")
-    for claim in ("C01", "C16", "C33"):
+@SAMPLE_AND_REFERENCE
+def test_a_link_to_a_claim_shows_it(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
+    claims = sorted({record.claim for record in reports[name].records})
+    page = visit(reports[name].file, f"#{claims[-1]}")
+    expect_in_view(page, f"#{claims[-1]} h3")
+    for claim in (claims[0], claims[len(claims) // 2], claims[-1]):
         page.locator(f"#matrix a[href='#{claim}']").click()
         expect_in_view(page, f"#{claim} h3")
 
 
-def test_a_link_to_a_folded_item_unfolds_it(reports: Mapping[str, Report], visit: Visitor) -> None:
-    page = visit(reports["reference"].file, "#C28_gpt2-xl_page")
+@SAMPLE_AND_REFERENCE
+def test_a_link_to_a_folded_item_unfolds_it(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
+    page = visit(reports[name].file, "#C28_gpt2-xl_page")
     expect_in_view(page, "#C28_gpt2-xl_page")
     assert page.locator("details:has(> ul > #C28_gpt2-xl_page)").get_attribute("open") is not None
 
 
-def test_a_link_to_an_item_that_the_filter_hides_shows_it(reports: Mapping[str, Report], visit: Visitor) -> None:
-    page = visit(reports["reference"].file, "#verdict=supported")
-    page.evaluate("location.hash = 'C33_smollm2-135m_page'")
-    expect_in_view(page, "#C33_smollm2-135m_page h4")
+@SAMPLE_AND_REFERENCE
+def test_a_link_to_an_item_that_the_filter_hides_shows_it(
+    reports: Mapping[str, Report], visit: Visitor, name: str
+) -> None:
+    hidden = next(r for r in reversed(reports[name].records) if r.ruling == "refuted")
+    item = f"{hidden.claim}_{hidden.subject}_{hidden.protocol}"
+    page = visit(reports[name].file, "#verdict=supported")
+    assert not page.locator(f"#{item}").is_visible()
+    page.evaluate("(item) => { location.hash = item }", item)
+    expect_in_view(page, f"#{item} h4")
 
 
 def expect_in_view(page: Page, selector: str) -> None:
@@ -170,9 +179,12 @@ def expect_in_view(page: Page, selector: str) -> None:
     expect(page.locator(selector)).to_be_in_viewport()
 
 
-def test_the_overview_can_be_sorted_by_each_subject_and_back(reports: Mapping[str, Report], visit: Visitor) -> None:
+@SAMPLE_AND_REFERENCE
+def test_the_overview_can_be_sorted_by_each_subject_and_back(
+    reports: Mapping[str, Report], visit: Visitor, name: str
+) -> None:
     order = ["supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "error", "skipped"]
-    page = visit.again(reports["reference"].file)
+    page = visit.again(reports[name].file)
     claims = read_column(page, 0)
     buttons = page.locator("#matrix thead th button")
     for column in range(1, buttons.count()):

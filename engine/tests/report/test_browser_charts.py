@@ -48,7 +48,7 @@ def test_a_chart_that_never_comes_alive_is_named_and_not_waited_for(visit: Visit
 
 @pytest.mark.parametrize("chart", ["C03-recovery", "C03-hits", "C25-walks", "C01-kept"])
 def test_a_mark_tells_its_values(reports: Mapping[str, Report], visit: Visitor, chart: str) -> None:
-    page = visit(reports["sample"].file, f"#{chart}")
+    page = visit.again(reports["sample"].file)
     page.locator(f"#{chart}").scroll_into_view_if_needed()
     page.locator(f"#{chart}[data-chart=interactive]").wait_for()
     page.locator(f"#{chart} .stage .mark-symbol.role-mark path").last.hover(force=True)

@@ -73,14 +73,16 @@ def test_without_scripts_everything_folded_can_be_opened(reports: Mapping[str, R
         assert fold.locator("> :not(summary)").first.is_visible()
 
 
-@pytest.mark.parametrize("at", ["", "#verdict=refuted"], ids=["whole", "filtered"])
 @pytest.mark.parametrize(
-    ("scheme", "options"),
-    [("light", {}), ("dark", {"runOnly": ["color-contrast"]})],
-    ids=["light", "dark, which differs in colours alone"],
+    ("scheme", "at", "options"),
+    [
+        pytest.param("light", "", {}, id="whole"),
+        pytest.param("light", "#verdict=refuted", {}, id="filtered", marks=pytest.mark.slow),
+        pytest.param("dark", "", {"runOnly": ["color-contrast"]}, id="dark colours", marks=pytest.mark.slow),
+    ],
 )
 def test_axe_finds_nothing_serious(
-    reports: Mapping[str, Report], visit: Visitor, scheme: Literal["light", "dark"], options: dict[str, Any], at: str
+    reports: Mapping[str, Report], visit: Visitor, scheme: Literal["light", "dark"], at: str, options: dict[str, Any]
 ) -> None:
     assert find_grave(visit(reports["sample"].file, at, scheme=scheme), **options) == []
 

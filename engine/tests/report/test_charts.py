@@ -196,15 +196,13 @@ def test_a_table_without_a_column_that_a_drawing_reads_draws_nothing(name: str) 
 @pytest.mark.parametrize("cell", [None, "text", NAN, INF, -INF, 0, -1.0, 1e300, 10**400], ids=lambda c: str(c)[:9])
 @pytest.mark.parametrize("name", SAMPLES)
 def test_no_cell_breaks_a_drawing(name: str, cell: str | float | None) -> None:
-    """Every number of the first row in turn becomes something else."""
+    """Rows like the first one are added, in each of which another number becomes something else."""
     first, *others = SAMPLES[name]
-    for k, value in enumerate(first.rows[0]):
-        if isinstance(value, str):
-            continue
-        spoilt = replace(first, rows=((*first.rows[0][:k], cell, *first.rows[0][k + 1 :]), *first.rows[1:]))
-        for view in draw_charts([make_record(spoilt, *others)], "C33"):
-            assert "NaN" not in view.svg
-            json.loads(view.spec, parse_constant=pytest.fail)
+    row = first.rows[0]
+    spoilt = [(*row[:k], cell, *row[k + 1 :]) for k, value in enumerate(row) if not isinstance(value, str)]
+    for view in draw_charts([make_record(replace(first, rows=(*spoilt, *first.rows[1:])), *others)], "C33"):
+        assert "NaN" not in view.svg
+        json.loads(view.spec, parse_constant=pytest.fail)
 
 
 HOSTILE = [

@@ -62,7 +62,14 @@ def as_nobody() -> tuple[str, ...]:
     return words
 
 
-@pytest.mark.parametrize("home", [None, "/proc", "/nowhere"], ids=["no home", "one to read", "none there"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        pytest.param(None, id="no home"),
+        pytest.param("/proc", id="one to read", marks=pytest.mark.slow),
+        pytest.param("/nowhere", id="none there", marks=pytest.mark.slow),
+    ],
+)
 def test_a_user_without_a_home_has_all_drawings(records: Path, home: str | None) -> None:
     page = render_apart(records, words=as_nobody(), **({"HOME": home} if home else {}))
     assert "could not be made" not in page

@@ -35,18 +35,16 @@ def test_equal_records_give_equal_bytes_in_any_order_films_and_charts_too() -> N
     assert "data-chart" in page
 
 
-def test_a_file_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+def test_a_file_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
     write_records(make_illustrated_records(), file)
-    pages: list[bytes] = []
-    for seed in ("0", "1"):  # hashes of strings, and with them the order of sets, differ between these
-        arguments = ["render", str(file), "--out", str(tmp_path / seed), "--rendered-at", "2026-02-14"]
-        environment = os.environ | {"PYTHONHASHSEED": seed}
-        command = [sys.executable, "-m", "engine", "report", *arguments]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-        pages.append((tmp_path / seed / "index.html").read_bytes())
-    assert pages[0] == pages[1]
-    assert show(read_records(file)).encode() == pages[0]
+    arguments = ["render", str(file), "--out", str(tmp_path / "page"), "--rendered-at", "2026-02-14"]
+    # Hashes of strings, and with them the order of sets, differ between the two processes.
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = os.environ | {"PYTHONHASHSEED": seed}
+    command = [sys.executable, "-m", "engine", "report", *arguments]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "page" / "index.html").read_bytes() == show(read_records(file)).encode()
 
 
 def test_a_text_of_100_kb_in_every_place_does_not_swell_the_page() -> None:

@@ -109,8 +109,8 @@ def test_a_process_that_hangs_is_ended_and_its_job_tried_once_more(
     with VegaRenderer(1) as renderer:
         assert renderer.submit(HELLO)() == "drawn"
         waiting = renderer.submit(evaluate(hang))
-        monkeypatch.setattr(vega, "TIMEOUT_S", 3.0)
-        with pytest.raises(DrawingError, match=r"^the process that draws hung for 3 s$"):
+        monkeypatch.setattr(vega, "TIMEOUT_S", 2.0)
+        with pytest.raises(DrawingError, match=r"^the process that draws hung for 2 s$"):
             waiting()
         monkeypatch.undo()
         assert renderer.submit(HELLO)() == "drawn"
@@ -120,9 +120,9 @@ def test_a_process_that_hangs_is_ended_and_its_job_tried_once_more(
 def test_a_long_queue_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     with VegaRenderer(1) as renderer:
         assert renderer.submit(HELLO)() == "drawn"
-        waiting = [renderer.submit(evaluate(f"__import__('time').sleep(1) or '{k}'")) for k in range(5)]
-        monkeypatch.setattr(vega, "TIMEOUT_S", 3.0)
-        assert waiting[-1]() == "4"
+        waiting = [renderer.submit(evaluate(f"__import__('time').sleep(1) or '{k}'")) for k in range(3)]
+        monkeypatch.setattr(vega, "TIMEOUT_S", 2.0)
+        assert waiting[-1]() == "2"
 
 
 def test_after_two_jobs_that_nothing_could_draw_no_more_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,15 +187,19 @@ def test_a_worker_imports_neither_the_engine_nor_the_main_module() -> None:
 
 
 SESSION = """
-import multiprocessing, time
+import multiprocessing, os, sys, time
 from functools import partial
 from engine.report.charts.vega import VegaRenderer
 
 print("a session", flush=True)
+began = sys.argv[1]
+hang = f"open({began + os.sep!r} + str(__import__('os').getpid()), 'w'), __import__('ctypes').PyDLL(None).sleep(1000)"
 with VegaRenderer(8) as renderer:
     # Both workers hang, and hold the GIL.
-    waiting = [renderer.submit(partial(eval, "__import__('ctypes').PyDLL(None).sleep(1000)")) for _ in range(4)]
-    time.sleep(5)
+    waiting = [renderer.submit(partial(eval, hang)) for _ in range(4)]
+    while len(os.listdir(began)) < 2:
+        time.sleep(0.01)
+    time.sleep(0.2)
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     waiting[0]()
 """
@@ -217,10 +221,16 @@ def end_session(end: Callable[[int], None], folder: Path) -> tuple[str, list[int
     """
     script = folder / "script.py"
     script.write_text(SESSION)
+    (begun := folder / "begun").mkdir()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, str(script)], stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+        [sys.executable, str(script), str(begun)],
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment,
+        start_new_session=True,
     ) as session:
         assert session.stdout is not None
         assert session.stdout.readline() == "a session\n"
