@@ -18,8 +18,12 @@ class SubjectError(EngineError):
     """A model that cannot be used: damaged, tampered with, unsupported, too shallow."""
 
 
-class TooShallowError(SubjectError):
-    """A model with fewer blocks than a claim needs. The claim does not apply, and its item skips."""
+class InapplicableError(SubjectError):
+    """A model that a claim or a protocol cannot be asked of. The item skips."""
+
+
+class TooShallowError(InapplicableError):
+    """A model with fewer blocks than a claim needs."""
 
 
 class MissingError(EngineError):

@@ -15,7 +15,7 @@ from engine.commands.command_line import EXIT_USAGE, Parser, say
 from engine.errors import EngineError, UsageError, explain
 from engine.models import find_subject
 from engine.models.devices import check_device, find_devices
-from engine.models.families import FAMILIES
+from engine.models.families import find_family
 from engine.models.memory import free_bytes
 from engine.running.costs import size_of
 
@@ -144,7 +144,7 @@ def compare(probe: GpuCheck, subject: str, executors: Mapping[str, Inline]) -> C
     cpu, gpu, again = (executors[d].run(on_device(probe.arm, d)) for d in ("cpu", "cuda", "cuda"))
     difference, where = max(find_differences(read_numbers(gpu), read_numbers(cpu)), default=(0.0, ""))
     # transformers computes the angles of rotary positions in float32, whatever the precision of everything else.
-    rotary = FAMILIES[find_subject(subject).family].rotary
+    rotary = find_family(find_subject(subject).family).rotary
     weakest = "float32" if rotary and probe.blocks else probe.dtype
     longest = size_of(subject).vocab
     return Comparison(

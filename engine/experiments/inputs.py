@@ -17,6 +17,7 @@ from engine.errors import SubjectError, explain
 from engine.methods.descent import DescentPlan, Observer, Problem, Trace
 from engine.methods.distances import DistanceToTarget, sum_dtype
 from engine.models.devices import to_device
+from engine.models.families import find_context
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import encode as encode_text
@@ -77,7 +78,7 @@ def encode(settings: StackSettings, prompt: str, models: LoadedModels) -> tuple[
     ids = encode_text(tokenizer, prompt, who=settings.subject)
     model = models.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
-    context, vocab = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    context, vocab = find_context(model.config), int(model.config.get_text_config(decoder=True).vocab_size)
     check_prompt(prompt, ids, context=context, needs=needs, vocab=vocab, who=settings.subject)
     return tuple(ids[: settings.first_tokens])
 

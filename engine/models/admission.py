@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from engine.errors import EngineError
-from engine.models.decoder import Decoder, context_of, find_blocks, hidden_of
+from engine.models.decoder import Decoder, find_blocks, hidden_of
+from engine.models.families import find_context
 from engine.models.subject import refusal
 
 TOKENS, TURN = 12, 7
@@ -37,7 +38,7 @@ def admit(who: str, model: PreTrainedModel) -> None:
     device = next(table.parameters()).device
     drawn = torch.randint(
         int(config.vocab_size),
-        (2, min(TOKENS, context_of(model) or TOKENS)),
+        (2, min(TOKENS, find_context(model.config))),
         generator=torch.Generator().manual_seed(0),
     )
     ids = drawn.to(device)

@@ -20,13 +20,14 @@ SCORES_BYTES = 64 * 2**20
 class Codec:
     """Embeds ids and decodes embeddings for one token-embedding matrix.
 
-    weight: [vocab, d_model]. gram_inverse: (WᵀW)⁺, where it is known (on the meta device there are no eigenvalues).
+    weight: [vocab, d_model]. computed: whether its numbers are results, as of a norm: see `invert_gram`.
+    gram_inverse: (WᵀW)⁺, where it is known (on the meta device there are no eigenvalues).
     """
 
-    def __init__(self, weight: Tensor, gram_inverse: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, gram_inverse: Tensor | None = None, *, computed: bool = False) -> None:
         self.weight = weight
         self.vocab, self.d_model = weight.shape
-        inverse = invert_gram(weight).matrix if gram_inverse is None else gram_inverse
+        inverse = invert_gram(weight, computed=computed).matrix if gram_inverse is None else gram_inverse
         self.gram_inverse = inverse.to(weight.dtype)
 
     def embed(self, ids: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.errors import SubjectError
-from engine.models.families import FAMILIES, Family, split_names
+from engine.models.families import Family, config_class, find_family, split_names
 from engine.models.subject import SAVE_AGAIN, refusal
 
 CALLS = split_names(
@@ -131,8 +132,8 @@ def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str,
 
     Raises SubjectError that names the first entry that would change the computation and is not used.
     """
-    known = FAMILIES[family]
-    chosen = {key: value for key, value in settings.items() if key in known.entries}
+    known = find_family(family)
+    chosen = {key: value for key, value in settings.items() if key in known.entries - known.aliases.keys()}
 
     # Sizes under other names. Of two names the library would take one without a word, so both must agree.
     sizes: dict[str, Any] = {}
@@ -145,11 +146,13 @@ def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str,
             got = f"config.json with {name} {_show(size)} and {alias} {_show(value)}"
             raise refusal(who, got, "the same number twice", "keep the one that fits the weights")
     chosen |= sizes
-    if known.rotary:
+    if known.rotary and not known.declared:
         chosen |= _select_rope(who, settings)
 
     for key, value in settings.items():
-        if key not in chosen and not _is_harmless(key, value, settings, known):
+        if key in chosen or _is_harmless(key, value, settings, known):
+            continue
+        if not (known.declared and _follows(key, value, family, chosen)):
             raise _unused(who, key, value)
 
     for key in ("activation_function", "hidden_act"):
@@ -161,6 +164,13 @@ def select_used(who: str, family: str, settings: Mapping[str, Any]) -> dict[str,
                 expected = "an activation that the library has, such as gelu_new or silu"
                 raise refusal(who, got, expected, "name the one it was trained with")
     return chosen
+
+
+def _follows(key: str, value: object, family: str, chosen: Mapping[str, Any]) -> bool:
+    """Whether a configuration of the chosen entries has this one with the same value by itself."""
+    with suppress(Exception):
+        return getattr(config_class(family)(**chosen), key) == value
+    return False
 
 
 def _is_harmless(key: str, value: object, settings: Mapping[str, Any], family: Family) -> bool:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from engine.arms.protocol import Positions
+from engine.models.families import find_context
 from engine.models.subject import refusal
 
 WHO = "stack"
@@ -167,7 +168,7 @@ def takes_causal_mask(model: PreTrainedModel, tokens: int) -> bool:
     if weight.weight.device.type == "meta":
         return True  # it has no numbers to compare
     # A longer text first, so that texts that grow by a token need no trial each.
-    longer = min(context_of(model) or tokens, max(SHORTEST_TRIAL, 2 ** (tokens - 1).bit_length()))
+    longer = min(max(find_context(model.config), tokens), max(SHORTEST_TRIAL, 2 ** (tokens - 1).bit_length()))
     for length in sorted({longer, tokens}, reverse=True):
         if length >= tokens and length not in tried:
             ids = torch.randint(int(text.vocab_size), (1, length), generator=torch.Generator().manual_seed(0))
@@ -186,12 +187,6 @@ def _agrees(model: PreTrainedModel, embeddings: Tensor) -> bool:
     except Exception:
         return False
     return bool((masked - own).abs().max() <= 256 * torch.finfo(own.dtype).eps * own.abs().max())
-
-
-def context_of(model: PreTrainedModel) -> int | None:
-    """The most tokens that a model's positions are made for; None if it sets no limit."""
-    context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return int(context) if context is not None and context > 0 else None
 
 
 def _body_of(model: PreTrainedModel) -> Any:

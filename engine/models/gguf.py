@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import read_once
-from engine.models.families import FAMILIES, check_family
+from engine.models.families import FAMILIES, GgufNames
 from engine.models.subject import refusal
 from engine.text import shorten
 
@@ -236,8 +236,8 @@ def read_supported_header(who: str, path: Path) -> GgufHeader:
         raise refusal(who, got, "the whole model in one file", remedy)
 
     # Fields of the family. Others belong to the file itself (general, tokenizer …) or are notes of whoever made it.
-    family = check_family(who, header.architecture)
-    names = FAMILIES[family].gguf
+    names = find_names(who, header.architecture)
+    family = header.architecture
     for field in names.required:
         if fields.get(f"{family}.{field}") is None:
             raise refusal(who, f"a header without a number for {family}.{field}", "the model's sizes", USE_FOLDER)
@@ -263,10 +263,21 @@ def read_supported_header(who: str, path: Path) -> GgufHeader:
     return header
 
 
+def find_names(who: str, architecture: str) -> GgufNames:
+    """What a file of a family may hold. Raises SubjectError for a family of which no such file is read."""
+    names = FAMILIES[architecture].gguf if architecture in FAMILIES else None
+    if names is None:
+        got = f"a GGUF file of a model of family {shorten(repr(architecture))}"
+        read = " or ".join(f"{family.name} ({key})" for key, family in FAMILIES.items() if family.gguf is not None)
+        raise refusal(who, got, f"one of {read}", USE_FOLDER)
+    return names
+
+
 def _is_harmless(field: str, value: Value, header: GgufHeader) -> bool:
     """Whether a field of the family is read as it is meant, or means nothing."""
     family, fields = header.architecture, header.fields
     names = FAMILIES[family].gguf
+    assert names is not None
     if field in (*names.required, *names.optional):
         return value is not None
     if field.startswith("rope.scaling.") and fields.get(f"{family}.rope.scaling.type") == "none":
@@ -308,7 +319,7 @@ def check_gguf_tokenizer(who: str, fields: Mapping[str, Value]) -> None:
 def complete_settings(header: GgufHeader, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that transformers read of a header, with what it left out: the MLP's width and special tokens."""
     completed, fields = dict(settings), header.fields
-    if (width := FAMILIES[header.architecture].gguf.mlp_width) is not None:
+    if (width := find_names("GGUF", header.architecture).mlp_width) is not None:
         completed[width] = completed.pop("feed_forward_length", None)
     completed["bos_token_id"] = fields.get("tokenizer.ggml.bos_token_id")
     # A text may end with either of these two tokens.

@@ -20,7 +20,7 @@ from engine.errors import SubjectError, explain_replaced
 from engine.models import find_subject
 from engine.models.admission import admit
 from engine.models.codec import Codec
-from engine.models.first_input import read_embeddings
+from engine.models.first_input import find_rule, read_embeddings
 from engine.models.memory import place
 from engine.models.quantized import int8_layers
 from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise
@@ -107,7 +107,8 @@ class LoadedModels:
 
     def codec(self, subject: str, dtype: str, device: str) -> Codec:
         def factorize() -> Codec:
-            return Codec(read_embeddings(self.model(subject, dtype, device)))
+            model = self.model(subject, dtype, device)
+            return Codec(read_embeddings(model), computed=find_rule(model).factor is None)
 
         return self._codecs.get((subject, dtype, device), factorize)
 
@@ -116,7 +117,7 @@ class LoadedModels:
         model = self.model(settings.subject, settings.dtype, settings.device)
         if isinstance(settings.stack, Stack):
             return BlockStack(model, settings.stack, settings.protocol.positions)
-        net, d_model = settings.stack, int(model.config.hidden_size)
+        net, d_model = settings.stack, int(model.config.get_text_config(decoder=True).hidden_size)
         dtype, device = getattr(torch, settings.dtype), torch.device(settings.device)
         if isinstance(net, TokenNet):
             return TokenWise(net, d_model, dtype=dtype, device=device)

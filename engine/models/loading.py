@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, SubjectError, explain
 from engine.files import cache_folder
-from engine.models.families import Attention, model_class
+from engine.models.families import Attention, find_attention, model_class
 from engine.models.subject import refusal
-from engine.models.weight_files import ALL_WEIGHTS, FETCH_AGAIN, check_stored, find_weights
+from engine.models.weight_files import ALL_WEIGHTS, FETCH_AGAIN, check_stored, find_weights, renames
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +133,7 @@ def load_weights(
             stage,
             config=config,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=find_attention(config.model_type, attention),
             generation_config=transformers.GenerationConfig(),  # claims decide how text is generated
             local_files_only=True,
             trust_remote_code=False,
@@ -143,6 +143,10 @@ def load_weights(
             **options,
         )
         model, report = loaded
+        # Of types whose tensors it renames, the library alone knows which ones have no place.
+        for key in sorted(report["unexpected_keys"]) if renames(model) else ():
+            got = f"{key[:120]}, which the configuration has no place for"
+            raise refusal(who, got, ALL_WEIGHTS, FETCH_AGAIN)
         # The first parameter that was not taken from the files as it is.
         for key in sorted(report["missing_keys"]):
             raise refusal(who, f"no {key}", ALL_WEIGHTS, FETCH_AGAIN)

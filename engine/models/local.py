@@ -185,7 +185,7 @@ def read_settings(who: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
     # A plain model of a known family, whose weights lie in the usual files.
     settings = read_json(who, folder / CONFIG)
-    family = check_family(who, settings.get("model_type"))
+    family = check_family(who, settings.get("model_type"), made_decoder=settings.get("is_decoder") is True)
     if settings.get("quantization_config"):
         remedy = (
             "de-quantize the model and save it: AutoModelForCausalLM.from_pretrained(FOLDER, device_map='cpu')"
@@ -228,7 +228,7 @@ def _find_models(folder: Path) -> list[Path]:
 
 def _check_depth(who: str, config: PreTrainedConfig, remedy: str) -> None:
     """Raises SubjectError for a number of blocks that no model has."""
-    blocks: object = config.num_hidden_layers
+    blocks: object = config.get_text_config(decoder=True).num_hidden_layers
     if not isinstance(blocks, int) or not 0 < blocks <= MOST_BLOCKS:
         raise refusal(who, f"{blocks!r} blocks", f"1 to {MOST_BLOCKS}", remedy)
 

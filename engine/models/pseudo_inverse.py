@@ -25,19 +25,27 @@ class GramInverse:
 
 
 @torch.no_grad()
-def invert_gram(weight: Tensor) -> GramInverse:
+def invert_gram(weight: Tensor, *, computed: bool = False) -> GramInverse:
     """The pseudo-inverse of WᵀW in float64, for W = weight [vocab, d_model].
 
     Singular values up to numpy's cut-off, max(shape) · ε · σ_max, count as zero. The others have the error of a
     singular value decomposition, a few ε σ_max; see `_decompose`.
+
+    computed: whether W's numbers are results in its own precision, whose ε then counts: a norm takes a direction out of
+    all rows, and would leave it as large as their rounding.
     """
-    found = _decompose(weight, None)
+    found = _decompose(weight, _cut_of(weight, torch.finfo(weight.dtype).eps) if computed else None)
     singular, right = found.singular, found.right
     return GramInverse(
         matrix=(right / singular.square()) @ right.T,
         rank=len(singular),
         condition=float(singular.max() / singular.min()) if len(singular) else float("inf"),
     )
+
+
+def _cut_of(weight: Tensor, eps: float) -> float:
+    """numpy's cut-off for singular values, by a bound on the largest of them."""
+    return max(weight.shape) * eps * float(weight.double().norm())
 
 
 @dataclass(frozen=True, kw_only=True)

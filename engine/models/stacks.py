@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 from typing import Protocol as Interface
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,9 @@ from transformers import Cache, PreTrainedModel
 
 from engine.arms.protocol import Positions
 from engine.arms.stacks import SentenceNet, Stack, TokenNet
-from engine.errors import ShapeError, TooShallowError, explain
-from engine.models.decoder import Decoder, context_of, find_blocks
+from engine.errors import InapplicableError, ShapeError, TooShallowError, explain
+from engine.models.decoder import Decoder, find_blocks
+from engine.models.families import find_context
 from engine.models.first_input import find_rule
 
 
@@ -67,16 +69,21 @@ class BlockStack:
 
     positions: 'first' gives every token position 0, 'true' gives 0…n-1. The prompts of a batch are padded on the right.
     Causality keeps padding out of every earlier position, so no padding mask is needed.
-    Raises SubjectError for a model without a list of blocks, TooShallowError for more blocks than the model has.
+    Raises SubjectError for a model without a list of blocks, TooShallowError for more blocks than the model has,
+    InapplicableError for position 0 in a model whose blocks know the distance between tokens.
     """
 
     def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
+        if positions == "first" and not can_share_position(model):
+            got = f"a model of type {model.config.model_type}, in which distances between tokens are part of attention"
+            expected, remedy = "positions that can be equal", "take the controlled protocol (--protocol controlled)"
+            raise InapplicableError(explain(who="position 0 for all", got=got, expected=expected, remedy=remedy))
         depth = len(model.get_submodule(find_blocks(model)))  # pyright: ignore[reportArgumentType]
         self._positions: Positions = positions
         count = count_blocks(stack, depth)
         self._decoder = Decoder(model, count, final_norm=stack.final_norm, positions=positions)
         self._weight = embedding_weight(model)
-        self._context, self._positioned = context_of(model), find_rule(model).added
+        self._context, self._positioned = find_context(model.config), find_rule(model).added
         # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
@@ -102,7 +109,7 @@ class BlockStack:
 
         They are what the first block gets for embeddings of zero.
         """
-        if self._context is not None and tokens > self._context:
+        if tokens > self._context:
             raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
         if self._positions == "first":
             return self._offsets(1).expand(tokens, -1)
@@ -117,6 +124,25 @@ class BlockStack:
         nothing = torch.zeros(1, tokens, self._weight.shape[1], dtype=self._weight.dtype, device=self._weight.device)
         with torch.no_grad():
             return self._decoder.first_inputs(nothing)[0]
+
+
+_SHARING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def can_share_position(model: PreTrainedModel) -> bool:
+    """Whether all tokens can have position 0: the order of earlier tokens then changes nothing behind one block."""
+    if model not in _SHARING:
+        weight = embedding_weight(model)
+        if weight.device.type == "meta":
+            return True  # it has no numbers to compare
+        decoder = Decoder(model, 1, final_norm=False, positions="first")
+        table: Any = model.get_input_embeddings()
+        inputs = decoder.first_inputs(table(torch.arange(3, device=weight.device)[None] % len(weight)))
+        first, swapped = (decoder(inputs[:, order])[0, -1] for order in ([0, 1, 2], [1, 0, 2]))
+        rounding = min(1024 * torch.finfo(first.dtype).eps, 0.1) * first.abs().max()
+        _SHARING[model] = bool((first - swapped).abs().max() <= rounding) or not bool(first.isfinite().all())
+    return _SHARING[model]
 
 
 def count_blocks(stack: Stack, depth: int) -> int:

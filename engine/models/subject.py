@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import MissingError, SubjectError, explain
-from engine.models.families import Attention, float32_norm_class
+from engine.models.families import Attention
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Tier = Literal["cpu", "gpu", "xl"]
@@ -116,19 +117,48 @@ def use_torch_parts(model: PreTrainedModel) -> PreTrainedModel:
     The library writes GPT-2's GELU as eight passes over its input; torch makes one. The norms of some families
     compute in float32 whatever their input is, which would leave a float64 model with seven digits.
     """
-    import torch
     from torch import nn
     from transformers.activations import NewGELUActivation
 
-    float32_norm = float32_norm_class(model.config.model_type)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, NewGELUActivation):
                 setattr(parent, name, nn.GELU(approximate="tanh"))
-            elif float32_norm is not None and isinstance(child, float32_norm):
-                old: Any = child
-                if old.weight.dtype == torch.float64:
-                    norm = nn.RMSNorm(old.weight.shape, eps=old.variance_epsilon, dtype=torch.float64)
-                    norm.weight = old.weight
-                    setattr(parent, name, norm)
+            elif (norm := _find_float64_norm(child)) is not None:
+                setattr(parent, name, norm)
     return model
+
+
+def _find_float64_norm(module: nn.Module) -> nn.RMSNorm | None:
+    """torch's norm in place of one that computes a float64 input in float32; None for any other module.
+
+    What it computes is tried, since each family has a class of its own for it: some multiply by the weight, others by
+    1 + weight.
+    """
+    import torch
+    from torch import nn
+
+    run: Any = module
+    weight = getattr(module, "weight", None)
+    eps = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
+    if (
+        not isinstance(weight, nn.Parameter)
+        or (weight.dtype, weight.ndim, weight.device.type) != (torch.float64, 1, "cpu")
+        or [name for name, _ in module.named_parameters()] != ["weight"]
+        or not isinstance(eps, float)
+    ):
+        return None
+    generator = torch.Generator().manual_seed(0)
+    given = torch.randn(2, len(weight), dtype=torch.float64, generator=generator)
+    with torch.no_grad():
+        try:
+            found: Any = run(given)
+        except TypeError:
+            return None  # a norm of two inputs
+        for factor in (weight, nn.Parameter(1 + weight)):
+            norm = nn.RMSNorm(weight.shape, eps=eps, dtype=torch.float64)
+            norm.weight = factor
+            apart = (found - norm(given)).abs().max() / norm(given).abs().max()
+            if 1e-12 < apart < 1e-5:
+                return norm
+    return None

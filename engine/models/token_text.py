@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.arms.prompts import check_prompt
 from engine.errors import EscapedError, PromptError, explain, no_exits
+from engine.models.families import find_context
 from engine.text import shorten
 
 UNKNOWN = "(no token)"
@@ -68,7 +69,7 @@ def encode_user_prompt(tokenizer: Any, config: Any, text: str, *, who: str) -> t
     A prompt that loses characters is refused, because another text than the user's would be measured.
     """
     ids = encode(tokenizer, text, who=who)
-    context, vocab = int(config.max_position_embeddings), int(config.vocab_size)
+    context, vocab = find_context(config), int(config.get_text_config(decoder=True).vocab_size)
     dropped = find_dropped(tokenizer, [text])
     check_prompt(text, ids, context=context, vocab=vocab, dropped=name_dropped(dropped), who=who)
     return tuple(ids)

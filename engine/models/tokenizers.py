@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import MissingError
 from engine.files import expand_home, hash_file
 from engine.models.config_file import read_json
-from engine.models.families import FAMILIES
+from engine.models.families import find_family
 from engine.models.gguf import USE_FOLDER
 from engine.models.loading import loading, staged
 from engine.models.subject import refusal
@@ -127,10 +127,10 @@ def read_tokenizer(
     Raises SubjectError if there is none, if it cannot be read or names a file elsewhere, or if its ids exceed the
     vocabulary.
     """
-    vocab = int(config.vocab_size)
+    vocab = int(config.get_text_config(decoder=True).vocab_size)
     remedy = USE_FOLDER if gguf_file else SAVE_TOKENIZER
     if gguf_file is None and not has_tokenizer(folder):
-        if vocab == FAMILIES[config.model_type].vocabulary:
+        if vocab == find_family(config.model_type).vocabulary:
             return make_gpt2_tokenizer()
         raise refusal(who, "no whole tokenizer", "tokenizer.json, or vocab.json and merges.txt", SAVE_TOKENIZER)
     files = [gguf_file] if gguf_file else find_tokenizer_files(folder)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError, explain
-from engine.models.families import GPT2, Attention
+from engine.models.families import GPT2, Attention, find_attention
 from engine.models.loading import build_without_weights, loading
 from engine.models.subject import Subject, Tier
 from engine.models.tokenizers import make_gpt2_tokenizer, missing_gpt2_vocabulary
@@ -121,7 +121,10 @@ def draw_weights(
             # Only the CPU's generator: torch.manual_seed would also seed those of the accelerators.
             torch.default_generator.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(
-                config, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+                config,
+                dtype=torch.float32,
+                attn_implementation=find_attention(config.model_type, attention),
+                trust_remote_code=False,
             )
         # Only parameters: the rotary frequencies are meant to stay float32.
         for parameter in model.parameters():

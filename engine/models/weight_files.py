@@ -8,13 +8,14 @@ change nothing, or is a reason to refuse the model.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.models.config_file import read_json
-from engine.models.families import FAMILIES
+from engine.models.families import find_context, find_family
 from engine.models.subject import SAVE_AGAIN, refusal
 from engine.text import is_text, shorten
 
@@ -35,8 +36,10 @@ INDEX = ".index.json"
 OTHER_FORMATS = ("consolidated*", "*.pth", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.mlmodel", "*.tflite", "*.ckpt")
 """Weights for other programs."""
 
-HEAD = "lm_head.weight"
-"""The head in every family. It need not be stored, since it may be tied to the embedding."""
+MASK, FILLING = re.compile(r".*attn.*\.bias|.*attention\.bias"), re.compile(r".*\.masked_bias")
+FREQUENCIES = re.compile(r".*rotary_emb\.inv_freq")
+"""Buffers that older versions of transformers stored and newer ones compute: causal masks, the number that fills in for
+what they hide, and the frequencies of rotary positions."""
 
 FETCH_AGAIN = "fetch or save the model again"
 ALL_WEIGHTS = "weights that fit the configuration, all of them"
@@ -103,21 +106,28 @@ def check_stored(
 ) -> None:
     """Raises SubjectError for the first tensor of these files that would be skipped, cast or read twice.
 
-    files: as `find_weights` gives them. model: of the configuration, without numbers.
+    files: as `find_weights` gives them. model: of the configuration, without numbers. Where the library renames or
+    merges what a type's files hold (experts, for example), only it can say what has no place: see `load_weights`.
     """
     stored = _list_tensors(who, folder, files)
+    if renames(model):
+        for name, tensor in sorted(stored.items()):
+            _check_dtype(who, name, tensor)
+        return
     places: Mapping[str, Tensor] = model.state_dict()
-    family = FAMILIES[config.model_type]
+    embedding, head = (_name_weight(model, part) for part in ("get_input_embeddings", "get_output_embeddings"))
 
     # The library also takes the tensors of a model without its head, whose names lack the prefix.
-    place_of = {name: name if name in places else family.prefix + name for name in stored}
-    unfilled = set(places) - set(place_of.values()) - {HEAD}
+    prefix = f"{model.base_model_prefix}."
+    place_of = {name: name if name in places else prefix + name for name in stored}
+    # The head need not be stored, since it may be tied to the embedding.
+    unfilled = set(places) - set(place_of.values()) - {head}
     taken: dict[str, str] = {}
     for name, tensor in sorted(stored.items()):
         # Skipped by the library: harmless only if it is computed anew with the same numbers.
         place = place_of[name]
         if place not in places:
-            if not _is_recomputed_buffer(name, tensor, config):
+            if not _is_recomputed_buffer(name, tensor, config, model):
                 got = f"{name[:120]}, which the configuration has no place for"
                 raise refusal(who, got, ALL_WEIGHTS, _find_remedy(name, unfilled, config.model_type))
             continue
@@ -128,27 +138,43 @@ def check_stored(
         if tensor.shape != tuple(places[place].shape):
             got = f"{place} of shape {tensor.shape} where the configuration has {tuple(places[place].shape)}"
             raise refusal(who, got, ALL_WEIGHTS, FETCH_AGAIN)
-        # Weights of another type are quantized, and the library would cast them without their scales.
-        if tensor.dtype not in SAFETENSORS.values():
-            got, remedy = f"{name[:120]} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
-            raise refusal(who, got, "float64, float32, float16 or bfloat16", remedy)
+        _check_dtype(who, name, tensor)
 
     # A head that is stored although it is tied would be replaced by the embedding.
-    embedding = taken.get(family.prefix + family.embedding)
-    if embedding is not None and HEAD in taken and config.tie_word_embeddings:
+    if embedding in taken and head in taken and config.get_text_config(decoder=True).tie_word_embeddings:
         import torch
 
-        if not torch.equal(stored[HEAD].read(), stored[embedding].read()):
-            got = "an lm_head.weight that differs from the embedding"
+        if not torch.equal(stored[taken[head]].read(), stored[taken[embedding]].read()):
+            got = f"an {head} that differs from the embedding"
             remedy = 'write "tie_word_embeddings": false into config.json, or save the model without the head'
             raise refusal(who, got, "the same where tie_word_embeddings is true", remedy)
+
+
+def _check_dtype(who: str, name: str, tensor: StoredTensor) -> None:
+    """Raises SubjectError for quantized weights, which the library would cast without their scales."""
+    if tensor.dtype not in SAFETENSORS.values():
+        got, remedy = f"{name[:120]} stored as {tensor.dtype}", f"de-quantize the model and {SAVE_AGAIN}"
+        raise refusal(who, got, "float64, float32, float16 or bfloat16", remedy)
+
+
+def _name_weight(model: PreTrainedModel, part: str) -> str:
+    """The name of the weight of a model's embedding or head; "" if it has none."""
+    wanted: Any = getattr(model, part)()
+    return next((f"{name}.weight" for name, module in model.named_modules() if module is wanted), "")
+
+
+def renames(model: PreTrainedModel) -> bool:
+    """Whether the library renames or merges tensors of this type's files as it reads them."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    return bool(get_model_conversion_mapping(model, add_legacy=False))
 
 
 def _find_remedy(name: str, unfilled: set[str], family: str) -> str:
     """What to do about a tensor without a place. unfilled: the places for which no tensor is stored."""
     if "lora_" in name:
         return "merge the adapter into the model (merge_and_unload of peft) and save it again with save_pretrained"
-    for biases, entry in FAMILIES[family].biases:
+    for biases, entry in find_family(family).biases:
         if biases.fullmatch(name):
             return f'write "{entry}": true into config.json, if the model was trained with them'
     for place in sorted(unfilled, key=len, reverse=True):
@@ -159,28 +185,26 @@ def _find_remedy(name: str, unfilled: set[str], family: str) -> str:
     return "name a model whose family has it, or load this one and save it again (save_pretrained) to do without"
 
 
-def _is_recomputed_buffer(name: str, tensor: StoredTensor, config: Any) -> bool:
+def _is_recomputed_buffer(name: str, tensor: StoredTensor, config: PreTrainedConfig, model: PreTrainedModel) -> bool:
     """Whether a tensor is a buffer that older versions stored, with the numbers that newer ones compute."""
     import torch
 
-    family = FAMILIES[config.model_type]
-    causal, filling = family.masks or (None, None)
-    # A causal mask, and the number that fills in for what it hides.
-    if causal is not None and causal.fullmatch(name):
-        size = int(getattr(config, family.context))
+    if MASK.fullmatch(name):
+        size = find_context(config)
         if tensor.shape != (1, 1, size, size):
             return False
         return torch.equal(tensor.read()[0, 0].float(), torch.ones(size, size).tril())
-    if filling is not None and filling.fullmatch(name):
+    if FILLING.fullmatch(name):
         return tensor.shape in ((), (1,)) and float(tensor.read()) <= -9000  # -1e4 in bfloat16 is -9984
     # Frequencies of rotary positions, theta^(-2i / width).
-    if family.frequencies is not None and family.frequencies.fullmatch(name):
-        width = int(config.head_dim)
-        if tensor.shape != (width // 2,) or not tensor.dtype.endswith(("float32", "float16", "bfloat16")):
+    if FREQUENCIES.fullmatch(name):
+        rope: Any = getattr(config, "rope_parameters", None) or {}
+        theta, shapes = rope.get("rope_theta"), [tuple(b.shape) for n, b in model.named_buffers() if "inv_freq" in n]
+        if theta is None or tensor.shape not in shapes or not tensor.dtype.endswith(("float32", "float16", "bfloat16")):
             return False
         read = tensor.read()
-        powers = torch.arange(0, width, 2, dtype=torch.float64) / width
-        expected = float(config.rope_parameters["rope_theta"]) ** -powers
+        width = 2 * len(read)
+        expected = float(theta) ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
         # Half a spacing of the precision in which they are stored, and float32's own roundings.
         return torch.allclose(read.double(), expected, rtol=torch.finfo(read.dtype).eps + 1e-6, atol=1e-7)
     return False

@@ -13,7 +13,7 @@ from engine.claim.claim import Claim
 from engine.claim.procedure import Trial
 from engine.errors import EngineError, no_exits
 from engine.models import Subject, find_subject
-from engine.models.families import FAMILIES
+from engine.models.families import find_family
 from engine.models.memory import explain_shortage
 from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
 from engine.session.options import SessionOptions
@@ -65,7 +65,7 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
         for protocol in claim.protocols:
             if options.protocols and protocol not in options.protocols:
                 continue
-            if protocol == SCRIPT and not FAMILIES[subject.family].scripts:
+            if protocol == SCRIPT and not find_family(subject.family).scripts:
                 continue
             trial = Trial(
                 subject=subject,

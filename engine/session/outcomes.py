@@ -12,7 +12,7 @@ import pytest
 from engine.claim.on_record import RED_WHEN_STRICT, Outcome, classify_outcome, find_verdicts
 from engine.claim.procedure import Evidence
 from engine.claim.registration import find_registration
-from engine.errors import EngineError, MissingError, TooLongError, TooShallowError, explain, no_exits
+from engine.errors import EngineError, InapplicableError, MissingError, TooLongError, explain, no_exits
 from engine.records import RECORD, Record, RecordedVerdict
 from engine.running.scheduler import ItemRun
 from engine.session.items import Item, explain_skip
@@ -48,7 +48,7 @@ def verdict(request: pytest.FixtureRequest) -> Any:
         on_record = _find_on_record(request, item)
     except EngineError as error:
         # No fault: hardware, weights or depth that is lacking, or one of the suite's own prompts past the context.
-        lacking = isinstance(error, (MissingError, TooShallowError))
+        lacking = isinstance(error, (MissingError, InapplicableError))
         if lacking or (isinstance(error, TooLongError) and not item.trial.prompts):
             missing, evidence, judged, on_record = str(error), None, None, None
         else:

@@ -1,12 +1,15 @@
 """A tiny random model of every causal-LM type that the pinned transformers knows.
 
-`python -m engine.tests.every_type` tries to admit each of them and writes the table of docs/models.md.
+`python -m engine.tests.every_type` tries to admit each of them and writes engine/models/types.json and the table of
+docs/models.md.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from engine.errors import SubjectError
 from engine.models.admission import admit
+from engine.models.families import TYPES_FILE
 
 VOCAB, WIDTH, BLOCKS, CONTEXT = 97, 32, 4, 64
 
@@ -51,6 +55,7 @@ SIZES: dict[str, Any] = {
 """Sizes by the names that configurations give them."""
 
 QUIRKS: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"attention_types": [[["global", "local"], BLOCKS // 2]]},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -61,32 +66,36 @@ def config_class(kind: str) -> type[PreTrainedConfig]:
     return getattr(transformers, CONFIG_MAPPING_NAMES[kind])
 
 
-def make_config(kind: str) -> PreTrainedConfig:
-    """A tiny configuration of a type. Raises whatever the library raises where it takes no such sizes."""
+def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
+    """A tiny configuration of a type, with some sizes changed.
+
+    Raises whatever the library raises where it takes no such sizes.
+    """
     found = config_class(kind)
     own = found()
     text = own.get_text_config(decoder=True)
     depth = int(text.num_hidden_layers)
-    aliases = set(getattr(found, "attribute_map", {}))
-    sizes = {name: value for name, value in SIZES.items() if name in text.to_dict() and name not in aliases}
+    # Sizes that follow from others are left to the library.
+    own_names = {one.name for one in fields(type(text))} | set(text.attribute_map.values())
+    sizes = {name: value for name, value in SIZES.items() if name in own_names - text.attribute_map.keys()}
     # Kinds of layers, one for each block: the first ones, and the last, so that no kind that a model needs is missing.
     for name, value in text.to_dict().items():
-        if isinstance(value, list) and len(value) == depth and depth > BLOCKS:
+        if isinstance(value, list) and len(value) == depth and depth > BLOCKS and name in own_names:
             sizes[name] = [*value[: BLOCKS - 1], value[-1]]
     if "qk_rope_head_dim" in sizes:
         sizes.pop("head_dim", None)  # it follows from the parts of a head
-    sizes |= QUIRKS.get(kind, {})
+    sizes |= QUIRKS.get(kind, {}) | changes
     # Some configurations hold one for text, others are their own decoder's.
     return found(text_config=sizes) if text is not own and hasattr(own, "text_config") else found(**sizes)
 
 
-def make_model(kind: str) -> PreTrainedModel:
+def make_model(kind: str, **changes: Any) -> PreTrainedModel:
     """A tiny model of a type, with random weights large enough for attention to matter."""
     name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
     made: Any = getattr(transformers, name if isinstance(name, str) else name[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: PreTrainedModel = made(make_config(kind))
+        model: PreTrainedModel = made(make_config(kind, **changes))
     return model.float().eval().requires_grad_(False)
 
 
@@ -130,7 +139,9 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = write_table({kind: judge(kind) for kind in TYPES})
+        found = {kind: judge(kind) for kind in TYPES}
+    TYPES_FILE.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
+    table = write_table(found)
     DOCUMENT.write_text(DOCUMENT.read_text(encoding="utf-8").replace(read_table(), table), encoding="utf-8")
 
 

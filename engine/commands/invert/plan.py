@@ -28,7 +28,7 @@ from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.choose_step import StepChoice
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
-from engine.models.families import FAMILIES
+from engine.models.families import find_family
 from engine.models.memory import by_free_memory, explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.token_text import encode_user_prompt, read_text, read_token
@@ -82,7 +82,7 @@ def plan_inversion(options: InvertOptions) -> InvertPlan:
         raise UsageError(explain(who="--dtype", got=repr(options.dtype), expected=expected, remedy="pick one"))
     subject = find_subject(options.subject)
     protocol = find_protocol(options.protocol)
-    if protocol == SCRIPT and not FAMILIES[subject.family].scripts:
+    if protocol == SCRIPT and not find_family(subject.family).scripts:
         expected, remedy = "a GPT-2, the family of the author's scripts", "take --protocol page or controlled"
         got = f"{subject.id}, a {subject.family} model"
         raise UsageError(explain(who="--protocol script", got=got, expected=expected, remedy=remedy))

@@ -32,6 +32,7 @@ from engine.experiments.inputs import (
     make_generator,
 )
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
+from engine.models.families import find_context
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction
 from engine.models.token_text import read_text, read_tokens
@@ -110,7 +111,7 @@ def measure_generation(arm: GenerationArm, models: LoadedModels) -> GenerationRe
     model, tokenizer = models.model(arm.subject, arm.dtype, arm.device), models.tokenizer(arm.subject)
     prompts = [encode(settings, unit.prompt, models) for unit in arm.units]
 
-    context, shortest = int(model.config.max_position_embeddings), SHORTEST_PROMPT + arm.new_tokens
+    context, shortest = find_context(model.config), SHORTEST_PROMPT + arm.new_tokens
     if context < shortest:
         got = f"a context of {context} tokens"
         expected = f"at least {shortest}, for a prompt and {arm.new_tokens} to follow"
@@ -121,7 +122,7 @@ def measure_generation(arm: GenerationArm, models: LoadedModels) -> GenerationRe
 
     # Each beam needs a second choice that does not end the text.
     ends = find_ends(model, tokenizer)
-    vocab, smallest = int(model.config.vocab_size), max(2, 1 + len(ends))
+    vocab, smallest = int(model.config.get_text_config(decoder=True).vocab_size), max(2, 1 + len(ends))
     if arm.beams > 1 and vocab < smallest:
         got, expected = f"a vocabulary of {vocab}", f"at least {smallest} tokens for beam search"
         remedy = "take a model with a larger vocabulary"
@@ -148,7 +149,8 @@ def find_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tup
     """
     named: Any = (model.config.eos_token_id, tokenizer.eos_token_id)
     each = [i for name in named for i in (name if isinstance(name, list) else [name])]
-    return tuple(sorted({int(i) for i in each if i is not None and int(i) < int(model.config.vocab_size)}))
+    vocab = int(model.config.get_text_config(decoder=True).vocab_size)
+    return tuple(sorted({int(i) for i in each if i is not None and int(i) < vocab}))
 
 
 def pad_left(prompts: Sequence[Sequence[int]], *, pad: int, device: str) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from engine.arms.stacks import Stack
 from engine.errors import SubjectError
 from engine.models.admission import admit
 from engine.models.decoder import Decoder, make_causal_mask, takes_causal_mask
+from engine.models.families import read_types
 from engine.models.stacks import BlockStack
 from engine.tests.every_type import ADMITTED, BLOCKS, TYPES, VOCAB, judge, make_model, read_table, write_table
 from engine.tests.tiny import make_tiny
@@ -193,6 +194,7 @@ def test_a_context_shorter_than_the_check_is_no_obstacle() -> None:
 def test_the_documents_table_names_every_type_and_counts_those_that_are_admitted() -> None:
     table = dict(re.findall(r"^\| `(\S+)` \| (.*) \|$", read_table(), flags=re.MULTILINE))
     assert tuple(table) == TYPES
+    assert table == read_types()
     admitted = [kind for kind, answer in table.items() if answer == ADMITTED]
     assert f": {len(admitted)} of {len(TYPES)} types are admitted" in read_table()
     assert len(admitted) >= 100

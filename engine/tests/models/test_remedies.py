@@ -105,7 +105,7 @@ def test_a_model_whose_adapter_was_moved_away_is_computed_without_it(tmp_path: P
 def test_an_unsupported_family_says_what_can_be_named(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", make_gpt2())
     change(folder / "config.json", model_type="bert")
-    line = refuse(folder, "'bert'", "GPT-2 (gpt2) or Llama (llama)", "CONTRIBUTING.md")
+    line = refuse(folder, "type bert", "a decoder-only language model", "CONTRIBUTING.md")
     named = re.search(r"\((\S+) is one\)", line)
     assert named is not None
     assert find_subject(named[1]).family == "llama"

@@ -98,16 +98,6 @@ def test_a_folder_without_weights_is_refused(gpt2: Path) -> None:
     refuse(f"local:{gpt2}", "no weights", "model.safetensors")
 
 
-def test_an_unsupported_family_is_refused_with_the_supported_ones(gpt2: Path) -> None:
-    (gpt2 / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    refuse(f"local:{gpt2}", "'bert'", "GPT-2 (gpt2) or Llama (llama)")
-
-
-def test_a_configuration_that_names_no_family_is_refused(gpt2: Path) -> None:
-    (gpt2 / "config.json").write_text("{}")
-    refuse(f"local:{gpt2}", "family None", "GPT-2 (gpt2)")
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
