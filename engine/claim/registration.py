@@ -22,7 +22,6 @@ from engine.claim.criteria import Criterion
 from engine.claim.procedure import Trial
 from engine.errors import DeclarationError, LedgerError, explain
 from engine.files import find_nearest, parse_toml, read_whole
-from engine.models.quantized import LOCAL, LOCAL_INT8
 from engine.records import Registration
 
 LOCK = "registered.lock"
@@ -198,7 +197,7 @@ def name_changes(entry: RegistrationEntry, claim: Claim) -> str:
 
 def _list_strange(claim: Claim, trial: Trial) -> list[str]:
     """Why this item is exploratory, as phrases."""
-    own = trial.subject.id.startswith((LOCAL, LOCAL_INT8))
+    own = trial.subject.own and trial.subject.trained
     named = trial.subject.id in claim.subjects
     found = {
         "on the user's own model": own,

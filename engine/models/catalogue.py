@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from engine.errors import UsageError, explain
 from engine.files import expand_home
-from engine.models.hub import HUB_SUBJECTS
+from engine.models.hub import HUB_SUBJECTS, REPOSITORY, find_repository
 from engine.models.local import find_local
 from engine.models.packaged import SMOLLM2, SMOLLM2_UNTRAINED
 from engine.models.quantized import LOCAL_INT8, SUFFIX, quantize
@@ -31,9 +31,11 @@ def find_subject(name: str) -> Subject:
     """The subject called `name`.
 
     name: one of the catalogue's, 'NAME-untrained:SEED' for a fixed seed, 'NAME-int8' for int8 linear layers, or a model
-    on disk as 'local:PATH', 'local-untrained:PATH:SEED' or 'local-int8:PATH'.
+    on disk as 'local:PATH', 'local-untrained:PATH:SEED' or 'local-int8:PATH', or one of the hub as 'ORG/NAME' or
+    'ORG/NAME@REVISION', which is fetched if the hub's cache lacks it. '-untrained:SEED' and '-int8' behind a revision
+    are of the model there.
     Raises UsageError for an unknown name (with the nearest ones) or a bad seed, SubjectError for a path without a model
-    or for int8 weights of a subject that cannot be quantized.
+    or for int8 weights of a subject that cannot be quantized, MissingError for a model that cannot be fetched.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -51,15 +53,29 @@ def find_subject(name: str) -> Subject:
 
     subject = CATALOGUE.get(stem)
     if subject is None:
-        if name and os.path.exists(expand_home(name)):  # raises nothing if the name is too long for a path
+        exists = bool(name) and os.path.exists(expand_home(name))  # raises nothing if the name is too long for a path
+        if not exists and (found := _find_in_hub(name)) is not None:
+            return found
+        if exists:
             remedy = f"write local:{name}"
         else:
             near = get_close_matches(stem, CATALOGUE, n=3, cutoff=0.5)
             remedy = f"did you mean {' or '.join(near)}?" if near else "pick one"
-        expected = f"one of {', '.join(CATALOGUE)}, or local:PATH"
+        expected = f"one of {', '.join(CATALOGUE)}, local:PATH, or ORG/NAME"
         raise UsageError(explain(who="subject", got=repr(name), expected=expected, remedy=remedy))
     if not isinstance(subject, UntrainedSubject):
         got, expected = f"a seed ({rest!r})", "none, since its weights are trained"
         remedy = f"write {stem}, or {stem}-untrained:SEED"
         raise UsageError(explain(who=f"subject {stem}", got=got, expected=expected, remedy=remedy))
     return subject.untrained(parse_seed(stem, rest))
+
+
+def _find_in_hub(name: str) -> Subject | None:
+    """The model of the hub called `name`; None if that is no name of one."""
+    stem, _, seed = name.partition(":")
+    if seed and "@" in stem and stem.endswith("-untrained"):
+        stem = stem.removesuffix("-untrained")
+        return find_repository(stem).untrained(parse_seed(stem, seed)) if REPOSITORY.fullmatch(stem) else None
+    if "@" in name and name.endswith(SUFFIX) and REPOSITORY.fullmatch(name):
+        return quantize(find_repository(name.removesuffix(SUFFIX)))
+    return find_repository(name) if REPOSITORY.fullmatch(name) else None

@@ -1,40 +1,38 @@
-"""Trained models of the Hugging Face hub, at pinned revisions, from the hub's cache on this machine."""
+"""Trained models of the Hugging Face hub: those of the catalogue at pinned revisions, and any other that is named."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import MissingError, explain
 from engine.files import expand_home
-from engine.models.local import FolderSubject
-from engine.models.subject import Subject, Tier
+from engine.models.local import FolderSubject, make_twin, read_settings
+from engine.models.subject import Subject, Tier, refusal
 from engine.models.tokenizers import has_tokenizer
-from engine.models.untrained import Gpt2Sizes, UntrainedSubject
+from engine.models.untrained import Gpt2Sizes, UntrainedSubject, find_tier
 from engine.models.weight_files import WEIGHT_FILES
+from engine.text import shorten
 
 FORMATS = ("*.json", "*.txt", "model.safetensors")
 """The files to download: a repository holds the weights in half a dozen formats, and one is enough."""
 
+ANY_FORMATS = (*FORMATS, "model-*-of-*.safetensors", "*.model", "*.jinja")
+"""The same for any repository: weights in several files, and other tokenizers."""
+
+SAFE = tuple(name for name in WEIGHT_FILES if ".safetensors" in name)
+
+REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class HubSubject(FolderSubject):
-    """A model of the hub at one revision. Nothing is downloaded here: `missing` gives the command for it.
-
-    size: its tier. twin: the same configuration with random weights.
-    """
+class HubRepository(FolderSubject):
+    """A model of the hub at one commit, in the hub's cache on this machine."""
 
     repository: str
     revision: str
-    size: Tier
-    twin: UntrainedSubject
-
-    @property
-    def tier(self) -> Tier:
-        return self.size
-
-    @property
-    def family(self) -> str:
-        return self.twin.family
 
     def fingerprint(self) -> str:
         return f"revision:{self.revision}"
@@ -49,20 +47,110 @@ class HubSubject(FolderSubject):
         command = f"hf download {self.repository} --revision {self.revision} {formats}"
         return f"{self.id} is not in the hub's cache: {command}"
 
-    def untrained(self, seed: int) -> Subject:
-        return self.twin.untrained(seed)
-
     def folder(self) -> Path:
         self.require()
         return self._snapshot()
 
     def _snapshot(self) -> Path:
         """The folder of this revision in the hub's cache, which need not exist."""
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
+        return _find_cache(self.repository) / "snapshots" / self.revision
 
-        name = repo_folder_name(repo_id=self.repository, repo_type="model")
-        return expand_home(constants.HF_HUB_CACHE) / name / "snapshots" / self.revision
+
+@dataclass(frozen=True, kw_only=True)
+class HubSubject(HubRepository):
+    """A model of the catalogue. Nothing is downloaded here: `missing` gives the command for it.
+
+    size: its tier. twin: the same configuration with random weights.
+    """
+
+    size: Tier
+    twin: UntrainedSubject
+
+    @property
+    def tier(self) -> Tier:
+        return self.size
+
+    @property
+    def family(self) -> str:
+        return self.twin.family
+
+    def untrained(self, seed: int) -> Subject:
+        return self.twin.untrained(seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedRepository(HubRepository):
+    """A model that the user named as 'org/name' or 'org/name@revision'. Its id holds the commit, whatever was asked."""
+
+    @property
+    def own(self) -> bool:
+        return True
+
+    @property
+    def tier(self) -> Tier:
+        return find_tier(self)
+
+    @property
+    def family(self) -> str:
+        return read_settings(self.id, self.folder())[0]
+
+    def untrained(self, seed: int) -> Subject:
+        return make_twin(self, f"{self.id}-untrained", seed)
+
+
+def find_repository(name: str) -> NamedRepository:
+    """The model of a repository, 'org/name' or 'org/name@revision', from the hub's cache, or fetched into it.
+
+    A branch is what the cache says it is; only what the cache lacks is asked of the hub. Only safetensors are read, and
+    no code of the repository's own. Raises MissingError if it is not there and cannot be fetched, SubjectError for a
+    repository without a model in that format.
+    """
+    match = REPOSITORY.fullmatch(name)
+    assert match is not None, name
+    repository, asked = match["repository"], match["revision"] or "main"
+    commit = asked if COMMIT.fullmatch(asked) else _read_branch(repository, asked)
+    if commit is None or not any((_find_cache(repository) / "snapshots" / commit / one).is_file() for one in SAFE):
+        commit = _fetch(name, repository, commit or asked)
+    who = f"{repository}@{commit}"
+    subject = NamedRepository(
+        id=who, note=f"{repository}: of the hub, commit {commit[:8]}", repository=repository, revision=commit
+    )
+    folder = subject.folder()
+    if not any((folder / one).is_file() for one in SAFE):
+        raise refusal(who, "no model.safetensors", "weights in safetensors", "name a repository that has them")
+    read_settings(who, folder)
+    return subject
+
+
+def _find_cache(repository: str) -> Path:
+    """The folder of a repository in the hub's cache, which need not exist."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return expand_home(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+
+
+def _read_branch(repository: str, revision: str) -> str | None:
+    """The commit that the cache has of a branch or tag; None if it has none."""
+    ref = _find_cache(repository) / "refs" / revision
+    commit = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else ""
+    return commit if COMMIT.fullmatch(commit) else None
+
+
+def _fetch(who: str, repository: str, revision: str) -> str:
+    """Download a model into the hub's cache, with the library's own progress bars. Returns the commit."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(repository, revision=revision, allow_patterns=list(ANY_FORMATS))
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = (
+            f"check the name and the connection, or fetch it yourself: hf download {repository} --revision {revision}"
+        )
+        got = f"no such model in the hub's cache, and none fetched ({shorten(cause)})"
+        raise MissingError(explain(who=who, got=got, expected="a repository of the hub", remedy=remedy)) from error
+    return Path(folder).name
 
 
 def _make_gpt2(

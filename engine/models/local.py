@@ -66,6 +66,10 @@ class LocalFolder(FolderSubject):
     path: Path
 
     @property
+    def own(self) -> bool:
+        return True
+
+    @property
     def tier(self) -> Tier:
         return find_tier(self)
 
@@ -82,7 +86,7 @@ class LocalFolder(FolderSubject):
         return hash_files(self.path, find_tokenizer_files(self.path))
 
     def untrained(self, seed: int) -> Subject:
-        return _untrained_twin(self, self.path, seed)
+        return make_twin(self, f"local-untrained:{self.path}", seed)
 
     def folder(self) -> Path:
         return self.path
@@ -93,6 +97,10 @@ class LocalGguf(Subject):
     """A GGUF file. Its weights are de-quantized as they are loaded."""
 
     path: Path
+
+    @property
+    def own(self) -> bool:
+        return True
 
     @property
     def tier(self) -> Tier:
@@ -131,7 +139,7 @@ class LocalGguf(Subject):
             return hashlib.sha256(file.read(self._header().end)).hexdigest()
 
     def untrained(self, seed: int) -> Subject:
-        return _untrained_twin(self, self.path, seed)
+        return make_twin(self, f"local-untrained:{self.path}", seed)
 
     def _load(self, dtype: torch.dtype, attention: Attention) -> PreTrainedModel:
         folder, name, config = self.path.parent, self.path.name, self.config()
@@ -233,9 +241,8 @@ def _check_depth(who: str, config: PreTrainedConfig, remedy: str) -> None:
         raise refusal(who, f"{blocks!r} blocks", f"1 to {MOST_BLOCKS}", remedy)
 
 
-def _untrained_twin(subject: Subject, path: Path, seed: int) -> UntrainedSubject:
-    """The configuration of a local model with random weights, as 'local-untrained:PATH:seed'."""
-    stem = f"local-untrained:{path}"
+def make_twin(subject: Subject, stem: str, seed: int) -> UntrainedSubject:
+    """The configuration of a user's model with random weights, as 'STEM:seed'."""
     check_seed(stem, seed)
-    note = f"The configuration of {path.name} with random weights"
+    note = f"The configuration of {subject.note.partition(':')[0]} with random weights"
     return UntrainedSubject(id=f"{stem}:{seed}", stem=stem, note=note, seed=seed, pattern=subject)

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SUFFIX = "-int8"
-LOCAL = "local:"
-LOCAL_INT8 = "local-int8:"
+LOCAL, LOCAL_INT8 = "local:", "local-int8:"
 HEAD = "lm_head"
 """The head's module in every family. It is not quantized, because with tied weights it is the embedding."""
 
@@ -37,6 +36,10 @@ class QuantizedSubject(Subject):
     """The weights of another subject, with int8 linear layers. `quantize` makes it."""
 
     base: Subject
+
+    @property
+    def own(self) -> bool:
+        return self.base.own
 
     @property
     def tier(self) -> Tier:

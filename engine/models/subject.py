@@ -83,6 +83,11 @@ class Subject(ABC):
         """The same configuration with random weights."""
 
     @property
+    def own(self) -> bool:
+        """Whether the user named it by where it lies: any claim may be asked of such a model, if it is trained."""
+        return False
+
+    @property
     def in_folder(self) -> bool:
         """Whether its weights lie in a folder in transformers' format, once they are on this machine."""
         return False

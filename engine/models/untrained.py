@@ -41,6 +41,10 @@ class UntrainedSubject(Subject):
     pattern: Subject | Gpt2Sizes
 
     @property
+    def own(self) -> bool:
+        return isinstance(self.pattern, Subject) and self.pattern.own
+
+    @property
     def tier(self) -> Tier:
         return self.size if self.size is not None else find_tier(self)
 

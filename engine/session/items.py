@@ -15,10 +15,9 @@ from engine.errors import EngineError, no_exits
 from engine.models import Subject, find_subject
 from engine.models.families import find_family
 from engine.models.memory import explain_shortage
-from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
+from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.session.options import SessionOptions
 
-LOCAL_ANY = "local"
 """Prefix of the names of a user's own model, its int8 version and its untrained twin."""
 
 
@@ -49,17 +48,17 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
     """The claim's items under these options, by subject, then by protocol."""
     subjects = [find_subject(name) for name in claim.subjects]
     if options.subjects:
-        # A local model may have any claim; a catalogue subject, with or without its seed, only those that list it.
-        own, listed = (LOCAL, LOCAL_INT8), set(claim.subjects)
+        # A user's own model may have any claim; a catalogue subject, with or without its seed, only those that list it.
+        listed = set(claim.subjects)
         subjects = [
             subject
             for subject in options.subjects
-            if subject.id.startswith(own) or subject.id in listed or subject.id.split(":")[0] in listed
+            if (subject.own and subject.trained) or subject.id in listed or subject.id.split(":")[0] in listed
         ]
     items: list[Item] = []
     for subject in subjects:
-        # 'NAME-untrained:SEED' costs as much as NAME-untrained. A local model is listed by its full name.
-        name = subject.id if subject.id.startswith(LOCAL_ANY) else subject.id.split(":")[0]
+        # 'NAME-untrained:SEED' costs as much as NAME-untrained. A user's model is listed by its full name.
+        name = subject.id if subject.own else subject.id.split(":")[0]
         costly = name in claim.only_at_full_effort
         units = replace(claim.units, smoke=0, standard=0) if costly else claim.units
         for protocol in claim.protocols:
@@ -91,7 +90,7 @@ def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
     is passed over here: its experiment reports the error.
     """
     with suppress(Exception), no_exits():
-        if subject.id.startswith(LOCAL_ANY) and subject.missing() is None:
+        if subject.own and subject.missing() is None:
             added, dropped = _find_left_out(subject.id, subject.fingerprint(), prompts or OWN)
             return [*([f"puts: {added}"] if added else []), *([f"drops: {dropped}"] if dropped else [])]
     return []

@@ -22,7 +22,7 @@ from engine.ledger import find_measurements
 from engine.models import Subject, find_subject
 from engine.models.devices import Devices, check_device, count_cores, find_devices, visible_id
 from engine.models.memory import by_free_memory, free_bytes
-from engine.models.quantized import LOCAL, LOCAL_INT8, QuantizedSubject, explain_dtype
+from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.token_text import encode_user_prompt
 from engine.running.costs import PROCESS_BYTES
 from engine.running.slices import Slice, read_slice
@@ -247,7 +247,7 @@ def _read_memory(asked: str | None) -> float:
 
 def _subject(name: str) -> Subject:
     subject = find_subject(name)
-    if name.startswith((LOCAL, LOCAL_INT8)):
+    if subject.own and subject.trained:
         _ = subject.tier  # refuse a configuration that cannot be built now, not after an hour
     return subject
 

@@ -64,7 +64,11 @@ OPTIONS = (
         help=f"{', '.join(EFFORTS)} (default: standard)",
         details={"default": "standard", "metavar": "NAME"},
     ),
-    Option(name="subject", help="a subject's id or local:PATH; repeatable", details={**_REPEATABLE, "metavar": "ID"}),
+    Option(
+        name="subject",
+        help="a subject's id, local:PATH or the hub's ORG/NAME; repeatable",
+        details={**_REPEATABLE, "metavar": "ID"},
+    ),
     Option(name="protocol", help=f"{', '.join(PROTOCOLS)}; repeatable", details={**_REPEATABLE, "metavar": "NAME"}),
     Option(name="prompt", help="a prompt of your own; repeatable", details={**_REPEATABLE, "metavar": "TEXT"}),
     Option(

@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str]) -> InvertOptions:
     )
     option = parser.add_argument
     option("prompt", help='a text of two tokens or more, such as "The sky is blue."')
-    option("--subject", required=True, metavar="ID", help="smollm2-135m, gpt2-untrained …, or local:PATH")
+    option("--subject", required=True, metavar="ID", help="smollm2-135m, gpt2-untrained …, local:PATH or ORG/NAME")
     option("--blocks", type=_read_depth, metavar="K", help="the first K blocks, 'half' or 'all' (default: 1)")
     option("--head", action="store_true", help="with the language-model head on top")
     option("--protocol", choices=PROTOCOL_NAMES, help="how the descent starts (default: page)")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from engine.errors import MissingError
+from engine.errors import MissingError, SubjectError, UsageError
 from engine.models import find_subject
 from engine.models.hub import HubSubject
 from engine.models.packaged import SMOLLM2_UNTRAINED
@@ -140,3 +140,84 @@ def test_a_claim_about_a_cached_model_runs_offline_on_a_cpu_when_it_is_asked_for
     (table,) = record.tables
     assert [row[1] for row in table.rows] == [repr(read_token(tokenizer, i)) for i in expected.indices.tolist()]
     assert [row[2] for row in table.rows] == pytest.approx(expected.values.tolist(), rel=1e-4)  # float32, twice
+
+
+COMMIT = LLAMA.revision
+
+
+@pytest.mark.parametrize("asked", ["someone/tiny-llama", "someone/tiny-llama@main", f"someone/tiny-llama@{COMMIT}"])
+def test_a_repository_is_named_by_its_commit_whatever_was_asked(asked: str, cache: Path) -> None:
+    saved = make_llama()
+    lay(cache, LLAMA, saved)
+    subject = find_subject(asked)
+    assert (subject.id, subject.own) == (f"someone/tiny-llama@{COMMIT}", True)
+    assert subject.fingerprint() == f"revision:{COMMIT}"
+    assert (subject.family, subject.tier) == ("llama", "cpu")
+    assert find_subject(subject.id) == subject
+    ids = torch.tensor([[3, 1, 4]])
+    assert torch.equal(subject.model(torch.float32)(ids).logits, saved(ids).logits)
+    twin = find_subject(f"{subject.id}-untrained:3")
+    assert (twin.own, twin.trained) == (True, False)
+    assert twin == subject.untrained(3) == find_subject(twin.id)
+    assert find_subject(f"{asked.partition('@')[0]}@main-int8").id == f"{subject.id}-int8"
+
+
+def test_a_branch_is_what_the_cache_says(cache: Path) -> None:
+    snapshot = lay(cache, LLAMA, make_llama())
+    refs = snapshot.parents[1] / "refs"
+    (refs / "pr").mkdir()
+    (refs / "pr" / "1").write_text(COMMIT)
+    assert find_subject("someone/tiny-llama@pr/1").id == f"someone/tiny-llama@{COMMIT}"
+
+
+@pytest.mark.parametrize("name", ["someone/else", "someone/tiny-llama@v2", f"someone/tiny-llama@{'ab' * 20}"])
+def test_what_the_cache_lacks_and_cannot_be_fetched_is_one_line(name: str, cache: Path) -> None:
+    lay(cache, LLAMA, make_llama())
+    with pytest.raises(MissingError, match=rf"^{name}: got no such model in the hub's cache, .*hf download") as error:
+        find_subject(name)
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_cache_lacks_is_fetched_as_safetensors(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def download(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision, allow_patterns))
+        return str(lay(cache, LLAMA, make_llama()))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_subject("someone/tiny-llama").id == find_subject("someone/tiny-llama@main").id
+    ((repository, revision, patterns),) = asked
+    assert (repository, revision) == ("someone/tiny-llama", "main")
+    assert "model.safetensors" in patterns
+    assert not [pattern for pattern in patterns if "bin" in pattern or ".py" in pattern]
+
+
+def test_a_repository_with_pickled_weights_alone_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = lay(cache, LLAMA, make_llama())
+    torch.save(make_llama().state_dict(), snapshot / "pytorch_model.bin")
+    (snapshot / "model.safetensors").unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **options: str(snapshot))
+    with pytest.raises(SubjectError, match=r"got no model.safetensors, expected weights in safetensors"):
+        find_subject("someone/tiny-llama")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "some one/name", "/name", "org/", "org/näme", "org/name@"])
+def test_what_is_no_name_of_a_repository_is_an_unknown_subject(name: str, cache: Path) -> None:
+    with pytest.raises(UsageError, match="expected one of"):
+        find_subject(name)
+
+
+@pytest.mark.slow
+def test_a_claim_runs_on_a_repository_offline_and_its_record_names_the_commit(tmp_path: Path) -> None:
+    lay(tmp_path / "hub", LLAMA, make_llama(initializer_range=0.5))
+    report, ledger = tmp_path / "report", tmp_path / "ledger"
+    places = ["--report-dir", str(report), "--ledger", str(ledger), "-p", "no:cacheprovider"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    asked = ["-k", "c01", "--subject", "someone/tiny-llama", "--device", "cpu"]
+    command = [sys.executable, "-m", "pytest", "claims", *asked, *places]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | offline, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (record,) = read_records(report / "records.jsonl")
+    assert record.subject == f"someone/tiny-llama@{COMMIT}"
+    assert record.criteria[0].value is not None
