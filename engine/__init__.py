@@ -1,4 +1,4 @@
-"""LM Claims: every name that a claim may import.
+"""LM Claims: every name that a claim may import, and `recover` for a notebook of one's own.
 
 A claim is a frozen declaration and one test that asserts its verdict; see CONTRIBUTING.md for an example.
 Importing this package imports neither torch nor transformers.
@@ -50,6 +50,7 @@ from engine.experiments.recovery.procedure import (
     RecoveryRate,
     Searches,
 )
+from engine.experiments.recovery.recovered import RecoveredPrompts, recover
 from engine.experiments.recovery.searches import ABLATIONS, METHOD_STEPS, Search, SearchMethod
 from engine.records import SeeAlso
 
@@ -108,6 +109,7 @@ __all__ = [
     "Rate",
     "Ratio",
     "Recovered",
+    "RecoveredPrompts",
     "Recovery",
     "RecoveryDifference",
     "RecoveryRate",
@@ -129,4 +131,5 @@ __all__ = [
     "Units",
     "Verdict",
     "Within",
+    "recover",
 ]

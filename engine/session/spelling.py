@@ -66,7 +66,7 @@ OPTIONS = (
     ),
     Option(
         name="subject",
-        help="a subject's id, local:PATH or the hub's ORG/NAME; repeatable",
+        help="a subject, local:PATH or ORG/NAME of the hub; repeatable",
         details={**_REPEATABLE, "metavar": "ID"},
     ),
     Option(name="protocol", help=f"{', '.join(PROTOCOLS)}; repeatable", details={**_REPEATABLE, "metavar": "NAME"}),

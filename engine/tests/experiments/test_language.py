@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, GPT2Config, PreTrainedModel
 
 from engine.arms.settings import Unit
 from engine.errors import PromptError
@@ -264,7 +264,7 @@ def test_a_text_ends_where_the_model_ends_it() -> None:
 def test_ids_that_end_a_text_are_the_models_and_the_tokenizers(
     own: Any, tokenizers: int | None, expected: tuple[int, ...]
 ) -> None:
-    model: Any = SimpleNamespace(config=SimpleNamespace(eos_token_id=own, vocab_size=8))
+    model: Any = SimpleNamespace(config=GPT2Config(eos_token_id=own, vocab_size=8))
     tokenizer: Any = SimpleNamespace(eos_token_id=tokenizers)
     assert find_ends(model, tokenizer) == expected
 
