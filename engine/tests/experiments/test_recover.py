@@ -21,6 +21,13 @@ pytestmark = [
 ]
 
 
+STEP = 0.2
+"""The standard deviation of the tiny models' embeddings. One test lets it be tuned."""
+
+FEW = 20
+"""Iterations that are enough for a guess among so few tokens, since guesses are checked."""
+
+
 def draw(*shape: int) -> Tensor:
     return torch.randint(3, VOCAB, shape, generator=torch.Generator().manual_seed(4))
 
@@ -35,7 +42,7 @@ def observe(model: PreTrainedModel, ids: Tensor, blocks: int) -> Tensor:
 @pytest.mark.parametrize("kind", ["gpt2", "mistral", "gemma3_text", "bloom"])
 def test_the_tokens_of_prompts_come_back_from_the_librarys_own_hidden_states(kind: str) -> None:
     model, ids = make_model(kind), draw(2, 6)
-    found = engine.recover(model, observe(model, ids, 2), blocks=2)
+    found = engine.recover(model, observe(model, ids, 2), blocks=2, step=STEP, iterations=FEW)
     assert found.tokens == ids.tolist()
     assert found.complete == [True, True]
     for token in (one for row in found.prompts for one in row):
@@ -49,25 +56,34 @@ def test_all_blocks_are_those_with_norm_and_head(*, head: bool) -> None:
     run: Any = model
     with torch.no_grad():
         output = run(ids, output_hidden_states=True, use_cache=False)
-    found = engine.recover(model, output.logits if head else output.hidden_states[-1], blocks="all", head=head)
+    found = engine.recover(
+        model, output.logits if head else output.hidden_states[-1], blocks="all", head=head, step=STEP
+    )
     assert found.tokens == ids.tolist()
+
+
+def test_a_step_that_is_not_given_is_tuned_on_random_tokens() -> None:
+    model, ids = make_model("gpt2"), draw(1, 5)
+    found = engine.recover(model, observe(model, ids, 2), blocks=2, iterations=FEW)
+    assert found.tokens == ids.tolist()
+    assert STEP / 64 < found.step < 2 * STEP
 
 
 def test_prompts_of_different_lengths_are_given_one_by_one() -> None:
     model = make_model("gpt2")
     prompts = [draw(1, 3), draw(1, 7)]
     rows = [observe(model, ids, 1)[0] for ids in prompts]
-    found = engine.recover(model, rows, blocks=1, step=0.05)
+    found = engine.recover(model, rows, blocks=1, step=STEP, iterations=FEW)
     assert found.tokens == [ids[0].tolist() for ids in prompts]
-    assert (found.lengths, found.step) == ((3, 7), 0.05)
-    assert engine.recover(model, rows[1], blocks=1, step=0.05).tokens == found.tokens[1:]
+    assert (found.lengths, found.step) == ((3, 7), STEP)
+    assert engine.recover(model, rows[1], blocks=1, step=STEP, iterations=FEW).tokens == found.tokens[1:]
 
 
 def test_a_position_whose_activations_no_token_gives_ends_its_prompt() -> None:
     model, ids = make_model("gpt2"), draw(2, 5)
     hidden = observe(model, ids, 1)
     hidden[0, 3] += 5
-    found = engine.recover(model, hidden, blocks=1)
+    found = engine.recover(model, hidden, blocks=1, step=STEP, iterations=FEW)
     assert found.tokens == [ids[0, :3].tolist(), ids[1].tolist()]
     assert found.complete == [False, True]
     assert found.prompts[0][3].token is None
@@ -88,7 +104,7 @@ def test_the_model_is_left_as_it_was() -> None:
     model.get_submodule("transformer.h.1").eval()
     model.get_parameter("transformer.ln_f.bias").requires_grad_(False)
     before = note_state(model)
-    assert engine.recover(model, hidden, blocks=1).tokens == ids.tolist()
+    assert engine.recover(model, hidden, blocks=1, step=STEP, iterations=FEW).tokens == ids.tolist()
     assert note_state(model) == before
     assert all(p.grad is None for p in model.parameters())
 
@@ -103,7 +119,7 @@ class Letters:
 def test_it_shows_itself_in_a_notebook_and_at_a_prompt() -> None:
     model, ids = make_model("gpt2"), draw(1, 4)
     tokenizer: Any = Letters()
-    found = engine.recover(model, observe(model, ids, 1), blocks=1, tokenizer=tokenizer)
+    found = engine.recover(model, observe(model, ids, 1), blocks=1, tokenizer=tokenizer, step=STEP, iterations=FEW)
     text = "".join(tokenizer.decode([i]) for i in ids[0].tolist())
     assert found.texts == [text]
     assert repr(found) == f"Recovered: 1 of 1 prompts whole, 4 of 4 tokens\n{text}"
