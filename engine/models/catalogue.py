@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from engine.errors import UsageError, explain
 from engine.files import expand_home
-from engine.models.hub import HUB_SUBJECTS, REPOSITORY, find_repository
+from engine.models.hub import HUB_SUBJECTS, find_repository, is_repository
 from engine.models.local import find_local
 from engine.models.packaged import SMOLLM2, SMOLLM2_UNTRAINED
 from engine.models.quantized import LOCAL_INT8, SUFFIX, quantize
@@ -75,7 +75,8 @@ def _find_in_hub(name: str) -> Subject | None:
     stem, _, seed = name.partition(":")
     if seed and "@" in stem and stem.endswith("-untrained"):
         stem = stem.removesuffix("-untrained")
-        return find_repository(stem).untrained(parse_seed(stem, seed)) if REPOSITORY.fullmatch(stem) else None
-    if "@" in name and name.endswith(SUFFIX) and REPOSITORY.fullmatch(name):
-        return quantize(find_repository(name.removesuffix(SUFFIX)))
-    return find_repository(name) if REPOSITORY.fullmatch(name) else None
+        return find_repository(stem).untrained(parse_seed(stem, seed)) if is_repository(stem) else None
+    plain = name.removesuffix(SUFFIX) if "@" in name else name
+    if not is_repository(plain):
+        return None
+    return find_repository(plain) if plain == name else quantize(find_repository(plain))

@@ -23,7 +23,7 @@ ANY_FORMATS = (*FORMATS, "model-*-of-*.safetensors", "*.model", "*.jinja")
 
 SAFE = tuple(name for name in WEIGHT_FILES if ".safetensors" in name)
 
-REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>(?!.*\.\.)[\w./-]{1,200}))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -96,6 +96,21 @@ class NamedRepository(HubRepository):
 
     def untrained(self, seed: int) -> Subject:
         return make_twin(self, f"{self.id}-untrained", seed)
+
+
+def is_repository(name: str) -> bool:
+    """Whether this is how a repository is named, with or without a revision, by the hub's own rules."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    match = REPOSITORY.fullmatch(name)
+    if match is None:
+        return False
+    try:
+        validate_repo_id(match["repository"])
+    except HFValidationError:
+        return False
+    return True
 
 
 def find_repository(name: str) -> NamedRepository:

@@ -11,6 +11,9 @@ import pytest
 # One thread each: those of products as small as theirs only wait for each other, for long where the machine is busy.
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, which no plugin does
 
+# No test asks the hub, whatever names it makes up.
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is loaded
+
 # Ignored by what a shell starts in the background, or nohup: sessions that tests end would never hear of them.
 for number, usual in {
     signal.SIGINT: signal.default_int_handler,

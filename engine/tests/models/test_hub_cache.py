@@ -202,7 +202,23 @@ def test_a_repository_with_pickled_weights_alone_is_refused(cache: Path, monkeyp
         find_subject("someone/tiny-llama")
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "some one/name", "/name", "org/", "org/näme", "org/name@"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a/b/c",
+        "some one/name",
+        "/name",
+        "org/",
+        "org/näme",
+        "org/name@",
+        "./0",
+        "a/b.",
+        "a/b@../c",
+        "a/b@-int8",
+        "a/b@-untrained:0",
+        f"a/{'b' * 99}",
+    ],
+)
 def test_what_is_no_name_of_a_repository_is_an_unknown_subject(name: str, cache: Path) -> None:
     with pytest.raises(UsageError, match="expected one of"):
         find_subject(name)
