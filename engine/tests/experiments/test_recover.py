@@ -39,7 +39,7 @@ def observe(model: PreTrainedModel, ids: Tensor, blocks: int) -> Tensor:
         return run(ids, output_hidden_states=True, use_cache=False).hidden_states[blocks]
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "mistral", "gemma3_text", "bloom"])
+@pytest.mark.parametrize("kind", ["gpt2", pytest.param("mistral", marks=pytest.mark.slow), "gemma3_text", "bloom"])
 def test_the_tokens_of_prompts_come_back_from_the_librarys_own_hidden_states(kind: str) -> None:
     model, ids = make_model(kind), draw(2, 6)
     found = engine.recover(model, observe(model, ids, 2), blocks=2, step=STEP, iterations=FEW)
