@@ -15,11 +15,8 @@ from engine.models.untrained import Gpt2Sizes, UntrainedSubject, find_tier
 from engine.models.weight_files import WEIGHT_FILES
 from engine.text import shorten
 
-FORMATS = ("*.json", "*.txt", "model.safetensors")
+FORMATS = ("*.json", "*.txt", "*.model", "*.jinja", "model.safetensors", "model-*-of-*.safetensors")
 """The files to download: a repository holds the weights in half a dozen formats, and one is enough."""
-
-ANY_FORMATS = (*FORMATS, "model-*-of-*.safetensors", "*.model", "*.jinja")
-"""The same for any repository: weights in several files, and other tokenizers."""
 
 SAFE = tuple(name for name in WEIGHT_FILES if ".safetensors" in name)
 
@@ -157,7 +154,7 @@ def _fetch(who: str, repository: str, revision: str) -> str:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = snapshot_download(repository, revision=revision, allow_patterns=list(ANY_FORMATS))
+        folder = snapshot_download(repository, revision=revision, allow_patterns=list(FORMATS))
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = (

@@ -40,9 +40,9 @@ UNCHECKED = Method(verify=False)
 
 @dataclass(frozen=True, kw_only=True)
 class OwnSearch:
-    """What was found: a row of matches for each prompt, the step size, and how far equal activations may lie apart.
+    """What was found: a row of matches for each prompt, and η of the descents.
 
-    equal_tokens: for a token, the others with the same embedding, which no model can tell apart.
+    epsilons: by position, the distance up to which activations count as equal.
     """
 
     matches: tuple[tuple[TokenMatch, ...], ...]
