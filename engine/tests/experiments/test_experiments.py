@@ -83,6 +83,7 @@ def test_equal_arms_give_equal_measurements_twice_and_leave_the_global_random_st
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("subject", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)], indirect=True)
 def test_equal_arms_give_equal_measurements_in_a_fresh_process_with_another_random_state(
     subject: str, first: list[str]
 ) -> None:
@@ -258,6 +259,7 @@ def test_a_curve_is_kept_at_the_start_the_end_and_in_between(iterations: int) ->
     assert len(at) <= 50
 
 
+@pytest.mark.parametrize("subject", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)], indirect=True)
 def test_a_shelf_keeps_what_is_in_use_and_loads_it_once(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
     models, loads = LoadedModels(), list[str]()
     kind = type(find_subject(subject))

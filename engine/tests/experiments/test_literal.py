@@ -213,6 +213,7 @@ def test_the_probes_next_tokens_are_the_literal_ones(subject: str, probe: Stack,
         )
 
 
+@pytest.mark.parametrize("subject", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)], indirect=True)
 def test_median_hits_of_36_units_agree_in_float32(subject: str) -> None:
     # Hit for hit a batch and single runs part: descent on the L¹ distance amplifies rounding.
     prompts = ("The sky", "A cat sleeps", "sun and sea", "ab ab ab")

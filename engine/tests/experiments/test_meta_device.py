@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,7 @@ STACKS: dict[str, AnyStack] = {
 class MetaModels(LoadedModels):
     """A tiny model without numbers; its codec is given a factor, since nothing can be factorized."""
 
+    @lru_cache  # noqa: B019 - one of these objects a test
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
         return make_tiny(subject, dtype=getattr(torch, dtype)).to(device)  # pyright: ignore[reportArgumentType]
 
@@ -89,10 +91,16 @@ def run(settings: DescentSettings, *, tuning: bool) -> tuple[Batch, Trace, Codec
     return batch, trace, models.codec(settings.subject, settings.dtype, settings.device)
 
 
-@pytest.mark.parametrize("tuning", [False, True], ids=["inversion", "tuning"])
+@pytest.mark.parametrize(
+    ("family", "tuning"),
+    [
+        *[("gpt2", False), ("llama", True)],
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("gpt2", True), ("llama", False))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "tuning" if value else "inversion",
+)
 @pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
-@pytest.mark.parametrize("family", FAMILIES)
 def test_a_descent_runs_where_nothing_can_be_read(
     family: str, stack: AnyStack, protocol: Protocol, tuning: bool
 ) -> None:

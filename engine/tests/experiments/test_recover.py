@@ -57,7 +57,7 @@ def test_all_blocks_are_those_with_norm_and_head(*, head: bool) -> None:
     with torch.no_grad():
         output = run(ids, output_hidden_states=True, use_cache=False)
     found = engine.recover(
-        model, output.logits if head else output.hidden_states[-1], blocks="all", head=head, step=STEP
+        model, output.logits if head else output.hidden_states[-1], blocks="all", head=head, step=STEP, iterations=FEW
     )
     assert found.tokens == ids.tolist()
 

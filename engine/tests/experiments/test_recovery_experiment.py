@@ -39,13 +39,25 @@ def find(arm: RecoveryArm = ARM) -> RecoveryResult:
     return result
 
 
+@pytest.fixture(name="plain", scope="module")
+def provide_plain() -> RecoveryResult:
+    return find()
+
+
 def text_of(ids: tuple[int | None, ...]) -> str:
     return "".join("?" if i is None else chr(i) for i in ids)
 
 
 @pytest.mark.parametrize("subject", ["gpt2", "llama"])
-@pytest.mark.parametrize("stack", [Stack(blocks=1), Stack(blocks=2, head=True)], ids=["1b", "2b+h"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("stack", "dtype"),
+    [
+        pytest.param(Stack(blocks=1), "float32", id="1b-float32"),
+        pytest.param(Stack(blocks=1), "float64", id="1b-float64", marks=pytest.mark.slow),
+        pytest.param(Stack(blocks=2, head=True), "float32", id="2b+h-float32", marks=pytest.mark.slow),
+        pytest.param(Stack(blocks=2, head=True), "float64", id="2b+h-float64"),
+    ],
+)
 def test_prompts_come_back_from_their_activations(subject: str, stack: Stack, dtype: str) -> None:
     settings = replace(SETTINGS, subject=subject, stack=stack, dtype=dtype)
     result = find(replace(ARM, settings=settings))
@@ -135,8 +147,8 @@ def test_the_start_has_the_pages_spread_or_that_of_the_vocabulary() -> None:
     assert recovery.start_std(ARM, codec, some) == pytest.approx(both)
 
 
-def test_eight_bits_give_the_prompts_back_within_half_a_step() -> None:
-    plain, rounded = find(), find(replace(ARM, observed="8 bits"))
+def test_eight_bits_give_the_prompts_back_within_half_a_step(plain: RecoveryResult) -> None:
+    rounded = find(replace(ARM, observed="8 bits"))
     assert plain.epsilons == ()
     assert len(rounded.epsilons) == len(rounded.noise)
     assert all(0.5 < one <= rounded.epsilon < 0.51 for one in rounded.epsilons)
@@ -178,8 +190,8 @@ def test_a_net_has_no_positions_to_recover_one_by_one() -> None:
         measure_arm(replace(ARM, settings=net), GoldenModels())
 
 
-def test_equal_arms_give_equal_results() -> None:
-    assert find() == find()
+def test_equal_arms_give_equal_results(plain: RecoveryResult) -> None:
+    assert find() == plain
 
 
 @pytest.mark.parametrize("protocol", [CONTROLLED, PAGE], ids=["controlled", "page"])

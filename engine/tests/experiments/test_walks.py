@@ -451,7 +451,7 @@ def test_gradients_are_measured_prompt_by_prompt() -> None:
 
 @pytest.mark.parametrize("protocol", [PAGE, SCRIPT, CONTROLLED], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_walks_and_gradients_run_on_the_meta_device(family: str, stack: AnyStack, protocol: Protocol) -> None:
     models = TinyModels()
     settings = make_settings(family, stack, protocol, dtype="float32", device="meta")

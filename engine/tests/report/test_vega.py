@@ -109,8 +109,8 @@ def test_a_process_that_hangs_is_ended_and_its_job_tried_once_more(
     with VegaRenderer(1) as renderer:
         assert renderer.submit(HELLO)() == "drawn"
         waiting = renderer.submit(evaluate(hang))
-        monkeypatch.setattr(vega, "TIMEOUT_S", 2.0)
-        with pytest.raises(DrawingError, match=r"^the process that draws hung for 2 s$"):
+        monkeypatch.setattr(vega, "TIMEOUT_S", 1.0)
+        with pytest.raises(DrawingError, match=r"^the process that draws hung for 1 s$"):
             waiting()
         monkeypatch.undo()
         assert renderer.submit(HELLO)() == "drawn"
