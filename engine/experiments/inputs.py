@@ -78,7 +78,8 @@ def encode(settings: StackSettings, prompt: str, models: LoadedModels) -> tuple[
     ids = encode_text(tokenizer, prompt, who=settings.subject)
     model = models.model(settings.subject, settings.dtype, settings.device)
     needs = settings.first_tokens or 2
-    context, vocab = find_context(model.config), int(model.config.get_text_config(decoder=True).vocab_size)
+    context = find_context(model.config) - len(models.opening(settings.subject))
+    vocab = int(model.config.get_text_config(decoder=True).vocab_size)
     check_prompt(prompt, ids, context=context, needs=needs, vocab=vocab, who=settings.subject)
     return tuple(ids[: settings.first_tokens])
 

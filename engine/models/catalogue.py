@@ -9,7 +9,7 @@ from engine.errors import UsageError, explain
 from engine.files import expand_home
 from engine.models.hub import HUB_SUBJECTS, find_repository, is_repository
 from engine.models.local import find_local
-from engine.models.packaged import SMOLLM2, SMOLLM2_UNTRAINED
+from engine.models.packaged import GEMMA3, GEMMA3_UNTRAINED, SMOLLM2, SMOLLM2_UNTRAINED
 from engine.models.quantized import LOCAL_INT8, SUFFIX, quantize
 from engine.models.subject import Subject
 from engine.models.untrained import UntrainedSubject, parse_seed
@@ -19,6 +19,8 @@ CATALOGUE: dict[str, Subject] = {
     for subject in (
         SMOLLM2,
         SMOLLM2_UNTRAINED,
+        GEMMA3,
+        GEMMA3_UNTRAINED,
         *HUB_SUBJECTS,
         *(hub.twin for hub in HUB_SUBJECTS),
         *(quantize(hub) for hub in HUB_SUBJECTS if hub.tier == "xl"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.errors import MissingError, explain
 from engine.files import expand_home
-from engine.models.local import FolderSubject, make_twin, read_settings
+from engine.models.local import READ_AS, FolderSubject, make_twin, read_settings
 from engine.models.subject import Subject, Tier, refusal
 from engine.models.tokenizers import has_tokenizer
 from engine.models.untrained import Gpt2Sizes, UntrainedSubject, find_tier
@@ -82,6 +82,9 @@ class NamedRepository(HubRepository):
     @property
     def own(self) -> bool:
         return True
+
+    def fingerprint(self) -> str:
+        return f"{READ_AS}:{super().fingerprint()}"
 
     @property
     def tier(self) -> Tier:

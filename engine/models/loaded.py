@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.arms.arm import Arm, settings_of, weights_of
+from engine.arms.protocol import Positions
 from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack, TokenNet
 from engine.errors import SubjectError, explain_replaced
@@ -23,8 +24,10 @@ from engine.models.codec import Codec
 from engine.models.first_input import find_rule, read_embeddings
 from engine.models.memory import place
 from engine.models.quantized import int8_layers
-from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise
+from engine.models.stacks import BlockStack, EmbeddingFunction, FullyConnected, TokenWise, embedding_weight
 from engine.models.subject import refusal
+from engine.models.token_text import find_added
+from engine.models.tokenizers import SAVE_TOKENIZER
 from engine.models.weight_files import FETCH_AGAIN
 
 T = TypeVar("T")
@@ -64,6 +67,7 @@ class LoadedModels:
         self._codecs = LruCache[Codec](1)
         self._nets = LruCache[FullyConnected](1)
         self._tokenizers = LruCache[PreTrainedTokenizerBase](8)
+        self._openings: dict[str, tuple[int, ...]] = {}
         self._sources: dict[str, str] = {}
 
     def evict_unused(self, arm: Arm) -> None:
@@ -85,6 +89,7 @@ class LoadedModels:
         """Free everything."""
         for kept in (self._models, self._codecs, self._nets, self._tokenizers):
             kept.keep_only(lambda key: False)
+        self._openings.clear()
         self._sources.clear()
 
     def model(self, subject: str, dtype: str, device: str) -> PreTrainedModel:
@@ -105,6 +110,12 @@ class LoadedModels:
     def tokenizer(self, subject: str) -> PreTrainedTokenizerBase:
         return self._tokenizers.get(subject, lambda: find_subject(subject).tokenizer())
 
+    def opening(self, subject: str) -> tuple[int, ...]:
+        """Tokens that the subject's tokenizer puts before every text, which belong to a prompt's context."""
+        if subject not in self._openings:
+            self._openings[subject] = find_added(self.tokenizer(subject), who=subject).opening
+        return self._openings[subject]
+
     def codec(self, subject: str, dtype: str, device: str) -> Codec:
         def factorize() -> Codec:
             model = self.model(subject, dtype, device)
@@ -116,7 +127,7 @@ class LoadedModels:
         """The stack that `settings` inverts or walks on, on its device."""
         model = self.model(settings.subject, settings.dtype, settings.device)
         if isinstance(settings.stack, Stack):
-            return BlockStack(model, settings.stack, settings.protocol.positions)
+            return self._block_stack(model, settings.subject, settings.stack, settings.protocol.positions)
         net, d_model = settings.stack, int(model.config.get_text_config(decoder=True).hidden_size)
         dtype, device = getattr(torch, settings.dtype), torch.device(settings.device)
         if isinstance(net, TokenNet):
@@ -130,7 +141,15 @@ class LoadedModels:
         A whole model gets true positions, any other stack those of the protocol.
         """
         model = self.model(settings.subject, settings.dtype, settings.device)
-        return BlockStack(model, stack, "true" if stack.final_norm else settings.protocol.positions)
+        positions = "true" if stack.final_norm else settings.protocol.positions
+        return self._block_stack(model, settings.subject, stack, positions)
+
+    def _block_stack(self, model: PreTrainedModel, subject: str, stack: Stack, positions: Positions) -> BlockStack:
+        opening, vocab = self.opening(subject), len(embedding_weight(model))
+        if opening and max(opening) >= vocab:
+            got = f"a tokenizer that puts token {max(opening)} before a text, which the model has no embedding of"
+            raise refusal(subject, got, f"tokens below {vocab}", SAVE_TOKENIZER)
+        return BlockStack(model, stack, positions, opening)
 
 
 _admitted: set[tuple[str, str]] = set()

@@ -36,6 +36,11 @@ MOST_BLOCKS = 1000
 """Several times the blocks of the deepest models. A corrupt number would keep the library building for hours."""
 
 
+READ_AS = "opened"
+"""Tells fingerprints of users' models from older ones. They belong to measurements from before prompts were read behind
+what a tokenizer puts before a text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderSubject(Subject):
     """A trained model that is read from a folder in transformers' format."""
@@ -80,10 +85,10 @@ class LocalFolder(FolderSubject):
     def fingerprint(self) -> str:
         # Exactly the files that are read to load the model and its tokenizer.
         covered = [CONFIG, *find_weights(self.id, self.path), *find_tokenizer_files(self.path)]
-        return f"folder:sha256:{hash_files(self.path, covered)}"
+        return f"{READ_AS}:folder:sha256:{hash_files(self.path, covered)}"
 
     def tokenizer_source(self) -> str:
-        return hash_files(self.path, find_tokenizer_files(self.path))
+        return f"{READ_AS}:{hash_files(self.path, find_tokenizer_files(self.path))}"
 
     def untrained(self, seed: int) -> Subject:
         return make_twin(self, f"local-untrained:{self.path}", seed)
@@ -111,9 +116,7 @@ class LocalGguf(Subject):
         return self._header().architecture
 
     def fingerprint(self) -> str:
-        # "gguf:" tells it from older fingerprints. They belong to measurements from before the ends of texts and the
-        # spaces before words were read as the file says.
-        return f"gguf:sha256:{hash_file(self.path)}"
+        return f"{READ_AS}:gguf:sha256:{hash_file(self.path)}"
 
     def config(self) -> PreTrainedConfig:
         header = self._header()
@@ -136,7 +139,7 @@ class LocalGguf(Subject):
 
     def tokenizer_source(self) -> str:
         with self.path.open("rb") as file:
-            return hashlib.sha256(file.read(self._header().end)).hexdigest()
+            return f"{READ_AS}:{hashlib.sha256(file.read(self._header().end)).hexdigest()}"
 
     def untrained(self, seed: int) -> Subject:
         return make_twin(self, f"local-untrained:{self.path}", seed)

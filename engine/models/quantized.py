@@ -52,6 +52,10 @@ class QuantizedSubject(Subject):
     def fingerprint(self) -> str:
         return f"{self.base.fingerprint()}:int8"
 
+    @property
+    def opening(self) -> str:
+        return self.base.opening
+
     def missing(self) -> str | None:
         return self.base.missing() or missing_bitsandbytes()
 

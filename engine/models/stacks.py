@@ -6,6 +6,7 @@ and rotary positions stay transformers' business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol as Interface
 from weakref import WeakKeyDictionary
@@ -69,11 +70,13 @@ class BlockStack:
 
     positions: 'first' gives every token position 0, 'true' gives 0…n-1. The prompts of a batch are padded on the right.
     Causality keeps padding out of every earlier position, so no padding mask is needed.
+    opening: tokens that every prompt is read behind, such as Gemma's <bos>. They belong to the function: neither its
+    inputs nor its outputs have a position for them.
     Raises SubjectError for a model without a list of blocks, TooShallowError for more blocks than the model has,
     InapplicableError for position 0 in a model whose blocks know the distance between tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions) -> None:
+    def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions, opening: Sequence[int] = ()) -> None:
         if positions == "first" and not can_share_position(model):
             got = f"a model of type {model.config.model_type}, in which distances between tokens are part of attention"
             expected, remedy = "positions that can be equal", "take the controlled protocol (--protocol controlled)"
@@ -83,7 +86,8 @@ class BlockStack:
         count = count_blocks(stack, depth)
         self._decoder = Decoder(model, count, final_norm=stack.final_norm, positions=positions)
         self._weight = embedding_weight(model)
-        self._context, self._positioned = find_context(model.config), find_rule(model).added
+        self._context, self._positioned = find_context(model.config) - len(opening), find_rule(model).added
+        self._opening = self._read_opening(model, opening)
         # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
         self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
 
@@ -101,8 +105,12 @@ class BlockStack:
             raise ShapeError(
                 f"stack: last axis is {width}, expected d_model={self._weight.shape[1]}; pass embeddings, not logits"
             )
+        before = 0
+        if self._opening is not None and (cache is None or not cache.get_seq_length()):
+            before = self._opening.shape[1]
+            embeddings = torch.cat([self._opening.expand(len(embeddings), -1, -1), embeddings], dim=1)
         # If the blocks are spread over several GPUs, the last one may be on another.
-        return self._decoder(embeddings, cache).to(embeddings.device)
+        return self._decoder(embeddings, cache).to(embeddings.device)[:, before:]
 
     def positions(self, tokens: int) -> Tensor:
         """The learned positions of tokens, [tokens, d_model]; zeros where none are added.
@@ -113,10 +121,23 @@ class BlockStack:
             raise ShapeError(f"stack: {tokens} tokens, expected at most the context of {self._context}; shorten it")
         if self._positions == "first":
             return self._offsets(1).expand(tokens, -1)
-        return self._offsets(tokens)
+        before = 0 if self._opening is None else self._opening.shape[1]
+        return self._offsets(before + tokens)[before:]
 
     def rows(self, lengths: Tensor, tokens: int) -> Tensor:
         return torch.arange(tokens, device=lengths.device)[None] < lengths[:, None]
+
+    @torch.no_grad()
+    def _read_opening(self, model: PreTrainedModel, opening: Sequence[int]) -> Tensor | None:
+        """What the first block gets for the opening, [1, tokens, d_model]; None if there is none."""
+        if not opening:
+            return None
+        table: Any = model.get_input_embeddings()
+        rows = table(torch.tensor([list(opening)], device=self._weight.device))
+        if self._positions == "first":
+            # Each by itself, so that learned positions are those of position 0, too.
+            return self._decoder.first_inputs(rows.transpose(0, 1)).transpose(0, 1)
+        return self._decoder.first_inputs(rows)
 
     def _offsets(self, tokens: int) -> Tensor:
         if not self._positioned:

@@ -22,6 +22,11 @@ SAVE_AGAIN = "save it again with save_pretrained"
 """The remedy for most of what can be wrong with a model's folder."""
 
 
+def describe_opening(opening: str) -> str:
+    """How prompts are read behind what a tokenizer puts before a text, in words."""
+    return f"behind {opening}, which its tokenizer puts before a text"
+
+
 def refusal(who: str, got: str, expected: str, remedy: str = SAVE_AGAIN) -> SubjectError:
     """The error that refuses a model, in one line."""
     return SubjectError(explain(who=who, got=got, expected=expected, remedy=remedy))
@@ -64,6 +69,14 @@ class Subject(ABC):
 
     def tokenizer_source(self) -> str:
         """Identifies the tokenizer where the subject's name does not, by a hash of its files; "" where it does."""
+        return ""
+
+    @property
+    def opening(self) -> str:
+        """The text of what its tokenizer puts before a text, of a model of the catalogue; "" for nothing.
+
+        Of any other model it is asked of the tokenizer itself.
+        """
         return ""
 
     def missing(self) -> str | None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from typing import Any
 
 from engine.arms.prompts import check_prompt
 from engine.errors import EscapedError, PromptError, explain, no_exits
 from engine.models.families import find_context
+from engine.models.subject import describe_opening
 from engine.text import shorten
 
 UNKNOWN = "(no token)"
@@ -46,15 +47,15 @@ SPACES = str.maketrans("", "", " \t\r\n▁")
 """Characters that a decoder may move: white space, and SentencePiece's sign for it."""
 
 
-def encode(tokenizer: Any, text: str, *, who: str) -> list[int]:
-    """Tokens of a text, without the special tokens that the tokenizer would add. who: the subject.
+def encode(tokenizer: Any, text: str, *, who: str, dressed: bool = False) -> list[int]:
+    """Tokens of a text. who: the subject. dressed: with the special tokens that the tokenizer adds around a text.
 
     Raises PromptError for whatever a tokenizer fails with: some have no token for unknown text, and some only now show
     what is wrong with their files. Raises EscapedError for what gets past every handler.
     """
     try:
         with no_exits():
-            return list[int](tokenizer(text, add_special_tokens=False).input_ids)
+            return list[int](tokenizer(text, add_special_tokens=dressed).input_ids)
     except EscapedError:
         raise
     except Exception as error:
@@ -69,7 +70,8 @@ def encode_user_prompt(tokenizer: Any, config: Any, text: str, *, who: str) -> t
     A prompt that loses characters is refused, because another text than the user's would be measured.
     """
     ids = encode(tokenizer, text, who=who)
-    context, vocab = find_context(config), int(config.get_text_config(decoder=True).vocab_size)
+    context = find_context(config) - len(find_added(tokenizer, who=who).opening)
+    vocab = int(config.get_text_config(decoder=True).vocab_size)
     dropped = find_dropped(tokenizer, [text])
     check_prompt(text, ids, context=context, vocab=vocab, dropped=name_dropped(dropped), who=who)
     return tuple(ids)
@@ -114,27 +116,49 @@ def name_dropped(dropped: tuple[str, ...]) -> str | None:
     return ", ".join(map(repr, dropped[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "") or None
 
 
-def name_added(tokenizer: Any) -> str | None:
-    """The special tokens that a tokenizer adds unless it is told not to, as '<s> before a text'; None for none."""
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """Special tokens that a tokenizer adds unless it is told not to.
+
+    opening: those before a text, as most models of Llama's and Gemma's kind were trained with. They are read before
+    every prompt, as part of its context. closing: those behind a text, which are left out.
+    """
+
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+
+
+def find_added(tokenizer: Any, *, who: str = "tokenizer") -> Added:
+    """What a tokenizer adds around a text. Raises PromptError if it fails on every text."""
     # A text that the tokenizer knows: SAMPLE, or the text of a token where SAMPLE gives nothing.
     sample, bare = SAMPLE, list[int]()
-    for text in chain([SAMPLE], (_read(tokenizer, i) for i in range(len(tokenizer)))):
+    for text in _sample_texts(tokenizer):
         with suppress(PromptError):
-            if ids := encode(tokenizer, text, who="tokenizer"):
+            if ids := encode(tokenizer, text, who=who):
                 sample, bare = text, ids
                 break
     if not bare:
-        bare = encode(tokenizer, SAMPLE, who="tokenizer")  # raises where it did above
+        bare = encode(tokenizer, SAMPLE, who=who)  # raises where it did above
 
     # What is added is what stands before and behind the bare tokens.
-    dressed = list[int](tokenizer(sample).input_ids)
+    dressed = encode(tokenizer, sample, who=who, dressed=True)
     if bare == dressed:
-        return None
+        return Added()
     first = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
-    before = "".join(_read(tokenizer, i) for i in dressed[:first])
-    behind = "".join(_read(tokenizer, i) for i in dressed[first + len(bare) :])
-    parts = ((before, "before"), (behind, "behind"))
-    return " and ".join(f"{tokens} {where} a text" for tokens, where in parts if tokens) or None
+    return Added(opening=tuple(dressed[:first]), closing=tuple(dressed[first + len(bare) :]))
+
+
+def describe_added(tokenizer: Any) -> list[str]:
+    """What a tokenizer adds, as 'behind <s>, which its tokenizer puts before a text'; empty if it adds nothing."""
+    added = find_added(tokenizer)
+    opening, closing = ("".join(_read(tokenizer, i) for i in ids) for ids in (added.opening, added.closing))
+    without = [f"without {closing}, which its tokenizer puts behind a text"] if closing else []
+    return ([describe_opening(opening)] if opening else []) + without
+
+
+def _sample_texts(tokenizer: Any) -> Iterator[str]:
+    yield SAMPLE
+    yield from (_read(tokenizer, i) for i in range(len(tokenizer)))
 
 
 def read_token(tokenizer: Any, token: int) -> str:

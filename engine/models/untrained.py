@@ -68,6 +68,10 @@ class UntrainedSubject(Subject):
         drawn = f"config:{hashlib.sha256(text.encode()).hexdigest()}:seed={self.seed or 0}"
         return f"{drawn}:tokenizer={tokens}" if tokens else drawn
 
+    @property
+    def opening(self) -> str:
+        return self.pattern.opening
+
     def missing(self) -> str | None:
         return self.pattern.missing()
 
@@ -97,6 +101,10 @@ class Gpt2Sizes:
 
     def tokenizer_source(self) -> str:
         return ""  # its hashes are pinned
+
+    @property
+    def opening(self) -> str:
+        return ""
 
     def missing(self) -> str | None:
         return missing_gpt2_vocabulary()

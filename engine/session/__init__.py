@@ -33,7 +33,7 @@ from engine.running.scheduler import ItemRun, Scheduler
 from engine.running.slices import share_items
 from engine.session import ending, outcomes
 from engine.session.ending import cut_short, take_over
-from engine.session.items import Item, expand_items, explain_skip, name_left_out
+from engine.session.items import Item, expand_items, explain_skip, remark_on_prompts
 from engine.session.options import are_asked
 from engine.session.spelling import LOADED_BEFORE, add_options, find_mistaken, find_taken, refuse_taken, spell_out
 from engine.session.state import (
@@ -199,7 +199,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if terminal and not options.elsewhere and (limited := explain_allowance()):
         terminal.ensure_newline()
         terminal.write_line(limited)
-    config.stash[REPORT_LINES] += name_left_out((item.trial.subject for _, item in claimed), options.prompts)
+    config.stash[REPORT_LINES] += remark_on_prompts((item.trial.subject for _, item in claimed), options.prompts)
     if options.plan:
         _print_plan(config, [item for _, item in claimed], scheduler)
         return True

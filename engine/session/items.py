@@ -16,6 +16,7 @@ from engine.models import Subject, find_subject
 from engine.models.families import find_family
 from engine.models.memory import explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
+from engine.models.subject import describe_opening
 from engine.session.options import SessionOptions
 
 """Prefix of the names of a user's own model, its int8 version and its untrained twin."""
@@ -81,18 +82,19 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
     return items
 
 
-def find_left_out(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
-    """What the tokenizer of a user's own model adds or drops, and prompts are measured without.
+def describe_prompts(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
+    """What prompts are measured behind and without, because of the subject's tokenizer.
 
-    Such as 'puts: <s> before a text' and "drops: 'é'".
+    Such as 'behind <s>, which its tokenizer puts before a text' and "without 'é', which its tokenizer drops".
 
-    prompts: the user's; empty for the suite's own. Models of the catalogue leave nothing out. A tokenizer that fails
-    is passed over here: its experiment reports the error.
+    prompts: the user's; empty for the suite's own. What models of the catalogue open a text with is known without
+    their tokenizers. A tokenizer that fails is passed over here: its experiment reports the error.
     """
+    if subject.opening:
+        return [describe_opening(subject.opening)]
     with suppress(Exception), no_exits():
         if subject.own and subject.missing() is None:
-            added, dropped = _find_left_out(subject.id, subject.fingerprint(), prompts or OWN)
-            return [*([f"puts: {added}"] if added else []), *([f"drops: {dropped}"] if dropped else [])]
+            return list(_ask_tokenizer(subject.id, subject.fingerprint(), prompts or OWN))
     return []
 
 
@@ -101,19 +103,21 @@ OWN = (*DOCUMENT, *SHORT, *LONG)
 
 
 @cache
-def _find_left_out(subject: str, source: str, prompts: tuple[str, ...]) -> tuple[str | None, str | None]:
-    from engine.models.token_text import find_dropped, name_added, name_dropped
+def _ask_tokenizer(subject: str, source: str, prompts: tuple[str, ...]) -> tuple[str, ...]:
+    from engine.models.token_text import describe_added, find_dropped, name_dropped
 
     tokenizer = find_subject(subject).tokenizer()
-    return name_added(tokenizer), name_dropped(find_dropped(tokenizer, prompts))
+    dropped = name_dropped(find_dropped(tokenizer, prompts))
+    without = (f"without {dropped}, which its tokenizer drops",) if dropped else ()
+    return *describe_added(tokenizer), *without
 
 
-def name_left_out(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list[str]:
-    """A line for each thing that prompts of a subject lack: what its tokenizer adds around a text, or drops."""
+def remark_on_prompts(subjects: Iterable[Subject], prompts: tuple[str, ...]) -> list[str]:
+    """A line for each thing that prompts of a subject are measured behind or without."""
     return [
-        f"{subject.id}: its tokenizer {left_out.replace(':', '', 1)}; prompts are measured without it"
+        f"{subject.id}: prompts are measured {remark}"
         for subject in {subject.id: subject for subject in subjects}.values()
-        for left_out in find_left_out(subject, prompts)
+        for remark in describe_prompts(subject, prompts)
     ]
 
 

@@ -15,7 +15,7 @@ from engine.claim.units import Effort
 from engine.claim.verdict import CriterionResult, Verdict
 from engine.ledger.provenance import identify
 from engine.records import CriterionRecord, Record, RecordedVerdict, Registration
-from engine.session.items import Item, find_left_out
+from engine.session.items import Item, describe_prompts
 from engine.session.options import SessionOptions
 
 
@@ -65,8 +65,7 @@ def write_record(
 
 
 def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
-    left_out = find_left_out(item.trial.subject, item.trial.prompts) if evidence.measurements else []
-    said = "; ".join(f"without what its tokenizer {each}" for each in left_out)
+    said = "; ".join(describe_prompts(item.trial.subject, item.trial.prompts)) if evidence.measurements else ""
     return evidence.settings | ({"prompts": said} if said else {})
 
 

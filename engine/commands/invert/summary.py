@@ -14,7 +14,7 @@ from engine.commands.invert.view import Match, SummaryLine, compare_token, show_
 from engine.experiments.inversion.arm import Stop
 from engine.experiments.inversion.readings import InTopFive
 from engine.files import STANDARD_OUTPUT
-from engine.models.token_text import name_added
+from engine.models.token_text import describe_added
 from engine.text import format_number, is_invisible, write_plain
 
 LONGEST_TEXT = 2000
@@ -30,7 +30,7 @@ def introduce(plan: InvertPlan) -> str:
         f"σ = {sample.sigma:g}",
         f"start seed {plan.options.seed}",
         f"{trial.dtype} on {trial.device}",
-        *([f"without what its tokenizer puts, {added}"] if (added := name_added(plan.tokenizer)) else ()),
+        *describe_added(plan.tokenizer),
     )
     return f"{trial.subject.id}: {', '.join(parts)}"
 

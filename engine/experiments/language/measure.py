@@ -111,7 +111,8 @@ def measure_generation(arm: GenerationArm, models: LoadedModels) -> GenerationRe
     model, tokenizer = models.model(arm.subject, arm.dtype, arm.device), models.tokenizer(arm.subject)
     prompts = [encode(settings, unit.prompt, models) for unit in arm.units]
 
-    context, shortest = find_context(model.config), SHORTEST_PROMPT + arm.new_tokens
+    opening = models.opening(arm.subject)
+    context, shortest = find_context(model.config) - len(opening), SHORTEST_PROMPT + arm.new_tokens
     if context < shortest:
         got = f"a context of {context} tokens"
         expected = f"at least {shortest}, for a prompt and {arm.new_tokens} to follow"
@@ -130,7 +131,8 @@ def measure_generation(arm: GenerationArm, models: LoadedModels) -> GenerationRe
 
     continuations: list[tuple[int, ...]] = []
     for first in range(0, len(prompts), arm.batch):
-        ids, mask = pad_left(prompts[first : first + arm.batch], pad=ends[0] if ends else 0, device=arm.device)
+        together = [(*opening, *ids) for ids in prompts[first : first + arm.batch]]
+        ids, mask = pad_left(together, pad=ends[0] if ends else 0, device=arm.device)
         new = continue_prompts(
             model, ids, mask, new_tokens=arm.new_tokens, beams=arm.beams, ends=ends, processor=CheckScores(settings)
         )

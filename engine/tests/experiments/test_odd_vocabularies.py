@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.commands.invert.command import main
@@ -15,7 +16,8 @@ from engine.experiments.embedding.arm import PseudoInverseArm, PseudoInverseResu
 from engine.experiments.embedding.measure import compare_with_ridge
 from engine.experiments.inputs import make_generator
 from engine.models import Subject, find_subject
-from engine.models.token_text import name_added
+from engine.models.subject import describe_opening
+from engine.models.token_text import describe_added
 from engine.running.executors.inline import Inline
 from engine.tests.planted_claims import read_session, run_session
 from engine.tests.tiny_tokenizers import make_tokenizer, save_llama
@@ -157,19 +159,26 @@ def test_rows_without_a_token_and_a_missing_end_stop_no_claim(tmp_path: Path) ->
         assert job.evidence is not None, (name, job.error)
 
 
+def test_what_a_tokenizer_puts_around_a_text_is_named() -> None:
+    assert describe_added(make_tokenizer("byte fallback")) == []
+    around = make_tokenizer("byte fallback", begins=True)
+    assert describe_added(around) == ["behind <s>, which its tokenizer puts before a text"]
+    backend: Any = around
+    backend.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    assert describe_added(around)[1:] == ["without </s>, which its tokenizer puts behind a text"]
+
+
 @pytest.mark.parametrize(
-    ("begins", "expected"), [(True, "<s> before a text"), (False, None)], ids=["with a beginning", "without"]
+    "subject", ["smollm2-135m", "gpt2-untrained", pytest.param("gemma3-270m", marks=pytest.mark.slow)]
 )
-def test_what_a_tokenizer_puts_around_a_text_is_named(begins: bool, expected: str | None) -> None:
-    assert name_added(make_tokenizer("byte fallback", begins=begins)) == expected
+def test_what_a_catalogue_subject_opens_a_text_with_is_what_its_tokenizer_puts_there(subject: str) -> None:
+    found = find_subject(subject)
+    assert describe_added(found.tokenizer()) == ([describe_opening(found.opening)] if found.opening else [])
 
 
-@pytest.mark.parametrize("subject", ["smollm2-135m", "gpt2-untrained"])
-def test_catalogue_tokenizers_put_nothing_around_a_text(subject: str) -> None:
-    assert name_added(find_subject(subject).tokenizer()) is None
-
-
-def test_a_session_and_its_record_say_that_prompts_lack_a_beginning(
+def test_a_session_and_its_record_say_what_prompts_are_read_behind(
     tmp_path: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
     subject = save_subject(tmp_path / "m", make_tokenizer("byte fallback", begins=True))
@@ -179,13 +188,13 @@ def test_a_session_and_its_record_say_that_prompts_lack_a_beginning(
     )
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        [f"{subject.id}: its tokenizer puts <s> before a text; prompts are measured without it"]
+        [f"{subject.id}: prompts are measured behind <s>, which its tokenizer puts before a text"]
     )
     (record,) = read_session(pytester)
-    assert record.settings["prompts"] == "without what its tokenizer puts: <s> before a text"
+    assert record.settings["prompts"] == "behind <s>, which its tokenizer puts before a text"
     options = ("--iterations", "20", "--step", "0.01", "--device", "cpu", "--ledger", str(tmp_path / "ledger"))
     assert main(["The sky is", "--subject", subject.id, *options]) == 0
-    assert "without what its tokenizer puts, <s> before a text" in capsys.readouterr().out
+    assert "behind <s>, which its tokenizer puts before a text" in capsys.readouterr().out
 
 
 def test_a_claim_about_one_sentence_skips_under_another_prompt(tmp_path: Path, pytester: pytest.Pytester) -> None:

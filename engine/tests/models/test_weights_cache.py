@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from engine.models import find_subject, packaged
+from engine.models import packaged
 from engine.models import weights_cache as unpacked
 from engine.tests.tiny_models import make_llama
 
@@ -120,9 +121,8 @@ def test_packaged_weights_that_cannot_be_read_are_unpacked_again(root: Path, mon
         return make_llama()
 
     monkeypatch.setattr(packaged.PackagedSubject, "_from_gguf", unpack)
-    monkeypatch.setattr(packaged, "smollm2_config", lambda: make_llama().config)
     monkeypatch.setattr(packaged, "read_tokenizer", lambda *_, **__: _NoTokenizer())
-    subject = find_subject("smollm2-135m")
+    subject = replace(packaged.SMOLLM2, settings=lambda: make_llama().config)
     subject.model(torch.float32)
     (weights,) = root.glob("*/model.safetensors")
     status = weights.stat()
