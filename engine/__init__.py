@@ -56,14 +56,20 @@ from engine.records import SeeAlso
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_UNTRAINED = "smollm2-135m-untrained"
+GEMMA3 = "gemma3-270m"
+GEMMA3_UNTRAINED = "gemma3-270m-untrained"
 GPT2_UNTRAINED = "gpt2-untrained"
 GPT2_SIZES = ("gpt2", "gpt2-medium", "gpt2-large")
 GPT2_XL = "gpt2-xl"
+TRAINED = (SMOLLM2, GEMMA3, *GPT2_SIZES)
+"""The trained models that every claim about trained models is tested on."""
 
 __all__ = [
     "ABLATIONS",
     "CONTROLLED",
     "DIRECT",
+    "GEMMA3",
+    "GEMMA3_UNTRAINED",
     "GPT2_SIZES",
     "GPT2_UNTRAINED",
     "GPT2_XL",
@@ -72,6 +78,7 @@ __all__ = [
     "SCRIPT",
     "SMOLLM2",
     "SMOLLM2_UNTRAINED",
+    "TRAINED",
     "WHOLE",
     "Above",
     "AtLeast",

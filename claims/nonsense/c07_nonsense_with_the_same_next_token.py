@@ -42,7 +42,7 @@ CLAIM = lm.Claim(
         lm.Above("agreement − that of an equal shift", 0, because="nearness alone must not explain it"),
         lm.AtMost("exact rate", 0.5, because="the found inputs read as nonsense"),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0),
     notes=(

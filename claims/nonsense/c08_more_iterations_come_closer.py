@@ -47,7 +47,7 @@ CLAIM = lm.Claim(
         lm.Below("exact rate at 1000", 0.5, because="the document says that most are not quite equal"),
         lm.Above("exact, 3000 − 1000", 0, because="the document says that further iterations recover more"),
     ),
-    subjects=(lm.GPT2_UNTRAINED, lm.SMOLLM2_UNTRAINED),
+    subjects=(lm.GPT2_UNTRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0),
     notes=("Each N is a descent of its own: the step size falls along N.",),

@@ -10,7 +10,7 @@ CLAIM = lm.Claim(
     document="blue",
     procedure=lm.NextTokenIs(prompt="The sky is", word=" blue"),
     criteria=(lm.AtLeast("next token is blue", 1, because="the document names the word"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1, standard=1, full=1),
     notes=(

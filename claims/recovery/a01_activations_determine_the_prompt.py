@@ -30,10 +30,10 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=tuple(lm.AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
-    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1, standard=16, full=16, wave=16),
-    only_at_full_effort=(lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED),
+    only_at_full_effort=(lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED),
     notes=(
         "No claim of the document, but the question that its conclusion leaves open: is the information missing, or "
         "the method? Hidden states identify the prompt almost surely (arXiv 2510.15511).",

@@ -44,7 +44,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=tuple(lm.Above(gain.name, 0, because="each change is said to help") for gain in GAINS),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=16, full=16, wave=16),
     notes=(

@@ -33,7 +33,7 @@ CLAIM = lm.Claim(
     criteria=tuple(
         lm.AtLeast(f"told apart, {name}", 1, because="every position that was tried") for name, _ in SEARCHES
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=0, full=16, wave=16),
     notes=(

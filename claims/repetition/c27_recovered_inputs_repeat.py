@@ -25,7 +25,7 @@ CLAIM = lm.Claim(
     criteria=(
         lm.Above("repetition, end − start", 0, because="the descent, not the start, must have brought it about"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=1),
     notes=("The page's start N(1/2, 1/20²) alone already decodes to heavy repetition.",),

@@ -31,10 +31,10 @@ CLAIM = lm.Claim(
             on="trained GPT-2",
         ),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_XL),
+    subjects=(lm.SMOLLM2, lm.GEMMA3, lm.GPT2_XL),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
-    only_at_full_effort=(lm.SMOLLM2,),
+    only_at_full_effort=(lm.SMOLLM2, lm.GEMMA3),
     needs_subjects=("gpt2-xl-int8",),
     needed_on=lm.GPT2_XL,
     notes=(

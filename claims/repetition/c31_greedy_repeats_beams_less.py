@@ -14,7 +14,7 @@ CLAIM = lm.Claim(
         lm.Above("greedy − beam", 0, because="beam search is named as a remedy"),
         lm.Above("base − xl", 0, because="smaller models are said to repeat themselves more", on=lm.GPT2_XL),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1),
     needs_subjects=("gpt2",),

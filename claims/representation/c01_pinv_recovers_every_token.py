@@ -10,7 +10,7 @@ CLAIM = lm.Claim(
     document="recovers the input of any given sentence",
     procedure=lm.RoundTrip(),
     criteria=(lm.AtLeast("share recovered", 1, because="the document says that any sentence comes back"),),
-    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     notes=(
         "Decoding works position by position, so a sentence fails exactly when one of its tokens does.",

@@ -17,7 +17,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("random ranks found", 1, because="a rank that is known must be found, deficient ones too"),
         lm.AtMost("norm / other solutions", 1 + 1e-12, because="the least norm, up to rounding in float64"),
     ),
-    subjects=(lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     notes=(
         "The limit is taken numerically: ridge solutions at falling α are extrapolated to α = 0 in float64, without "

@@ -24,7 +24,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtLeast("exact rate (wide)", 0.8, because="the document calls the net successfully inverted"),),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, wave=36),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

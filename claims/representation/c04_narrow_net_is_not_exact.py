@@ -48,7 +48,7 @@ CLAIM = lm.Claim(
         ),
         lm.Above("wide − narrow", 0, because="narrowing is what makes the difference"),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, wave=36),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

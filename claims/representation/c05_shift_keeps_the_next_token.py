@@ -11,7 +11,7 @@ CLAIM = lm.Claim(
     document="typically no change",
     procedure=lm.ShiftAgreement(sigma=0.05, draws=8),
     criteria=(lm.AtLeast("agreement", 0.5, because="typically is at least every other time"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(),
     notes=(

@@ -22,7 +22,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("hit rate (1 block + head)", 0.9, because="the document states that the bound is met"),
         lm.AtMost("exact rate (1 block + head)", 0.1, because="the document's example is not the prompt"),
     ),
-    subjects=(lm.GPT2_UNTRAINED, lm.SMOLLM2, lm.SMOLLM2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

@@ -46,7 +46,7 @@ CLAIM = lm.Claim(
     criteria=(
         lm.AtLeast("agreement (inexact units)", 0.5, because="the document says that they yield the same next token"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0, wave=36),
     notes=(

@@ -28,7 +28,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("cosine / linear", 0.9, because=BECAUSE),
         lm.AtLeast("to η/100 / linear", 0.9, because=BECAUSE),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

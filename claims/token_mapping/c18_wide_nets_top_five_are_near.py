@@ -21,7 +21,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("exact rate", 0.8, because="the document's first row is the prompt (as C03)"),
         lm.AtLeast("top-five overlap", 0.8, because="what e itself decodes to is the reference for being near"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0, wave=36),
     notes=("Nearness in meaning is that of the embedding matrix alone: the net, which is random, adds nothing to it.",),

@@ -35,7 +35,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("recovery", 0.5, because="the document's first row is recognizable"),
         lm.Above("overlap, wide − per-token", 0, because="the other choices are less recognizable than the wide net's"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=1),
     notes=("The first five tokens of each prompt, so that both nets see the same.",),

@@ -31,7 +31,7 @@ CLAIM = lm.Claim(
         vocabulary=True,
     ),
     criteria=(lm.Above("difference", 0, because="the untrained block's words are the likelier ones"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

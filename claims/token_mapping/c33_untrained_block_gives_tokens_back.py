@@ -25,7 +25,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     # Neither the bound nor σ enters what is recovered at N.

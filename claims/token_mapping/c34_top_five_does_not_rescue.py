@@ -19,7 +19,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtMost("target in top-5", 0.2, because="gibberish is at most one token in five"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=("Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",),

@@ -19,7 +19,7 @@ CLAIM = lm.Claim(
         lm.Above("ratio", 1, because="the direction of the claim", role="direction"),
         lm.AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

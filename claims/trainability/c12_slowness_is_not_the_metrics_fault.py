@@ -17,7 +17,7 @@ CLAIM = lm.Claim(
         estimates=(lm.HitRatio(name="ratio", slow="L²", fast="L¹"),),
     ),
     criteria=(lm.AtLeast("ratio", 1 / 3, because="a mend would be a saving of more than a factor of three"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=("Later pages of the same site report that L², cosine and combined losses fail for GPT-2 too.",),

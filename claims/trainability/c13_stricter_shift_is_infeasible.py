@@ -22,7 +22,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtMost("hit rate (σ = 1/25)", 0.1, because="infeasible leaves room for one in ten"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0),
 )

@@ -33,7 +33,7 @@ CLAIM = lm.Claim(
         lm.AtMost("recovery", 0.5, because="the document's example has lost most of the prompt"),
         lm.Above("distance, (1, 1) / (0.001, 0.999)", 1, because="the document says that more iterations are needed"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0),
     notes=(

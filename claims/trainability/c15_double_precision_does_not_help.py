@@ -29,7 +29,7 @@ CLAIM = lm.Claim(
         lm.Within("ratio", low=0.5, high=2, because="no significant change is less than a factor of two"),
         lm.AtMost("hit rate (float64, σ = 1/25)", 0.1, because="infeasible leaves room for one in ten"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=0),
     notes=(

@@ -20,7 +20,7 @@ CLAIM = lm.Claim(
         lm.Above("ratio", 1, because="the direction of the claim", role="direction"),
         lm.Above("ratio", 100, because="the document says more than 100", role="magnitude"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

@@ -18,7 +18,7 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtMost("recovery (inside the bound)", 0.2, because="unrecognizable is at most one token in five"),),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

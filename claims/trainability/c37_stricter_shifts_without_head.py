@@ -22,7 +22,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("hit rate (σ = 1/25)", 0.9, because=FEASIBLE),
         lm.AtLeast("hit rate (σ = 1/50)", 0.9, because=FEASIBLE),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
 )

@@ -15,7 +15,7 @@ CLAIM = lm.Claim(
         lm.AtMost("worst difference, float32", 1e-6, because="a few units in the last place of float32"),
         lm.AtMost("worst difference, float64", 1e-12, because="a real difference would not vanish in float64"),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=2, full=12),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

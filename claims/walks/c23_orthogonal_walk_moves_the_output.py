@@ -20,7 +20,7 @@ CLAIM = lm.Claim(
         lm.Within("broadcast / per token, net", 0.5, 2, because="the document sees no difference"),
         lm.Within("broadcast / per token, 12 blocks", 0.5, 2, because="the document sees no difference"),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

@@ -25,7 +25,7 @@ CLAIM = lm.Claim(
         lm.AtLeast("r, 1 inner step", 10, because=TEN, on="trained GPT-2"),
         lm.AtLeast("r, many inner steps", 100, because=HUNDRED, on="trained GPT-2"),
     ),
-    subjects=(lm.SMOLLM2, lm.GPT2_UNTRAINED, *lm.GPT2_SIZES),
+    subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),

@@ -20,7 +20,7 @@ CLAIM = lm.Claim(
         lm.AtMost("gain, sentence net", 3, because="the document sees no ratio above 3"),
         lm.AtMost("gain, token net", 3, because="the document sees no ratio above 3"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

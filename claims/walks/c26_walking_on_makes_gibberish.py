@@ -19,7 +19,7 @@ CLAIM = lm.Claim(
         lm.Above("recovery(100) − recovery(300)", 0, because=FALLS),
         lm.Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),
     ),
-    subjects=(lm.SMOLLM2, *lm.GPT2_SIZES),
+    subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     notes=(

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -30,6 +32,9 @@ PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyo
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})
 """Fields of a claim whose order decides nothing."""
+
+WHERE = frozenset({"subjects", "full_only"})
+"""Tags of fields that say on what and when a claim is measured, and decide nothing of a subject that is in them."""
 
 _HEAD = """\
 # What decides each claim, as it was first registered, and again after each amendment. Nothing is ever taken out.
@@ -168,7 +173,8 @@ def _write_entry(name: str, entry: RegistrationEntry) -> str:
 def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) -> Registration:
     """The status of an item, by the nearest lock at or above its claim's file, up to `root`.
 
-    Registered: declared as first registered. Amended: in the lock, but declared differently now. Exploratory: in no
+    Registered: declared as first registered. A further subject amends nothing for the others; what is measured on it
+    counts as registered since it was added. Amended: in the lock, but declared differently now. Exploratory: in no
     lock, or run under other settings than registered. Raises LedgerError and DeclarationError.
     """
     path = find_nearest(LOCK, claim_file, root)
@@ -178,13 +184,51 @@ def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) 
     if strange := " and ".join(_list_strange(claim, trial)):
         return Registration(status="exploratory", why=strange)
     first, digest = entries[0], digest_claim(claim)
-    origin = {"date": first.date.astimezone(UTC).isoformat(timespec="seconds"), "commit": first.commit}
+    origin = {"date": _write_date(first), "commit": first.commit}
     if digest == first.digest:
         return Registration(status="registered", **origin)
+    if (origin_of_subject := _find_first_on(claim, entries, trial.subject.id)) is not None:
+        return Registration(status="registered", date=_write_date(origin_of_subject), commit=origin_of_subject.commit)
     again = next((entry for entry in reversed(entries) if entry.digest == digest), None)
     since = f"registered again on {again.words}" if again else "and not registered again"
     why = f"{name_changes(first, claim)} changed after {first.words}, {since}"
     return Registration(status="amended", **origin, why=why)
+
+
+def _write_date(entry: RegistrationEntry) -> str:
+    return entry.date.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def is_extended(claim: Claim, entry: RegistrationEntry) -> bool:
+    """Whether a claim has gained subjects since an entry, and nothing else of it has changed."""
+    return bool(_find_covered(claim, entry))
+
+
+def _find_first_on(claim: Claim, entries: Sequence[RegistrationEntry], subject: str) -> RegistrationEntry | None:
+    """The entry since which an item on this subject is registered, if the claim has since gained subjects alone."""
+    covered = [_find_covered(claim, entry) for entry in entries]
+    if not covered[0]:
+        return None
+    # 'NAME-untrained:SEED' is listed without its seed.
+    names = {subject, subject.split(":")[0]}
+    return next((entry for entry, found in zip(entries, covered, strict=True) if names & found), None)
+
+
+def _find_covered(claim: Claim, entry: RegistrationEntry) -> frozenset[str]:
+    """The claim's subjects that an entry names, if it decides on them as the claim does now; else none.
+
+    An entry holds a digest of its subjects and not their names, so it is compared with every part of today's list.
+    """
+    now = digest_fields(claim)
+    if any(now.get(name) != entry.fields.get(name) for name in {*now, *entry.fields} - WHERE):
+        return frozenset()
+    parts = (part for size in range(len(claim.subjects), 0, -1) for part in combinations(claim.subjects, size))
+    return next((frozenset(part) for part in parts if _digest_names(part) == entry.fields.get("subjects")), frozenset())
+
+
+@cache
+def _digest_names(names: tuple[str, ...]) -> str:
+    return digest_json(sorted(names, key=_dump))[:8]
 
 
 def name_changes(entry: RegistrationEntry, claim: Claim) -> str:

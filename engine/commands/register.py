@@ -17,6 +17,7 @@ from engine.claim.registration import (
     RegistrationEntry,
     digest_claim,
     digest_fields,
+    is_extended,
     name_changes,
     read_lock,
     write_lock,
@@ -58,19 +59,29 @@ class LockStatus:
         return [self.declared[id] for id in (*self.new, *self.amended)]
 
     def lines(self) -> list[str]:
-        """A table of the claims that are new, amended or withdrawn, and a line that counts all."""
+        """A table of the claims that are new, amended, extended or withdrawn, and a line that counts all."""
         new, amended = self.new, self.amended
         rows: dict[str, tuple[str, str]] = dict.fromkeys(new, ("new", ""))
         for id in amended:
             last = self.lock[id][-1]
-            rows[id] = ("amended", f"{name_changes(last, self.declared[id].claim)} changed after {last.words}")
+            claim = self.declared[id].claim
+            if is_extended(claim, last):
+                rows[id] = ("extended", f"subjects added after {last.words}")
+            else:
+                rows[id] = ("amended", f"{name_changes(last, claim)} changed after {last.words}")
         if self.whole:
             gone = [id for id in self.lock if id not in self.declared]
             rows |= {id: ("withdrawn", f"registered on {self.lock[id][0].words}, declared no more") for id in gone}
         width = max(map(len, rows), default=0)
         table = [f"{id:<{width}}  {status:<9}  {rest}".rstrip() for id, (status, rest) in sorted(rows.items())]
         unchanged = len(self.declared) - len(new) - len(amended)
-        counts = {"unchanged": unchanged, "new": len(new), "amended": len(amended)}
+        extended = sum(status == "extended" for status, _ in rows.values())
+        counts = {
+            "unchanged": unchanged,
+            "new": len(new),
+            "amended": len(amended) - extended,
+            "extended": extended,
+        }
         counted = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         path = self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         return [*table, f"{path}: {counted}"]

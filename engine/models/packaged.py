@@ -44,6 +44,7 @@ class PackagedSubject(Subject):
     """A model whose GGUF file lies in a pinned wheel, or in the pinned files of several, joined in order.
 
     sha256: of the whole file. key: its family. settings: gives its configuration. puts: see `opening`.
+    large: see `cheap_rows_only`.
     """
 
     parts: tuple[WheelFile, ...]
@@ -51,6 +52,11 @@ class PackagedSubject(Subject):
     key: str
     settings: Callable[[], PreTrainedConfig]
     puts: str = ""
+    large: bool = False
+
+    @property
+    def cheap_rows_only(self) -> bool:
+        return self.large
 
     @property
     def tier(self) -> Tier:
@@ -282,6 +288,7 @@ GEMMA3 = PackagedSubject(
     key="gemma3_text",
     settings=gemma3_config,
     puts="<bos>",
+    large=True,
 )
 GEMMA3_UNTRAINED = UntrainedSubject(
     id="gemma3-270m-untrained",

@@ -101,6 +101,11 @@ class Subject(ABC):
         return False
 
     @property
+    def cheap_rows_only(self) -> bool:
+        """Whether a session that asks for no subject measures only its cheap rows, unless at full effort."""
+        return False
+
+    @property
     def in_folder(self) -> bool:
         """Whether its weights lie in a folder in transformers' format, once they are on this machine."""
         return False

@@ -45,6 +45,10 @@ class UntrainedSubject(Subject):
         return isinstance(self.pattern, Subject) and self.pattern.own
 
     @property
+    def cheap_rows_only(self) -> bool:
+        return isinstance(self.pattern, Subject) and self.pattern.cheap_rows_only
+
+    @property
     def tier(self) -> Tier:
         return self.size if self.size is not None else find_tier(self)
 

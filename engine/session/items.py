@@ -17,9 +17,9 @@ from engine.models.families import find_family
 from engine.models.memory import explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.subject import describe_opening
+from engine.running.plan import estimate_item
+from engine.running.scheduler import ItemRun
 from engine.session.options import SessionOptions
-
-"""Prefix of the names of a user's own model, its int8 version and its untrained twin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
     for subject in subjects:
         # 'NAME-untrained:SEED' costs as much as NAME-untrained. A user's model is listed by its full name.
         name = subject.id if subject.own else subject.id.split(":")[0]
-        costly = name in claim.only_at_full_effort
+        costly = name in claim.only_at_full_effort or (subject.cheap_rows_only and not options.subjects)
         units = replace(claim.units, smoke=0, standard=0) if costly else claim.units
         for protocol in claim.protocols:
             if options.protocols and protocol not in options.protocols:
@@ -78,8 +78,20 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
                 dtype=options.dtype,
                 device=options.devices.kind,
             )
+            if options.effort == "standard" and not units.standard:
+                # What is too costly on most models may be cheap on this one.
+                whole = replace(trial, units=replace(units, standard=units.full))
+                trial = whole if is_cheap(claim, whole) else trial
             items.append(Item(claim=claim, trial=trial, asked=bool(options.subjects)))
     return items
+
+
+def is_cheap(claim: Claim, trial: Trial) -> bool:
+    """Whether an item takes no more than CHEAP_S up to its first look, by the estimate before anything is measured."""
+    with suppress(EngineError):
+        if trial.units.standard and trial.subject.missing() is None:
+            return sum(estimate_item(ItemRun(claim=claim, trial=trial)).values()) <= CHEAP_S
+    return False
 
 
 def describe_prompts(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
@@ -97,6 +109,9 @@ def describe_prompts(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
             return list(_ask_tokenizer(subject.id, subject.fingerprint(), prompts or OWN))
     return []
 
+
+CHEAP_S = 60.0
+"""Seconds that a row may take at standard effort although it is declared for full effort alone."""
 
 OWN = (*DOCUMENT, *SHORT, *LONG)
 """The suite's own prompts."""
