@@ -25,8 +25,11 @@ class StopReason(StrEnum):
 def evaluate_item(claim: Claim, trial: Trial) -> Rounds:
     """Everything measured for an item: the claim in looks, and at full effort its sensitivity to the claim's factors.
 
-    The tables are made here, so that a mistake in one is the error of this item alone.
+    The tables are made here, so that a mistake in one is the error of this item alone. Without units nothing is
+    measured, even by a procedure that needs none.
     """
+    if not trial.count():
+        return Evidence()
     evidence = yield from evaluate_in_looks(claim, trial)
     tables = evidence.tables
     if not claim.factors or trial.effort != "full":
