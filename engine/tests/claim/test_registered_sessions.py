@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -176,3 +178,54 @@ def test_the_end_of_a_session_names_what_is_not_registered(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(
         ["amended since they were registered: C90", "exploratory, not as registered: C91"], consecutive=True
     )
+
+
+THREE = ("gpt2-untrained", "smollm2-135m-untrained", "gpt2-medium-untrained")
+
+
+def register_again(pytester: pytest.Pytester, subjects: tuple[str, ...], ruling: str = "supported") -> None:
+    """As `register`, a second later, since entries are told apart by their dates."""
+    write_claim(pytester.path, ruling, subjects=subjects)
+    with patch("engine.commands.register.datetime", wraps=datetime) as clock:
+        clock.now.side_effect = lambda zone: datetime.now(zone) + timedelta(seconds=1)
+        register(pytester)
+
+
+def statuses(pytester: pytest.Pytester) -> dict[str, tuple[str, str]]:
+    """The status of each item and since when, by its subject."""
+    run_session(pytester)
+    found = {record.subject: record.registration for record in read_session(pytester)}
+    return {subject: (one.status, one.date) for subject, one in found.items() if one is not None}
+
+
+def test_a_further_subject_amends_nothing_for_the_others_and_counts_since_it_was_added(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_claim(pytester.path, "supported", subjects=THREE[:1])
+    register(pytester)
+    write_claim(pytester.path, "supported", subjects=THREE[:2])
+    (first,) = read_lock(pytester.path / LOCK)["C90"]
+    began = first.date.isoformat()
+    unregistered = statuses(pytester)
+    assert unregistered[THREE[0]] == ("registered", began)
+    assert unregistered[THREE[1]] == ("amended", began)
+    register_again(pytester, (*THREE[1:], THREE[0]))
+    assert f"C90  extended   subjects added after {first.words}" in capsys.readouterr().out.splitlines()
+    second = read_lock(pytester.path / LOCK)["C90"][-1].date.isoformat()
+    since = {THREE[0]: began, THREE[1]: second, THREE[2]: second}
+    assert began < second
+    assert statuses(pytester) == {subject: ("registered", date) for subject, date in since.items()}
+
+
+def test_a_further_subject_hides_no_other_change(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported", subjects=THREE[:1])
+    register(pytester)
+    register_again(pytester, THREE[:2], "partly supported")
+    assert {status for status, _ in statuses(pytester).values()} == {"amended"}
+
+
+def test_a_subject_that_was_taken_out_leaves_the_others_amended(pytester: pytest.Pytester) -> None:
+    write_claim(pytester.path, "supported", subjects=THREE[:2])
+    register(pytester)
+    register_again(pytester, THREE[:1])
+    assert [status for status, _ in statuses(pytester).values()] == ["amended"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +14,20 @@ from transformers import GPT2Config
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement, digest_of
+from engine.claim.claim import Claim
+from engine.claim.procedure import Evidence
+from engine.claim.units import Effort, Units
 from engine.experiments.embedding.arm import RoundTripArm
 from engine.ledger import Ledger
 from engine.models import draw_weights, find_subject
 from engine.records import Record
 from engine.running.executors.inline import Inline
+from engine.running.scheduler import ItemRun
+from engine.session.items import expand_items
+from engine.tests.planted import make_trial
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
+from engine.tests.whole_claims import find_claims
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMPT = ("--effort", "smoke", "--prompt", "The sky is blue.")
@@ -223,6 +232,45 @@ def test_a_row_that_an_effort_leaves_out_is_not_run(tiny: str, pytester: pytest.
     assert result.ret == 0
     assert [record.outcome for record in read_session(pytester)] == ["not run"] * 3
     assert not stored(pytester)
+
+
+def count_units(claim: Claim, subject: str | None, effort: Effort = "standard", **changes: Any) -> set[int]:
+    """How many units the items of a subject would measure; None for a session that asks for no subject."""
+    asked: Any = SimpleNamespace(
+        subjects=() if subject is None else (find_subject(subject),),
+        effort=effort,
+        **{"protocols": (), "prompts": (), "starts": 1, "stopping": True, "dtype": "float32"} | changes,
+        devices=SimpleNamespace(kind="cpu"),
+    )
+    return {item.trial.count() for item in expand_items(claim, asked)}
+
+
+def test_what_is_too_costly_on_other_models_runs_at_standard_effort_on_a_small_one(tiny: str) -> None:
+    claim = find_claims()["C14"]
+    assert (claim.units.standard, claim.units.full) == (0, 36)
+    assert count_units(claim, "smollm2-135m") == {0}
+    assert count_units(claim, tiny) == {36}
+    assert count_units(claim, tiny, "smoke") == {0}
+
+
+def test_a_large_subject_has_its_cheap_rows_alone_unless_it_is_asked_for() -> None:
+    large, claims = "gemma3-270m", find_claims()
+    cheap, costly = (replace(claims[name], subjects=(large,)) for name in ("C05", "C33"))
+    assert (count_units(cheap, None), count_units(cheap, None, "smoke")) == ({36}, {0})
+    assert (count_units(costly, None), count_units(costly, large), count_units(costly, None, "full")) == (
+        {0},
+        {36},
+        {36},
+    )
+    twin = replace(claims["C01"], subjects=(f"{large}-untrained",))
+    assert (count_units(twin, None), count_units(twin, None, "full")) == ({0}, {36})
+
+
+def test_a_row_without_units_measures_nothing_even_by_a_procedure_that_needs_none() -> None:
+    claim = find_claims()["C01"]
+    run = ItemRun(claim=claim, trial=make_trial(units=Units(smoke=0, standard=0)))
+    run.advance(None)
+    assert (run.done, run.error, run.evidence) == (True, None, Evidence())
 
 
 @pytest.mark.parametrize("marker", ["gpu", "xl", "weights"])
