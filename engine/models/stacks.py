@@ -21,6 +21,7 @@ from engine.errors import InapplicableError, ShapeError, TooShallowError, explai
 from engine.models.decoder import Decoder, find_blocks
 from engine.models.families import find_context
 from engine.models.first_input import find_rule
+from engine.models.head import Head, read_head
 
 
 class EmbeddingFunction(Interface):
@@ -59,12 +60,6 @@ def embedding_weight(model: PreTrainedModel) -> Tensor:
     return embeddings.weight
 
 
-def unembedding_weight(model: PreTrainedModel) -> Tensor:
-    """The head's matrix: [vocab, d_model]; W itself if the head is tied."""
-    head: Any = model.get_output_embeddings()
-    return head.weight
-
-
 class BlockStack:
     """The first k blocks of a language model, causal and without dropout.
 
@@ -73,7 +68,8 @@ class BlockStack:
     opening: tokens that every prompt is read behind, such as Gemma's <bos>. They belong to the function: neither its
     inputs nor its outputs have a position for them.
     Raises SubjectError for a model without a list of blocks, TooShallowError for more blocks than the model has,
-    InapplicableError for position 0 in a model whose blocks know the distance between tokens.
+    InapplicableError for position 0 in a model whose blocks know the distance between tokens, and for a head with a
+    soft cap behind blocks alone.
     """
 
     def __init__(self, model: PreTrainedModel, stack: Stack, positions: Positions, opening: Sequence[int] = ()) -> None:
@@ -88,8 +84,16 @@ class BlockStack:
         self._weight = embedding_weight(model)
         self._context, self._positioned = find_context(model.config) - len(opening), find_rule(model).added
         self._opening = self._read_opening(model, opening)
-        # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
-        self.head = unembedding_weight(model).to(self._weight.device) if stack.head else None
+        self.head: Tensor | None = None
+        if stack.head:
+            found = read_head(model)
+            if not stack.final_norm:
+                found.require_linear(f"{model.config.model_type}, blocks and head")
+            # If a model is spread over several GPUs, its head may lie on another one than its embeddings.
+            at = self._weight.device
+            bias = None if found.bias is None else found.bias.to(at)
+            self._whole_head = Head(matrix=found.matrix.to(at), bias=bias, cap=found.cap)
+            self.head = self._whole_head.matrix
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d_model] → hidden states [runs, tokens, d_model], before the head."""
@@ -111,6 +115,13 @@ class BlockStack:
             embeddings = torch.cat([self._opening.expand(len(embeddings), -1, -1), embeddings], dim=1)
         # If the blocks are spread over several GPUs, the last one may be on another.
         return self._decoder(embeddings, cache).to(embeddings.device)[:, before:]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The library's own logits for hidden states before the head: [..., d_model] → [..., vocab].
+
+        Only for a stack with a head.
+        """
+        return self._whole_head.logits(hidden)
 
     def positions(self, tokens: int) -> Tensor:
         """The learned positions of tokens, [tokens, d_model]; zeros where none are added.

@@ -143,7 +143,6 @@ def predict_next_tokens(arm: InversionArm, batch: Batch, trace: Trace, codec: Co
     """
     assert arm.probe is not None
     probe = models.probe(arm.settings, arm.probe)
-    assert probe.head is not None
     tokens = batch.target.shape[1]
     shift = probe.positions(tokens) - batch.positions  # a net's inputs carry no positions, a model's do
     within = torch.arange(tokens, device=batch.target.device)[None] < batch.lengths[:, None]  # [runs, tokens]
@@ -156,7 +155,7 @@ def predict_next_tokens(arm: InversionArm, batch: Batch, trace: Trace, codec: Co
     for e in (batch.target, batch.start, trace.final, decoded, shifted):
         hidden = probe(e + shift)
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]  # [runs, d_model]
-        logits = last @ probe.head.T  # [runs, vocab]
+        logits = probe.logits(last)  # [runs, vocab]
         if e is batch.target:  # a descent may diverge, the model itself may not
             check_numbers(logits, arm.settings, LOGITS)
         predicted.append(logits.argmax(-1))

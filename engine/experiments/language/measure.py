@@ -34,7 +34,7 @@ from engine.experiments.inputs import (
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
 from engine.models.families import find_context
 from engine.models.loaded import LoadedModels
-from engine.models.stacks import EmbeddingFunction
+from engine.models.stacks import BlockStack
 from engine.models.token_text import read_text, read_tokens
 
 SHORTEST_PROMPT = 2
@@ -44,7 +44,7 @@ SHORTEST_PROMPT = 2
 def measure_next_tokens(arm: NextTokenArm, models: LoadedModels) -> NextTokenResult:
     """The likeliest tokens after each prompt, and the likeliest one after each shift of its embeddings."""
     settings = whole_settings(arm)
-    stack = models.stack(settings)
+    stack = models.probe(settings, WHOLE)
     embedded = embed_prompts(settings, arm.units, models, stack)
     logits = read_last(stack, embedded, embedded.target)
     shifted = shift_and_read(stack, embedded, sigma=arm.sigma, draws=arm.draws).tolist()
@@ -73,7 +73,7 @@ def whole_settings(arm: NextTokenArm | GenerationArm) -> StackSettings:
 
 
 @torch.no_grad()
-def shift_and_read(stack: EmbeddingFunction, embedded: EmbeddedPrompts, *, sigma: float, draws: int) -> Tensor:
+def shift_and_read(stack: BlockStack, embedded: EmbeddedPrompts, *, sigma: float, draws: int) -> Tensor:
     """The token of the largest logit after e + N(0, σ²), for each unit and draw: [units, draws].
 
     Each unit has its own generator, so its shifts do not depend on the other units of the batch.
@@ -88,15 +88,14 @@ def shift_and_read(stack: EmbeddingFunction, embedded: EmbeddedPrompts, *, sigma
 
 
 @torch.no_grad()
-def read_last(stack: EmbeddingFunction, embedded: EmbeddedPrompts, embeddings: Tensor) -> Tensor:
+def read_last(stack: BlockStack, embedded: EmbeddedPrompts, embeddings: Tensor) -> Tensor:
     """Logits after each prompt's own last token: [units, tokens, d_model] → [units, vocab].
 
     Raises SubjectError for logits that are not finite: their largest would mean nothing.
     """
     hidden = stack(embeddings)
     last = hidden[torch.arange(len(hidden), device=hidden.device), embedded.lengths - 1]  # [units, d_model]
-    assert stack.head is not None
-    logits = last @ stack.head.T
+    logits = stack.logits(last)
     check_numbers(logits, embedded.settings, LOGITS)
     return logits
 

@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +14,8 @@ from transformers import PreTrainedModel
 
 from engine.arms.protocol import CONTROLLED
 from engine.arms.settings import Method
-from engine.arms.stacks import WHOLE, Stack
-from engine.errors import ShapeError, SubjectError, explain
+from engine.arms.stacks import Stack
+from engine.errors import ShapeError, explain
 from engine.experiments.inputs import make_generator
 from engine.experiments.recovery.measure import NOISE_ROWS, draw_start_noise
 from engine.methods.activation_distance import make_distance, measure_noise, read_activations, read_back
@@ -25,6 +24,7 @@ from engine.methods.token_search import ObservedActivations, TokenMatch, TokenSe
 from engine.models.admission import admit
 from engine.models.codec import Codec, equal_tokens, find_equal_rows
 from engine.models.first_input import find_rule, read_embeddings
+from engine.models.head import read_head
 from engine.models.stacks import BlockStack
 
 WHO = "recover"
@@ -64,8 +64,10 @@ def search_own_model(
         codec = Codec(read_embeddings(model), computed=find_rule(model).factor is None)
         observed = _observe(activations, codec, width=codec.d_model if blocks.head is None else len(blocks.head))
         if blocks.head is not None:
-            _check_head(model, codec)
-            hidden = read_back(observed.hidden, blocks.head)
+            head = read_head(model)
+            head.require_linear(WHO)
+            logits = observed.hidden if head.bias is None else observed.hidden - head.bias
+            hidden = read_back(logits, blocks.head)
             observed = ObservedActivations(hidden=hidden, lengths=observed.lengths)
         distance, longest = make_distance(blocks.head, int8=False), observed.hidden.shape[1]
         drawn = torch.randint(codec.vocab, (NOISE_ROWS, longest), generator=make_generator("noise of activations", 0))
@@ -102,22 +104,6 @@ def _observe(activations: Sequence[Tensor], codec: Codec, *, width: int) -> Obse
     return ObservedActivations(
         hidden=hidden, lengths=torch.tensor([len(rows) for rows in activations], device=weight.device)
     )
-
-
-def _check_head(model: PreTrainedModel, codec: Codec) -> None:
-    """Raises SubjectError unless logits are hidden states times the head's matrix, from which they are read back."""
-    whole = BlockStack(model, WHOLE, "true")
-    assert whole.head is not None
-    ids = torch.randint(codec.vocab, (1, TUNING_TOKENS), generator=make_generator("logits", 0)).to(codec.weight.device)
-    run: Any = model
-    with torch.no_grad():
-        logits: Tensor = run(ids, use_cache=False).logits
-        plain = whole(codec.embed(ids) + whole.positions(TUNING_TOKENS)) @ whole.head.T
-    rounding = min(1024 * torch.finfo(logits.dtype).eps, 0.1) * logits.abs().max()
-    if not bool((logits.to(plain.device) - plain).abs().max() <= rounding):
-        got = f"logits of a model of type {model.config.model_type}, to which a bias, a scale or a cap is applied"
-        expected, remedy = "hidden states times the head's matrix", "pass hidden states, without head=True"
-        raise SubjectError(explain(who=WHO, got=got, expected=expected, remedy=remedy))
 
 
 def _choose_step(stack: BlockStack, codec: Codec, search: TokenSearch) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import engine
-from engine.errors import ShapeError, SubjectError, UsageError
+from engine.errors import InapplicableError, ShapeError, SubjectError, UsageError
 from engine.tests.every_type import VOCAB, make_model
 
 pytestmark = [
@@ -152,8 +152,9 @@ def test_what_cannot_be_searched_is_refused_in_one_line() -> None:
         engine.recover(model, torch.zeros(3, 32), blocks=9)
     with pytest.raises(UsageError, match="got no activations"):
         engine.recover(model, [], blocks=1)
-    with pytest.raises(SubjectError, match="recover: got logits of a model of type cohere, to which a bias"):
-        engine.recover(make_model("cohere"), torch.zeros(3, VOCAB), blocks="all", head=True)
+    with pytest.raises(InapplicableError, match="recover: got a head whose logits are bent to stay below 3"):
+        bent = make_model("gemma2", final_logit_softcapping=3.0)
+        engine.recover(bent, torch.zeros(3, VOCAB), blocks="all", head=True)
     with pytest.raises(SubjectError, match="recover: got a model of type bert in which a later token"):
         engine.recover(make_model("bert"), torch.zeros(3, 32), blocks=1)
 
