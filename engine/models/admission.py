@@ -7,13 +7,20 @@ that no token changes what lies before it.
 
 from __future__ import annotations
 
+import hashlib
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from engine.errors import EngineError
+from engine.files import cache_folder, hash_files, make_folder
 from engine.models.decoder import Decoder, find_blocks, hidden_of
 from engine.models.families import find_context
 from engine.models.subject import refusal
@@ -22,6 +29,39 @@ TOKENS, TURN = 12, 7
 """Length of the texts that are run, and the token that is changed in them and that is read on from."""
 
 REMEDY = "name a decoder-only language model"
+
+
+NOTES = "admitted"
+"""The cache's folder with an empty file for each model that has passed."""
+
+_passed: set[str] = set()
+"""What this process knows to have passed."""
+
+
+def admit_once(who: str, model: PreTrainedModel, source: str) -> None:
+    """As `admit`, unless a model with this fingerprint passed before, in this process or as the cache remembers.
+
+    source: the fingerprint of trained weights; "" for random ones, of which one draw stands for all of a configuration.
+    """
+    weight: Any = next(model.parameters())
+    facts = [model.config.to_json_string(), source, str(weight.dtype), weight.device.type]
+    facts += [torch.__version__, transformers.__version__, _hash_code()]
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    note = cache_folder() / NOTES / key
+    if key in _passed or os.path.exists(note):
+        return
+    admit(who, model)
+    _passed.add(key)
+    with suppress(OSError):  # what cannot be remembered is checked again
+        make_folder(note.parent)
+        note.touch()
+
+
+@cache
+def _hash_code() -> str:
+    """Of the code that checks, and of what it checks: other code may find otherwise."""
+    folder = Path(__file__).parent
+    return hash_files(folder, ("admission.py", "decoder.py"))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from engine.arms.settings import StackSettings
 from engine.arms.stacks import Stack, TokenNet
 from engine.errors import SubjectError, explain_replaced
 from engine.models import find_subject
-from engine.models.admission import admit
+from engine.models.admission import admit_once
 from engine.models.codec import Codec
 from engine.models.first_input import find_rule, read_embeddings
 from engine.models.memory import place
@@ -102,7 +102,8 @@ class LoadedModels:
             model = find_subject(subject).model(getattr(torch, dtype))
             check_finite(subject, model)
             placed = place(model, device, self._gpus)
-            _admit_once(subject, placed)
+            found = find_subject(subject)
+            admit_once(subject, placed, found.fingerprint() if found.trained else "")
             return placed
 
         return self._models.get((subject, dtype, device), load)
@@ -150,19 +151,6 @@ class LoadedModels:
             got = f"a tokenizer that puts token {max(opening)} before a text, which the model has no embedding of"
             raise refusal(subject, got, f"tokens below {vocab}", SAVE_TOKENIZER)
         return BlockStack(model, stack, positions, opening)
-
-
-_admitted: set[tuple[str, str]] = set()
-"""Configuration and fingerprint of the models that this process has admitted."""
-
-
-def _admit_once(subject: str, model: PreTrainedModel) -> None:
-    """Raises SubjectError for a model that cannot be taken. Random weights of one configuration are checked once."""
-    found = find_subject(subject)
-    key = (model.config.to_json_string(), found.fingerprint() if found.trained else "")
-    if key not in _admitted:
-        admit(subject, model)
-        _admitted.add(key)
 
 
 def release_memory() -> None:

@@ -152,8 +152,8 @@ def test_what_cannot_be_searched_is_refused_in_one_line() -> None:
         engine.recover(model, torch.zeros(3, 32), blocks=9)
     with pytest.raises(UsageError, match="got no activations"):
         engine.recover(model, [], blocks=1)
+    bent = make_model("gemma2", final_logit_softcapping=3.0)
     with pytest.raises(InapplicableError, match="recover: got a head whose logits are bent to stay below 3"):
-        bent = make_model("gemma2", final_logit_softcapping=3.0)
         engine.recover(bent, torch.zeros(3, VOCAB), blocks="all", head=True)
     with pytest.raises(SubjectError, match="recover: got a model of type bert in which a later token"):
         engine.recover(make_model("bert"), torch.zeros(3, 32), blocks=1)

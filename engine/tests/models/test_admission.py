@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import BertConfig, BertLMHeadModel, MistralConfig, MistralForC
 
 from engine.arms.stacks import Stack
 from engine.errors import SubjectError
+from engine.models import admission
 from engine.models.admission import admit
 from engine.models.decoder import Decoder, make_causal_mask, takes_causal_mask
 from engine.models.families import read_types
@@ -28,6 +30,45 @@ pytestmark = [
     # Models of some types warn of what their library will change.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
+
+
+@pytest.fixture(name="checked")
+def provide_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who was checked, with a cache of the test's own."""
+    asked: list[str] = []
+    monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(admission, "_passed", set[str]())
+    monkeypatch.setattr(admission, "admit", lambda who, model: asked.append(who))
+    return asked
+
+
+def test_a_model_that_passed_is_checked_no_more_in_another_process_either(
+    checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("llama")
+    admission.admit_once("first", model, "sha256:1")
+    admission.admit_once("again", model, "sha256:1")
+    monkeypatch.setattr(admission, "_passed", set[str]())
+    admission.admit_once("another process", model, "sha256:1")
+    admission.admit_once("other weights", model, "sha256:2")
+    admission.admit_once("other numbers", model.double(), "sha256:1")
+    assert checked == ["first", "other weights", "other numbers"]
+
+
+def test_a_model_that_failed_is_checked_again_and_a_cache_that_cannot_be_written_is_done_without(
+    checked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(who: str, model: PreTrainedModel) -> None:
+        checked.append(who)
+        raise SubjectError(who)
+
+    (tmp_path / "cache").write_text("in the way")
+    admission.admit_once("passed", make_model("llama"), "1")
+    monkeypatch.setattr(admission, "admit", fail)
+    for _ in range(2):
+        with pytest.raises(SubjectError):
+            admission.admit_once("failed", make_model("llama"), "2")
+    assert checked == ["passed", "failed", "failed"]
 
 
 def draw(tokens: int) -> Tensor:
