@@ -4,6 +4,9 @@ A claim is a frozen declaration and one test that asserts its verdict; see CONTR
 Importing this package imports neither torch nor transformers.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
 from engine.arms.stacks import WHOLE, SentenceNet, Stack, TokenNet
 from engine.claim.claim import Claim
@@ -54,6 +57,23 @@ from engine.experiments.recovery.recovered import RecoveredPrompts, recover
 from engine.experiments.recovery.searches import ABLATIONS, METHOD_STEPS, Search, SearchMethod
 from engine.records import SeeAlso
 
+if TYPE_CHECKING:
+    from engine.commands.interactive import Inversion, invert, verify
+    from engine.report.results import Result, Results, load
+
+_LATER = {
+    **dict.fromkeys(("Inversion", "invert", "verify"), "engine.commands.interactive"),
+    **dict.fromkeys(("Result", "Results", "load"), "engine.report.results"),
+}
+"""What notebooks use and claims do not: it is imported when it is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_UNTRAINED = "smollm2-135m-untrained"
 GEMMA3 = "gemma3-270m"
@@ -103,6 +123,7 @@ __all__ = [
     "InTopFive",
     "InputDistance",
     "InsideBound",
+    "Inversion",
     "Inversions",
     "LastRecovered",
     "LogFrequency",
@@ -121,6 +142,8 @@ __all__ = [
     "RecoveryDifference",
     "RecoveryRate",
     "Repetition",
+    "Result",
+    "Results",
     "RoundTrip",
     "SameNextToken",
     "Sample",
@@ -138,5 +161,8 @@ __all__ = [
     "Units",
     "Verdict",
     "Within",
+    "invert",
+    "load",
     "recover",
+    "verify",
 ]
