@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RECORDS = "records.jsonl"
 SHORT_TEXT = 160
-MOST_SHOWN = 100
+MOST_SHOWN = 30
 """Items that a notebook shows of one result."""
 
 

@@ -13,6 +13,7 @@ import engine
 from engine.commands.invert.command import main
 from engine.errors import PromptError, UsageError
 from engine.records import Record
+from engine.tests.measured import Inverses
 from engine.tests.planted_claims import read_session, run_session, write_claim
 from engine.tests.tiny_models import make_gpt2, save
 
@@ -22,7 +23,7 @@ SENTENCE = "ab ab cd"
 @pytest.fixture(name="claims", scope="module")
 def provide_claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claims")
-    write_claim(folder, "supported")
+    write_claim(folder, "supported", procedure=Inverses())
     return folder
 
 
@@ -40,11 +41,12 @@ def test_a_claim_is_judged_as_pytest_does_and_measured_once(
     stored = sorted(ledger.rglob("*.json"))
     again = engine.verify(["C90"], folder=claims, ledger=ledger, device="cpu", effort="smoke", progress=False)
     assert capfd.readouterr().err == ""
-    assert first.verdict == again.verdict == "supported"
+    assert first.verdict == again.verdict == first.records[0].ruling is not None
     assert [bare(r) for r in again.records] == [bare(r) for r in first.records]
     assert stored
     assert sorted(ledger.rglob("*.json")) == stored
-    run_session(pytester, str(claims), "--rootdir", str(claims), "--ledger", str(ledger), "--effort", "smoke")
+    places = ("--ledger", str(ledger), "--report-dir", str(pytester.path / "reports" / "latest"))
+    run_session(pytester, str(claims), *places, "--effort", "smoke")
     assert [bare(r) for r in read_session(pytester)] == [bare(r) for r in first.records]
 
 
