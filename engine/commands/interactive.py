@@ -170,7 +170,7 @@ class Inversion:
 def invert(
     prompt: str,
     *,
-    subject: str,
+    subject: str = "smollm2-135m",
     blocks: int | Literal["all"] = 1,
     head: bool = False,
     protocol: str = "page",

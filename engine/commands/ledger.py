@@ -71,6 +71,8 @@ def _list(chosen: argparse.Namespace) -> None:
         if chosen.arms:
             when, took = m.provenance.measured_at, duration(m.elapsed_s)
             say(f"{m.digest[:10]}  {when}  {took:>12}  {m.provenance.device}  {label(m.arm)}")
+    if groups:
+        say(f"{'subject':<28}  {'kind':<16}  {'device':<7}  {'arms':>5}  {'time measured':>14}")
     for (subject, kind, device), group in sorted(groups.items()):
         took = duration(sum(m.elapsed_s for m in group))
         say(f"{subject:<28}  {kind:<16}  {device:<7}  {len(group):>5}  {took:>14}")

@@ -17,6 +17,8 @@ from engine.errors import LedgerError, PromptError, UsageError, explain
 from engine.files import STANDARD_OUTPUT, expand_home, output_path
 from engine.text import is_text
 
+DEFAULT_SUBJECT = "smollm2-135m"
+
 PROTOCOL_NAMES = (PAGE.name, SCRIPT.name, CONTROLLED.name)
 
 
@@ -30,7 +32,7 @@ class InvertOptions:
     """
 
     prompt: str
-    subject: str
+    subject: str = DEFAULT_SUBJECT
     blocks: Depth = 1
     head: bool = False
     protocol: str = PAGE.name
@@ -84,7 +86,7 @@ def parse(arguments: Sequence[str]) -> InvertOptions:
     )
     option = parser.add_argument
     option("prompt", help='a text of two tokens or more, such as "The sky is blue."')
-    option("--subject", required=True, metavar="ID", help="smollm2-135m, gpt2-untrained …, local:PATH or ORG/NAME")
+    option("--subject", metavar="ID", help=f"gpt2-untrained …, local:PATH or ORG/NAME (default: {DEFAULT_SUBJECT})")
     option("--blocks", type=_read_depth, metavar="K", help="the first K blocks, 'half' or 'all' (default: 1)")
     option("--head", action="store_true", help="with the language-model head on top")
     option("--protocol", choices=PROTOCOL_NAMES, help="how the descent starts (default: page)")

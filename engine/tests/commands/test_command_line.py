@@ -12,7 +12,7 @@ MISTAKES = [
     ("ledger", "list --nope", "got --nope, expected list, merge, prune or export"),
     ("report", "render", "got no records, expected records on the command line"),
     ("report", "export a --what", "got --what without a value, expected a value behind it"),
-    ("invert", "", "got no prompt, --subject, expected prompt, --subject on the command line"),
+    ("invert", "", "got no prompt, expected prompt on the command line"),
     ("invert", "hi --subject x --seed y", "got 'y' for --seed, expected a whole number"),
     ("invert", "hi --subject x --sigma y", "got 'y' for --sigma, expected a number"),
     ("gpu-check", "--foo", "got --foo, expected "),

@@ -109,6 +109,11 @@ def test_a_list_counts_and_sums(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "measurements: 3, 4 s of measuring, from 2026-01-02T03:04:05+00:00 to 2026-01-02T03:04:05+00:00" in said
     for name in NAMES:
         assert KINDS[name].digest[:10] in said
+    head, first = said.splitlines()[len(NAMES) : len(NAMES) + 2]
+    assert head.split() == ["subject", "kind", "device", "arms", "time", "measured"]
+    # Each heading ends or begins where its column does.
+    assert head.index("kind") == first.index(first.split()[1])
+    assert len(head) == len(first)
 
 
 def test_an_empty_ledger_is_listed_as_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
