@@ -118,6 +118,17 @@ def test_a_descent_runs_where_nothing_can_be_read(
 
 @pytest.mark.parametrize("protocol", [PAGE, CONTROLLED], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_descent_behind_what_opens_a_text_runs_there_too(
+    family: str, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MetaModels, "opening", lambda models, subject: (1, 2))
+    _, trace, _ = run(make_settings(family, Stack(blocks=2, head=True), protocol), tuning=False)
+    expect_meta([trace.distances, trace.final])
+    assert trace.final.shape[1:] == (TOKENS, D_MODEL)
+
+
+@pytest.mark.parametrize("protocol", [PAGE, CONTROLLED], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_start_beside_the_target_and_a_probe_run_there_too(family: str, protocol: Protocol) -> None:
     settings = replace(make_settings(family, Stack(blocks=1, head=True), protocol), blend=(0.001, 0.999))
     batch, trace, codec = run(settings, tuning=False)
