@@ -27,11 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 4, after one line, for an unknown command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-h"], ["--help"]):
-        print("usage: lm-claims COMMAND …\n")
-        width = max(map(len, COMMANDS))
-        print("\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()))
-        print("\nlm-claims COMMAND --help lists a command's options")
-        return 0
+        return run_main(_print_commands, "lm-claims")
     if not words or words[0] not in COMMANDS:
         got = repr(words[0]) if words else "no command"
         remedy = "write lm-claims verify to test claims, or see lm-claims --help"
@@ -40,13 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, rest = words[0], words[1:]
     # Imported now, so that no command waits for what only another one needs.
     command: Callable[[Sequence[str]], int] = import_module(f"engine.commands.{COMMANDS[name][0]}").main
-    if name != "verify":
+    if name != "verify" or {"-h", "--help"} & set(rest):
         return run_main(lambda: command(rest), name)
     try:
         return command(rest)  # pytest handles signals and output itself
     except EngineError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
+
+
+def _print_commands() -> int:
+    print("usage: lm-claims COMMAND …\n")
+    width = max(map(len, COMMANDS))
+    print("\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()))
+    print("\nlm-claims COMMAND --help lists a command's options")
+    return 0
 
 
 if __name__ == "__main__":

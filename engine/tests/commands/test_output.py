@@ -162,9 +162,19 @@ def test_a_command_whose_output_finds_no_room_says_so_in_one_line(tmp_path: Path
     assert line.startswith("report: got output that cannot be written (No space left on device), expected ")
 
 
-def test_a_command_whose_reader_has_seen_enough_ends_well(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "engine", "report", "table", REFERENCE]
+@pytest.mark.parametrize(
+    ("words", "reader"),
+    [
+        (("report", "table", REFERENCE), "head -1"),
+        (("--help",), "true"),
+        (("verify", "--help"), "true"),
+        (("ledger", "--help"), "true"),
+    ],
+    ids=["table", "help", "help of verify", "help of another"],
+)
+def test_a_command_whose_reader_has_seen_enough_ends_well(words: tuple[str, ...], reader: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engine", *words]
     done = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$@" | head -1', "bash", *words], capture_output=True, cwd=tmp_path
+        ["bash", "-c", f'set -o pipefail; "$@" | {reader}', "bash", *command], capture_output=True, cwd=tmp_path
     )
     assert (done.returncode, done.stderr) == (0, b"")
