@@ -81,7 +81,8 @@ def test_without_scripts_everything_folded_can_be_opened(
 @pytest.mark.parametrize(
     ("scheme", "at", "options"),
     [
-        pytest.param("light", "", {}, id="whole"),
+        pytest.param("light", "", {"rules": {"color-contrast": {"enabled": False}}}, id="but for contrast"),
+        pytest.param("light", "", {}, id="whole", marks=pytest.mark.slow),
         pytest.param("light", "#verdict=refuted", {}, id="filtered", marks=pytest.mark.slow),
         pytest.param("dark", "", {"runOnly": ["color-contrast"]}, id="dark colours", marks=pytest.mark.slow),
     ],
