@@ -17,7 +17,9 @@ _MARKDOWN = re.compile(r"[\\|`*~]|\b_|_\b|](?=\()|\[(?=\^)")
 _LIVE = re.compile(r"@|#(?=\w)|\bGH-(?=\d)|:(?=//|[\w+-]+:)|\bwww(?=\.)", re.IGNORECASE)
 """Where GitHub finds a mention, an issue, an address or an emoji in text, escaped or not."""
 
-_COMMIT = re.compile(r"\b[0-9a-f]{7,}\b", re.IGNORECASE)
+_COMMIT = re.compile(r"\b(?!(?<=\d\.)\d+\b)[0-9a-f]{7,}\b", re.IGNORECASE)
+"""Seven digits or more of a commit's name. The decimals of a number, as in 0.0007937, are none."""
+
 _SHORT_OF_A_COMMIT = re.compile(r".{6}(?=.)")
 _APART = "&#8203;"
 """A zero-width space."""

@@ -431,7 +431,6 @@ def mistakes(gpt2: str, llama: str) -> dict[str, tuple[list[str], str]]:
     subject = [PROMPT, "--subject", gpt2]
     return {
         "unknown subject": ([PROMPT, "--subject", "smolm2"], "did you mean smollm2-135m"),
-        "no subject": ([PROMPT], "--subject"),
         "too many blocks": ([*subject, "--blocks", "3"], "got 3, expected 1 to 2, the depth of"),
         "no block": ([*subject, "--blocks", "0"], "--blocks: got 0"),
         "no number of blocks": ([*subject, "--blocks", "one"], "no number of blocks"),

@@ -113,6 +113,8 @@ CALLING = {
     "another project's issue": ("owner/repo#1", "owner/repo#&#8203;1"),
     "an old issue": ("GH-12 gh-3", "GH-&#8203;12 gh-&#8203;3"),
     "a commit": ("0123456789abcdef", "012345&#8203;6789ab&#8203;cdef"),
+    "a commit behind a point": ("0.123456a 1234567", "0.123456&#8203;a 123456&#8203;7"),
+    "decimals": ("0.0007937 and -12.12345678", "0.0007937 and -12.12345678"),
     "another project's commit": ("o/r@deadbeef", "o/r@&#8203;deadbe&#8203;ef"),
     "an address": ("https://example.invalid/x", "https:&#8203;//example.invalid/x"),
     "an address without a scheme": ("www.example.invalid", "www&#8203;.example.invalid"),
@@ -132,7 +134,8 @@ CALLING = {
 """What GitHub makes something of, and the cell that says the same and calls nobody."""
 
 LIVE = re.compile(
-    r"@\w|#\w|\bGH-\d|://|\bwww\.|:[\w+-]+:|(?<![\w])[0-9a-f]{7,40}(?![\w])|\$[^\s$][^$]*\$", re.IGNORECASE
+    r"@\w|#\w|\bGH-\d|://|\bwww\.|:[\w+-]+:|(?<![\w])(?!(?<=\d\.)\d+\b)[0-9a-f]{7,40}(?![\w])|\$[^\s$][^$]*\$",
+    re.IGNORECASE,
 )
 """GitHub's rules, as its documentation has them, for the text that is left of a page's Markdown."""
 
