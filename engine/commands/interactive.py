@@ -105,7 +105,7 @@ def _run(words: list[str], *, progress: bool) -> str:
             # What is measured is stored; a second interrupt ends it at once.
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 process.send_signal(signal.SIGINT)
-                process.wait(PATIENCE_S)
+                process.communicate(timeout=PATIENCE_S)
             process.kill()
             raise
     return "".join(lines)

@@ -5,6 +5,7 @@ The factor and the cap have no common name in the library, so they are read off 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,7 +35,8 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the library's own head gives: [..., d_model] → [..., vocab]."""
-        return self._bend(self._map(hidden))
+        plain = hidden @ self.matrix.T
+        return _bend(plain if self.bias is None else plain + self.bias, self.cap)
 
     def require_linear(self, who: str) -> None:
         """Raises InapplicableError for a soft cap: differences of hidden states do not give differences of logits."""
@@ -43,12 +45,9 @@ class Head:
             remedy = "ask for a claim without a head, or for another model"
             raise InapplicableError(explain(who=who, got=got, expected="a linear head", remedy=remedy))
 
-    def _map(self, hidden: Tensor) -> Tensor:
-        plain = hidden @ self.matrix.T
-        return plain if self.bias is None else plain + self.bias
 
-    def _bend(self, plain: Tensor) -> Tensor:
-        return plain if self.cap is None else self.cap * torch.tanh(plain / self.cap)
+def _bend(plain: Tensor, cap: float | None) -> Tensor:
+    return plain if cap is None else cap * torch.tanh(plain / cap)
 
 
 _HEADS: WeakKeyDictionary[PreTrainedModel, Head] = WeakKeyDictionary()
@@ -84,8 +83,9 @@ def _read(model: PreTrainedModel) -> Head:
     # The factor by least squares; where there is none, the matrix stays the model's own.
     factor = float((linear * plain).sum() / plain.square().sum())
     rounding = min(1024 * torch.finfo(weight.dtype).eps, 0.1)
-    factor = 1.0 if abs(factor - 1) <= rounding or not bool(found.isfinite().all()) else factor
-    again = Head(matrix=weight, cap=cap)._bend(factor * plain)  # pyright: ignore[reportPrivateUsage]
+    # A head of zeros, or logits that overflow, tell of no factor.
+    factor = 1.0 if not math.isfinite(factor) or abs(factor - 1) <= rounding else factor
+    again = _bend(factor * plain, cap)
     if bool(((again - found).abs().max() > rounding * found.abs().max()).item()):
         got = f"a model of type {model.config.model_type} whose logits are no linear map of its last hidden state"
         raise refusal("head", got, "a matrix, with a factor, a bias or a soft cap", "ask for claims without a head")

@@ -85,6 +85,7 @@ class BlockStack:
         self._context, self._positioned = find_context(model.config) - len(opening), find_rule(model).added
         self._opening = self._read_opening(model, opening)
         self.head: Tensor | None = None
+        self._whole_head: Head | None = None
         if stack.head:
             found = read_head(model)
             if not stack.final_norm:
@@ -121,6 +122,7 @@ class BlockStack:
 
         Only for a stack with a head.
         """
+        assert self._whole_head is not None
         return self._whole_head.logits(hidden)
 
     def positions(self, tokens: int) -> Tensor:

@@ -154,13 +154,15 @@ def write_html_table(records: Sequence[Record]) -> str:
 
     # What has no verdict is counted, and shown only where there is nothing else.
     judged = [r for r in records if r.ruling or r.outcome == "error"]
-    shown = (judged or list(records))[:MOST_SHOWN]
+    others = [r for r in records if not r.ruling and r.outcome != "error"]
+    first, then = (judged, others) if judged else (others, [])
+    shown, left = first[:MOST_SHOWN], [*first[MOST_SHOWN:], *then]
     rows = [
         (r, symbol, write_headline(r), criteria, arrange_interval(criteria, fit_axis(criteria), symbol.css_class))
         for r in shown
         for symbol, criteria in [(find_record_symbol(r), _criteria_of_headline(r))]
     ]
-    rest = [Result(r).verdict for r in records if r not in shown]
+    rest = [Result(r).verdict for r in left]
     counts = ", ".join(f"{rest.count(word)} {word}" for word in dict.fromkeys(rest))
     return load_template("results.html.j2").render(rows=rows, counts=counts)
 

@@ -66,6 +66,22 @@ def test_progress_is_passed_on_as_it_comes_and_nothing_else(
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupt_reaches_the_session_which_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, told = tmp_path / "python", tmp_path / "told"
+    script.write_text(f"#!/bin/sh\ntrap 'echo stored > {told}; exit 2' INT\necho measuring 0/1 arms\nsleep 60 & wait\n")
+    script.chmod(0o755)
+    write_claim(tmp_path, "supported")
+    monkeypatch.setattr(sys, "executable", str(script))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        engine.verify("C90", folder=tmp_path)
+    assert told.read_text() == "stored\n"
+
+
 def test_no_report_is_written(claims: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     engine.verify("C90", folder=claims, ledger=tmp_path / "ledger", device="cpu", progress=False)

@@ -107,6 +107,15 @@ def test_a_soft_cap_behind_blocks_is_refused_in_one_line_and_by_a_claim_skipped(
     assert found["C05"].ruling is not None
 
 
+def test_a_head_of_zeros_stays_what_it_is() -> None:
+    model = make_model("phi")
+    module: Any = model.get_output_embeddings()
+    nn.init.zeros_(module.weight)
+    head = read_head(model)
+    assert head.matrix is module.weight
+    assert not head.logits(torch.ones(1, module.in_features)).any()
+
+
 def test_a_head_that_is_no_such_map_is_refused_by_name() -> None:
     model = make_model("llama")
 
