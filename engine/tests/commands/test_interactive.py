@@ -68,7 +68,9 @@ def test_progress_is_passed_on_as_it_comes_and_nothing_else(
 
 def test_an_interrupt_reaches_the_session_which_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, told = tmp_path / "python", tmp_path / "told"
-    script.write_text(f"#!/bin/sh\ntrap 'echo stored > {told}; exit 2' INT\necho measuring 0/1 arms\nsleep 60 & wait\n")
+    script.write_text(
+        f"#!/bin/sh\ntrap 'echo stored > {told}; exit 2' INT\necho measuring 0/1 arms\nsleep 5 >/dev/null 2>&1 & wait\n"
+    )
     script.chmod(0o755)
     write_claim(tmp_path, "supported")
     monkeypatch.setattr(sys, "executable", str(script))
