@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.commands.command_line import EXIT_FAILED, EXIT_USAGE, say
@@ -69,8 +70,9 @@ def invert(options: InvertOptions, view: View | None = None) -> bool:
 
         plan = plan_inversion(options)
         view.say(introduce(plan))
+        runner = Runner(plan, Ledger(options.ledger), view)
         try:
-            outcome = Runner(plan, Ledger(options.ledger), view).run()
+            outcome = runner.run()
         except Interrupted as interrupted:
             if interrupted.outcome is not None:
                 view.show_summary(summarize(plan, interrupted.outcome))
@@ -82,5 +84,13 @@ def invert(options: InvertOptions, view: View | None = None) -> bool:
             assert outcome.measurement is not None
             content = measurement_type().dump_json(outcome.measurement, indent=2) + b"\n"
             write_whole(options.json, content, who="--json", remedy="choose another file")
-        view.show_summary(summarize(plan, outcome))
-    return True
+        interrupted, refused = False, None
+        if options.search:
+            try:
+                outcome = replace(outcome, search=runner.search())
+            except KeyboardInterrupt:
+                interrupted = True
+            except EngineError as error:  # such as a context that is too short for the prompts of tuning
+                refused = str(error)
+        view.show_summary(summarize(plan, outcome, refused))
+    return not interrupted

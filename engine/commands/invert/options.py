@@ -27,7 +27,8 @@ class InvertOptions:
     """One inversion as the user asked for it.
 
     iterations: None takes as many as claims do. step: None takes the protocol's step size, or tunes one.
-    json: also write the measurement here; if this is standard output, everything else goes to standard error.
+    search: also recover the prompt token by token, with every candidate checked.
+    json: also write the descent's measurement here; if this is standard output, everything else goes to standard error.
     Raises UsageError, PromptError or LedgerError for a value that cannot be used.
     """
 
@@ -45,6 +46,7 @@ class InvertOptions:
     device: str = "auto"
     ledger: Path = Path(".ledger")
     live: bool = True
+    search: bool = True
     fresh: bool = False
     json: Path | None = None
 
@@ -80,7 +82,8 @@ def parse(arguments: Sequence[str]) -> InvertOptions:
     parser = make_parser("a prompt and known options")(
         prog="lm-claims invert",
         description="Finds an input whose output, through a model's first blocks, is that of the prompt, by gradient "
-        "descent from noise. Shows the tokens that the input decodes to on the way.",
+        "descent from noise. Shows the tokens that the input decodes to on the way. Then recovers the prompt from the "
+        "same output token by token, with every candidate checked.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,  # the defaults are those of InvertOptions
     )
@@ -99,8 +102,9 @@ def parse(arguments: Sequence[str]) -> InvertOptions:
     option("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     option("--ledger", type=Path, metavar="FOLDER", help="where measurements are stored (default: .ledger)")
     option("--fresh", action="store_true", help="measure again even if a measurement is stored")
+    option("--no-search", dest="search", action="store_false", help="the descent alone, no recovery token by token")
     option("--no-live", dest="live", action="store_false", help="print plain lines, as for a log")
-    option("--json", type=output_path, metavar="FILE", help="write the measurement as JSON; - is standard output")
+    option("--json", type=output_path, metavar="FILE", help="write the descent as JSON; - is standard output")
     option("--traceback", action="store_true", help="show where an unexpected error came from")
     chosen = vars(parser.parse_args(arguments))
     chosen.pop("traceback", None)

@@ -24,6 +24,7 @@ from engine.experiments.inversion.samples import (
     is_random,
     settings_of,
 )
+from engine.experiments.recovery.searches import Search, SearchRuns, run_search
 from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.choose_step import StepChoice
 from engine.models import find_subject
@@ -56,6 +57,14 @@ class InvertPlan:
     def text(self, *ids: int) -> str:
         """The text of tokens."""
         return read_token(self.tokenizer, *ids) if len(ids) == 1 else read_text(self.tokenizer, ids)
+
+    def search_rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], SearchRuns]:
+        """Yield the arms of a recovery of the same prompt behind the same stack, by the full method of claim A01."""
+        trial, stack = replace(self.trial, prompts=(self.options.prompt,)), self.sample.stack
+        assert isinstance(stack, Stack)
+        runs = yield from run_search(trial, Search(stack=stack))
+        assert runs is not None
+        return runs
 
     def rounds(self) -> Generator[Sequence[Arm], Sequence[Measurement], tuple[InversionArm, StepChoice]]:
         """Yield tuning arms until a step size is chosen, then return the arm to measure."""

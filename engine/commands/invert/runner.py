@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import Tensor
 
 from engine.arms.arm import Arm
+from engine.arms.costs import TOKENS
 from engine.arms.measurement import Measurement
 from engine.commands.invert.plan import InvertPlan
 from engine.commands.invert.view import ProgressStage, Trajectory, View
 from engine.experiments.inputs import Batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot
 from engine.experiments.inversion.measure import curve_points, read_run, read_snapshot, read_top
-from engine.experiments.tuning.arm import TuningArm
+from engine.experiments.recovery.arm import RecoveryArm
+from engine.experiments.recovery.searches import SearchRuns
+from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.experiments.tuning.choose_step import StepChoice
 from engine.ledger import Ledger
 from engine.methods.descent import OBSERVE_EVERY, Observer, Trace
@@ -22,13 +27,15 @@ from engine.models.loaded import LoadedModels
 from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
 class InversionOutcome:
     """A descent and its step size.
 
     measurement: None if the descent was stopped before its end; `run` then holds what it had reached.
-    stored: whether the measurement came from the ledger.
+    stored: whether the measurement came from the ledger. search: the recovery token by token; None if it was not run.
     """
 
     arm: InversionArm
@@ -36,6 +43,7 @@ class InversionOutcome:
     tuned: StepChoice
     measurement: Measurement | None
     stored: bool = False
+    search: SearchRuns | None = None
 
 
 class Interrupted(Exception):
@@ -54,19 +62,13 @@ class Runner:
         self._executor = Inline(self._observe, gpus=plan.devices.gpus)
         self._observer: _TrajectoryObserver | None = None
         self._round = 0
+        self._pace = 1.0
 
     def run(self) -> InversionOutcome:
         """Tune if necessary, then measure. Raises Interrupted on Ctrl-C, and the experiment's errors."""
         tuned: StepChoice | None = None
         try:
-            rounds = self._plan.rounds()
-            try:
-                requested = next(rounds)
-                while True:
-                    self._round += 1
-                    requested = rounds.send([self._measure(arm)[0] for arm in requested])
-            except StopIteration as end:
-                arm, chosen = end.value
+            arm, chosen = self._drive(self._plan.rounds())
             tuned = chosen
             self._view.say(explain_step(chosen))
             measurement, stored = self._measure(arm)
@@ -100,6 +102,20 @@ class Runner:
             trajectory.show(snapshot, self._view)
         return InversionOutcome(arm=arm, run=run, tuned=chosen, measurement=measurement, stored=stored)
 
+    def search(self) -> SearchRuns:
+        """Recover the prompt token by token. Raises KeyboardInterrupt on Ctrl-C, and the experiment's errors."""
+        self._round = 0
+        return self._drive(self._plan.search_rounds())
+
+    def _drive(self, rounds: Generator[Sequence[Arm], Sequence[Measurement], T]) -> T:
+        try:
+            requested = next(rounds)
+            while True:
+                self._round += 1
+                requested = rounds.send([self._measure(arm)[0] for arm in requested])
+        except StopIteration as end:
+            return end.value
+
     def _measure(self, arm: Arm) -> tuple[Measurement, bool]:
         """An arm's measurement, and whether it was stored. A new one is stored at once."""
         fresh = self._plan.options.fresh
@@ -111,16 +127,31 @@ class Runner:
             stored = None if fresh else self._ledger.get(arm)
             if stored is not None:
                 return stored, True
+            if isinstance(arm, RecoveryArm):
+                label = "recovering token by token, every candidate checked"
+                # The cost model knows no prompt. About half of a search's time grows with its length.
+                share = (1 + len(self._plan.ids) / TOKENS) / 2
+                self._view.begin(ProgressStage(label=label, expected_s=share * self._expect(arm)))
             measurement = self._executor.run(arm)
             self._ledger.put(measurement)
+            if isinstance(measurement.result, TuningResult):
+                assert isinstance(arm, TuningArm)
+                reached = replace(arm, horizon=max(1, measurement.result.read_to))
+                self._pace = measurement.elapsed_s / estimate_cost(reached).seconds
             return measurement, False
+
+    def _expect(self, arm: Arm) -> float:
+        """Seconds that an arm will take: the cost model's, at the pace of the last tuning on this machine."""
+        return self._pace * estimate_cost(arm).seconds
 
     def _observe(self, arm: Arm, batch: Batch, models: LoadedModels, observer: Observer[Trace]) -> Observer[Trace]:
         """Wrap the observer of a descent in one that reports to the view."""
-        expected_s = estimate_cost(arm).seconds
+        expected_s = self._expect(arm)
         if isinstance(arm, TuningArm):
             label = f"tuning η, round {self._round}: {len(arm.steps)} step sizes"
-            self._view.begin(ProgressStage(label=label, total=arm.horizon, expected_s=expected_s))
+            # It ends once half of its prompts have hit.
+            stage = ProgressStage(label=label, total=arm.horizon, expected_s=expected_s, may_end_early=True)
+            self._view.begin(stage)
             return _ProgressObserver(observer, self._view)
         assert isinstance(arm, InversionArm)
         self._view.begin(ProgressStage(label="descending", total=arm.settings.iterations, expected_s=expected_s))

@@ -13,9 +13,10 @@ from engine.commands.invert.runner import InversionOutcome
 from engine.commands.invert.view import Match, SummaryLine, compare_token, show_token, write_bounds
 from engine.experiments.inversion.arm import Stop
 from engine.experiments.inversion.readings import InTopFive
+from engine.experiments.recovery.searches import SearchRuns
 from engine.files import STANDARD_OUTPUT
 from engine.models.token_text import describe_added
-from engine.text import format_number, is_invisible, write_plain
+from engine.text import format_duration, format_number, format_percent, is_invisible, write_plain
 
 LONGEST_TEXT = 2000
 
@@ -35,8 +36,8 @@ def introduce(plan: InvertPlan) -> str:
     return f"{trial.subject.id}: {', '.join(parts)}"
 
 
-def summarize(plan: InvertPlan, outcome: InversionOutcome) -> list[SummaryLine]:
-    """The result of a descent, or how far it was when it was stopped."""
+def summarize(plan: InvertPlan, outcome: InversionOutcome, refused: str | None = None) -> list[SummaryLine]:
+    """The result of a descent, or how far it was when it was stopped. refused: why the search was not run."""
     run, options = outcome.run, plan.options
     lines = [_summarize_bound(plan, outcome)]
 
@@ -78,6 +79,11 @@ def summarize(plan: InvertPlan, outcome: InversionOutcome) -> list[SummaryLine]:
         )
         lines.append(SummaryLine(label="next", text=text))
 
+    if outcome.search is not None:
+        lines += _summarize_search(plan, outcome.search)
+    elif refused is not None:
+        lines.append(SummaryLine(label="search", text=f"Not run: {refused}.", style="yellow"))
+
     if (measurement := outcome.measurement) is None:
         text = "Nothing, since the descent did not end."
     else:
@@ -90,6 +96,24 @@ def summarize(plan: InvertPlan, outcome: InversionOutcome) -> list[SummaryLine]:
             text += f"{also}; it took {format_number(round(measurement.elapsed_s, 1))} s."
     lines.append(SummaryLine(label="kept", text=text))
     return [*lines, SummaryLine(label="again", text=write_command(plan, outcome.arm.step), verbatim=True)]
+
+
+def _summarize_search(plan: InvertPlan, search: SearchRuns) -> list[SummaryLine]:
+    """What the recovery token by token found, and what it cost."""
+    (run,), vocab = search.recoveries.runs, search.results[0].vocab
+    count, right = len(run.target), round(run.recovery * len(run.target))
+    checked = format_percent(sum(one.checks for one in run.found) / (len(run.found) * vocab))
+    came = f"all {count} tokens" if run.exact else f"{right} of {count} tokens"
+    text = (
+        f"Token by token, with every candidate checked, {came} came back from the same output; "
+        f"{checked} of the vocabulary was checked for each, in {format_duration(search.elapsed_s)}."
+    )
+    found = [one.token for one in run.found if one.token is not None]
+    if len(found) < len(run.found):
+        text += f" It ended at position {len(run.found)}, where no token matched."
+    style = "green" if run.exact else "yellow" if right else "red"
+    decoded = f"“{write_plain(plan.text(*found), LONGEST_TEXT)}”"
+    return [SummaryLine(label="search", text=text, style=style), SummaryLine(label="found", text=decoded)]
 
 
 def _summarize_bound(plan: InvertPlan, outcome: InversionOutcome) -> SummaryLine:

@@ -116,11 +116,13 @@ class ProgressStage:
     """Something that takes time.
 
     total: its iterations; None if it has none. expected_s: an estimate of its whole time, used until the first reading.
+    may_end_early: the estimates are upper limits.
     """
 
     label: str
     total: int | None = None
     expected_s: float = 0.0
+    may_end_early: bool = False
     began: float = field(default_factory=time.monotonic)
     moved: float = 0.0
     done: int = 0
@@ -130,16 +132,19 @@ class ProgressStage:
         self.done, self.moved = iteration, time.monotonic()
 
     def left(self) -> str:
-        """The time left, in words, at the pace so far. It may end sooner, at a hit."""
+        """The time left, in words, at the pace so far."""
         now, total = time.monotonic(), self.total or 0
+        about = "at most" if self.may_end_early else "about"
         if not self.done:
             seconds = self.began + self.expected_s - now
-            return f"about {duration(seconds)} left" if seconds >= 1 else "longer than expected"
+            if seconds < 1:
+                return "longer than expected" if now - self.began >= 1 else "a moment"
+            return f"{about} {duration(seconds)} left"
         since = now - self.moved
         seconds = (self.moved - self.began) * (total - self.done) / self.done - since
         if self.done < total:  # a reading that is overdue will not come at once
             seconds = max(seconds, since * OVERRUN)
-        return f"about {duration(seconds)} left" if seconds >= 1 else "almost done"
+        return f"{about} {duration(seconds)} left" if seconds >= 1 else "almost done"
 
 
 class View:
