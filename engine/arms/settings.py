@@ -23,6 +23,9 @@ Observed = Literal["float", "8 bits"]
 
 ReadAt = Literal["hit", "N"]
 
+TunedFor = Literal["hit", "distance"]
+"""What a step size is tuned for: the earliest hit, or the least distance of the output at N."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:

@@ -12,7 +12,7 @@ from engine.claim.units import Units
 from engine.claim.verdict import CriterionResult, Verdict, combine_rulings, judge_criterion
 from engine.errors import DeclarationError
 from engine.records import SeeAlso
-from engine.statistics import Estimate, count_fewest, n_to_decide
+from engine.statistics import Estimate, count_fewest
 
 if TYPE_CHECKING:
     from engine.arms.protocol import Protocol
@@ -33,7 +33,8 @@ class Claim:
     needed_on: the items that need them.
     notes: confounds, literature and decisions that a reader of the report should know.
     beyond: another claim that says more about the subject, and what it adds.
-    factors: choices of an experiment on inversions that full effort varies, one at a time.
+    factors: choices of an experiment on inversions that full effort varies, one at a time; with any of them the step
+    size η is varied, too.
     pilot_seen: whether a pilot was seen before the criteria were fixed.
     """
 
@@ -88,12 +89,11 @@ class Claim:
             if estimate is not None and finding.ruling is Ruling.INCONCLUSIVE:
                 if estimate.n < count_fewest(estimate.alpha) or estimate.is_open:
                     return True
-                needed = n_to_decide(estimate, criterion.edges)
+                needed = criterion.count_to_decide(estimate)
                 if needed is not None and needed <= times * estimate.n:
-                    holds = criterion.region.contains(estimate.value)
-                    finding = replace(finding, ruling=Ruling.SUPPORTED if holds else Ruling.REFUTED)
+                    finding = replace(finding, ruling=criterion.expect(estimate))
             expected.append(finding)
         return combine_rulings(tuple(expected)) in DECISIVE
 
 
-Factor = Literal["start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"]
+Factor = Literal["η", "start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from engine.statistics import Estimate, n_to_decide
+
 Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
 """The subjects on which a criterion is judged. Its estimate is shown on all."""
 
@@ -55,12 +57,15 @@ class Criterion:
 
     estimate: the name of the estimate. because: why this condition, for the reader. role: 'direction' or
     'magnitude' in a claim with both kinds, else 'only'. on: the subjects on which it is judged.
+    least: the smallest effect of interest, for a condition whose bound means *no effect*: an effect below it is none,
+    whatever its sign. For a ratio it is a factor around the bound, else a distance from it.
     """
 
     estimate: str
     because: str = field(kw_only=True)
     role: Role = field(default="only", kw_only=True)
     on: Scope = field(default="every", kw_only=True)
+    least: float | None = field(default=None, kw_only=True)
 
     @property
     def region(self) -> Region:
@@ -76,6 +81,32 @@ class Criterion:
     def edges(self) -> list[float]:
         """Finite ends of the region."""
         return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
+
+    def no_effect(self, estimate: Estimate) -> Region | None:
+        """The values that are no effect of interest, ends included; None where no smallest effect is declared."""
+        return None
+
+    def rule(self, estimate: Estimate) -> Ruling:
+        """Refuted if the interval holds no effect of interest; else by its place in, out of or across the region."""
+        none = self.no_effect(estimate)
+        if none is not None and none.contains(estimate.low) and none.contains(estimate.high):
+            return Ruling.REFUTED
+        return self.region.rule(estimate.low, estimate.high)
+
+    def count_to_decide(self, estimate: Estimate) -> int | None:
+        """Units that would decide, if value and spread stayed: more than `estimate.n`, or None if none would."""
+        none, needed = self.no_effect(estimate), [n_to_decide(estimate, self.edges)]
+        if none is not None and none.contains(estimate.value):
+            needed.append(n_to_decide(estimate, [none.low, none.high]))
+        found = [n for n in needed if n is not None]
+        return min(found) if found else None
+
+    def expect(self, estimate: Estimate) -> Ruling:
+        """The ruling once there are units enough, if the value stays."""
+        none = self.no_effect(estimate)
+        if none is not None and none.contains(estimate.value):
+            return Ruling.REFUTED
+        return Ruling.SUPPORTED if self.region.contains(estimate.value) else Ruling.REFUTED
 
 
 @dataclass(frozen=True)
@@ -94,6 +125,13 @@ class OneSided(Criterion):
     @property
     def text(self) -> str:
         return f"{self.estimate} {self.sign} {self.bound:g}"
+
+    def no_effect(self, estimate: Estimate) -> Region | None:
+        if self.least is None:
+            return None
+        if estimate.scale == "log":
+            return Region(low=self.bound / self.least, high=self.bound * self.least)
+        return Region(low=self.bound - self.least, high=self.bound + self.least)
 
 
 class Above(OneSided):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.claim.criteria import DECISIVE, Criterion, Ruling
-from engine.statistics import Estimate, n_to_decide
+from engine.statistics import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +36,27 @@ class Verdict:
 
 
 def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> CriterionResult:
-    """Compare an estimate's interval with a criterion's region: inside, outside, or across an edge."""
+    """Compare an estimate's interval with a criterion's region: inside, outside, across an edge, or no effect at all.
+
+    Source: Schuirmann 1987 (equivalence by an interval inside a smallest effect of interest).
+    """
     if estimate is None:
         sentence = f"{criterion.estimate} was not run at this effort (asked: {criterion.text})."
         return CriterionResult(criterion=criterion, estimate=None, ruling=Ruling.NOT_RUN, sentence=sentence)
-    ruling = criterion.region.rule(estimate.low, estimate.high)
+    ruling, none = criterion.rule(estimate), criterion.no_effect(estimate)
     relation = {
         Ruling.SUPPORTED: "inside",
         Ruling.REFUTED: "outside",
         Ruling.INCONCLUSIVE: "across the edge of",
     }[ruling]
     sentence = f"{estimate.text} lies {relation} {criterion.text}"
+    if ruling is Ruling.REFUTED and none is not None and none.contains(estimate.low) and none.contains(estimate.high):
+        sentence = (
+            f"{estimate.text} lies between {none.low:.3g} and {none.high:.3g}: no effect of the size that counts for "
+            f"{criterion.text}"
+        )
     if ruling is Ruling.INCONCLUSIVE:
-        needed = n_to_decide(estimate, criterion.edges)
+        needed = criterion.count_to_decide(estimate)
         sentence += (
             f"; about {needed} {estimate.counts} would decide" if needed else "; more of the same would not decide"
         )

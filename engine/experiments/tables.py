@@ -21,6 +21,11 @@ def mean(values: Sequence[float | bool]) -> float | None:
     return sum(map(float, values)) / len(values) if values else None
 
 
+def median(values: Sequence[float]) -> float | None:
+    """The upper median, as tuning takes it."""
+    return sorted(values)[len(values) // 2] if values else None
+
+
 def estimate_table(estimates: Sequence[Estimate], *, title: str = "Estimates", note: str = "") -> Table:
     """Every estimate, including those that no criterion asks for on this subject."""
     return Table(
@@ -38,10 +43,15 @@ def tuning_table(choices: Iterable[tuple[str, StepChoice]], *, named: str = "arm
         for outcome in choice.outcomes:
             hits = [hit for hit in outcome.hits if hit is not None]
             chosen = "chosen" if outcome.step == choice.step else ""
-            rows.append((name, outcome.step, chosen, len(hits), min(hits, default=None), outcome.median_distance))
+            row = (name, outcome.step, chosen, len(hits), min(hits, default=None), outcome.median_distance)
+            rows.append((*row, median(outcome.distances), choice.shares.get(outcome.step)))
+    columns = (named, "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped")
+    resampled = ("median distance at N, in bounds", "best")
+    if all(row[-1] is None for row in rows):  # tuned for hits alone
+        rows, resampled = [row[: len(columns)] for row in rows], ()
     return Table(
         title="Tuning of the step size η",
-        columns=(named, "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped"),
+        columns=(*columns, *resampled),
         rows=tuple(rows),
         note=note,
     )

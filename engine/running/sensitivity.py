@@ -9,7 +9,7 @@ from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.prompts import LONG
 from engine.arms.protocol import BoundRule, Positions, Protocol, Schedule
-from engine.arms.settings import Metric
+from engine.arms.settings import Metric, TunedFor
 from engine.claim.claim import Claim, Factor
 from engine.claim.criteria import DECISIVE, Ruling
 from engine.claim.procedure import Evidence, Trial
@@ -37,6 +37,8 @@ class Variant:
     metric: Metric | None = None
     iterations: int | None = None
     schedule: Schedule | None = None
+    tuned_for: TunedFor | None = None
+    step_factor: float | None = None
     prompts: tuple[str, ...] = ()
 
     def change_protocol(self, protocol: Protocol) -> Protocol:
@@ -47,12 +49,17 @@ class Variant:
         return protocol if self.bound is None else replace(protocol, bound=self.bound)
 
     def change_procedure(self, procedure: Inversions) -> Inversions:
-        changes = {"sigma": self.sigma, "metric": self.metric, "iterations": self.iterations, "schedule": self.schedule}
+        named = ("sigma", "metric", "iterations", "schedule", "tuned_for", "step_factor")
+        changes = {name: getattr(self, name) for name in named}
         made = {name: value for name, value in changes.items() if value is not None}
         return replace(procedure, samples=tuple((name, replace(one, **made)) for name, one in procedure.samples))
 
 
 VARIANTS = (
+    Variant(factor="η", choice="tuned for the earliest hit", tuned_for="hit"),
+    Variant(factor="η", choice="tuned for the least distance at N", tuned_for="distance"),
+    Variant(factor="η", choice="a quarter of it", step_factor=0.25),
+    Variant(factor="η", choice="four times it", step_factor=4.0),
     Variant(factor="start", choice="N(1/2, 1/20²)", start=(0.5, 0.05)),
     Variant(factor="start", choice="the target's own scale", start=(0.0, None)),
     Variant(factor="start", choice="N(0, 1)", start=(0.0, 1.0)),
@@ -86,7 +93,8 @@ def sensitivity_table(
     measured: list[Measurement] = []
     for variant in VARIANTS:
         own, changed = variant.change_procedure(procedure), variant.change_protocol(trial.protocol)
-        if variant.factor not in claim.factors or (own, changed, variant.prompts) == (procedure, trial.protocol, ()):
+        as_declared = (own, changed, variant.prompts) == (procedure, trial.protocol, ())
+        if variant.factor not in ("η", *claim.factors) or as_declared:
             continue
         found = yield from own.rounds(
             replace(

@@ -25,6 +25,8 @@ class Estimate:
     n: number of units, named by `counts`. scale: how the interval shrinks as n grows.
     alpha: error of the interval at its look. All looks together keep the error of a single one.
     effect: design effect of a proportion: units for each effective unit.
+    values: the least and the greatest value over choices that no number of units can tell apart, such as step sizes
+    that tuning could as well have chosen; None where there is one choice.
     Raises DeclarationError if the ends are nan, crossed, or exclude the value.
     """
 
@@ -38,6 +40,7 @@ class Estimate:
     scale: Scale
     alpha: float = ALPHA
     effect: float = 1.0
+    values: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         ordered = self.low <= self.high
@@ -78,12 +81,15 @@ def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:
 
     For a proportion, its own interval is recomputed at the same rate and design effect. Otherwise the side that faces
     the edge shrinks with 1/√n, on the logarithm for a ratio. Returns the present n if no edge is inside, and None if
-    no n up to a million would do: the value is on an edge, unknown or exact, or that side is infinite.
+    no n up to a million would do: the value is on an edge, unknown or exact, that side is infinite, or choices that no
+    n can tell apart lie on both sides of the edge.
     """
     held = [edge for edge in edges if math.isfinite(edge) and estimate.low <= edge <= estimate.high]
     if not held:
         return estimate.n
     if estimate.scale == "exact" or not math.isfinite(estimate.value):
+        return None
+    if estimate.values is not None and any(estimate.values[0] <= edge <= estimate.values[1] for edge in held):
         return None
     asked = max(_units_to_clear(estimate, edge) for edge in held)
     if asked >= MOST_UNITS:

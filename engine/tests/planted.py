@@ -175,9 +175,13 @@ def make_round_trip(failures: int, *, tried: int = 1000) -> RoundTripResult:
 
 
 def tune_to_middle(arm: TuningArm) -> TuningResult:
-    """The middle step size hits first; half and double of it, asked for afterwards, hit later."""
-    middle = len(arm.steps) // 2 if len(arm.steps) > 2 else -9
-    outcomes = (make_outcome(step, [5 + abs(k - middle)] * len(arm.units)) for k, step in enumerate(arm.steps))
+    """The middle step size hits first and ends nearest; half and double of it, asked for afterwards, do worse."""
+    middle, units = len(arm.steps) // 2 if len(arm.steps) > 2 else -9, len(arm.units)
+    outcomes = (make_outcome(step, [5 + abs(k - middle)] * units) for k, step in enumerate(arm.steps))
+    if arm.target == "distance":
+        outcomes = (
+            replace(outcome, distances=(0.5 + abs(k - middle),) * units) for k, outcome in enumerate(list(outcomes))
+        )
     return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
 
 

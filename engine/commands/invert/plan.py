@@ -38,6 +38,8 @@ from engine.session.options import DTYPES
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+TUNING_UNITS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class InvertPlan:
@@ -120,6 +122,9 @@ def plan_inversion(options: InvertOptions) -> InvertPlan:
         sigma=options.sigma,
         metric=options.metric,
         read_at="N",
+        # A quick look: tuning for the distance would take a descent to N for each step size and tuning unit.
+        tuned_for="hit",
+        tuning_units=TUNING_UNITS,
         probe=stack if stack.head else None,
     )
     iterations = count_iterations(trial, sample, {})

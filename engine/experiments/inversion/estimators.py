@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import ClassVar
 from typing import Protocol as Interface
 
@@ -33,6 +35,51 @@ class Estimator(Interface):
     def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
         """The estimate, with the interval of one look at the claim."""
         ...
+
+
+def estimate_over_choices(estimator: Estimator, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+    """An estimate whose interval holds those at every step size that tuning could as well have chosen.
+
+    The value is that of the chosen step sizes. Where an estimate is of two samples, all pairs of their choices count;
+    where it is of more, one sample's choice is changed at a time.
+    """
+    chosen = estimator.estimate(runs, look)
+    changed = [made for made, _ in _vary_choices(estimator, runs, look)]
+    if not changed:
+        return chosen
+    every = [chosen, *changed]
+    values = [one.value for one in every if not math.isnan(one.value)]
+    return replace(
+        chosen,
+        low=min(one.low for one in every),
+        high=max(one.high for one in every),
+        method=f"{chosen.method}; over {len(every)} choices of η",
+        values=(min(values), max(values)) if values else None,
+    )
+
+
+def estimates_by_step(estimator: Estimator, runs: RunsBySample) -> list[tuple[str, Estimate]]:
+    """The estimate at each choice of step sizes, named by them; empty where tuning left no other choice."""
+    changed = _vary_choices(estimator, runs, ONLY)
+    if not changed:
+        return []
+    names = dict.fromkeys(estimator.samples)
+    words = ", ".join(f"{name}: {runs[name].tuned.step:g}" for name in names)
+    return [(f"{words} (chosen)", estimator.estimate(runs)), *((words, made) for made, words in changed)]
+
+
+def _vary_choices(estimator: Estimator, runs: RunsBySample, look: Look) -> list[tuple[Estimate, str]]:
+    names = list(dict.fromkeys(estimator.samples))
+    choices = [(runs[name], *runs[name].others) for name in names]
+    every = list(product(*choices))
+    first = every[0]
+    if len(names) > 2:
+        every = [first, *(one for one in every if sum(a is not b for a, b in zip(one, first, strict=True)) == 1)]
+    found: list[tuple[Estimate, str]] = []
+    for chosen in every[1:]:
+        words = ", ".join(f"{name}: {one.tuned.step:g}" for name, one in zip(names, chosen, strict=True))
+        found.append((estimator.estimate({**runs, **dict(zip(names, chosen, strict=True))}, look), words))
+    return found
 
 
 def read_units(

@@ -10,13 +10,14 @@ from typing import ClassVar, Literal
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import LINEAR_TO_TENTH, PAGE, Schedule
-from engine.arms.settings import DescentSettings, Metric, ReadAt, Unit
+from engine.arms.settings import DescentSettings, Metric, ReadAt, TunedFor, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
 from engine.experiments.sampling import (
     TUNING_MODEL_SEED,
+    AssignedArm,
     assign_units,
     collect,
     has_random_weights,
@@ -29,7 +30,7 @@ from engine.models import Subject, find_subject
 from engine.models.quantized import quantize
 from engine.statistics import HitTimes, median_hit
 
-TUNING_UNITS = 4
+TUNING_UNITS = 12
 
 BATCH = 36
 """Runs that descend together: at 40 tokens of 1,600 numbers each they need far less than 1.5 GB."""
@@ -49,6 +50,8 @@ class Sample:
     step: η under the page's protocol, where the page gives one. step_of: the sample whose tuned η this one uses.
     cap_of: (sample, factor): N is factor × the smaller of that sample's N and its median hit.
     grid: step sizes that tuning starts from; None takes those of the stack's kind.
+    tuned_for: what the step size is tuned for; None takes the hit where it is read at the hit, and the distance at N
+    where it is read at N. tuning_units: on how many units. step_factor: times the step size that is chosen.
     units: None takes the claim's. snapshots: iterations that are kept beside the start and the end.
     """
 
@@ -67,10 +70,17 @@ class Sample:
     snapshots: tuple[int, ...] = ()
     first_tokens: int | None = None
     grid: tuple[float, ...] | None = None
+    tuned_for: TunedFor | None = None
+    tuning_units: int = TUNING_UNITS
+    step_factor: float | None = None
     step: float | None = None
     step_of: str | None = None
     cap_of: tuple[str, float] | None = None
     units: Units | None = None
+
+    def __post_init__(self) -> None:
+        if self.tuned_for is None and self.read_at == "N":
+            object.__setattr__(self, "tuned_for", "distance")
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -92,6 +102,7 @@ class SampleRuns:
     """The runs of a sample in their units' order, with the model seed of each and the step size that was used.
 
     iterations: the schedule's length N; runs without a hit are censored there.
+    others: the same units at the other step sizes that tuning could as well have chosen.
     """
 
     sample: Sample
@@ -101,6 +112,7 @@ class SampleRuns:
     tuned: StepChoice
     measurements: tuple[Measurement, ...]
     texts: dict[int, str]
+    others: tuple[SampleRuns, ...] = ()
 
     @property
     def read_at(self) -> ReadAt:
@@ -137,23 +149,34 @@ def run_sample(
     # Tuning has prompts and seeds of its own, so that no run is measured with a step size that was fitted to it.
     tuned = yield from choose_step(trial, sample, iterations, earlier)
 
-    def make(seed: int | None, units: tuple[Unit, ...]) -> InversionArm:
-        return inversion_arm(trial, sample, settings_of(trial, sample, seed, iterations), tuned.step, units)
+    def assign(step: float) -> list[AssignedArm[InversionArm]]:
+        def make(seed: int | None, units: tuple[Unit, ...]) -> InversionArm:
+            return inversion_arm(trial, sample, settings_of(trial, sample, seed, iterations), step, units)
 
-    assigned = assign_units(trial, make, random=is_random(trial, sample))
-    measurements = yield [one.arm for one in assigned]
-    found = collect(assigned, measurements, InversionResult)
-    results = [m.result for m in measurements if isinstance(m.result, InversionResult)]
-    # The arms of one sample share a tokenizer, so that their texts agree where they overlap.
-    return SampleRuns(
-        sample=sample,
-        iterations=iterations,
-        runs=found.runs,
-        clusters=found.clusters,
-        tuned=tuned,
-        measurements=(*tuned.measurements, *measurements),
-        texts={token: text for result in results for token, text in result.texts.items()},
-    )
+        return assign_units(trial, make, random=is_random(trial, sample))
+
+    choices = [replace(tuned, step=step) for step in (tuned.step, *tuned.others)]
+    assigned = [assign(choice.step) for choice in choices]
+    answers = iter((yield [one.arm for arms in assigned for one in arms]))
+    runs: list[SampleRuns] = []
+    for choice, arms in zip(choices, assigned, strict=True):
+        measurements = tuple(next(answers) for _ in arms)
+        found = collect(arms, measurements, InversionResult)
+        results = [m.result for m in measurements if isinstance(m.result, InversionResult)]
+        runs.append(
+            SampleRuns(
+                sample=sample,
+                iterations=iterations,
+                runs=found.runs,
+                clusters=found.clusters,
+                tuned=choice,
+                measurements=measurements,
+                # The arms of one sample share a tokenizer, so that their texts agree where they overlap.
+                texts={token: text for result in results for token, text in result.texts.items()},
+            )
+        )
+    first, *others = runs
+    return replace(first, measurements=(*tuned.measurements, *first.measurements), others=tuple(others))
 
 
 def count_iterations(trial: Trial, sample: Sample, earlier: RunsBySample) -> int:
@@ -171,7 +194,18 @@ def count_iterations(trial: Trial, sample: Sample, earlier: RunsBySample) -> int
 def choose_step(
     trial: Trial, sample: Sample, iterations: int, earlier: RunsBySample
 ) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
-    """The step size that the protocol, the page or an earlier sample fixes; where none does, the tuned one."""
+    """The step size that the protocol, the page or an earlier sample fixes, else the tuned one; times the factor."""
+    chosen = yield from _choose_step(trial, sample, iterations, earlier)
+    if sample.step_factor is None:
+        return chosen
+    # A multiple of the choice is no choice of tuning's, so that nothing else could as well have been chosen.
+    source = f"{sample.step_factor:g} × {chosen.source}"
+    return replace(chosen, step=sample.step_factor * chosen.step, source=source, outcomes=())
+
+
+def _choose_step(
+    trial: Trial, sample: Sample, iterations: int, earlier: RunsBySample
+) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
     scripts = trial.protocol.steps
     if scripts is not None:
         # The author's scripts have one step size for each kind of stack and tune none.
@@ -189,8 +223,9 @@ def choose_step(
     if sample.step_of is not None:
         return StepChoice(step=earlier[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
     seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
-    units = tuning_units(1 if trial.effort == "smoke" else TUNING_UNITS, first_tokens=sample.first_tokens)
-    return (yield from tune(settings_of(trial, sample, seed, iterations), sample.steps(), units))
+    units = tuning_units(1 if trial.effort == "smoke" else sample.tuning_units, first_tokens=sample.first_tokens)
+    settings = settings_of(trial, sample, seed, iterations)
+    return (yield from tune(settings, sample.steps(), units, target=sample.tuned_for or "hit"))
 
 
 def subject_of(trial: Trial, sample: Sample) -> Subject:

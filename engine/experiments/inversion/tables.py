@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from engine.arms.measurement import Measurement
 from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
 from engine.experiments.inversion.arm import InversionResult, InversionRun
+from engine.experiments.inversion.estimators import Estimator, estimates_by_step
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
 from engine.experiments.inversion.samples import RunsBySample
 from engine.experiments.tables import FILMED, Row, film_rows, film_table, mean, recovery_table
@@ -31,6 +32,19 @@ def progress_table(samples: RunsBySample) -> Table:
             distances = (mean([s.l2 for _, s in at]), mean([s.distance for _, s in at]))
             points.append((name, n, recoveries, (*distances, len(at))))
     return recovery_table(points, columns=("mean ‖e − eₙ‖₂", "mean output distance", "runs"))
+
+
+def choice_table(estimators: Sequence[Estimator], samples: RunsBySample) -> Table:
+    """Estimates at each step size that tuning could as well have chosen."""
+    rows: list[Row] = []
+    for estimator in estimators:
+        rows += [(e.name, words, e.value, e.low, e.high, e.n) for words, e in estimates_by_step(estimator, samples)]
+    return Table(
+        title="Estimates by step size",
+        columns=("estimate", "η", "value", "low", "high", "n"),
+        rows=tuple(rows),
+        note="Each η is the best in at least 5 % of the resamples of its tuning units; the interval holds all.",
+    )
 
 
 def ceiling_table(samples: RunsBySample) -> Table:

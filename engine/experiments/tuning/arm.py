@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from engine.arms.arm import Arm, Result
 from engine.arms.costs import TOKENS, Cost, CostModel
-from engine.arms.settings import ADDED_LATER, DescentSettings, Unit
+from engine.arms.settings import ADDED_LATER, DescentSettings, TunedFor, Unit
 from engine.records import Number
 
 MOST_EXTENSIONS = 16
@@ -16,12 +16,17 @@ MOST_EXTENSIONS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutcome:
-    """What one step size did on the tuning units by the iteration at which tuning stopped."""
+    """What one step size did on the tuning units by the iteration at which tuning stopped.
+
+    median_distance: of the outputs, as measured. distances: of each unit at N, in units of its bound, infinite where
+    it diverged; only where tuning is for the distance.
+    """
 
     step: float
     hits: tuple[int | None, ...]
     diverged: tuple[bool, ...]
     median_distance: Number
+    distances: tuple[Number, ...] = field(default=(), metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,9 @@ class TuningResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class TuningArm(Arm):
-    """Descents at several step sizes, stopped once the one with the smallest median hit is known.
+    """Descents at several step sizes.
 
+    target: 'hit' stops them once the step size with the smallest median hit is known; 'distance' runs them to N.
     horizon: iterations after which descents end (at most N), since a later median could not win.
     alone: each prompt's last token moves alone, and the tokens before it stay; prompts are of one length.
     """
@@ -52,6 +58,7 @@ class TuningArm(Arm):
     horizon: int
     batch: int
     alone: bool = field(default=False, metadata=ADDED_LATER)
+    target: TunedFor = field(default="hit", metadata=ADDED_LATER)
     kind: Literal["tuning"] = "tuning"
 
     def estimate_cost(self, costs: CostModel) -> Cost:
@@ -67,6 +74,7 @@ class TuningArm(Arm):
                 hits=(None,) * units,
                 diverged=(False,) * units,
                 median_distance=float(abs(k - middle)),
+                distances=(float(abs(k - middle)),) * units if self.target == "distance" else (),
             )
             for k, step in enumerate(self.steps)
         )

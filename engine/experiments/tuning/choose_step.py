@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.arms.settings import DescentSettings, Unit
+from engine.arms.settings import DescentSettings, TunedFor, Unit
 from engine.experiments.tuning.arm import MOST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.statistics import HitTimes, median_hit
 
@@ -23,12 +26,18 @@ OPEN_GRID = every_second_power_of_two(-13, -3)
 NET_GRID = every_second_power_of_two(-8, 0)
 
 
+PLAUSIBLE = 0.05
+"""Share of resamples in which a step size has to be the best, to count as one that tuning could as well have chosen."""
+
+RESAMPLES = 2000
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepChoice:
     """The step size that was chosen, and all that were tried.
 
-    median: Kaplan–Meier median hit on the tuning units, infinite when none hit by the cap, NaN where nothing was tuned.
-    source: where the step size comes from.
+    median: of the tuning units, infinite when none got there, NaN where nothing was tuned: the Kaplan–Meier median hit,
+    or the median distance at N in bounds, by what it was tuned for. source: where the step size comes from.
     """
 
     step: float
@@ -36,20 +45,51 @@ class StepChoice:
     outcomes: tuple[StepOutcome, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     source: str = "tuned"
+    target: TunedFor = "hit"
+
+    @cached_property
+    def shares(self) -> dict[float, float]:
+        """The share of resamples of the tuning units in which each step size is the best; empty for hits.
+
+        Tuning units are drawn with replacement, the same for all step sizes.
+        """
+        tried = [outcome for outcome in self.outcomes if outcome.distances]
+        if not tried:
+            return {}
+        distances = np.array([outcome.distances for outcome in tried])  # [steps, units], steps ascending
+        units = distances.shape[1]
+        drawn = np.random.default_rng(0).integers(units, size=(RESAMPLES, units))
+        # The upper median, as that of all units; of equal ones the smaller step size, which comes first.
+        medians = np.sort(distances[:, drawn], axis=2)[:, :, units // 2]  # [steps, resamples]
+        best = np.bincount(medians.argmin(axis=0), minlength=len(tried)) / RESAMPLES
+        return {outcome.step: float(share) for outcome, share in zip(tried, best, strict=True)}
+
+    @property
+    def others(self) -> tuple[float, ...]:
+        """Step sizes that tuning could as well have chosen, beside the one that it did."""
+        return tuple(step for step, share in self.shares.items() if step != self.step and share >= PLAUSIBLE)
 
 
 def tune(
-    settings: DescentSettings, steps: tuple[float, ...], units: tuple[Unit, ...], *, alone: bool = False
+    settings: DescentSettings,
+    steps: tuple[float, ...],
+    units: tuple[Unit, ...],
+    *,
+    alone: bool = False,
+    target: TunedFor = "hit",
 ) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
     """Try `steps`, then half and double of the best step size until both have been tried and neither is better.
 
-    This refines the grid to a factor of 2 around its best, and widens it where the best is at its edge. The best has
-    the smallest Kaplan–Meier median hit. Of equal medians, and where nothing hits, the one with the smaller median
-    final distance is better, then the smaller step size. alone: each prompt's last token moves alone.
+    This refines the grid to a factor of 2 around its best, and widens it where the best is at its edge. For hits, the
+    best has the smallest Kaplan–Meier median hit; of equal medians, and where nothing hits, the one with the smaller
+    median final distance is better. For the distance, the best has the smallest median distance at N, in bounds. Of
+    equal ones the smaller step size is better. alone: each prompt's last token moves alone.
     Source: the catalogue's definition of tuned.
     """
 
     def median_of(outcome: StepOutcome) -> float:
+        if target == "distance":
+            return sorted(outcome.distances)[len(outcome.distances) // 2]
         return median_hit(HitTimes(hits=outcome.hits, cap=settings.iterations, diverged=outcome.diverged))
 
     outcomes: dict[float, StepOutcome] = {}
@@ -57,7 +97,13 @@ def tune(
     horizon = settings.iterations
     while True:
         arm = TuningArm(
-            settings=settings, steps=steps, units=units, horizon=horizon, batch=len(units) * len(steps), alone=alone
+            settings=settings,
+            steps=steps,
+            units=units,
+            horizon=horizon,
+            batch=len(units) * len(steps),
+            alone=alone,
+            target=target,
         )
         (measurement,) = yield [arm]
         result = measurement.result
@@ -74,6 +120,8 @@ def tune(
                 median=median,
                 outcomes=tuple(outcomes[step] for step in sorted(outcomes)),
                 measurements=tuple(measurements),
+                target=target,
             )
         # A step size that has not hit by the best median so far cannot win any more.
-        horizon = settings.iterations if math.isinf(median) else max(1, int(median))
+        if target == "hit":
+            horizon = settings.iterations if math.isinf(median) else max(1, int(median))

@@ -17,7 +17,7 @@ from engine.experiments.inputs import (
     shift_bounds,
 )
 from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
-from engine.methods.descent import Observer, StopTogether, Trace, TuningObserver, descend
+from engine.methods.descent import Observer, StopFinished, StopTogether, Trace, TuningObserver, descend
 from engine.methods.distances import widen
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -25,14 +25,17 @@ from engine.models.stacks import BlockStack, EmbeddingFunction
 
 
 def measure_tuning(arm: TuningArm, models: LoadedModels, watch: WrapObserver = keep_observer) -> TuningResult:
-    """Every step size on every tuning unit, all in one batch, until the best is known."""
+    """Every step size on every tuning unit, all in one batch, until the best is known or to N."""
     stack: EmbeddingFunction = models.stack(arm.settings)
     batch, prefix = prepare_batch(arm.settings, arm.units, models, stack), Prefix()
     if arm.alone:
         assert isinstance(stack, BlockStack)
         batch, prefix = last_position(arm, batch, stack)
     repeated, rates, groups = repeat_for_steps(batch, arm.steps)
-    observer: Observer[Trace] = TuningObserver(groups=groups, horizon=arm.horizon)
+    to_the_end = arm.target == "distance"
+    observer: Observer[Trace] = (
+        StopFinished(read_at="N") if to_the_end else TuningObserver(groups=groups, horizon=arm.horizon)
+    )
     if arm.alone:
         assert isinstance(stack, BlockStack)
         own = torch.arange(len(arm.units), device=groups.device).repeat(len(arm.steps))  # the unit of each run
@@ -50,12 +53,15 @@ def measure_tuning(arm: TuningArm, models: LoadedModels, watch: WrapObserver = k
         last = widen(trace.distances[:, members].gather(0, trace.ended_at[members][None])[0])
         # A distance that is not a number counts as the farthest.
         last = last.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        # In bounds, so that long prompts do not outweigh short ones. A run that diverged has no end.
+        in_bounds = (last / trace.bound[members]).masked_fill(diverged[members], torch.inf)
         outcomes.append(
             StepOutcome(
                 step=step,
                 hits=tuple(None if hit < 0 else hit for hit in hits[members].tolist()),
                 diverged=tuple(diverged[members].tolist()),
                 median_distance=float(last.quantile(0.5, interpolation="higher")),
+                distances=tuple(in_bounds.nan_to_num(nan=torch.inf, posinf=torch.inf).tolist()) if to_the_end else (),
             )
         )
     return TuningResult(outcomes=tuple(outcomes), read_to=int(trace.ended_at.max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -215,6 +216,24 @@ def test_tuning_sees_the_hits_of_plain_descents_up_to_where_it_stopped(subject: 
     expected = tuple(r.hit if r.hit is not None and r.hit <= tuned.read_to else None for r in result.runs)
     assert tuned.outcomes[k].hits == expected
     assert tuned.outcomes[k].step == tuning.steps[k]
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_tuning_for_the_distance_runs_plain_descents_to_their_end(subject: str, k: int) -> None:
+    tuning = make_arms(subject)["tuning"]
+    assert isinstance(tuning, TuningArm)
+    tuning = replace(tuning, target="distance", steps=(0.005, 0.01, 1e308))
+    tuned = measure_arm(tuning, LoadedModels())
+    plain = InversionArm(settings=tuning.settings, step=tuning.steps[k], units=tuning.units, read_at="N", batch=36)
+    result = measure_arm(plain, LoadedModels())
+    assert isinstance(tuned, TuningResult)
+    assert isinstance(result, InversionResult)
+    assert tuned.read_to == tuning.settings.iterations
+    lost = [run.stop is Stop.DIVERGED for run in result.runs]
+    assert list(tuned.outcomes[k].diverged) == lost == [k == 2] * 3
+    expected = [math.inf if run.stop is Stop.DIVERGED else run.final_distance / run.bound for run in result.runs]
+    assert list(tuned.outcomes[k].distances) == pytest.approx(expected)
+    assert tuned.outcomes[k].hits == tuple(run.hit for run in result.runs)
 
 
 def test_a_step_far_too_large_diverges_as_data(subject: str) -> None:

@@ -17,13 +17,14 @@ from engine.arms.stacks import SentenceNet, Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
-from engine.experiments.inversion.estimators import HitRate, Rate
+from engine.experiments.inversion.estimators import Difference, HitRate, Mean, Rate
 from engine.experiments.inversion.procedure import Inversions
-from engine.experiments.inversion.readings import Exact
+from engine.experiments.inversion.readings import Exact, Recovery
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample
 from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
 from engine.experiments.tuning.arm import MOST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
+from engine.statistics import n_to_decide
 from engine.tests.planted import TUNING, drive, make_inversion, make_outcome, make_run, make_trial, tune_to_middle
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N", snapshots=(20,))
@@ -152,6 +153,141 @@ def test_where_nothing_hit_an_extension_is_read_to_the_end() -> None:
     assert [arm.horizon for arm in asked] == [100, 100, 100]
 
 
+def tuned_for_distance(law: Callable[[float], Sequence[float]]) -> tuple[StepChoice, list[TuningArm]]:
+    """Tuning for the distance at N, where `law` says how many bounds away each tuning unit ends."""
+    asked: list[list[Arm]] = []
+
+    def answer(arm: Arm) -> TuningResult:
+        assert isinstance(arm, TuningArm)
+        outcomes = (replace(make_outcome(step, [3] * 12), distances=tuple(law(step))) for step in arm.steps)
+        return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
+
+    tuned = drive(tune(TUNING.settings, TUNING.steps, TUNING.units, target="distance"), answer, asked=asked)
+    return tuned, [arm for arms in asked for arm in arms if isinstance(arm, TuningArm)]
+
+
+def test_tuned_for_the_distance_the_nearest_end_wins_whatever_hits_first() -> None:
+    """Every step size hits at iteration 3; the median unit ends nearest at 4."""
+    tuned, asked = tuned_for_distance(lambda step: [abs(log2(step / 4)) + 0.1] * 11 + [99.0])
+    assert (tuned.step, tuned.median, tuned.target) == (4.0, 0.1, "distance")
+    assert [arm.steps for arm in asked] == [TUNING.steps, (2.0,), (4.0,), (8.0,)]
+    # A later round may not stop early, since the distance at N is what counts.
+    assert {arm.horizon for arm in asked} == {TUNING.settings.iterations}
+    assert {arm.target for arm in asked} == {"distance"}
+
+
+def test_of_equal_distances_the_smaller_step_size_wins() -> None:
+    assert tuned_for_distance(lambda step: [1.0 if step in (0.5, 1.0) else 2.0] * 12)[0].step == 0.5
+
+
+def test_step_sizes_that_tuning_cannot_tell_apart_are_named() -> None:
+    """At 0.5 and 1.0 six units end nearer than at the other each; at 0.25 and 2.0 none does."""
+
+    def law(step: float) -> list[float]:
+        near = {0.5: [1.0] * 6 + [2.0] * 6, 1.0: [2.0] * 6 + [1.0] * 5 + [1.1]}
+        return near.get(step, [9.0] * 12)
+
+    tuned, _ = tuned_for_distance(law)
+    assert set(tuned.others) == {0.5, 1.0} - {tuned.step}
+    assert tuned.shares[0.5] + tuned.shares[1.0] == pytest.approx(1)
+    assert 0.3 < tuned.shares[0.5] < 0.7
+    assert tuned.shares[0.25] == 0
+
+
+def test_a_clear_winner_stands_alone() -> None:
+    tuned, _ = tuned_for_distance(lambda step: [1.0 + abs(log2(step / 0.5))] * 12)
+    assert (tuned.step, tuned.others, tuned.shares[0.5]) == (0.5, (), 1.0)
+
+
+def test_tuned_for_hits_nothing_is_resampled() -> None:
+    tuned, _ = planted_tuning(hits_around(0.5))
+    assert (tuned.shares, tuned.others) == ({}, ())
+
+
+SMALL, LARGE = OPEN_GRID[1], OPEN_GRID[4]
+
+
+def opposed(arm: Arm) -> Result:
+    """A large step hits first, recovers all and ends far; a small one hits late, recovers nothing and ends near."""
+    if isinstance(arm, TuningArm):
+        outcomes = (
+            StepOutcome(
+                step=step,
+                hits=(9 + round(3 * abs(log2(step / LARGE))),) * len(arm.units),
+                diverged=(False,) * len(arm.units),
+                median_distance=1.0,
+                distances=(0.1 + abs(log2(step / SMALL)),) * len(arm.units) if arm.target == "distance" else (),
+            )
+            for step in arm.steps
+        )
+        return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
+    assert isinstance(arm, InversionArm)
+    return make_inversion([make_run(unit, hit=9, recovery=float(arm.step == LARGE)) for unit in arm.units])
+
+
+@pytest.mark.parametrize(
+    ("sample", "step", "recovery"),
+    [
+        (BLOCK, SMALL, 0.0),
+        (replace(BLOCK, tuned_for="hit"), LARGE, 1.0),
+        (replace(BLOCK, read_at="hit", tuned_for=None), LARGE, 1.0),
+    ],
+    ids=["read at N", "read at N, tuned for hits", "read at the hit"],
+)
+def test_each_reading_finds_the_step_size_of_its_own_target(sample: Sample, step: float, recovery: float) -> None:
+    """Where the two targets lead to opposite recoveries, a sample that is read at N has that of the nearest end."""
+    drawn = drive(run_sample(make_trial(), sample), opposed)
+    assert drawn is not None
+    assert drawn.tuned.step == step
+    assert {run.recovery for run in drawn.runs} == {recovery}
+
+
+def undecided(arm: Arm) -> Result:
+    """Tuning cannot tell two step sizes apart, one of which recovers all and the other nothing."""
+    if isinstance(arm, TuningArm):
+        mixed = {SMALL: [1.0] * 6 + [2.0] * 6, 2 * SMALL: [2.0] * 6 + [1.0] * 6}
+        outcomes = (
+            replace(make_outcome(step, [3] * 12), distances=tuple(mixed.get(step, [9.0 + step] * 12)))
+            for step in arm.steps
+        )
+        return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
+    assert isinstance(arm, InversionArm)
+    return make_inversion([make_run(unit, hit=9, recovery=float(arm.step == SMALL)) for unit in arm.units])
+
+
+def test_an_interval_holds_what_every_choice_of_tuning_gives() -> None:
+    procedure = replace(RATES, estimates=(Mean(name="recovery", of="block", reading=Recovery()),))
+    evidence = drive(procedure.rounds(make_trial()), undecided)
+    found = evidence.estimates["recovery"]
+    assert (found.low, found.high, found.values) == (0.0, 1.0, (0.0, 1.0))
+    assert found.value in (0.0, 1.0)
+    assert found.method.endswith("over 2 choices of η")
+    assert n_to_decide(found, [0.5]) is None  # no number of units tells the two apart
+    (table,) = (table for table in evidence.tables if table.title == "Estimates by step size")
+    assert {row[2] for row in table.rows} == {0.0, 1.0}
+    # Both step sizes' arms are behind the evidence.
+    steps = {m.arm.step for m in evidence.measurements if isinstance(m.arm, InversionArm)}
+    assert steps == {SMALL, 2 * SMALL}
+
+
+def test_pairs_of_choices_count_for_a_difference_of_two_samples() -> None:
+    both = Inversions(
+        samples=(("block", BLOCK), ("random", RANDOM)),
+        estimates=(Difference(name="difference", more=("block", Recovery()), less=("random", Recovery())),),
+    )
+    found = drive(both.rounds(make_trial()), undecided).estimates["difference"]
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert found.values == (-1.0, 1.0)
+
+
+def test_a_factor_on_the_step_size_leaves_one_choice() -> None:
+    drawn = drive(run_sample(make_trial(), replace(BLOCK, step_factor=4.0)), undecided)
+    assert drawn is not None
+    assert drawn.tuned.step in (4 * SMALL, 8 * SMALL)
+    assert drawn.tuned.source == "4 × tuned"
+    assert drawn.others == ()
+
+
 def answer(arm: Arm) -> Result:
     """Runs that hit at their seed, of the model seed that the arm's weights say."""
     if isinstance(arm, TuningArm):
@@ -244,7 +380,7 @@ def test_a_users_prompts_and_starts_are_units_of_their_own() -> None:
 
 
 def test_runs_read_at_the_hit_keep_no_snapshots() -> None:
-    _, _, arms = arms_of(make_trial(), replace(BLOCK, read_at="hit"))
+    _, _, arms = arms_of(make_trial(), replace(BLOCK, read_at="hit", tuned_for=None))
     assert {arm.snapshots for arm in arms} == {()}
 
 

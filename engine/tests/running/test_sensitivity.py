@@ -66,7 +66,7 @@ def test_the_choice_that_turns_the_verdict_round_is_named() -> None:
 @pytest.mark.parametrize("protocol", [PAGE, CONTROLLED], ids=lambda protocol: protocol.name)
 def test_every_factor_has_a_choice_and_none_is_the_declared_one(protocol: Protocol) -> None:
     found = read(run(C11, {}, protocol=protocol))
-    assert {factor for factor, _ in found} == set(C11.factors)
+    assert {factor for factor, _ in found} == {"η", *C11.factors}
     own = "N(1/2, 1/20²)" if protocol == PAGE else "the target's own scale"
     assert ("start", own) not in found
     assert ("start", "N(0, 1)") in found
@@ -77,7 +77,7 @@ def test_only_full_effort_asks_for_it() -> None:
 
 
 def test_a_claim_names_the_factors_that_can_move_it() -> None:
-    assert {factor for factor, _ in read(run(C33, {}))} == set(C33.factors)
+    assert {factor for factor, _ in read(run(C33, {}))} == {"η", *C33.factors}
     assert "σ" not in C33.factors
 
 
