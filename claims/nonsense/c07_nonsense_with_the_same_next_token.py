@@ -38,8 +38,20 @@ CLAIM = lm.Claim(
     ),
     criteria=(
         lm.AtLeast("agreement (last token not recovered)", 0.5, because="the document says that they give the same"),
-        lm.Above("agreement − that of the start", 0, because="the descent must have brought it about"),
-        lm.Above("agreement − that of an equal shift", 0, because="nearness alone must not explain it"),
+        lm.Above(
+            "agreement − that of the start",
+            0,
+            least=0.1,
+            least_because="less than one prompt in ten is no finding",
+            because="the descent must have brought it about",
+        ),
+        lm.Above(
+            "agreement − that of an equal shift",
+            0,
+            least=0.1,
+            least_because="less than one prompt in ten is no finding",
+            because="nearness alone must not explain it",
+        ),
         lm.AtMost("exact rate", 0.5, because="the found inputs read as nonsense"),
     ),
     subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED),

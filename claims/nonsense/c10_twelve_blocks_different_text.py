@@ -31,7 +31,13 @@ CLAIM = lm.Claim(
     ),
     criteria=(
         lm.AtLeast("agreement (last token not recovered)", 0.5, because="the document says that they give the same"),
-        lm.Above("agreement − that of the start", 0, because="the descent must have brought it about"),
+        lm.Above(
+            "agreement − that of the start",
+            0,
+            least=0.1,
+            least_because="less than one prompt in ten is no finding",
+            because="the descent must have brought it about",
+        ),
         lm.AtMost("recovery", 0.2, because="the found texts are entirely different"),
     ),
     subjects=(lm.GPT2_UNTRAINED,),

@@ -9,11 +9,12 @@ CLAIM = lm.Claim(
     estimand="whether the token of the largest logit after the last one of the prompt is ' blue': 1 or 0",
     document="blue",
     procedure=lm.NextTokenIs(prompt="The sky is", word=" blue"),
-    criteria=(lm.AtLeast("next token is blue", 1, because="the document names the word"),),
+    criteria=(lm.AtLeast("next token is blue", 1, because="the document names the word", on="trained GPT-2"),),
     subjects=(*lm.TRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1, standard=1, full=1),
     notes=(
+        "The document's figure is for GPT-2, so that no other model can decide it. What the others say is shown.",
         "One prompt, the document's own, and nothing drawn: the answer is exact, and a user's --prompt does not apply.",
         "The document does not say which size of GPT-2, nor how the next word was chosen; here it is the likeliest.",
     ),

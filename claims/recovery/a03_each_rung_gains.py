@@ -43,7 +43,16 @@ CLAIM = lm.Claim(
             *(lm.RecoveryRate(name=f"exact, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(lm.Above(gain.name, 0, because="each change is said to help") for gain in GAINS),
+    criteria=tuple(
+        lm.Above(
+            gain.name,
+            0,
+            least=0.1,
+            least_because="less than one token in ten is no finding",
+            because="each change is said to help",
+        )
+        for gain in GAINS
+    ),
     subjects=lm.TRAINED,
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=16, full=16, wave=16),

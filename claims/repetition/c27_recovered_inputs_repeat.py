@@ -23,11 +23,18 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(
-        lm.Above("repetition, end − start", 0, because="the descent, not the start, must have brought it about"),
+        lm.Above(
+            "repetition, end − start",
+            0,
+            least=0.1,
+            least_because="less than one token in ten is not what practically every example shows",
+            because="the descent, not the start, must have brought it about",
+        ),
     ),
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=1),
+    factors=("η",),
     notes=("The page's start N(1/2, 1/20²) alone already decodes to heavy repetition.",),
 )
 

@@ -35,8 +35,20 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(
-        lm.Above("base − xl at 1 block", 0, because="the document says that there is much less"),
-        lm.Above("base − xl at 12 blocks", 0, because="the same is said of twelve blocks"),
+        lm.Above(
+            "base − xl at 1 block",
+            0,
+            least=0.1,
+            least_because="less than one token in ten is no finding",
+            because="the document says that there is much less",
+        ),
+        lm.Above(
+            "base − xl at 12 blocks",
+            0,
+            least=0.1,
+            least_because="less than one token in ten is no finding",
+            because="the same is said of twelve blocks",
+        ),
     ),
     subjects=(lm.GPT2_XL,),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),

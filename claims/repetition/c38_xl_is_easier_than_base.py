@@ -14,7 +14,15 @@ CLAIM = lm.Claim(
         samples=(("base", lm.Sample(stack=BLOCK, subject="gpt2")), ("xl", lm.Sample(stack=BLOCK))),
         estimates=(lm.HitRatio(name="base / xl", slow="base", fast="xl"),),
     ),
-    criteria=(lm.Above("base / xl", 1, because="easier is fewer iterations"),),
+    criteria=(
+        lm.Above(
+            "base / xl",
+            1,
+            least=1.5,
+            least_because="half as many iterations again; the document gives no figure",
+            because="easier is fewer iterations",
+        ),
+    ),
     subjects=(lm.GPT2_XL,),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),

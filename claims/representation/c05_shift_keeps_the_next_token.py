@@ -13,7 +13,7 @@ CLAIM = lm.Claim(
     criteria=(lm.AtLeast("agreement", 0.5, because="typically is at least every other time"),),
     subjects=(*lm.TRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
-    units=lm.Units(),
+    units=lm.Units(standard=60, full=60),
     notes=(
         "The same shift is a different share of each model's embeddings: what it does depends on their scale.",
         "A prompt whose next token is nearly a tie flips easily; the table has every prompt's probability.",

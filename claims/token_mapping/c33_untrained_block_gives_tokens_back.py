@@ -29,8 +29,10 @@ CLAIM = lm.Claim(
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     # Neither the bound nor σ enters what is recovered at N.
-    factors=("start", "positions", "metric", "cap", "schedule", "prompts"),
+    factors=("η", "start", "positions", "metric", "cap", "schedule", "prompts"),
     notes=(
+        "On a Llama-like model a page row tests the start more than the claim: RMSNorm does not remove the mean of "
+        "N(1/2, 1/20²), and GPT-2's LayerNorm does.",
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511), and descent in embedding space can work (arXiv 2607.00852).",
         "Under the page's protocol trained and untrained embeddings start at very different relative distances.",

@@ -22,7 +22,12 @@ CLAIM = lm.Claim(
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
-    notes=("Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",),
+    factors=("η",),
+    notes=(
+        "Restricted to the prompt's own tokens a trained block recovers them, by a later page of the same site.",
+        "On a Llama-like model a page row tests the start more than the claim: RMSNorm does not remove the mean of "
+        "N(1/2, 1/20²), and GPT-2's LayerNorm does.",
+    ),
     beyond=lm.SeeAlso(
         claim="A03",
         words="This measures the five likeliest tokens after joint descent; the ladder adds what becomes of "

@@ -17,7 +17,14 @@ CLAIM = lm.Claim(
         estimates=(lm.HitRatio(name="ratio", slow="with head", fast="without head"),),
     ),
     criteria=(
-        lm.Above("ratio", 1, because="the direction of the claim", role="direction"),
+        lm.Above(
+            "ratio",
+            1,
+            least=3,
+            least_because="half an order of magnitude, where the document speaks of two",
+            because="the direction of the claim",
+            role="direction",
+        ),
         lm.Above("ratio", 100, because="the document says more than 100", role="magnitude"),
     ),
     subjects=lm.TRAINED,
@@ -27,7 +34,7 @@ CLAIM = lm.Claim(
         "The bound is taken at the output that is inverted, so with and without head it is not the same distance.",
         "The direction agrees with 'Lost in Backpropagation' (arXiv 2603.10145), which measures it in training.",
     ),
-    factors=("start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"),
+    factors=("η", "start", "positions", "bound", "σ", "metric", "cap", "schedule", "prompts"),
     pilot_seen=True,
 )
 

@@ -21,7 +21,10 @@ CLAIM = lm.Claim(
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    factors=("η",),
     notes=(
+        "On a Llama-like model a page row tests the start more than the claim: RMSNorm does not remove the mean of "
+        "N(1/2, 1/20²), and GPT-2's LayerNorm does.",
         "What joint descent does not find is not thereby lost: hidden states identify the prompt almost surely "
         "(arXiv 2510.15511).",
     ),

@@ -19,6 +19,9 @@ DOCUMENT = ("The sky is", "The sky is blue.", "This is a prompt sentence.")
 SHORT = read_sentences("prompts_short.txt")
 """36 further sentences, of 5 to 8 tokens each for GPT-2 and for SmolLM2."""
 
+MORE = read_sentences("prompts_more.txt")
+"""36 more of the same kind, for claims that take more than 36 units."""
+
 LONG = read_sentences("prompts_long.txt")
 """20 further sentences, of 12 to 40 tokens each for GPT-2 and for SmolLM2."""
 

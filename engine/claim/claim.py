@@ -73,7 +73,8 @@ class Claim:
         """
         findings = tuple(judge_criterion(c, estimates.get(c.estimate)) for c in self.criteria if c.on in scopes)
         ruling = combine_rulings(findings)
-        words = " ".join(f.sentence for f in findings) or "nothing is judged on this subject; see the tables."
+        needed = " and ".join(dict.fromkeys(c.on for c in self.criteria))
+        words = " ".join(f.sentence for f in findings) or f"{needed} alone can decide it; the tables show this model."
         sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 

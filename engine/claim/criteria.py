@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from engine.errors import DeclarationError, explain
 from engine.statistics import Estimate, n_to_decide
 
 Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
@@ -23,6 +24,7 @@ class Ruling(StrEnum):
     REFUTED = "refuted"
     INCONCLUSIVE = "inconclusive"
     NOT_RUN = "not run at this effort"
+    NOT_TESTED = "not tested on this model"
 
 
 DECISIVE = frozenset({Ruling.SUPPORTED, Ruling.PARTLY, Ruling.REFUTED})
@@ -58,7 +60,8 @@ class Criterion:
     estimate: the name of the estimate. because: why this condition, for the reader. role: 'direction' or
     'magnitude' in a claim with both kinds, else 'only'. on: the subjects on which it is judged.
     least: the smallest effect of interest, for a condition whose bound means *no effect*: an effect below it is none,
-    whatever its sign. For a ratio it is a factor around the bound, else a distance from it.
+    whatever its sign. For a ratio it is a factor around the bound, else a distance from it. least_because: why so much.
+    Raises DeclarationError for a smallest effect without its reason.
     """
 
     estimate: str
@@ -66,6 +69,13 @@ class Criterion:
     role: Role = field(default="only", kw_only=True)
     on: Scope = field(default="every", kw_only=True)
     least: float | None = field(default=None, kw_only=True)
+    least_because: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if (self.least is None) == bool(self.least_because):
+            got = "a reason without a size" if self.least is None else f"least={self.least:g} without a reason"
+            expected, remedy = "least and least_because together", "say where the size comes from"
+            raise DeclarationError(explain(who=f"criterion {self.estimate}", got=got, expected=expected, remedy=remedy))
 
     @property
     def region(self) -> Region:

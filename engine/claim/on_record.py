@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     DRIFT = "drift"
     INCONCLUSIVE = "inconclusive"
     NOT_RUN = "not run"
+    NOT_TESTED = "not tested"
     SKIPPED = "skipped"
     ERROR = "error"
 
@@ -38,6 +39,8 @@ def classify_outcome(verdict: Verdict, on_record: RecordedVerdict | None) -> Out
     """The outcome of a verdict, given the one on record."""
     if verdict.ruling is Ruling.NOT_RUN:
         return Outcome.NOT_RUN
+    if verdict.ruling is Ruling.NOT_TESTED:
+        return Outcome.NOT_TESTED
     if verdict.ruling is Ruling.INCONCLUSIVE:
         return Outcome.INCONCLUSIVE
     # An undecided record cannot be contradicted.

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from engine.arms.arm import Arm
 from engine.arms.measurement import Measurement
-from engine.arms.prompts import SHORT
+from engine.arms.prompts import MORE, SHORT
 from engine.arms.protocol import Protocol
 from engine.arms.settings import Unit
 from engine.claim.criteria import Scope
@@ -109,7 +109,7 @@ class Trial:
         return [replace(self, look=Look(number=k, of=planned)) for k in range(1, planned + 1)]
 
     def _all_waves(self) -> list[tuple[Unit, ...]]:
-        prompts = self.prompts or SHORT
+        prompts = self.prompts or (*SHORT, *MORE)
         per_start = len(self.prompts) or self.units.at(self.effort)
         size = min(self.units.standard or self.units.wave, self.units.wave)
         waves: list[tuple[Unit, ...]] = []

@@ -105,7 +105,7 @@ def digest_fields(claim: Claim) -> dict[str, str]:
 def _to_plain(value: object, where: str) -> Any:
     """The value as JSON data. Equal values give equal data however they are written (1 or 1.0, a default or not)."""
     if is_dataclass(value) and not isinstance(value, type):
-        prose = {"because"} if isinstance(value, Criterion) else set[str]()
+        prose = {"because", "least_because"} if isinstance(value, Criterion) else set[str]()
         counted = [field for field in fields(value) if field.name not in prose]
         held = {field_tag(f): _to_plain(getattr(value, f.name), f"{where}.{f.name}") for f in counted}
         return [tag_of(value), _without_absent(held)]

@@ -65,9 +65,9 @@ def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Criterio
 
 def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
     """Supported if all are; refuted if any is, but 'partly' if only the magnitude of an effect is refuted."""
-    # An item without a criterion is run to be shown, not to be judged.
+    # An item without a criterion is run to be shown, not to be judged: the claim is about another model.
     if not findings:
-        return Ruling.INCONCLUSIVE
+        return Ruling.NOT_TESTED
     if all(f.ruling is Ruling.NOT_RUN for f in findings):
         return Ruling.NOT_RUN
     if all(f.ruling is Ruling.SUPPORTED for f in findings):

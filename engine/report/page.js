@@ -101,7 +101,7 @@
   };
 
   const rank = [
-    "supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "error", "skipped",
+    "supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "not tested on this model", "error", "skipped",
   ];
   const sorted = { by: "claim", direction: 1 };
   const place = (row, column) => {

@@ -27,6 +27,7 @@ SYMBOLS = {
         VerdictSymbol("✗", "refuted", "refuted"),
         VerdictSymbol("?", "inconclusive", "inconclusive"),
         VerdictSymbol("○", "not run at this effort", "unmeasured"),
+        VerdictSymbol("○", "not tested on this model", "unmeasured"),
         VerdictSymbol("–", "skipped", "unmeasured"),
         VerdictSymbol("!", "error", "alarm"),
     )
@@ -39,6 +40,7 @@ OUTCOMES = {
     "drift": "contrary to the record (drift)",
     "inconclusive": "inconclusive",
     "not run": "not run",
+    "not tested": "not tested, since the claim is about another model",
     "skipped": "skipped",
     "error": "in error",
 }

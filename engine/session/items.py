@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
-from engine.arms.prompts import DOCUMENT, LONG, SHORT
+from engine.arms.prompts import DOCUMENT, LONG, MORE, SHORT
 from engine.arms.protocol import DIRECT, SCRIPT
 from engine.claim.claim import Claim
 from engine.claim.procedure import Trial
@@ -113,7 +113,7 @@ def describe_prompts(subject: Subject, prompts: tuple[str, ...]) -> list[str]:
 CHEAP_S = 60.0
 """Seconds that a row may take at standard effort although it is declared for full effort alone."""
 
-OWN = (*DOCUMENT, *SHORT, *LONG)
+OWN = (*DOCUMENT, *SHORT, *MORE, *LONG)
 """The suite's own prompts."""
 
 

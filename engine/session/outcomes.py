@@ -149,15 +149,16 @@ def _rewrite(report: pytest.TestReport, record: Record, *, strict: bool) -> None
         report.outcome = "skipped"
         report.wasxfail = f"{sentence}{reason}"
         report.longrepr = None
-    elif outcome in RED_WHEN_STRICT:
-        report.outcome = "failed" if strict else "passed"
-        report.longrepr = f"{outcome.value}: {sentence}" if strict else None
+    elif outcome in RED_WHEN_STRICT or outcome is Outcome.NOT_TESTED:
+        red = strict and outcome in RED_WHEN_STRICT
+        report.outcome = "failed" if red else "passed"
+        report.longrepr = f"{outcome.value}: {sentence}" if red else None
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     record = getattr(report, "claim_record", None)
     if record is None or report.failed or report.when != "call":
         return None
-    letters = {Outcome.FINDING: "f", Outcome.INCONCLUSIVE: "i", Outcome.NOT_RUN: "n"}
+    letters = {Outcome.FINDING: "f", Outcome.INCONCLUSIVE: "i", Outcome.NOT_RUN: "n", Outcome.NOT_TESTED: "t"}
     outcome = Outcome(record["outcome"])
     return (outcome.value, letters[outcome], outcome.value.upper()) if outcome in letters else None

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
-from engine.arms.prompts import DOCUMENT, LONG, SHORT, check_prompt
+from engine.arms.prompts import DOCUMENT, LONG, MORE, SHORT, check_prompt
 from engine.errors import PromptError
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -24,7 +24,7 @@ class FixedSet(NamedTuple):
     longest: int
 
 
-SETS = {"short": FixedSet(SHORT, 36, 5, 8), "long": FixedSet(LONG, 20, 12, 40)}
+SETS = {"short": FixedSet(SHORT, 36, 5, 8), "more": FixedSet(MORE, 36, 5, 8), "long": FixedSet(LONG, 20, 12, 40)}
 each_set = pytest.mark.parametrize("fixed", SETS.values(), ids=SETS.keys())
 
 
