@@ -15,13 +15,15 @@ from engine.claim.units import Units
 from engine.claim.verdict import Verdict
 from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
 from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
-from engine.experiments.gradients.procedure import CompareGradients
+from engine.experiments.gradients.procedure import CompareGradients, GradientPrecision
 from engine.experiments.inversion.estimators import (
     Difference,
     GeometricMean,
     HitRate,
     HitRatio,
+    HitWidth,
     Mean,
+    PooledMean,
     Rate,
     Ratio,
     Trend,
@@ -29,6 +31,7 @@ from engine.experiments.inversion.estimators import (
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import (
     Complement,
+    DecodesTo,
     Exact,
     InputDistance,
     InsideBound,
@@ -114,12 +117,15 @@ __all__ = [
     "CompareInverses",
     "Complement",
     "Criterion",
+    "DecodesTo",
     "Difference",
     "Distinguishable",
     "Exact",
     "GeometricMean",
+    "GradientPrecision",
     "HitRate",
     "HitRatio",
+    "HitWidth",
     "InTopFive",
     "InputDistance",
     "InsideBound",
@@ -133,6 +139,7 @@ __all__ = [
     "OrthogonalDrift",
     "Orthogonality",
     "OutputDistance",
+    "PooledMean",
     "Protocol",
     "Rate",
     "Ratio",

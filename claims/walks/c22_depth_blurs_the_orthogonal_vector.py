@@ -2,18 +2,28 @@
 
 import engine as lm
 
+A_POWER = "a power of ten, the smaller of the document's two steps"
+
 CLAIM = lm.Claim(
     id="C22",
     section="Orthogonal Walk Representations",
     sentence="In float32 the gradient's last right-singular vector is less orthogonal to it for one block than for "
     "a per-token net, and least for the deep model; float64 mends it.",
-    estimand="|g·v| / (‖g‖‖v‖), the worst token of a prompt: paired differences of its log₁₀ between stacks at the "
-    "start, and its largest value in float64 over stacks and steps; beside it |g·v| itself",
+    estimand="|g·v|, the worst token of a prompt: paired differences of its log₁₀ between stacks at the start; the "
+    "largest |g·v| / (‖g‖‖v‖) in float64 over stacks and steps",
     document="products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep model, and 1e-17 in float64",
     procedure=lm.Orthogonality(),
     criteria=(
-        lm.Above("log₁₀ relative, 1 block − net", 0, because="worse for one block than for the net"),
-        lm.Above("log₁₀ relative, 12 blocks − 1 block", 0, because="worst for the deep model"),
+        lm.Above(
+            "log₁₀ |g·v|, 1 block − net",
+            0,
+            least=1,
+            least_because=A_POWER,
+            because="worse for one block than for the net",
+        ),
+        lm.Above(
+            "log₁₀ |g·v|, 12 blocks − 1 block", 0, least=1, least_because=A_POWER, because="worst for the deep model"
+        ),
         lm.AtMost("worst relative, float64", 1e-13, because="float64 mends it"),
         lm.Within(
             "product, net", 1e-9, 1e-7, because="within a factor of 10 of the document's 1e-8", on="trained GPT-2"
@@ -37,8 +47,8 @@ CLAIM = lm.Claim(
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),
     notes=(
-        "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. The relative "
-        "product does not, so that it alone tells conditioning from scale.",
+        "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. Whether "
+        "conditioning is the reason is a claim of its own (C47), judged by the relative product.",
         "A product of zero is taken for the least normal float32, so that it has a logarithm.",
         "Orthogonality to the gradient of the sum leaves every other output direction free: the walk can fail without "
         "any conditioning problem.",

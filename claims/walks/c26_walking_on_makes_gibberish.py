@@ -9,8 +9,8 @@ CLAIM = lm.Claim(
     section="Clamped Gradient Walk Representations",
     sentence="The longer the clamped walk through twelve blocks of a trained model, the fewer tokens of the sentence "
     "are left, while the output stays within the shift bound.",
-    estimand="recovery after 10, 30, 100 and 300 outer steps, paired differences of neighbours; the largest ‖ΔO‖₁ of "
-    "these over m(1/20)",
+    estimand="recovery after 10, 30, 100 and 300 outer steps, paired differences of neighbours; share of "
+    "positions whose token is among the five most activated after 300; the largest ‖ΔO‖₁ of these over m(1/20)",
     document="shown by one sentence",
     procedure=lm.ClampedText(),
     criteria=(
@@ -35,6 +35,7 @@ CLAIM = lm.Claim(
             least_because="less than one token in ten is no finding",
             because=FALLS,
         ),
+        lm.AtMost("top five after 300", 0.5, because="the text is lost among the five likeliest tokens, too"),
         lm.Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),
     ),
     subjects=lm.TRAINED,

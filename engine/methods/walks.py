@@ -17,6 +17,9 @@ from engine.methods.descent import OBSERVE_EVERY, Observer
 from engine.methods.distances import DistanceToTarget
 from engine.models.stacks import EmbeddingFunction, whole_output
 
+WalkDirection = Literal["last", "null", "random"]
+"""Along which vectors a walk goes; see walk_orthogonally."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OrthogonalTrace:
@@ -33,12 +36,21 @@ class OrthogonalTrace:
 
 
 def walk_orthogonally(
-    stack: EmbeddingFunction, start: Tensor, *, steps: int, step: float, vectors: Literal["broadcast", "per token"]
+    stack: EmbeddingFunction,
+    start: Tensor,
+    *,
+    steps: int,
+    step: float,
+    vectors: Literal["broadcast", "per token"],
+    direction: WalkDirection = "last",
+    draw: Callable[[], Tensor] | None = None,
 ) -> OrthogonalTrace:
     """Add step · v to every token, `steps` times; v is orthogonal to all tokens' gradients of the summed output.
 
     start: [runs, tokens, d], prompts of one length. v: the last right-singular vector of the gradient for all tokens,
-    or the (t + 1)-th from the end for token t. Raises LinAlgError for a gradient that is not finite.
+    or the (t + 1)-th from the end for token t. Of other directions there is one vector for all tokens: 'null' is drawn
+    in the space that no token's gradient reaches, 'random' in the whole space, as a comparison that is not orthogonal.
+    draw: draws their normal numbers, [runs, d]. Raises LinAlgError for a gradient that is not finite.
     Source: the document's orthogonal walk.
     """
     e = start.detach()
@@ -52,7 +64,14 @@ def walk_orthogonally(
         # With fewer tokens than dimensions, the last right-singular vectors span what no token's gradient reaches.
         _, values, right = torch.linalg.svd(gradient, full_matrices=True)  # right: [runs, d, d]
         singular = values if singular is None else singular
-        if vectors == "broadcast":
+        if direction != "last":
+            assert draw is not None
+            drawn = draw()[:, None]  # [runs, 1, d]
+            if direction == "null":
+                reached = right[:, : gradient.shape[1]]
+                drawn = drawn - (drawn @ reached.mT) @ reached
+            v = (drawn / drawn.norm(dim=-1, keepdim=True)).expand_as(gradient)
+        elif vectors == "broadcast":
             v = right[:, -1:].expand_as(gradient)
         else:
             # A prompt longer than the space has dimensions starts again at the end.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import median as middle
 from typing import ClassVar
 
@@ -36,10 +36,13 @@ from engine.experiments.sampling import (
     tuning_units,
 )
 from engine.experiments.tables import estimate_table
-from engine.statistics import median, paired_mean, trend
+from engine.statistics import geometric_ratio, median, paired_mean, trend
 
 TUNING_WALKS, TEXT_TUNING_WALKS = 4, 2
 """Units that settings are tuned on."""
+
+LEAST, MOST = 1e-6, 1e6
+"""Ends of a ratio: a walk that diverged has kept nothing, and one whose output did not move at all has gained all."""
 
 DISTANCE = 0.1
 """‖e − e_N‖₁ / ‖e‖₁ at which walks are compared."""
@@ -55,16 +58,51 @@ PAGE_INNER, SCRIPT_INNER = 50, 31
 # √(2/π)·(2/3)·s·√K = 0.53·s·√K. The relative distance 0.1 then takes s = 0.19/√K. The two factors are larger than 1
 # because the descent pulls the walk back.
 _REACH = 0.19
-GAIN_CHOICES = tuple(
-    WalkChoice(noise=factor * _REACH / math.sqrt(outer), step=step, outer=outer)
-    for outer in (5, 10, 20)
-    for factor in (1.25, 2.0)
-    for step in (1 / 256, 1 / 32, 1 / 4, 2.0)
-)
-"""24 settings: outer steps × noise × step size, on a log grid of factor 8 that is wide enough for deep stacks and nets.
+
+MOST_EXTENSIONS = 8
+"""Most rounds after the first, each of which goes one point beyond the edges on which the best lies."""
+
+
+Place = tuple[int, int, int]
+"""A point of the grid of settings: outer steps by factors of 2, noise by 1.6, step size by 8."""
+
+
+def _choice_at(place: Place) -> WalkChoice:
+    outer = max(1, round(5 * 2.0 ** place[0]))
+    return WalkChoice(noise=1.25 * 1.6 ** place[1] * _REACH / math.sqrt(outer), step=8.0 ** place[2] / 256, outer=outer)
+
+
+def _place_of(choice: WalkChoice) -> Place:
+    noise = choice.noise * math.sqrt(choice.outer) / _REACH
+    return (
+        round(math.log2(choice.outer / 5)),
+        round(math.log(noise / 1.25, 1.6)),
+        round(math.log(256 * choice.step, 8)),
+    )
+
+
+GAIN_CHOICES = tuple(_choice_at(place) for place in product(range(3), range(2), range(4)))
+"""24 settings to begin with: outer steps × noise × step size. The grid is widened until the best lies inside.
 
 No two noises are equal: choices that differed in their outer steps alone would give one walk once both arrive.
 """
+
+
+def widen_gain(best: WalkChoice, tried: Sequence[WalkChoice]) -> tuple[WalkChoice, ...]:
+    """One point beyond each edge of the grid on which the best of the settings tried lies, the others as they are."""
+    here, places = _place_of(best), {_place_of(choice) for choice in tried}
+    found: list[WalkChoice] = []
+    for axis in range(3):
+        others = [k for k in range(3) if k != axis]
+        line = [place[axis] for place in places if all(place[k] == here[k] for k in others)]
+        for edge, way in ((min(line), -1), (max(line), 1)):
+            if here[axis] == edge:
+                outer, noise, step = (n + way * (k == axis) for k, n in enumerate(here))
+                beyond = _choice_at((outer, noise, step))
+                # A walk has at least one outer step: nothing lies below that.
+                found += [beyond] if beyond != best else []
+    return tuple(found)
+
 
 READS = (10, 30, 100, 300)
 """Outer steps after which the text is read. Tuning leaves the last out."""
@@ -97,12 +135,15 @@ class ClampedGain:
     """r = ‖e − e_N‖₁ / ‖ΔO‖₁ of clamped walks, and their gain: r over the r of a random step that is as long.
 
     walks: name → walk. Estimates the medians 'gain, name' and 'r, name' of each. Settings are tuned for the largest
-    median gain at a fixed relative distance. The scripts' protocol has settings of its own, and its walks never stop
-    early.
+    median gain at a fixed relative distance, on a grid that is widened until the best lies inside. The scripts'
+    protocol has settings of its own, and its walks never stop early.
+    ratios: pairs of names, for 'gain, one / other' and 'r, one / other': geometric means over units.
     """
 
     tag: ClassVar[str] = "ClampedGain"
     walks: tuple[tuple[str, ClampedWalk], ...]
+    ratios: tuple[tuple[str, str], ...] = ()
+    widened: bool = True
 
     def rounds(self, trial: Trial) -> Rounds:
         script = trial.protocol == SCRIPT
@@ -119,6 +160,7 @@ class ClampedGain:
                     inner=(SCRIPT_INNER if script else PAGE_INNER) if walk.many_inner_steps else 1,
                     stop_at=None if script else DISTANCE,
                     choices=GAIN_CHOICES,
+                    widen=widen_gain if self.widened else None,
                     tuning_walks=TUNING_WALKS,
                     rank=rank_by_gain,
                 )
@@ -135,6 +177,18 @@ class ClampedGain:
                 ("r", [run.r for run in found.runs.runs]),
             )
         ]
+        for one, other in self.ratios:
+            if one not in drawn or other not in drawn:
+                continue
+            over, under = drawn[one].runs, drawn[other].runs
+            for what, values in (
+                ("gain", [[run.gain for run in runs.runs] for runs in (over, under)]),
+                ("r", [[run.r for run in runs.runs] for runs in (over, under)]),
+            ):
+                more, less = ([min(max(value, LEAST), MOST) for value in side] for side in values)
+                seeds = list(zip(over.clusters, under.clusters, strict=True))
+                name = f"{what}, {one} / {other}"
+                estimates.append(geometric_ratio(name, more, less, clusters=seeds, seed=0, look=trial.look))
         return Evidence(
             estimates=Evidence.named(*estimates),
             make_tables=lambda: (
@@ -159,8 +213,8 @@ class ClampedText:
     """What a long walk does to the text: recovery after 10, 30, 100 and 300 outer steps of one descent step each.
 
     Estimates the paired contrasts 'recovery(10) − recovery(30)' and so on, and 'recovery over outer steps, τ', over
-    units whose ceiling is 1; and 'largest ‖ΔO‖₁ / m', the median over walks of the largest output distance at a
-    reading, over m(σ).
+    units whose ceiling is 1; 'top five after 300', the share of positions whose token is then among the five most
+    activated; and 'largest ‖ΔO‖₁ / m', the median over walks of the largest output distance at a reading, over m(σ).
     """
 
     tag: ClassVar[str] = "ClampedText"
@@ -199,6 +253,17 @@ class ClampedText:
                     look=trial.look,
                 )
             )
+        estimates.append(
+            paired_mean(
+                f"top five after {READS[-1]}",
+                [_share_in_five(run) for run, _ in whole],
+                bounds=(0, 1),
+                clusters=seeds,
+                seed=0,
+                counts="walks",
+                look=trial.look,
+            )
+        )
         estimates.append(trend("recovery over outer steps, τ", recoveries, clusters=seeds, seed=0, look=trial.look))
 
         drawn = {"walk": found}
@@ -211,6 +276,12 @@ class ClampedText:
             settings=_describe_settings(trial, drawn),
             measurements=found.measurements,
         )
+
+
+def _share_in_five(run: WalkRun) -> float:
+    """Share of positions whose token is among the five most activated at the walk's end; none where it diverged."""
+    pairs = zip(run.target, run.end.top, strict=False)
+    return sum(i in top for i, top in pairs) / len(run.target)
 
 
 def rank_by_text(runs: Sequence[WalkRun]) -> tuple[float, ...]:
@@ -231,20 +302,21 @@ def tune_and_walk(
     choices: tuple[WalkChoice, ...],
     tuning_walks: int,
     rank: Callable[[Sequence[WalkRun]], tuple[float, ...]],
+    widen: Callable[[WalkChoice, Sequence[WalkChoice]], tuple[WalkChoice, ...]] | None = None,
     stop_at: float | None = None,
     reads: tuple[int, ...] = (),
 ) -> Generator[Sequence[Arm], Sequence[Measurement], WalkRuns]:
     """Tune a walk's settings on units that no measurement uses, then walk from the trial's units.
 
     The scripts' protocol has settings of its own, so there nothing is tuned. rank: of a choice, by its tuning walks;
-    the smallest wins. reads: outer steps after which the walks are read. They end at the last, those of tuning at the
-    one before it.
+    the smallest wins. widen: the settings to try beyond those tried, given the best; none ends tuning.
+    reads: outer steps after which the walks are read. They end at the last, those of tuning at the one before it.
     """
     script = trial.protocol == SCRIPT
     law = "uniform" if script else "normal"
     make_arm = partial(ClampedWalkArm, inner=inner, law=law, scaled=not script, stop_at=stop_at)
 
-    # First round: every choice on the tuning units.
+    # First every choice on the tuning units, then those beyond the edges on which the best lies.
     tuned: WalkChoice | None = None
     tried: list[tuple[WalkChoice, tuple[WalkRun, ...]]] = []
     measured: list[Measurement] = []
@@ -252,15 +324,18 @@ def tune_and_walk(
         seed = tuning_seed(trial, walk.stack)
         settings = stack_settings(trial, walk.stack, seed, first_tokens=walk.first_tokens)
         units = tuning_units(1 if trial.effort == "smoke" else tuning_walks, first_tokens=walk.first_tokens)
-        measured += yield [make_arm(settings=settings, units=units, choices=choices, reads=reads[:-1])]
-        result = measured[0].result
-        assert isinstance(result, ClampedWalkResult)
-        runs = result.runs
-        tried = [(choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(choices)]
-        # Of equal ranks the earlier choice wins.
-        tuned, _ = min(tried, key=lambda pair: rank(pair[1]))
+        while choices and len(measured) <= MOST_EXTENSIONS:
+            found = yield [make_arm(settings=settings, units=units, choices=choices, reads=reads[:-1])]
+            measured += found
+            result = found[0].result
+            assert isinstance(result, ClampedWalkResult)
+            runs = result.runs
+            tried += [(choice, tuple(run for run in runs if run.choice == k)) for k, choice in enumerate(choices)]
+            # Of equal ranks the earlier choice wins.
+            tuned, _ = min(tried, key=lambda pair: rank(pair[1]))
+            choices = widen(tuned, [choice for choice, _ in tried]) if widen is not None else ()
 
-    # Second round: the best choice on the trial's units, as far as the last reading.
+    # Then the best choice on the trial's units, as far as the last reading.
     choice = tuned or SCRIPT_CHOICE
     if reads:
         choice = replace(choice, outer=reads[-1])

@@ -1,14 +1,23 @@
-"""The input gradient of the summed output, computed in three ways, and how far these differ."""
+"""Input gradients: of the summed output in three ways, and of a descent's loss in two precisions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from engine.experiments.gradients.arm import COPIES, GradientArm, GradientResult, GradientRun
-from engine.experiments.inputs import GRADIENTS, check_numbers, embed_prompts
+from engine.experiments.gradients.arm import (
+    COPIES,
+    GradientArm,
+    GradientResult,
+    GradientRun,
+    PrecisionArm,
+    PrecisionResult,
+    PrecisionRun,
+)
+from engine.experiments.inputs import GRADIENTS, check_numbers, embed_prompts, make_problem, prepare_batch
+from engine.methods.distances import DistanceToTarget
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction, whole_output
 
@@ -27,13 +36,15 @@ def measure_gradients(arm: GradientArm, models: LoadedModels) -> GradientResult:
             check_numbers(gradient, arm.settings, GRADIENTS)
         # Compared in float64, so that the differences are those of the gradients alone.
         summed, ones = found.summed.double(), found.ones.double()
+        apart = (summed - found.individual).abs()
         runs.append(
             GradientRun(
                 prompt=unit.prompt,
                 outputs=found.outputs,
                 largest=float(summed.abs().max()),
                 ones=float((summed - ones).abs().max()),
-                individual=float((summed - found.individual).abs().max()),
+                individual=float(apart.max()),
+                **({"median": float(apart.median()), "mean": float(apart.mean())} if arm.per_element else {}),
             )
         )
     return GradientResult(runs=tuple(runs))
@@ -72,3 +83,30 @@ def compute_gradients(stack: EmbeddingFunction, e: Tensor) -> InputGradients:
         (gradients,) = torch.autograd.grad(picked.sum(), copies)
         individual += gradients.double().sum(0)
     return InputGradients(summed=summed[0], ones=ones[0], individual=individual, outputs=outputs.numel())
+
+
+def measure_precision(arm: PrecisionArm, models: LoadedModels) -> PrecisionResult:
+    """The gradient of the loss at each unit's start, in float32 and in float64, all units in one batch.
+
+    Raises SubjectError for a gradient that is not finite.
+    """
+    found: list[Tensor] = []
+    for dtype in ("float32", "float64"):
+        settings = replace(arm.settings, dtype=dtype)
+        stack = models.stack(settings)
+        batch = prepare_batch(settings, arm.units, models, stack)
+        problem = make_problem(settings, batch, batch.start.new_ones(len(arm.units)), stack)
+        distance = DistanceToTarget(problem.output, stack.rows(batch.lengths, batch.start.shape[1]), stack.head)
+        e = batch.start.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(distance.measure(settings.metric, stack(e)).sum(), e)
+        check_numbers(gradient, settings, GRADIENTS)
+        found.append(gradient.double().flatten(1))
+    single, double = found  # [units, tokens · d_model]
+    error = (single - double).norm(dim=1) / double.norm(dim=1)
+    cosine = torch.nn.functional.cosine_similarity(single, double, dim=1)
+    return PrecisionResult(
+        runs=tuple(
+            PrecisionRun(prompt=unit.prompt, seed=unit.seed, error=one, cosine=other)
+            for unit, one, other in zip(arm.units, error.tolist(), cosine.tolist(), strict=True)
+        )
+    )

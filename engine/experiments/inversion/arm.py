@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
 from engine.arms.arm import CHECK_BLOCKS, CHECK_STEPS, CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import Cost, CostModel
 from engine.arms.protocol import CONTROLLED, PAGE
-from engine.arms.settings import DescentSettings, ReadAt, Unit
+from engine.arms.settings import ADDED_LATER, DescentSettings, ReadAt, Unit
 from engine.arms.stacks import SentenceNet, Stack, describe_stack
 from engine.records import Number
 
@@ -93,6 +93,7 @@ class InversionArm(Arm):
 
     batch: runs that descend together. It is part of the arm because it can change a last bit.
     probe: a stack with head whose next tokens are read, see NextTokens.
+    keep_end: the end is among the snapshots, wherever a run ends.
     """
 
     tag: ClassVar[str] = "InversionArm"
@@ -106,6 +107,7 @@ class InversionArm(Arm):
     batch: int
     snapshots: tuple[int, ...] = ()
     probe: Stack | None = None
+    keep_end: bool = field(default=False, metadata=ADDED_LATER)
     kind: Literal["inversion"] = "inversion"
 
     def estimate_cost(self, costs: CostModel) -> Cost:

@@ -189,6 +189,67 @@ class Mean(_OfOneSample):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PooledMean:
+    """Mean over units of a reading's mean over several samples of each unit, where every reading of `among` is 1."""
+
+    tag: ClassVar[str] = "PooledMean"
+    name: str
+    over: tuple[str, ...]
+    reading: Reading
+    among: tuple[Reading, ...] = ()
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return self.over
+
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        samples = [runs[name] for name in self.over]
+        means: list[float] = []
+        clusters: list[int] = []
+        by_unit = zip(*(sample.runs for sample in samples), strict=True)
+        for unit, seed in zip(by_unit, samples[0].clusters, strict=True):
+            read = [
+                value
+                for run, sample in zip(unit, samples, strict=True)
+                if (value := self.reading.read(run, sample.texts)) is not None
+                and all(one.read(run, sample.texts) == 1 for one in self.among)
+            ]
+            if read:
+                means.append(sum(read) / len(read))
+                clusters.append(seed)
+        bounds = self.reading.bounds
+        return paired_mean(self.name, means, bounds=bounds, clusters=clusters, seed=0, counts="units", look=look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitWidth:
+    """How many more of some samples hit than of others, unit by unit.
+
+    Where samples differ in their step size alone, by equal factors, it is a difference of widths: of the ranges of
+    step sizes at which a unit's descent comes within its bound. more, less: as many samples each.
+    """
+
+    tag: ClassVar[str] = "HitWidth"
+    name: str
+    more: tuple[str, ...]
+    less: tuple[str, ...]
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return (*self.more, *self.less)
+
+    def estimate(self, runs: RunsBySample, look: Look = ONLY) -> Estimate:
+        def count(names: tuple[str, ...]) -> list[int]:
+            by_unit = zip(*(runs[name].runs for name in names), strict=True)
+            return [sum(run.hit is not None for run in unit) for unit in by_unit]
+
+        differences = [float(a - b) for a, b in zip(count(self.more), count(self.less), strict=True)]
+        clusters = list(zip(runs[self.more[0]].clusters, runs[self.less[0]].clusters, strict=True))
+        bounds = (-float(len(self.less)), float(len(self.more)))
+        return paired_mean(self.name, differences, bounds=bounds, clusters=clusters, seed=0, counts="units", look=look)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GeometricMean(_OfOneSample):
     """Geometric mean of a reading that is above 0."""
 

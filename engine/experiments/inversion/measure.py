@@ -87,6 +87,11 @@ def read_run(
     # Decoded together: for so few rows the time goes into reading the vocabulary's matrix.
     states = torch.stack([target, final, *kept.values()])  # [states, tokens, d_model]
     target_top, final_top, *tops = (tuple(map(tuple, top)) for top in codec.top(states - positions, TOP).tolist())
+    snapshots = [read_snapshot(batch, trace, codec, row, n, top) for n, top in zip(kept, tops, strict=True)]
+    final_l2, recovery = float(widen(final - target).norm()), _recovery(final, final_top, ids)
+    if arm.keep_end and ended not in kept:
+        end = Snapshot(iteration=ended, distance=distances[-1], l2=final_l2, recovery=recovery, top=final_top)
+        snapshots.append(end)
     return InversionRun(
         prompt=unit.prompt,
         seed=unit.seed,
@@ -97,10 +102,10 @@ def read_run(
         bound=float(trace.bound[row]),
         start_distance=distances[0],
         final_distance=distances[-1],
-        final_l2=float(widen(final - target).norm()),
-        recovery=_recovery(final, final_top, ids),
+        final_l2=final_l2,
+        recovery=recovery,
         ceiling=_recovery(target, target_top, ids),
-        snapshots=tuple(read_snapshot(batch, trace, codec, row, n, top) for n, top in zip(kept, tops, strict=True)),
+        snapshots=tuple(snapshots),
         curve=tuple(distances[n] for n in curve_at if n <= ended),
         target_top=target_top,
         next_tokens=next_tokens,

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import punctuation
 from typing import ClassVar, Literal
 
 from engine.experiments.inversion.arm import InversionRun, Snapshot
-from engine.experiments.word_frequency import log_frequency
+from engine.experiments.word_frequency import FLOOR, log_frequency
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,35 @@ class LogFrequency(_Unbounded):
         missed = [texts[top[0]] for i, top in zip(run.target, last.top, strict=True) if top[0] != i]
         known = [value for value in map(log_frequency, missed) if value is not None]
         return _mean(known) if known else None
+
+
+@dataclass(frozen=True)
+class DecodesTo(Reading):
+    """Whether the end decodes to the prompt, to words that are not the prompt, or to neither.
+
+    Words: every decoded token is an English word that wordfreq knows or punctuation, and one at least is a word.
+    """
+
+    tag: ClassVar[str] = "DecodesTo"
+    kind: Literal["prompt", "words", "neither"]
+
+    def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
+        last = last_snapshot(run)
+        if last is None:
+            return None
+        if run.exact:
+            return float(self.kind == "prompt")
+        decoded = [texts[top[0]] for top in last.top]
+        # The first token of a text has no space before it.
+        spaced = [text if k or text.startswith(" ") else f" {text}" for k, text in enumerate(decoded)]
+        known = [(log_frequency(text) or FLOOR) > FLOOR for text in spaced]
+        words = any(known) and all(w or is_punctuation(text) for w, text in zip(known, spaced, strict=True))
+        return float(self.kind == ("words" if words else "neither"))
+
+
+def is_punctuation(text: str) -> bool:
+    """Whether a token's text is ASCII punctuation, but for spaces."""
+    return bool(text.strip()) and all(character in punctuation for character in text.strip())
 
 
 @dataclass(frozen=True)

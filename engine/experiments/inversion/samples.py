@@ -53,6 +53,7 @@ class Sample:
     tuned_for: what the step size is tuned for; None takes the hit where it is read at the hit, and the distance at N
     where it is read at N. tuning_units: on how many units. step_factor: times the step size that is chosen.
     units: None takes the claim's. snapshots: iterations that are kept beside the start and the end.
+    keep_end: the end is kept where runs end at their hit, too.
     """
 
     tag: ClassVar[str] = "Sample"
@@ -77,6 +78,7 @@ class Sample:
     step_of: str | None = None
     cap_of: tuple[str, float] | None = None
     units: Units | None = None
+    keep_end: bool = False
 
     def __post_init__(self) -> None:
         if self.tuned_for is None and self.read_at == "N":
@@ -281,4 +283,5 @@ def inversion_arm(
         # A run that is read at its hit may end before any snapshot but the first.
         snapshots=tuple(sorted({0, *(k for k in sample.snapshots if k < n), n})) if sample.read_at == "N" else (),
         probe=probe,
+        keep_end=sample.keep_end,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from engine.experiments.inputs import (
 )
 from engine.experiments.orthogonal_walk.arm import OrthogonalRun, OrthogonalWalkArm, OrthogonalWalkResult
 from engine.methods.walks import walk_orthogonally
+from engine.models.devices import to_device
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import EmbeddingFunction, whole_output
 from engine.models.token_text import read_token
@@ -48,7 +50,15 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, models: LoadedModels) -> Ort
             before = whole_output(stack, group.inputs)
         check_numbers(before, settings, OUTPUTS)
         try:
-            trace = walk_orthogonally(stack, group.inputs, steps=arm.steps, step=arm.step, vectors=arm.vectors)
+            trace = walk_orthogonally(
+                stack,
+                group.inputs,
+                steps=arm.steps,
+                step=arm.step,
+                vectors=arm.vectors,
+                direction=arm.direction,
+                draw=draw_directions(arm, group),
+            )
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
             # A gradient that is not finite has no singular values.
             raise SubjectError(explain_overflow(settings, GRADIENTS)) from error
@@ -65,6 +75,11 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, models: LoadedModels) -> Ort
             outputs_each = delta.numel() / sums.numel()
             squared = float(delta.square().sum())
 
+            more: dict[str, float] = {}
+            if arm.full:
+                moved_l2 = (trace.final[row] - group.inputs[row]).double().norm()
+                more = {"input_l2": float(moved_l2), "output_l2": float(delta.norm())}
+
             decoded = ("", "")
             if not has_own_inputs(settings.stack) and bool(torch.isfinite(trace.final[row]).all()):
                 first, last = (codec.decode(e[row] - positions).tolist() for e in (group.inputs, trace.final))
@@ -72,6 +87,9 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, models: LoadedModels) -> Ort
                     " ".join(f"[{read_token(tokenizer, i)}]" for i in first),
                     " ".join(f"[{read_token(tokenizer, i)}]" for i in last),
                 )
+                if arm.full:
+                    kept = sum(a == b for a, b in zip(first, last, strict=True)) / len(first)
+                    more |= {"recovery": kept, "repeated": (len(set(first)) - len(set(last))) / len(first)}
 
             runs[place] = OrthogonalRun(
                 prompt=arm.units[place].prompt,
@@ -85,8 +103,21 @@ def measure_orthogonal_walk(arm: OrthogonalWalkArm, models: LoadedModels) -> Ort
                 free=1 - sums.numel() / delta.numel(),
                 singular=tuple(trace.singular[row].tolist()),
                 decoded=decoded,
+                **more,
             )
     return OrthogonalWalkResult(runs=tuple(runs[i] for i in range(len(arm.units))))
+
+
+def draw_directions(arm: OrthogonalWalkArm, group: LengthGroup) -> Callable[[], Tensor]:
+    """Draws a normal vector for each walk, from its unit's own generator: [runs, d]."""
+    units = [arm.units[place] for place in group.places]
+    sources = [make_generator("walk direction", f"{unit.prompt}:{unit.seed}") for unit in units]
+    width = group.inputs.shape[2]
+    return lambda: to_device(
+        torch.stack([torch.randn(width, generator=source) for source in sources]),
+        group.inputs.device,
+        group.inputs.dtype,
+    )
 
 
 def group_units(

@@ -44,19 +44,25 @@ class OrthogonalWalk:
     stack: AnyStack
     dtype: Precision = "float32"
     vectors: Literal["broadcast", "per token"] = "broadcast"
+    direction: Literal["last", "null", "random"] = "last"
 
 
 NET = OrthogonalWalk(stack=TokenNet())
 ONE = OrthogonalWalk(stack=Stack(blocks=1))
 ALL = OrthogonalWalk(stack=Stack(blocks=DEEP))
+DEEP_EXACT = replace(ALL, dtype="float64")
+OTHER_DIRECTIONS: tuple[Literal["null", "random"], ...] = ("null", "random")
+"""Beside the last right-singular vector, which lies almost along one coordinate: that inflates ratios in L¹."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orthogonality:
     """How far the last right-singular vector is from orthogonal to the gradient: net, one block, and the deep stack.
 
-    Estimates paired differences of log₁₀ |g·v| / (‖g‖‖v‖) at the start, in float32: 'log₁₀ relative, 1 block − net' and
-    'log₁₀ relative, 12 blocks − 1 block'. 'worst relative, float64' is over all stacks, prompts and steps.
+    Estimates paired differences of log₁₀ |g·v| at the start, in float32: 'log₁₀ |g·v|, 1 block − net' and 'log₁₀ |g·v|,
+    12 blocks − 1 block', and the same of |g·v| / (‖g‖‖v‖), whose size does not depend on that of g: 'log₁₀ relative, 1
+    block − net' and 'log₁₀ relative, 12 blocks − 1 block'. 'worst relative, float64' is over all stacks, prompts and
+    steps.
     'product, …' are medians of a prompt's largest |g·v| over tokens: of each stack, and of the deep one in float64.
     """
 
@@ -71,17 +77,18 @@ class Orthogonality:
 
         estimates: list[Estimate] = []
         for more, less in (("1 block", "net"), ("12 blocks", "1 block")):
-            logs = [[math.log10(max(run.relative, SMALLEST)) for run in walks[name].runs] for name in (more, less)]
-            estimates.append(
-                paired_mean(
-                    f"log₁₀ relative, {more} − {less}",
-                    [a - b for a, b in zip(*logs, strict=True)],
-                    bounds=None,
-                    clusters=list(zip(walks[more].clusters, walks[less].clusters, strict=True)),
-                    seed=0,
-                    look=trial.look,
+            for word, read in (("|g·v|", lambda run: run.product), ("relative", lambda run: run.relative)):
+                logs = [[math.log10(max(read(run), SMALLEST)) for run in walks[name].runs] for name in (more, less)]
+                estimates.append(
+                    paired_mean(
+                        f"log₁₀ {word}, {more} − {less}",
+                        [a - b for a, b in zip(*logs, strict=True)],
+                        bounds=None,
+                        clusters=list(zip(walks[more].clusters, walks[less].clusters, strict=True)),
+                        seed=0,
+                        look=trial.look,
+                    )
                 )
-            )
 
         # A product that is not finite is not orthogonal.
         found = [run.worst_relative for name in exact for run in walks[name].runs]
@@ -98,13 +105,17 @@ class Orthogonality:
 class OrthogonalDrift:
     """How far the output moves relative to the input, d_o / d_i, along orthogonal walks.
 
-    Estimates the median 'd_o / d_i, …' of the net at the subject's d, at 10, 50 and 200, and of 12 blocks in float64;
-    'P(d_o < d_i), d = 50 − d = 200', paired; and 'broadcast / per token, …' of the net and of 12 blocks: the geometric
-    mean of d_o / d_i with one vector for all tokens over that with one for each token.
+    Estimates the median 'd_o / d_i, …' of the net at d = 10, 50, 200 and 768, GPT-2's, and of 12 blocks in float64, in
+    L¹, and in L² as 'd_o / d_i in L², …'; 'P(d_o < d_i), d = 50 − d = 200', paired; and 'broadcast / per token, …' of
+    the net and of 12 blocks: the geometric mean of d_o / d_i with one vector for all tokens over that with one for each
+    token. Those are along the last right-singular vector. Along a vector drawn in the null space, and along a random
+    one, there are 'd_o / d_i, STACK, null' and '…, random', in L¹ and L², and 'null / random, STACK', the geometric
+    mean in L², which says what orthogonality buys.
+    'recovery, …' and 'repetition, end − start, …' are of the text that the walks end in.
     """
 
     tag: ClassVar[str] = "OrthogonalDrift"
-    sizes: tuple[int, ...] = (10, 50, 200)
+    sizes: tuple[int, ...] = (10, 50, 200, 768)
 
     def rounds(self, trial: Trial) -> Rounds:
         if not trial.count():
@@ -116,14 +127,43 @@ class OrthogonalDrift:
             **sized,
             "12 blocks": ALL,
             "12 blocks, per token": replace(ALL, vectors="per token"),
-            "12 blocks, float64": replace(ALL, dtype="float64"),
+            "12 blocks, float64": DEEP_EXACT,
+            **{
+                f"{name}, {direction}": replace(walk, direction=direction)
+                for name, walk in (("net", NET), ("12 blocks, float64", DEEP_EXACT))
+                for direction in OTHER_DIRECTIONS
+            },
         }
         walks = yield from _run_walks(trial, named)
 
         estimates: list[Estimate] = []
-        for name in ("net", *sized, "12 blocks, float64"):
-            drifts = [run.drift for run in walks[name].runs]
-            estimates.append(median(f"d_o / d_i, {name}", drifts, clusters=walks[name].clusters, look=trial.look))
+        drawn = [f"{name}, {d}" for name in ("net", "12 blocks, float64") for d in OTHER_DIRECTIONS]
+        for name in ("net", *sized, "12 blocks, float64", *drawn):
+            runs, clusters = walks[name].runs, walks[name].clusters
+            for word, drifts in (("", [run.drift for run in runs]), (" in L²", [run.drift_l2 for run in runs])):
+                estimates.append(median(f"d_o / d_i{word}, {name}", drifts, clusters=clusters, look=trial.look))
+        for name in ("net", "12 blocks, float64"):
+            null, random = walks[f"{name}, null"], walks[f"{name}, random"]
+            estimates.append(
+                geometric_ratio(
+                    f"null / random, {name}",
+                    [_clip(run.drift_l2) for run in null.runs],
+                    [_clip(run.drift_l2) for run in random.runs],
+                    clusters=null.clusters,
+                    seed=0,
+                    look=trial.look,
+                )
+            )
+            read = [(run, seed) for run, seed in zip(walks[name].runs, walks[name].clusters, strict=True)]
+            read = [(run, seed) for run, seed in read if not math.isnan(run.recovery)]
+            seeds = [seed for _, seed in read]
+            for word, bounds, values in (
+                (f"recovery, {name}", (0, 1), [run.recovery for run, _ in read]),
+                (f"repetition, end − start, {name}", (-1, 1), [run.repeated for run, _ in read]),
+            ):
+                estimates.append(
+                    paired_mean(word, values, bounds=bounds, clusters=seeds, seed=0, counts="walks", look=trial.look)
+                )
 
         small, large = walks["net at d = 50"], walks["net at d = 200"]
         estimates.append(
@@ -138,10 +178,8 @@ class OrthogonalDrift:
         )
 
         for name in ("net", "12 blocks"):
-            # A ratio needs numbers that are positive and finite.
             broadcast, per_token = (
-                [min(max(run.drift, sys.float_info.min), sys.float_info.max) for run in walks[walk].runs]
-                for walk in (name, f"{name}, per token")
+                [_clip(run.drift) for run in walks[walk].runs] for walk in (name, f"{name}, per token")
             )
             estimates.append(
                 geometric_ratio(
@@ -154,6 +192,11 @@ class OrthogonalDrift:
                 )
             )
         return _make_evidence(trial, walks, estimates)
+
+
+def _clip(drift: float) -> float:
+    """A ratio needs numbers that are positive and finite."""
+    return min(max(drift, sys.float_info.min), sys.float_info.max)
 
 
 def _run_walks(
@@ -170,7 +213,15 @@ def _run_walk(
     steps, step = SCRIPT_STEPS[walk.dtype] if trial.protocol == SCRIPT else (STEPS, STEP)
 
     def make_arm(settings: StackSettings, units: tuple[Unit, ...]) -> OrthogonalWalkArm:
-        return OrthogonalWalkArm(settings=settings, units=units, steps=steps, step=step, vectors=walk.vectors)
+        return OrthogonalWalkArm(
+            settings=settings,
+            units=units,
+            steps=steps,
+            step=step,
+            vectors=walk.vectors,
+            direction=walk.direction,
+            full=True,
+        )
 
     assigned = assign_arms(trial, walk.stack, make_arm, dtype=walk.dtype)
     measurements = yield [each.arm for each in assigned]
@@ -205,12 +256,12 @@ def _tables(walks: Walks, estimates: Sequence[Estimate]) -> tuple[Table, ...]:
             title="Walks",
             columns=(
                 *("walk", "model seed", "prompt", "|g·v|", "relative", "worst relative", "‖e − e_N‖₁", "‖ΔO‖₁"),
-                *("d_o / d_i", "share of ‖ΔO‖₂² held still", "free output directions"),
+                *("d_o / d_i", "d_o / d_i in L²", "recovery", "share of ‖ΔO‖₂² held still", "free output directions"),
             ),
             rows=tuple(
                 (
                     *(name, seed, run.prompt, run.product, run.relative, run.worst_relative, run.input_distance),
-                    *(run.output_distance, run.drift, run.constrained, run.free),
+                    *(run.output_distance, run.drift, run.drift_l2, run.recovery, run.constrained, run.free),
                 )
                 for name, run, seed in named
             ),
