@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.arms.settings import DescentSettings, Unit
 from engine.experiments.gradients.arm import (
     COPIES,
     GradientArm,
@@ -93,12 +94,7 @@ def measure_precision(arm: PrecisionArm, models: LoadedModels) -> PrecisionResul
     found: list[Tensor] = []
     for dtype in ("float32", "float64"):
         settings = replace(arm.settings, dtype=dtype)
-        stack = models.stack(settings)
-        batch = prepare_batch(settings, arm.units, models, stack)
-        problem = make_problem(settings, batch, batch.start.new_ones(len(arm.units)), stack)
-        distance = DistanceToTarget(problem.output, stack.rows(batch.lengths, batch.start.shape[1]), stack.head)
-        e = batch.start.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(distance.measure(settings.metric, stack(e)).sum(), e)
+        gradient = differentiate_loss(settings, arm.units, models)
         check_numbers(gradient, settings, GRADIENTS)
         found.append(gradient.double().flatten(1))
     single, double = found  # [units, tokens · d_model]
@@ -110,3 +106,14 @@ def measure_precision(arm: PrecisionArm, models: LoadedModels) -> PrecisionResul
             for unit, one, other in zip(arm.units, error.tolist(), cosine.tolist(), strict=True)
         )
     )
+
+
+def differentiate_loss(settings: DescentSettings, units: tuple[Unit, ...], models: LoadedModels) -> Tensor:
+    """The gradient of each unit's distance at its start e₀: [units, tokens, d_model], zero where a prompt is padded."""
+    stack = models.stack(settings)
+    batch = prepare_batch(settings, units, models, stack)
+    problem = make_problem(settings, batch, torch.ones_like(batch.start[:, 0, 0]), stack)
+    distance = DistanceToTarget(problem.output, stack.rows(batch.lengths, batch.start.shape[1]), stack.head)
+    e = batch.start.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(distance.measure(settings.metric, stack(e)).sum(), e)
+    return gradient

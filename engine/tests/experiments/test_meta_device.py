@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
 from engine.arms.settings import Decoder, DescentSettings, Method, Metric, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
+from engine.experiments.gradients.measure import differentiate_loss
 from engine.experiments.inputs import TOP, Batch, make_problem, plan_descent, prepare_batch
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.inversion.measure import predict_next_tokens
@@ -75,6 +76,13 @@ def make_settings(family: str, stack: AnyStack, protocol: Protocol, metric: Metr
 
 def expect_meta(tensors: Sequence[torch.Tensor | None]) -> None:
     assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_losss_gradient_is_found_where_nothing_can_be_read(stack: AnyStack) -> None:
+    gradient = differentiate_loss(make_settings("gpt2", stack, PAGE), UNITS, MetaModels())
+    expect_meta([gradient])
+    assert gradient.shape == (len(UNITS), 3 if isinstance(stack, SentenceNet) else TOKENS, D_MODEL)
 
 
 def run(settings: DescentSettings, *, tuning: bool) -> tuple[Batch, Trace, Codec]:

@@ -25,13 +25,16 @@ from engine.experiments.inversion.estimators import (
     GeometricMean,
     HitRate,
     HitRatio,
+    HitWidth,
     Mean,
+    PooledMean,
     Rate,
     Ratio,
 )
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import (
     Complement,
+    DecodesTo,
     Exact,
     InputDistance,
     InsideBound,
@@ -55,6 +58,7 @@ Draw = Callable[[InversionArm, Unit, Rng], InversionRun]
 
 BLOCK = Sample(stack=Stack(blocks=1), iterations=100, read_at="N")
 OTHER = replace(BLOCK, stack=Stack(blocks=2))
+WIDTHS = [(k, factor) for k in (1, 2) for factor in (0.25, 0.5, 1.0, 2.0, 4.0)]
 HITS = Sample(stack=Stack(blocks=1), iterations=100)
 WORDS = {1: " the", 2: " and", 3: " of", 4: " elsius", 5: " zzyx", 6: "ing", 7: " qwv", 8: " people"}
 
@@ -259,6 +263,41 @@ WORLDS = [
         false=lambda arm, unit, rng: make_spread(unit, rng, distance=jitter(rng, 3 * blocks(arm))),
     ),
     World(
+        name="what the ends of several samples decode to",
+        procedure=Inversions(
+            samples=(("one", BLOCK), ("two", OTHER)),
+            estimates=(
+                PooledMean(name="x", over=("one", "two"), reading=DecodesTo("neither"), among=(InsideBound(),)),
+            ),
+        ),
+        criterion=AtLeast("x", 0.5, because="planted"),
+        # Outside the bound it is the other way round, and must not count.
+        true=lambda arm, unit, rng: make_spread(
+            unit, rng, distance=1.0 if odd(unit) else 0.1, words=(1, 2, 3, 8) if odd(unit) else (5, 6, 7)
+        ),
+        false=lambda arm, unit, rng: make_spread(
+            unit, rng, distance=1.0 if odd(unit) else 0.1, words=(5, 6, 7) if odd(unit) else (1, 2, 3, 8)
+        ),
+    ),
+    World(
+        name="more step sizes hit",
+        procedure=Inversions(
+            samples=tuple((f"{k} {f}", replace(HITS, stack=Stack(blocks=k), step_factor=f)) for k, f in WIDTHS),
+            estimates=(
+                HitWidth(
+                    name="x",
+                    more=tuple(f"{k} {f}" for k, f in WIDTHS if k == 1),
+                    less=tuple(f"{k} {f}" for k, f in WIDTHS if k == 2),
+                ),
+            ),
+        ),
+        criterion=Above("x", 0, least=1, least_because="planted", because="planted"),
+        true=lambda arm, unit, rng: make_run(
+            unit, hit=7 if rng.random() < (0.9 if blocks(arm) == 1 else 0.2) else None
+        ),
+        false=lambda arm, unit, rng: make_run(unit, hit=7 if rng.random() < 0.5 else None),
+    ),
+    World(
         name="recovery among units inside the bound",
         procedure=one(Mean(name="x", of="one", reading=Recovery(), among=(InsideBound(),))),
         criterion=AtMost("x", 0.2, because="planted"),
@@ -345,6 +384,42 @@ def test_repetition_counts_repeated_tokens_row_by_row() -> None:
     assert read(Repetition("end"), run) == 0.5
     assert read(Repetition("start"), run) == 0.0
     assert read(Repetition("end", beyond_start=True), run) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kind"),
+    [
+        ((100, 120), "prompt"),
+        ((1, 8), "words"),
+        ((9, 8), "words"),
+        ((1, 10), "words"),
+        ((10, 10), "neither"),
+        ((1, 5), "neither"),
+        ((6, 1), "neither"),
+        ((1, 6), "neither"),
+    ],
+    ids=[
+        "the prompt",
+        "two words",
+        "a first word without a space",
+        "a word and a stop",
+        "stops",
+        "no word",
+        "a piece",
+        "ing",
+    ],
+)
+def test_what_an_end_decodes_to(tokens: tuple[int, ...], kind: str) -> None:
+    run = replace(
+        RUN,
+        target=(100, 120),
+        recovery=float(tokens == (100, 120)),
+        snapshots=(Snapshot(iteration=100, distance=1, l2=1, recovery=0, top=tuple((i, 2) for i in tokens)),),
+    )
+    texts = {**WORDS, 6: "xqz", 9: "People", 10: ".", 100: "The", 120: " sky"}
+    for one_kind in ("prompt", "words", "neither"):
+        assert DecodesTo(one_kind).read(run, texts) == float(one_kind == kind)
+    assert DecodesTo("neither").read(replace(run, stop=Stop.DIVERGED), texts) is None
 
 
 def test_word_frequency_reads_missed_word_beginnings_alone() -> None:

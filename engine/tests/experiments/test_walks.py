@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT, Protocol
-from engine.arms.settings import StackSettings, Unit
+from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.arms.stacks import AnyStack, SentenceNet, Stack, TokenNet
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, ClampedWalkResult, WalkChoice
 from engine.experiments.clamped_walk.measure import (
@@ -22,9 +23,9 @@ from engine.experiments.clamped_walk.measure import (
     measure_random_steps,
     split_walks,
 )
-from engine.experiments.gradients.arm import GradientArm, GradientResult
+from engine.experiments.gradients.arm import GradientArm, GradientResult, PrecisionArm, PrecisionResult
 from engine.experiments.gradients.measure import compute_gradients
-from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, shift_bounds
+from engine.experiments.inputs import EmbeddedPrompts, embed_prompts, prepare_batch, shift_bounds
 from engine.experiments.measure_arm import measure_arm
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm, OrthogonalWalkResult
 from engine.experiments.orthogonal_walk.measure import group_units
@@ -151,6 +152,91 @@ def test_an_orthogonal_walk_matches_a_plain_loop(family: str, vectors: Any) -> N
             e = e + 0.01 * torch.stack(rows)
         # Gradients agree to 1e-15; completing them to a basis and thirty steps leave several digits' room.
         assert distance(found.final[run] - starts[run], e - starts[run]) < 1e-8
+
+
+@pytest.mark.parametrize("direction", ["null", "random"])
+def test_other_directions_match_a_plain_loop(direction: Any) -> None:
+    model, starts = make_tiny("gpt2", dtype=torch.float64), make_inputs(2, 5, D_MODEL)
+    draws = [make_inputs(2, D_MODEL) + n for n in range(6)]
+    given = iter(draws)
+    found = walk_orthogonally(
+        BlockStack(model, STACK, "true"),
+        starts,
+        steps=6,
+        step=0.01,
+        vectors="broadcast",
+        direction=direction,
+        draw=lambda: next(given),
+    )
+    for run in range(2):
+        e = starts[run].clone()
+        for n in range(6):
+            gradient, v = plain_gradient(model, e), draws[n][run]
+            if direction == "null":
+                v = v - torch.linalg.pinv(gradient) @ (gradient @ v)
+            v = v / v.norm()
+            assert (float((gradient @ v).abs().max() / gradient.norm()) < 1e-13) == (direction == "null")
+            e = e + 0.01 * v
+        assert distance(found.final[run] - starts[run], e - starts[run]) < 1e-8
+
+
+def test_a_walk_is_read_in_both_metrics_and_decoded() -> None:
+    arm = OrthogonalWalkArm(
+        settings=make_settings("gpt2", STACK), units=UNITS, steps=3, step=0.01, vectors="broadcast", full=True
+    )
+    result = measure_arm(arm, TinyModels())
+    assert isinstance(result, OrthogonalWalkResult)
+    for run in result.runs:
+        # Three steps of 0.01 along one vector for all tokens: at most 0.03·√tokens in L², and never more than in L¹.
+        assert 0 < run.input_l2 <= 0.03 * math.sqrt(len(run.prompt)) + 1e-9
+        assert run.input_l2 < run.input_distance
+        assert run.output_l2 < run.output_distance
+        first, last = (text.split("] [") for text in run.decoded)
+        assert run.recovery == sum(map(str.__eq__, first, last)) / len(first)
+        assert run.repeated == (len(set(first)) - len(set(last))) / len(first)
+    plain = measure_arm(replace(arm, full=False), TinyModels())
+    assert isinstance(plain, OrthogonalWalkResult)
+    assert all(math.isnan(run.input_l2) and math.isnan(run.recovery) for run in plain.runs)
+    assert [run.output_distance for run in plain.runs] == [run.output_distance for run in result.runs]
+
+
+def test_directions_are_each_units_own() -> None:
+    arm = OrthogonalWalkArm(
+        settings=make_settings("gpt2", STACK),
+        units=UNITS,
+        steps=2,
+        step=0.01,
+        vectors="broadcast",
+        direction="random",
+        full=True,
+    )
+    together, alone = measure_arm(arm, TinyModels()), measure_arm(replace(arm, units=UNITS[2:]), TinyModels())
+    assert isinstance(together, OrthogonalWalkResult)
+    assert isinstance(alone, OrthogonalWalkResult)
+    assert alone.runs[0].output_l2 == pytest.approx(together.runs[2].output_l2, rel=1e-9)
+    assert together.runs[0].output_l2 != pytest.approx(together.runs[2].output_l2, rel=1e-3)
+
+
+def test_a_gradients_precision_is_that_of_two_plain_gradients() -> None:
+    settings = DescentSettings(**vars(make_settings("gpt2", STACK, dtype="float32")), iterations=1)
+    result = measure_arm(PrecisionArm(settings=settings, units=UNITS), TinyModels())
+    assert isinstance(result, PrecisionResult)
+    for unit, run in zip(UNITS, result.runs, strict=True):
+        found: list[Tensor] = []
+        for dtype in ("float32", "float64"):
+            own = replace(settings, dtype=dtype)
+            models = TinyModels()
+            stack = models.stack(own)
+            batch = prepare_batch(own, (unit,), models, stack)
+            e = batch.start.clone().requires_grad_(True)
+            (stack(e) - stack(batch.target)).abs().sum().backward()
+            assert e.grad is not None
+            found.append(e.grad.double())
+        error = float((found[0] - found[1]).norm() / found[1].norm())
+        # Sums of float32 numbers come out a little otherwise in another batch.
+        assert run.error == pytest.approx(error, rel=0.5, abs=1e-7)
+        assert 1e-9 < run.error < 1e-4
+        assert run.cosine == pytest.approx(1, abs=1e-6)
 
 
 def run_clamped(
