@@ -1,6 +1,6 @@
 """Estimates from outcomes of units, pairs and hit times. Their intervals hold over all interim looks at a claim."""
 
-from engine.statistics.estimate import Estimate, exact_value, n_to_decide
+from engine.statistics.estimate import Estimate, exact_value, hold_choices, n_to_decide
 from engine.statistics.hit_times import HitTimes, median_hit, median_ratio
 from engine.statistics.looks import ONLY, Look, count_fewest
 from engine.statistics.medians import median
@@ -18,6 +18,7 @@ __all__ = [
     "exact_share",
     "exact_value",
     "geometric_ratio",
+    "hold_choices",
     "median",
     "median_hit",
     "median_ratio",

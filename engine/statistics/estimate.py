@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.errors import DeclarationError, explain
@@ -74,6 +75,21 @@ class Estimate:
 def exact_value(name: str, value: float, n: int, *, counts: str, method: str = "exact") -> Estimate:
     """A number that all n units determine, such as the worst of them: both ends equal it."""
     return Estimate(name=name, value=value, low=value, high=value, n=n, counts=counts, method=method, scale="exact")
+
+
+def hold_choices(chosen: Estimate, others: Sequence[Estimate], what: str) -> Estimate:
+    """The chosen estimate, with an interval that also holds those at equally good choices. what: what was chosen."""
+    if not others:
+        return chosen
+    every = [chosen, *others]
+    values = [one.value for one in every if not math.isnan(one.value)]
+    return replace(
+        chosen,
+        low=min(one.low for one in every),
+        high=max(one.high for one in every),
+        method=f"{chosen.method}; over {len(every)} choices of {what}",
+        values=(min(values), max(values)) if values else None,
+    )
 
 
 def n_to_decide(estimate: Estimate, edges: list[float]) -> int | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 from typing import Protocol as Interface
@@ -16,6 +15,7 @@ from engine.statistics import (
     Estimate,
     Look,
     geometric_ratio,
+    hold_choices,
     median_ratio,
     paired_mean,
     proportion,
@@ -43,19 +43,8 @@ def estimate_over_choices(estimator: Estimator, runs: RunsBySample, look: Look =
     The value is that of the chosen step sizes. Where an estimate is of two samples, all pairs of their choices count;
     where it is of more, one sample's choice is changed at a time.
     """
-    chosen = estimator.estimate(runs, look)
     changed = [made for made, _ in _vary_choices(estimator, runs, look)]
-    if not changed:
-        return chosen
-    every = [chosen, *changed]
-    values = [one.value for one in every if not math.isnan(one.value)]
-    return replace(
-        chosen,
-        low=min(one.low for one in every),
-        high=max(one.high for one in every),
-        method=f"{chosen.method}; over {len(every)} choices of η",
-        values=(min(values), max(values)) if values else None,
-    )
+    return hold_choices(estimator.estimate(runs, look), changed, "η")
 
 
 def estimates_by_step(estimator: Estimator, runs: RunsBySample) -> list[tuple[str, Estimate]]:

@@ -166,7 +166,7 @@ class Calibration(Figures):
         at_edge = [cell for cell in self.cells if cell.position == EDGE]
         worst, high = max(cell.false for cell in at_edge), max(cell.false_high for cell in at_edge)
         words = (
-            "Of claims whose truth lies exactly on the edge, at most one in twenty may get a decisive verdict; of "
+            "Of claims whose truth lies exactly on the edge, at most one in twenty may get a false verdict; of "
             f"those that were simulated, {format_percent(worst)} did where it was most (upper ends of 95 % intervals "
             f"up to {format_percent(high)})."
         )

@@ -9,9 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, norm
 
-from engine.claim.criteria import AtLeast, Criterion
+from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
+from engine.experiments.inversion.samples import TUNING_UNITS
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.statistics import Estimate, HitTimes, Look, geometric_ratio, median, median_ratio, paired_mean, proportion
+from engine.experiments.tuning.arm import StepOutcome
+from engine.experiments.tuning.choose_step import StepChoice
+from engine.statistics import (
+    Estimate,
+    HitTimes,
+    Look,
+    geometric_ratio,
+    hold_choices,
+    median,
+    median_ratio,
+    paired_mean,
+    proportion,
+)
+from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +39,17 @@ SHARE, DIFFERENCE, RATIO, MEDIAN, GEOMETRIC = (
     "median",
     "geometric mean ratio",
 )
+EQUIVALENT, TUNED = "difference with a smallest effect", "recovery at a tuned step size"
+LEAST = 0.1
+"""The smallest effect of interest of a difference."""
+
+STEP_DISTANCES = (1.0, 1.05, 2.0)
+"""Median distances at N at three step sizes, the truth being that of the first. The second can hardly be told from it,
+and the recovery there lies as far on the other side of the edge."""
+
+UNIT_SPREAD, STEP_SPREAD = 0.3, 0.15
+"""Standard deviations of log distances between tuning units, and of one unit between step sizes."""
+
 LOGARITHMIC = frozenset({RATIO, MEDIAN, GEOMETRIC})
 
 TOKENS = 5
@@ -57,6 +82,8 @@ class Scenario:
 
     @property
     def criterion(self) -> Criterion:
+        if self.estimand == EQUIVALENT:
+            return Above(NAME, 0.0, least=LEAST, least_because="it is planted", because="its truth is known")
         return AtLeast(NAME, self.edge, because="its truth is known")
 
     @property
@@ -72,6 +99,17 @@ class Scenario:
             return self.edge * self.shift**position
         return self.edge + self.shift * position
 
+    def wrong(self, position: int) -> set[Ruling]:
+        """The rulings that contradict the truth at a position; on the edge, every decisive one does.
+
+        With a smallest effect, the edge is no effect at all or one of just that size: then one ruling alone is wrong.
+        """
+        if position == EDGE and self.estimand == EQUIVALENT:
+            return {Ruling.REFUTED} if self.edge >= LEAST else {Ruling.SUPPORTED}
+        return {INSIDE: {Ruling.REFUTED}, OUTSIDE: {Ruling.SUPPORTED}, EDGE: {Ruling.SUPPORTED, Ruling.REFUTED}}[
+            position  # pyright: ignore[reportArgumentType]
+        ]
+
     def draw(self, rng: np.random.Generator, n: int, truth: float) -> SimulatedUnits:
         """n units, assigned to the model seeds in turn."""
         seed = int(rng.integers(2**31))
@@ -80,8 +118,19 @@ class Scenario:
         normal = math.sqrt(self.alike) * of_seeds + math.sqrt(1 - self.alike) * rng.standard_normal(n)
         # What an outcome is: a threshold for shares, an exponential for positive values, pairs for two arms.
         values: tuple[Floats, ...]
+        distances: tuple[tuple[float, ...], ...] = ()
         if self.estimand == SHARE:
             values = ((normal < norm.ppf(truth)).astype(np.float64),)
+        elif self.estimand == TUNED:
+            far = 2 * self.edge - truth if truth != self.edge else self.edge + self.shift
+            own = [
+                PAIR_CORRELATION**0.5 * normal + (1 - PAIR_CORRELATION) ** 0.5 * rng.standard_normal(n) for _ in "123"
+            ]
+            values = tuple(_draw_recoveries(rng, one, m) for one, m in zip(own, (truth, far, self.edge), strict=True))
+            of_units = UNIT_SPREAD * rng.standard_normal(TUNING_UNITS)
+            distances = tuple(
+                tuple(m * np.exp(of_units + STEP_SPREAD * rng.standard_normal(TUNING_UNITS))) for m in STEP_DISTANCES
+            )
         elif self.estimand in (MEDIAN, GEOMETRIC):
             values = (truth * np.exp(SPREAD * normal),)
         else:
@@ -95,19 +144,33 @@ class Scenario:
                 # Recoveries, with a chance per unit: the mean of a beta(4m, 4(1 − m)) is m, and the two means lie
                 # `truth` apart, around the middle.
                 means = 0.5 + truth / 2, 0.5 - truth / 2
-                chances = [beta.ppf(norm.cdf(one), 4 * m, 4 * (1 - m)) for one, m in zip(pair, means, strict=True)]
+                # All chances are drawn before the first recovery: the kept figures were.
+                chances = [_draw_chances(one, m) for one, m in zip(pair, means, strict=True)]
                 values = tuple(rng.binomial(TOKENS, chance) / TOKENS for chance in chances)
-        return SimulatedUnits(scenario=self, truth=truth, seed=seed, values=values)
+        return SimulatedUnits(scenario=self, truth=truth, seed=seed, values=values, distances=distances)
+
+
+def _draw_chances(normal: Floats, m: float) -> Floats:
+    """A chance for each unit, from a beta(4m, 4(1 − m)), whose mean is m."""
+    return np.asarray(beta.ppf(norm.cdf(normal), 4 * m, 4 * (1 - m)))
+
+
+def _draw_recoveries(rng: np.random.Generator, normal: Floats, m: float) -> Floats:
+    return rng.binomial(TOKENS, _draw_chances(normal, m)) / TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedUnits:
-    """The units of one simulated claim. values: of each arm, [n]. seed: of the estimators that resample."""
+    """The units of one simulated claim. values: of each arm, or of each step size, [n].
+
+    seed: of the estimators that resample. distances: of the tuning units at each step size.
+    """
 
     scenario: Scenario
     truth: float
     seed: int
     values: tuple[Floats, ...]
+    distances: tuple[tuple[float, ...], ...] = ()
 
     def estimate(self, n: int, look: Look) -> Estimate:
         """The estimate that the suite's own estimator makes of the first n units at a look."""
@@ -121,7 +184,22 @@ class SimulatedUnits:
             return median(NAME, first, clusters=clusters, look=look)
         if estimand == GEOMETRIC:
             return geometric_ratio(NAME, first, [1.0] * n, clusters=clusters, seed=seed, look=look)
-        if estimand == DIFFERENCE:
+        if estimand == TUNED:
+            chosen, *others = self._choose_steps()
+            estimates = [
+                paired_mean(
+                    NAME,
+                    list(self.values[k][:n]),
+                    bounds=(0, 1),
+                    clusters=clusters,
+                    seed=seed,
+                    counts="units",
+                    look=look,
+                )
+                for k in (chosen, *others)
+            ]
+            return hold_choices(estimates[0], estimates[1:], "η")
+        if estimand in (DIFFERENCE, EQUIVALENT):
             pairs = [one - other for one, other in zip(first, second[0], strict=True)]
             return paired_mean(NAME, pairs, bounds=(-1, 1), clusters=clusters, seed=seed, look=look)
         # Beyond the cap there is no hit: None, as a descent that ended at it records.
@@ -132,6 +210,16 @@ class SimulatedUnits:
         )
         return median_ratio(NAME, slow, fast, clusters=clusters, seed=seed, look=look)
 
+    def _choose_steps(self) -> list[int]:
+        """The index of the step size that tuning chooses, and of those that it could as well have chosen."""
+        outcomes = tuple(
+            StepOutcome(step=float(k), hits=(), diverged=(), median_distance=1.0, distances=distances)
+            for k, distances in enumerate(self.distances)
+        )
+        medians = [sorted(distances)[len(distances) // 2] for distances in self.distances]
+        choice = StepChoice(step=float(medians.index(min(medians))), outcomes=outcomes, target="distance")
+        return [int(choice.step), *map(int, choice.others)]
+
 
 SCENARIOS = (
     Scenario(estimand=SHARE, edge=0.5, shift=0.2),
@@ -140,6 +228,10 @@ SCENARIOS = (
     Scenario(estimand=DIFFERENCE, edge=0.0, shift=0.2),
     Scenario(estimand=DIFFERENCE, edge=0.5, shift=0.2),
     Scenario(estimand=DIFFERENCE, edge=0.0, shift=0.2, alike=0.1),
+    Scenario(estimand=EQUIVALENT, edge=0.0, shift=0.2),
+    Scenario(estimand=EQUIVALENT, edge=LEAST, shift=0.2),
+    Scenario(estimand=TUNED, edge=0.5, shift=0.2),
+    Scenario(estimand=TUNED, edge=0.2, shift=0.15),
     Scenario(estimand=RATIO, edge=30.0, shift=2.0),
     Scenario(estimand=RATIO, edge=30.0, shift=2.0, censored=0.3),
     Scenario(estimand=RATIO, edge=30.0, shift=2.0, censored=0.6),

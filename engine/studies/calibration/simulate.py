@@ -26,13 +26,6 @@ POSITIONS = (EDGE, INSIDE, OUTSIDE)
 BATCH = 250
 """Claims that a process simulates before it returns their counts."""
 
-WRONG = {
-    INSIDE: {Ruling.REFUTED},
-    OUTSIDE: {Ruling.SUPPORTED},
-    EDGE: {Ruling.SUPPORTED, Ruling.REFUTED},
-}
-"""The rulings that contradict the truth; on the edge, every decisive one does."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -109,7 +102,7 @@ def simulate(setting: Setting, claims: int, first: int = 0) -> Counts:
         ruling = claim.judge(job.evidence.estimates).ruling
         total += Counts(
             claims=1,
-            false=int(ruling in WRONG[setting.position]),
+            false=int(ruling in scenario.wrong(setting.position)),
             covered=int(estimate.low <= drawn.truth <= estimate.high),
             decided=int(ruling in (Ruling.SUPPORTED, Ruling.REFUTED)),
             units=estimate.n,

@@ -1,4 +1,4 @@
-"""A smallest effect of interest: an interval inside it says that there is none, and a direction must reach beyond it."""
+"""A smallest effect of interest: an interval inside it means that there is none; a direction must reach beyond it."""
 
 from __future__ import annotations
 

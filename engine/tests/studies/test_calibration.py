@@ -6,13 +6,27 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.__main__ import main
+from engine.claim.criteria import Region, Ruling
+from engine.statistics import ONLY, Estimate
 from engine.studies.calibration.results import Position, read_calibration
-from engine.studies.calibration.scenarios import DIFFERENCE, GEOMETRIC, MEDIAN, RATIO, SCENARIOS, SHARE, Scenario
+from engine.studies.calibration.scenarios import (
+    DIFFERENCE,
+    EQUIVALENT,
+    GEOMETRIC,
+    LEAST,
+    MEDIAN,
+    RATIO,
+    SCENARIOS,
+    SHARE,
+    TUNED,
+    Scenario,
+)
 from engine.studies.calibration.simulate import Counts, Setting, list_settings, simulate, simulate_all, summarize
 
 CLAIMS = 2000
@@ -52,6 +66,8 @@ def test_what_is_drawn_has_the_truth_that_is_said(scenario: Scenario, position: 
         RATIO: lambda: np.median(first) / np.median(drawn.values[1]),
         MEDIAN: lambda: np.median(first),
         GEOMETRIC: lambda: np.exp(np.log(first).mean()),
+        EQUIVALENT: lambda: (first - drawn.values[1]).mean(),
+        TUNED: lambda: first.mean(),
     }[scenario.estimand]()
     # What four model seeds share is four draws alone: their mean is off by √(alike/4).
     slack = 0.01 + 1.5 * np.sqrt(scenario.alike / 4)
@@ -73,6 +89,33 @@ def test_units_of_a_model_seed_are_as_alike_as_is_said() -> None:
     # A correlation of 4,000 pairs is known to 0.016.
     assert same == pytest.approx(0.4, abs=0.05)
     assert other == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("edge", "wrong"), [(0.0, {Ruling.SUPPORTED}), (LEAST, {Ruling.REFUTED})])
+def test_with_a_smallest_effect_one_ruling_alone_is_false_on_the_edge(edge: float, wrong: set[Ruling]) -> None:
+    scenario = Scenario(estimand=EQUIVALENT, edge=edge, shift=0.2)
+    assert scenario.wrong(0) == wrong
+    assert scenario.wrong(1) == {Ruling.REFUTED}
+    assert scenario.wrong(-1) == {Ruling.SUPPORTED}
+    assert scenario.criterion.no_effect(Estimate(**PLAIN)) == Region(low=-LEAST, high=LEAST)
+
+
+PLAIN: Any = {"name": "x", "value": 0, "low": 0, "high": 0, "n": 9, "method": "", "scale": "linear"}
+
+
+def test_a_tuned_step_size_is_often_the_wrong_one_and_its_interval_holds_both() -> None:
+    """The two best step sizes lie 5 % apart: tuning mixes them up, and no verdict may hang on which it took."""
+    scenario = Scenario(estimand=TUNED, edge=0.5, shift=0.2)
+    drawn = [scenario.draw(np.random.default_rng(k), 36, 0.7) for k in range(200)]
+    chosen = [one._choose_steps() for one in drawn]  # pyright: ignore[reportPrivateUsage]
+    wrong = sum(first == 1 for first, *_ in chosen)
+    assert 30 < wrong < 100
+    assert not any(2 in steps for steps in chosen)  # twice as far is told apart
+    held = [one.estimate(36, ONLY) for one in drawn]
+    assert sum(estimate.low <= 0.7 <= estimate.high for estimate in held) >= 190
+    # Without the other choices, the intervals of the wrong ones would miss.
+    alone = [one.values[first].mean() for one, (first, *_) in zip(drawn, chosen, strict=True)]
+    assert sum(value < 0.5 for value in alone) > 25
 
 
 def test_numbered_claims_do_not_depend_on_how_they_are_batched() -> None:
