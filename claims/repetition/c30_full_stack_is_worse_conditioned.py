@@ -44,7 +44,8 @@ CLAIM = lm.Claim(
     needs_subjects=("gpt2-xl-int8",),
     needed_on=lm.GPT2_XL,
     notes=(
-        "On smollm2-135m int8 is a check of the path and is not judged: its weights were 4-bit ones already.",
+        "On smollm2-135m int8 is a check of the path and is not judged: its block matrices were stored in 4 bits "
+        "already.",
         "LLM.int8() (arXiv 2208.07339) finds no loss at inference and is silent on input gradients.",
     ),
 )

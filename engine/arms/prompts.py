@@ -20,7 +20,7 @@ SHORT = read_sentences("prompts_short.txt")
 """36 further sentences, of 5 to 8 tokens each for GPT-2 and for SmolLM2."""
 
 MORE = read_sentences("prompts_more.txt")
-"""36 more of the same kind, for claims that take more than 36 units."""
+"""36 more, of 5 to 9 tokens each, for claims that take more than 36 units."""
 
 LONG = read_sentences("prompts_long.txt")
 """20 further sentences, of 12 to 40 tokens each for GPT-2 and for SmolLM2."""

@@ -252,7 +252,7 @@ SMOLLM2 = PackagedSubject(
     id="smollm2-135m",
     note=(
         "SmolLM2-135M-Instruct, trained; 30 Llama blocks, d_model 576, tied head; "
-        "stored as Q4_1 4-bit weights, de-quantized to float32"
+        "block matrices stored in 4 bits (Q4_1), embeddings and head in 8 (Q8_0), de-quantized to float32"
     ),
     parts=(
         WheelFile(
@@ -276,7 +276,7 @@ GEMMA3 = PackagedSubject(
     id="gemma3-270m",
     note=(
         "Gemma-3-270M, trained; 18 Gemma 3 blocks, d_model 640, 262,144 tokens, tied head, sliding windows; "
-        "stored as Q4_K_M weights of 4 to 8 bits, de-quantized to float32"
+        "block matrices stored in 4 to 8 bits (Q4_K_M), embeddings and head in 8 (Q8_0), de-quantized to float32"
     ),
     parts=(
         _gemma3_part(1, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from engine.arms.arm import CHECK_STEPS, Arm, GpuCheck, GpuCheckTarget, Result
 from engine.arms.costs import LOADING_BYTES, Cost, CostModel
+from engine.arms.settings import ADDED_LATER
 from engine.records import Number
 
 
@@ -29,6 +30,7 @@ class RoundTripResult(Result):
 
     tried: non-special ids whose text the tokenizer encodes back to that id. apart: the other non-special ids, which
     are reported but not counted. failures, failures_apart: the tokens of either group that do not come back.
+    sentences: for each packaged sentence that the tokenizer takes, whether all of its tokens come back.
     """
 
     vocab: int
@@ -37,6 +39,7 @@ class RoundTripResult(Result):
     special: int
     failures: tuple[TokenFailure, ...]
     failures_apart: tuple[TokenFailure, ...]
+    sentences: tuple[bool, ...] = field(default=(), metadata=ADDED_LATER)
     kind: Literal["round trip"] = "round trip"
 
 
@@ -79,7 +82,10 @@ class VocabularyResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTripArm(Arm):
-    """Decode every row of the token-embedding matrix by the pseudo-inverse."""
+    """Decode every row of the token-embedding matrix by the pseudo-inverse.
+
+    sentences: also say of each packaged sentence whether all of its tokens come back.
+    """
 
     tag: ClassVar[str] = "RoundTripArm"
     result: ClassVar[type[Result]] = RoundTripResult
@@ -88,6 +94,7 @@ class RoundTripArm(Arm):
     source: str
     dtype: str = "float32"
     device: str = "cpu"
+    sentences: bool = field(default=False, metadata=ADDED_LATER)
     kind: Literal["round trip"] = "round trip"
 
     def estimate_cost(self, costs: CostModel) -> Cost:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from engine.errors import SubjectError, explain, say_count
+from engine.arms.prompts import LONG, MORE, SHORT
+from engine.errors import PromptError, SubjectError, explain, say_count
 from engine.experiments.embedding.arm import (
     PseudoInverseArm,
     PseudoInverseResult,
@@ -21,7 +24,7 @@ from engine.experiments.word_frequency import FLOOR, log_frequency
 from engine.methods.round_trip import find_round_trip_misses
 from engine.models.loaded import LoadedModels
 from engine.models.stacks import embedding_weight
-from engine.models.token_text import encodes_to_itself, read_token, read_tokens
+from engine.models.token_text import encode, encodes_to_itself, read_token, read_tokens
 
 LEVELS = 7
 """Ridge solutions that the limit is extrapolated from; each α is half of the one before."""
@@ -55,6 +58,12 @@ def measure_round_trip(arm: RoundTripArm, models: LoadedModels) -> RoundTripResu
             winner_leverage=miss.winner_leverage,
         )
         (failures if miss.id in tried else failures_apart).append(failure)
+    sentences: list[bool] = []
+    if arm.sentences:
+        lost = {failure.id for failure in (*failures, *failures_apart)}
+        for sentence in (*SHORT, *MORE, *LONG):
+            with suppress(PromptError):  # a tokenizer that has no tokens for it
+                sentences.append(lost.isdisjoint(encode(tokenizer, sentence, who=arm.subject)))
     return RoundTripResult(
         vocab=codec.vocab,
         tried=len(tried),
@@ -62,6 +71,7 @@ def measure_round_trip(arm: RoundTripArm, models: LoadedModels) -> RoundTripResu
         special=len(special),
         failures=tuple(failures),
         failures_apart=tuple(failures_apart),
+        sentences=tuple(sentences),
     )
 
 

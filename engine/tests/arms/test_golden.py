@@ -22,13 +22,14 @@ from transformers import PreTrainedModel
 from engine.arms.arm import Arm, Result
 from engine.arms.measurement import NUMERICS
 from engine.arms.protocol import CONTROLLED, PAGE, Schedule
-from engine.arms.settings import DescentSettings, Method, Unit
+from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.gpu_check import find_differences
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.measure_arm import measure_arm
+from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm
 from engine.experiments.recovery.arm import MarginArm, RecoveryArm
 from engine.experiments.tuning.arm import TuningArm
 from engine.models.loaded import LoadedModels
@@ -90,6 +91,20 @@ def make_arms() -> dict[str, Arm]:
         "llama, l2, cosine": InversionArm(settings=cosine, step=0.1, units=UNITS, read_at="N", batch=1),
         "wide net": InversionArm(settings=net, step=0.01, units=UNITS, read_at="N", batch=36),
         "tuning": TuningArm(settings=controlled, steps=grid, units=UNITS, horizon=30, batch=6),
+        "tuning for the distance": TuningArm(
+            settings=controlled, steps=grid, units=UNITS, horizon=30, batch=6, target="distance"
+        ),
+        "orthogonal walk in the null space": OrthogonalWalkArm(
+            settings=StackSettings(
+                subject="gpt2", source="golden", stack=Stack(blocks=2), protocol=CONTROLLED, dtype="float64"
+            ),
+            units=UNITS,
+            steps=5,
+            step=0.05,
+            vectors="broadcast",
+            direction="null",
+            full=True,
+        ),
         "pseudo-inverse": PseudoInverseArm(subject="none", source="none", matrix="random:40x8:rank=5:seed=2"),
         "recovery, checked": RecoveryArm(settings=adam, method=Method(), step=0.05, units=UNITS, batch=2),
         "recovery, trusted": RecoveryArm(settings=adam, method=trusting, step=0.05, units=UNITS, batch=1),
@@ -102,6 +117,12 @@ def read_numbers(arm: Arm) -> Any:
     numbers = TypeAdapter(Result).dump_python(measure_arm(arm, GoldenModels()), mode="json")
     for rounding in ("difference", "ridge", "texts", "noise", "epsilon", "epsilons"):
         numbers.pop(rounding, None)
+    for run in numbers.get("runs", []):
+        for rounding in ("product", "relative", "worst_relative", "constrained"):
+            run.pop(rounding, None)
+    for outcome in numbers.get("outcomes", []):
+        if not outcome["distances"]:  # tuned for hits
+            del outcome["distances"]
     for run in numbers.get("runs", []):
         run.pop("own_distance", None)
         for found in run.get("found", []):

@@ -24,7 +24,7 @@ class FixedSet(NamedTuple):
     longest: int
 
 
-SETS = {"short": FixedSet(SHORT, 36, 5, 8), "more": FixedSet(MORE, 36, 5, 8), "long": FixedSet(LONG, 20, 12, 40)}
+SETS = {"short": FixedSet(SHORT, 36, 5, 8), "more": FixedSet(MORE, 36, 5, 9), "long": FixedSet(LONG, 20, 12, 40)}
 each_set = pytest.mark.parametrize("fixed", SETS.values(), ids=SETS.keys())
 
 

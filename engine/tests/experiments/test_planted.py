@@ -155,7 +155,8 @@ HUNDREDFOLD = (
 HALF_MORE = (AtLeast("difference", 0.5, because="planted"),)
 ALL = (AtLeast("share recovered", 1, because="planted"),)
 ONE_INVERSE = (
-    AtMost("difference / tolerance", 1, because="planted"),
+    AtMost("difference / tolerance, W", 1, because="planted"),
+    AtMost("difference / tolerance, random", 1, because="planted"),
     AtLeast("rank / d_model", 1, because="planted"),
     AtLeast("random ranks found", 1, because="planted"),
     AtMost("norm / other solutions", 1 + 1e-12, because="planted"),

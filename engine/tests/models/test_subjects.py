@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from engine.errors import MissingError
+from engine.errors import EngineError, MissingError
 from engine.models import CATALOGUE, draw_weights, estimate_bytes, find_subject, packaged, tokenizers
 from engine.models.gguf import GgufHeader, read_gguf_header
 from engine.models.packaged import GEMMA3, SMOLLM2
@@ -305,12 +306,27 @@ def test_gemma_holds_the_files_de_quantized_weights_and_predicts_language_behind
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
 
 
+GEMMA3_KINDS = {"Q5_0": 81, "Q4_K": 27, "Q8_0": 9, "Q6_K": 9}
+
+
 @pytest.mark.parametrize(("name", "kind"), [("smollm2-135m", "Q4_1"), ("gemma3-270m", "Q4_K_M")])
 def test_a_packaged_model_is_named_with_its_few_bits_and_its_files_hash(name: str, kind: str) -> None:
     subject = find_subject(name)
     assert isinstance(subject, packaged.PackagedSubject)
     assert kind in subject.note
-    assert "float32" in subject.note
+    assert "embeddings and head in 8 (Q8_0), de-quantized to float32" in subject.note
+    # As the file itself says: its embeddings' kind, and the block matrices' are of fewer bits for the most part.
+    try:
+        with subject.joined() as file:
+            tensors = read_gguf_header(file).tensors
+    except EngineError as error:
+        pytest.skip(str(error))
+    stored = {tensor.name: gguf.GGMLQuantizationType(tensor.kind).name for tensor in tensors}
+    embeddings = stored["token_embd.weight"]
+    assert embeddings == "Q8_0"
+    assert "output.weight" not in stored  # the head is tied
+    matrices = Counter(kind for name, kind in stored.items() if name.startswith("blk.") and kind != "F32")
+    assert matrices == {"smollm2-135m": {"Q4_1": 210}, "gemma3-270m": GEMMA3_KINDS}[name]
     assert subject.fingerprint() == f"sha256:{subject.sha256}"
 
 
