@@ -56,7 +56,10 @@ def _restore_numbers(rows: _Rows) -> _Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionRecord:
-    """A criterion, its region, and the estimate it was judged by (None if that was not run)."""
+    """A criterion, its region, and the estimate it was judged by (None if that was not run).
+
+    none_low, none_high: the values that count as no effect, with the reason why so many; None where none is declared.
+    """
 
     text: str
     role: str
@@ -72,6 +75,9 @@ class CriterionRecord:
     method: str
     ruling: str
     sentence: str
+    none_low: Number | None = None
+    none_high: Number | None = None
+    none_because: str = ""
 
 
 SENSITIVITY = "sensitivity"
@@ -102,11 +108,15 @@ class SeeAlso:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedVerdict:
-    """A verdict on record, with its date and reason."""
+    """A verdict on record, with its date and reason.
+
+    before: what was on record until the criterion was amended; '' where nothing was.
+    """
 
     ruling: str
     date: str
     reason: str
+    before: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

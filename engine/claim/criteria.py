@@ -61,7 +61,6 @@ class Criterion:
     'magnitude' in a claim with both kinds, else 'only'. on: the subjects on which it is judged.
     least: the smallest effect of interest, for a condition whose bound means *no effect*: an effect below it is none,
     whatever its sign. For a ratio it is a factor around the bound, else a distance from it. least_because: why so much.
-    Raises DeclarationError for a smallest effect without its reason.
     """
 
     estimate: str
@@ -70,12 +69,6 @@ class Criterion:
     on: Scope = field(default="every", kw_only=True)
     least: float | None = field(default=None, kw_only=True)
     least_because: str = field(default="", kw_only=True)
-
-    def __post_init__(self) -> None:
-        if (self.least is None) == bool(self.least_because):
-            got = "a reason without a size" if self.least is None else f"least={self.least:g} without a reason"
-            expected, remedy = "least and least_because together", "say where the size comes from"
-            raise DeclarationError(explain(who=f"criterion {self.estimate}", got=got, expected=expected, remedy=remedy))
 
     @property
     def region(self) -> Region:
@@ -121,10 +114,19 @@ class Criterion:
 
 @dataclass(frozen=True)
 class OneSided(Criterion):
-    """A comparison with one bound. sign: of the comparison, as a reader writes it."""
+    """A comparison with one bound. sign: of the comparison, as a reader writes it.
+
+    Raises DeclarationError for a smallest effect of interest without its reason.
+    """
 
     sign: ClassVar[Literal[">", "≥", "<", "≤"]]
     bound: float = math.nan
+
+    def __post_init__(self) -> None:
+        if (self.least is None) == bool(self.least_because):
+            got = "a reason without a size" if self.least is None else f"least={self.least:g} without a reason"
+            expected, remedy = "least and least_because together", "say where the size comes from"
+            raise DeclarationError(explain(who=f"criterion {self.estimate}", got=got, expected=expected, remedy=remedy))
 
     @property
     def region(self) -> Region:

@@ -68,16 +68,18 @@ def read_verdicts(path: Path) -> Mapping[Key, RecordedVerdict]:
     found: dict[Key, RecordedVerdict] = {}
     for number, row in enumerate(rows, 1):
         key = (row.get("claim", ""), row.get("subject", ""), row.get("protocol", ""))
-        if set(row) != _FIELDS or row["ruling"] not in set(Ruling) or key in found:
+        if set(row) - {"before"} != _FIELDS or row["ruling"] not in set(Ruling) or key in found:
             raise LedgerError(
                 explain(
                     who=f"{path}, entry {number}",
                     got=f"{sorted(row)} for {'/'.join(key)}, ruling {row.get('ruling')!r}",
-                    expected=f"{sorted(_FIELDS)} once an item, ruling one of {', '.join(Ruling)}",
+                    expected=f"{sorted(_FIELDS)} (and 'before') once an item, ruling one of {', '.join(Ruling)}",
                     remedy="fix the entry",
                 )
             )
-        found[key] = RecordedVerdict(ruling=row["ruling"], date=row["date"], reason=row["reason"])
+        found[key] = RecordedVerdict(
+            ruling=row["ruling"], date=row["date"], reason=row["reason"], before=row.get("before", "")
+        )
     return found
 
 

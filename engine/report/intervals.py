@@ -58,11 +58,15 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Where a criterion holds. edges: its finite ends. All are percentages of the width."""
+    """Where a criterion holds. edges: its finite ends. none: the ends of what counts as no effect.
+
+    All are percentages of the width.
+    """
 
     left: float
     width: float
     edges: tuple[float, ...]
+    none: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ def fit_axis(criteria: Iterable[CriterionRecord]) -> Axis | None:
     numbers = [
         float(x)
         for c in criteria
-        for x in (c.value, c.low, c.high, c.region_low, c.region_high)
+        for x in (c.value, c.low, c.high, c.region_low, c.region_high, c.none_low, c.none_high)
         if x is not None and _is_drawable(x)
     ]
     if not numbers:
@@ -124,7 +128,8 @@ def arrange_interval(criteria: Sequence[CriterionRecord], axis: Axis | None, css
     for c in criteria:
         left, right = axis.place(c.region_low), axis.place(c.region_high)
         edges = dict.fromkeys(x for x in (c.region_low, c.region_high) if _is_drawable(x))
-        regions.append(Region(left=left, width=right - left, edges=tuple(map(axis.place, edges))))
+        none = None if c.none_low is None or c.none_high is None else (axis.place(c.none_low), axis.place(c.none_high))
+        regions.append(Region(left=left, width=right - left, edges=tuple(map(axis.place, edges)), none=none))
     c = criteria[0]
     ends: list[IntervalEnd] = []
     if c.low is not None and c.high is not None and not math.isnan(c.low) and not math.isnan(c.high):
@@ -150,4 +155,7 @@ def _describe(c: CriterionRecord) -> str:
     estimate = f"{verdict}; estimate {format_number(c.value)}"
     if c.low is None or c.high is None:
         return estimate
-    return f"{estimate}, 95 % interval {format_number(c.low)} to {format_number(c.high)}"
+    estimate += f", 95 % interval {format_number(c.low)} to {format_number(c.high)}"
+    if c.none_low is None:
+        return estimate
+    return f"{estimate}; {format_number(c.none_low)} to {format_number(c.none_high)} is no effect that counts"

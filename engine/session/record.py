@@ -71,6 +71,7 @@ def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
 
 def _criterion(finding: CriterionResult) -> CriterionRecord:
     criterion, estimate, region = finding.criterion, finding.estimate, finding.criterion.region
+    none = criterion.no_effect(estimate) if estimate else None
     return CriterionRecord(
         text=criterion.text,
         role=criterion.role,
@@ -86,6 +87,9 @@ def _criterion(finding: CriterionResult) -> CriterionRecord:
         method=estimate.method if estimate else "",
         ruling=finding.ruling.value,
         sentence=finding.sentence,
+        none_low=none.low if none else None,
+        none_high=none.high if none else None,
+        none_because=criterion.least_because if none else "",
     )
 
 

@@ -294,4 +294,4 @@ def test_no_digest_depends_on_the_process_or_needs_a_model_library() -> None:
     }
     (lines,) = told
     assert lines.splitlines()[-1] == "[]"
-    assert lines.count("'") == 2 * 42
+    assert lines.count("'") == 2 * 52

@@ -59,7 +59,10 @@ CLAIM = Claim(
             Rate(name="x", of="sample", reading=Complement(of=Exact()), among=(Exact(),)),
         )
     ),
-    criteria=(Above("x", 1, because="planted"), Within("y", 0.25, 0.5, because="planted", on="trained")),
+    criteria=(
+        Above("x", 1, least=2, least_because="planted", because="planted"),
+        Within("y", 0.25, 0.5, because="planted", on="trained"),
+    ),
     subjects=("gpt2-untrained", "smollm2-135m"),
     protocols=(PAGE, SCRIPT),
     only_at_full_effort=("smollm2-135m", "gpt2-untrained"),
@@ -71,7 +74,7 @@ CLAIM = Claim(
 def is_moot(path: str) -> bool:
     """Whether a change there is one of words, or of an order in which nothing happens."""
     name = path.removeprefix(".").split(".")[0].split("[")[0]
-    prose = name in {"section", "sentence", "estimand", "document", "notes", "beyond"} or path.endswith(".because")
+    prose = name in {"section", "sentence", "estimand", "document", "notes", "beyond"} or path.endswith("because")
     lists = ("criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects")
     return prose or path in {f".{name}[order]" for name in lists}
 
