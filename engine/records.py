@@ -185,7 +185,8 @@ class Record:
     arms: digests of the measurements behind it. cost_s: what those took when they were measured.
     provenance: where the latest of them was measured. session: which session judged.
     registration: None where the record is older than registrations, or an error kept it from being known.
-    beyond: which claim says more.
+    beyond: which claim says more. generalizes: whether the subject is another model than the one that the document's
+    claim is about.
     """
 
     schema: int = SCHEMA
@@ -212,6 +213,7 @@ class Record:
     tables: tuple[Table, ...] = ()
     arms: tuple[str, ...] = ()
     cost_s: Number = 0.0
+    generalizes: bool = False
     provenance: Provenance | None = None
     session: Session | None = None
     registration: Registration | None = None

@@ -56,7 +56,7 @@ class RegistrationEntry:
     """One registration of a claim.
 
     commit: the checkout of the claim's file; '' without git. digest: of everything that decides the claim.
-    fields: a short digest of each field, to say which one was amended.
+    fields: a short digest of each field, to say which one was amended. reason: why; '' if none was given.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -65,6 +65,7 @@ class RegistrationEntry:
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40,64})?$")]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     fields: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]]
+    reason: Annotated[str, Field(max_length=400)] = ""
 
     @property
     def words(self) -> str:
@@ -167,7 +168,10 @@ def write_lock(lock: Lock) -> str:
 def _write_entry(name: str, entry: RegistrationEntry) -> str:
     held = ", ".join(f'{field} = "{digest}"' for field, digest in sorted(entry.fields.items()))
     date = entry.date.astimezone(UTC).isoformat(timespec="seconds")
-    return f'[[{name}]]\ndate = {date}\ncommit = "{entry.commit}"\ndigest = "{entry.digest}"\nfields = {{ {held} }}\n'
+    why = f"reason = {json.dumps(entry.reason, ensure_ascii=False)}\n" if entry.reason else ""
+    return (
+        f'[[{name}]]\ndate = {date}\ncommit = "{entry.commit}"\ndigest = "{entry.digest}"\nfields = {{ {held} }}\n{why}'
+    )
 
 
 def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) -> Registration:
@@ -190,7 +194,8 @@ def find_registration(claim: Claim, trial: Trial, claim_file: Path, root: Path) 
     if (origin_of_subject := _find_first_on(claim, entries, trial.subject.id)) is not None:
         return Registration(status="registered", date=_write_date(origin_of_subject), commit=origin_of_subject.commit)
     again = next((entry for entry in reversed(entries) if entry.digest == digest), None)
-    since = f"registered again on {again.words}" if again else "and not registered again"
+    reason = f" because {again.reason}" if again and again.reason else ""
+    since = f"registered again on {again.words}{reason}" if again else "and not registered again"
     why = f"{name_changes(first, claim)} changed after {first.words}, {since}"
     return Registration(status="amended", **origin, why=why)
 

@@ -26,10 +26,12 @@ from engine.commands.command_line import EXIT_USAGE, make_parser, say
 from engine.errors import DeclarationError, EngineError, LedgerError, UsageError, explain
 from engine.files import find_nearest, write_whole
 from engine.ledger.provenance import run_git
+from engine.text import is_invisible, is_text
 
 EXIT_UNREGISTERED = 1
 WHO = "register"
 MAX_FILES_NAMED = 3
+LONGEST_REASON = 400
 """Files that an error names."""
 
 
@@ -142,8 +144,8 @@ def read_commit(files: Sequence[Path]) -> str:
     raise UsageError(explain(who=WHO, got=f"uncommitted changes in {named}", expected=expected, remedy=remedy))
 
 
-def register(status: LockStatus, commit: str, now: datetime) -> None:
-    """Add new and amended claims to the lock. Raises LedgerError if it cannot be written."""
+def register(status: LockStatus, commit: str, now: datetime, reason: str = "") -> None:
+    """Add new and amended claims to the lock. reason: of the amendments. Raises LedgerError if it cannot be written."""
     lock = {id: list(entries) for id, entries in status.lock.items()}
     for due in status.due:
         entries = lock.setdefault(due.claim.id, [])
@@ -154,6 +156,7 @@ def register(status: LockStatus, commit: str, now: datetime) -> None:
                 commit=commit,
                 digest=digest_claim(due.claim),
                 fields=digest_fields(due.claim),
+                reason=reason if entries else "",
             )
         )
     write_whole(status.path, write_lock(lock).encode(), who=WHO, remedy="fix its permissions")
@@ -170,8 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if a claim is not registered as declared"
     )
+    parser.add_argument(
+        "--because", default="", metavar="WHY", help="the reason why claims were amended, which the report then gives"
+    )
     try:
         chosen = parser.parse_args(arguments)
+        reason = " ".join(chosen.because.split())
+        if len(reason) > LONGEST_REASON or not is_text(reason) or any(map(is_invisible, reason)):
+            got, expected = f"a reason of {len(reason)} characters", f"at most {LONGEST_REASON}, all of them visible"
+            raise UsageError(explain(who="--because", got=got, expected=expected, remedy="say it in one sentence"))
         statuses = read_lock_status(chosen.place)
         lines = [line for status in statuses for line in status.lines()]
         due = [claim.file for status in statuses for claim in status.due]
@@ -179,9 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             commit, now = read_commit(due), datetime.now(UTC).replace(microsecond=0)
             for status in statuses:
                 if status.due:
-                    register(status, commit, now)
+                    register(status, commit, now, reason)
             at = f"at commit {commit[:12]}" if commit else "without a commit, since there is no git here"
             lines.append(f"registered {now:%Y-%m-%d} {at}")
+            if not reason and any(status.lock.get(one.claim.id) for status in statuses for one in status.due):
+                lines.append("no reason is recorded for what was amended: --because gives one")
     except EngineError as error:
         say(str(error), file=sys.stderr)
         return EXIT_USAGE

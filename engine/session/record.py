@@ -14,6 +14,7 @@ from engine.claim.registration import compare_dates
 from engine.claim.units import Effort
 from engine.claim.verdict import CriterionResult, Verdict
 from engine.ledger.provenance import identify
+from engine.models.families import GPT2
 from engine.records import CriterionRecord, Record, RecordedVerdict, Registration
 from engine.session.items import Item, describe_prompts
 from engine.session.options import SessionOptions
@@ -44,6 +45,7 @@ def write_record(
         pilot_seen=claim.pilot_seen,
         subject=trial.subject.id,
         subject_note=trial.subject.note,
+        generalizes=_generalizes(item),
         tier=trial.subject.tier,
         protocol=trial.protocol.name,
         effort=trial.effort,
@@ -62,6 +64,12 @@ def write_record(
         session=identify(options.began),
         registration=compare_dates(registration, [m.provenance.measured_at for m in measurements]),
     )
+
+
+def _generalizes(item: Item) -> bool:
+    """Whether a claim of the document, whose models are GPT-2, is tested on another family."""
+    about_gpt2 = item.claim.id.startswith("C") and any(name.startswith("gpt2") for name in item.claim.subjects)
+    return about_gpt2 and item.trial.subject.family != GPT2.key
 
 
 def _settings(item: Item, evidence: Evidence) -> dict[str, str]:

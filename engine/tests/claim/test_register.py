@@ -79,6 +79,31 @@ def test_an_amended_claim_is_registered_again_after_its_earlier_entry(
     assert line == f"C90  amended    procedure and subjects changed after {first.words}"
 
 
+def test_the_reason_of_an_amendment_is_kept_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_claim(tmp_path, "supported")
+    assert main([str(tmp_path), "--because", "it is new"]) == 0
+    write_claim(tmp_path, "refuted")
+    capsys.readouterr()
+    assert main([str(tmp_path), "--because", 'the  "edge"\nwas a fifth']) == 0
+    assert "no reason" not in capsys.readouterr().out
+    first, second = read(tmp_path)["C90"]
+    assert (first.reason, second.reason) == ("", 'the "edge" was a fifth')  # a new claim has none
+    write_claim(tmp_path, "supported", subjects=("gpt2",))
+    assert main([str(tmp_path)]) == 0
+    assert "no reason is recorded for what was amended: --because gives one" in capsys.readouterr().out
+    assert [entry.reason for entry in read(tmp_path)["C90"]] == ["", 'the "edge" was a fifth', ""]
+
+
+@pytest.mark.parametrize("reason", ["x" * 401, "a\x1b[31mb"], ids=["long", "escapes"])
+def test_a_reason_that_no_line_can_hold_is_refused(
+    reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_claim(tmp_path, "supported")
+    assert main([str(tmp_path), "--because", reason]) == 4
+    assert "--because: got a reason of" in capsys.readouterr().err
+    assert not (tmp_path / LOCK).exists()
+
+
 def test_a_clock_that_goes_back_leaves_the_first_entry_the_first(tmp_path: Path) -> None:
     write_claim(tmp_path, "supported")
     assert main([str(tmp_path)]) == 0
