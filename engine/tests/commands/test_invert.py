@@ -119,7 +119,16 @@ def test_its_numbers_are_those_of_a_claims_own_sample(
         units=Units(),
         prompts=(PROMPT,),
     )
-    sample = Sample(stack=stack, iterations=60, sigma=0.08, read_at="N", snapshots=snapshot_iterations(60))
+    sample = Sample(
+        stack=stack,
+        iterations=60,
+        sigma=0.08,
+        read_at="N",
+        snapshots=snapshot_iterations(60),
+        # As for a quick look: for the earliest hit, on a few prompts.
+        tuned_for="hit",
+        tuning_units=4,
+    )
     drawn = drive(run_sample(trial, replace(sample, probe=stack if head else None)))
     assert outcome.tuned.step == drawn.tuned.step
     assert outcome.tuned.outcomes == drawn.tuned.outcomes

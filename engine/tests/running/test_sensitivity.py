@@ -23,13 +23,13 @@ from engine.tests.planted import drive, make_inversion, make_run, make_trial, tu
 
 
 def run(claim: Claim, hits: dict[str, int], *, protocol: Protocol = CONTROLLED, effort: str = "full") -> Evidence:
-    """Trained runs hit at 300 iterations, untrained ones at 100, unless a variant's choice is named in `hits`."""
+    """Trained runs hit at 290 iterations, untrained ones at 60, unless a variant's choice is named in `hits`."""
 
     def answer(arm: Arm) -> Result:
         if isinstance(arm, TuningArm):
             return tune_to_middle(arm)
         assert isinstance(arm, InversionArm)
-        usual = 100 if "untrained" in arm.settings.subject else 300
+        usual = 60 if "untrained" in arm.settings.subject else 290
         hit = next((hits[word] for word in hits if "untrained" in arm.settings.subject and is_of(arm, word)), usual)
         last = arm.settings.iterations
         return make_inversion([make_run(unit, hit=min(hit + unit.seed % 5, last)) for unit in arm.units])
@@ -56,7 +56,7 @@ def read(evidence: Evidence) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_the_choice_that_turns_the_verdict_round_is_named() -> None:
-    """As declared the ratio is three, so that the direction holds alone; with one choice made otherwise it is 300."""
+    """As declared the ratio is five, so that the direction holds alone; with one choice made otherwise it is 290."""
     found = read(run(C11, {"positions": 1}))
     assert found["positions", "0 for every token"] == ("supported", "flips")
     others = {key: said for key, said in found.items() if key[0] != "positions"}
