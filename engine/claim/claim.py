@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.arms.tags import TAG
 from engine.claim.criteria import DECISIVE, Criterion, Ruling, Scope
 from engine.claim.units import Units
-from engine.claim.verdict import CriterionResult, Verdict, combine_rulings, judge_criterion
+from engine.claim.verdict import CriterionResult, Verdict, combine_rulings, is_direction_open, judge_criterion
 from engine.errors import DeclarationError
 from engine.records import SeeAlso
 from engine.statistics import Estimate, count_fewest
@@ -75,6 +75,8 @@ class Claim:
         ruling = combine_rulings(findings)
         needed = " and ".join(dict.fromkeys(c.on for c in self.criteria))
         words = " ".join(f.sentence for f in findings) or f"{needed} alone can decide it; the tables show this model."
+        if ruling is Ruling.REFUTED and is_direction_open(findings):
+            words += " The size that is claimed is excluded; whether there is a difference at all is open."
         sentence = f"{ruling.value.capitalize()}: {words}"
         return Verdict(ruling=ruling, sentence=sentence, findings=findings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.claim.criteria import DECISIVE, Criterion, Ruling
@@ -64,7 +65,10 @@ def judge_criterion(criterion: Criterion, estimate: Estimate | None) -> Criterio
 
 
 def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
-    """Supported if all are; refuted if any is, but 'partly' if only the magnitude of an effect is refuted."""
+    """Supported if all are; refuted if any is, but 'partly' if the magnitude alone is and the direction is supported.
+
+    Where the magnitude is refuted and the direction is open, what the claim asserts is excluded: refuted.
+    """
     # An item without a criterion is run to be shown, not to be judged: the claim is about another model.
     if not findings:
         return Ruling.NOT_TESTED
@@ -78,4 +82,11 @@ def combine_rulings(findings: tuple[CriterionResult, ...]) -> Ruling:
     if any(f.criterion.role != "magnitude" for f in refuted):
         return Ruling.REFUTED
     others = [f for f in findings if f.criterion.role != "magnitude"]
+    if is_direction_open(findings):
+        return Ruling.REFUTED
     return Ruling.PARTLY if all(f.ruling is Ruling.SUPPORTED for f in others) else Ruling.INCONCLUSIVE
+
+
+def is_direction_open(findings: Sequence[CriterionResult]) -> bool:
+    """Whether a direction is neither supported nor refuted, so that more units may still tell."""
+    return any(f.criterion.role == "direction" and f.ruling is Ruling.INCONCLUSIVE for f in findings)

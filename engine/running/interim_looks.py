@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from engine.claim.claim import Claim
 from engine.claim.procedure import Evidence, Rounds, Trial
+from engine.claim.verdict import is_direction_open
 from engine.running.sensitivity import sensitivity_table
 
 SLACK = 2
@@ -81,4 +82,6 @@ def is_decided(claim: Claim, trial: Trial, evidence: Evidence) -> bool:
     Exact figures, such as the worst of all units, hold for the units measured so far alone: they decide nothing early.
     """
     sampled = {name: estimate for name, estimate in evidence.estimates.items() if estimate.scale != "exact"}
-    return claim.judge(sampled, trial.scopes).decisive
+    verdict = claim.judge(sampled, trial.scopes)
+    # With the size excluded, more units may still tell whether the direction holds: partly supported, and not refuted.
+    return verdict.decisive and not is_direction_open(verdict.findings)

@@ -114,6 +114,25 @@ def test_a_refuted_direction_refutes_its_claim_whatever_the_magnitude() -> None:
     assert judged.ruling is Ruling.REFUTED
 
 
+@pytest.mark.parametrize(
+    ("interval", "ruling"),
+    [
+        ((4.0, 12.0, 28.0), Ruling.PARTLY),
+        ((0.3, 1.2, 6.0), Ruling.REFUTED),
+        ((0.3, 12.0, 90.0), Ruling.INCONCLUSIVE),
+        ((0.6, 1.1, 1.9), Ruling.REFUTED),
+        ((35.0, 50.0, 90.0), Ruling.SUPPORTED),
+    ],
+    ids=["direction holds", "direction open, size excluded", "both open", "no effect", "both hold"],
+)
+def test_direction_and_magnitude(interval: tuple[float, float, float], ruling: Ruling) -> None:
+    direction = Above("x", 1, role="direction", least=2, **WHY)
+    claim = make_claim(direction, AtLeast("x", 30, role="magnitude", because="planted"))
+    judged = claim.judge({"x": make_estimate(*interval, scale="log")})
+    assert judged.ruling is ruling
+    assert judged.sentence.endswith("whether there is a difference at all is open.") == (interval == (0.3, 1.2, 6.0))
+
+
 @pytest.mark.parametrize("changed", [{"least": 0.1}, {"least_because": "so"}])
 def test_a_smallest_effect_has_a_reason_and_a_reason_an_effect(changed: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError, match="least and least_because together"):

@@ -41,7 +41,7 @@ class Told:
         return Evidence(estimates=Evidence.named(mean))
 
 
-def run(procedure: Told, criterion: Criterion, trial: Trial | None = None) -> tuple[Ruling, str, list[int]]:
+def run(procedure: Told, *criteria: Criterion, trial: Trial | None = None) -> tuple[Ruling, str, list[int]]:
     """The verdict, what is said of the units, and the units at each look."""
     claim = Claim(
         id="T01",
@@ -50,7 +50,7 @@ def run(procedure: Told, criterion: Criterion, trial: Trial | None = None) -> tu
         estimand="a number",
         document="nothing",
         procedure=procedure,
-        criteria=(criterion,),
+        criteria=criteria,
         subjects=("planted",),
         protocols=(CONTROLLED,),
     )
@@ -107,7 +107,7 @@ def test_an_exact_figure_waits_for_all_units() -> None:
 
 def test_with_all_units_there_is_one_look() -> None:
     trial = replace(make_trial(units=Units()), stopping=False)
-    assert run(Told(value=alternate(0.5, 0.4)), ABOVE, trial) == (Ruling.SUPPORTED, "", [36])
+    assert run(Told(value=alternate(0.5, 0.4)), ABOVE, trial=trial) == (Ruling.SUPPORTED, "", [36])
 
 
 @pytest.mark.parametrize("effort", ["standard", "full"])
@@ -126,3 +126,21 @@ def test_starts_of_a_users_own_prompts_are_waves_too() -> None:
     trial = replace(make_trial(units=Units(), prompts=("One prompt.", "Another one.")), starts=7)
     assert [one.count() for one in trial.looks()] == [2, 4, 6, 8, 10, 12, 14]
     assert len(set(list_units(trial))) == 14
+
+
+def test_an_excluded_size_waits_for_the_direction() -> None:
+    """The size is excluded at once. Whether there is a difference is open until the second wave, which tells."""
+    values: Values = lambda k: (0.5 if k % 2 else -0.3) if k < 12 else 0.4 + 0.01 * (k % 3)  # noqa: E731
+    direction = Above("x", 0, because="planted", role="direction")
+    magnitude = Above("x", 0.9, because="planted", role="magnitude")
+    ruling, said, looked = run(Told(value=values), direction, magnitude)
+    assert (ruling, looked) == (Ruling.PARTLY, [12, 24])
+    assert said == "24 of at most 36: decided at look 2 of 3"
+
+
+def test_an_excluded_size_without_a_direction_is_refuted_in_the_end() -> None:
+    direction = Above("x", 0, because="planted", role="direction")
+    magnitude = Above("x", 0.9, because="planted", role="magnitude")
+    ruling, _, looked = run(Told(value=alternate(0.5, -0.42)), direction, magnitude)
+    assert ruling is Ruling.REFUTED
+    assert looked[-1] == 36
