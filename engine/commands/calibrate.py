@@ -16,7 +16,7 @@ from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, output_path, write_whole
 from engine.ledger.provenance import identify
 from engine.models.devices import count_cores
-from engine.studies.calibration.results import EDGE, Calibration
+from engine.studies.calibration.results import EDGE, Calibration, Cell, identify_cell, read_calibration
 from engine.studies.calibration.simulate import list_settings, simulate_all, summarize
 
 KEPT = Path("reports/reference/calibration.json")
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--claims", type=int, default=2000, help="at each edge, a quarter beside it (default: 2000)")
     parser.add_argument("--workers", type=int, default=count_cores(), help="processes (default: one for each core)")
     parser.add_argument("--out", type=output_path, default=KEPT, help=f"a file, or - (default: {KEPT})")
+    parser.add_argument("--missing", action="store_true", help="keep the file's figures, and simulate what it lacks")
     chosen: argparse.Namespace = parser.parse_args(arguments)
     if min(chosen.claims, chosen.workers) < 1:
         got = f"--claims {chosen.claims}, --workers {chosen.workers}"
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (setting, chosen.claims if setting.position == EDGE else max(1, chosen.claims // 4))
         for setting in list_settings()
     ]
+    kept: list[Cell] = []
+    if chosen.missing:
+        kept = read_calibration(chosen.out).cells
+        known = {(*identify_cell(cell), cell.n, cell.position) for cell in kept}
+        settings = [(setting, claims) for setting, claims in settings if setting.key not in known]
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("claims", total=sum(claims for _, claims in settings))
         found = simulate_all(
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured_on=began[:10],
         commit=session.commit,
         dirty=session.dirty,
-        cells=[summarize(setting, counts) for setting, counts in found.items()],
+        cells=[*kept, *(summarize(setting, counts) for setting, counts in found.items())],
     )
     write_whole(chosen.out, (calibration.model_dump_json(indent=1) + "\n").encode(), who="calibration")
     for cell in calibration.cells:

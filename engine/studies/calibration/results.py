@@ -128,7 +128,7 @@ class Calibration(Figures):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len({(*_identify(cell), cell.n, cell.position) for cell in self.cells}) < len(self.cells):
+        if len({(*identify_cell(cell), cell.n, cell.position) for cell in self.cells}) < len(self.cells):
             raise ValueError("a cell is there twice")
         if all(cell.position != EDGE for cell in self.cells):
             raise ValueError("no cell is at the edge")
@@ -139,7 +139,7 @@ class Calibration(Figures):
         """The scenarios, in the file's order."""
         groups: dict[tuple[str, float, float, float], list[Cell]] = {}
         for cell in self.cells:
-            groups.setdefault(_identify(cell), []).append(cell)
+            groups.setdefault(identify_cell(cell), []).append(cell)
         found: list[ScenarioResult] = []
         for (estimand, edge, alike, censored), cells in groups.items():
             traits = [f"edge {format_number(edge)}"]
@@ -193,5 +193,6 @@ def read_calibration(path: Path) -> Calibration:
     return read_figures(Calibration, path, who="calibration", remedy="make one with lm-claims calibrate")
 
 
-def _identify(cell: Cell) -> tuple[str, float, float, float]:
+def identify_cell(cell: Cell) -> tuple[str, float, float, float]:
+    """What tells one scenario from another."""
     return cell.estimand, cell.edge, cell.alike, cell.censored

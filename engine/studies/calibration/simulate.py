@@ -35,6 +35,12 @@ class Setting:
     n: int
     position: Position
 
+    @property
+    def key(self) -> tuple[str, float, float, float, int, Position]:
+        """The scenario and the place in it, as the cell that is kept of it says them."""
+        s = self.scenario
+        return s.estimand, s.edge, s.alike, s.censored, self.n, self.position
+
     def __str__(self) -> str:
         # It seeds the draws: the words are those with which the kept figures were drawn.
         s = self.scenario

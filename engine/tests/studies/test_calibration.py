@@ -176,5 +176,12 @@ def test_the_command_keeps_figures(
     assert main(["calibrate", "--claims", "8", "--workers", "1", "--out", str(out)]) == 0
     kept = json.loads(out.read_text(encoding="utf-8"))
     assert [(row["position"], row["claims"]) for row in kept["cells"]] == [(0, 8), (1, 2)]
+    # What is there stays, to the last figure; what is missing is added.
+    more = [*few, Setting(scenario=SCENARIOS[0], n=6, position=0)]
+    monkeypatch.setattr("engine.commands.calibrate.list_settings", lambda: more)
+    assert main(["calibrate", "--claims", "16", "--workers", "1", "--out", str(out), "--missing"]) == 0
+    again = json.loads(out.read_text(encoding="utf-8"))
+    assert again["cells"][:2] == kept["cells"]
+    assert [(row["n"], row["claims"]) for row in again["cells"][2:]] == [(6, 16)]
     assert main(["calibrate", "--claims", "0"]) == 4
     assert "calibration: got --claims 0" in capsys.readouterr().err
