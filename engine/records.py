@@ -186,7 +186,7 @@ class Record:
     provenance: where the latest of them was measured. session: which session judged.
     registration: None where the record is older than registrations, or an error kept it from being known.
     beyond: which claim says more. generalizes: whether the subject is another model than the one that the document's
-    claim is about.
+    claim is about. counts_untrained: whether untrained rows count for the claim's standing.
     """
 
     schema: int = SCHEMA
@@ -214,6 +214,7 @@ class Record:
     arms: tuple[str, ...] = ()
     cost_s: Number = 0.0
     generalizes: bool = False
+    counts_untrained: bool = False
     provenance: Provenance | None = None
     session: Session | None = None
     registration: Registration | None = None

@@ -25,6 +25,7 @@ CLAIM = lm.Claim(
     subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0, standard=72, full=72),
+    counts_untrained=True,
     notes=(
         "The document does not say whether this block is trained, so both are run.",
         "A shift of σ = 1/20 is larger than the whole signal of an untrained embedding (std 0.02) and smaller than a "

@@ -36,6 +36,8 @@ class Claim:
     factors: choices of an experiment on inversions that full effort varies, one at a time; with any of them the step
     size η is varied, too.
     pilot_seen: whether a pilot was seen before the criteria were fixed.
+    counts_untrained: whether untrained models count for the claim's standing as trained ones do; on other claims about
+    trained models they are controls.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Claim:
     beyond: SeeAlso | None = None
     factors: tuple[Factor, ...] = ()
     pilot_seen: bool = False
+    counts_untrained: bool = False
 
     def __post_init__(self) -> None:
         if not self.criteria:

@@ -27,8 +27,8 @@ from engine.files import find_nearest, parse_toml, read_whole
 from engine.records import Registration
 
 LOCK = "registered.lock"
-PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond"})
-"""Fields of a claim that are for its readers and decide nothing."""
+PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond", "counts_untrained"})
+"""Fields of a claim that are for its readers and decide no verdict."""
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})
 """Fields of a claim whose order decides nothing."""

@@ -46,6 +46,7 @@ def write_record(
         subject=trial.subject.id,
         subject_note=trial.subject.note,
         generalizes=_generalizes(item),
+        counts_untrained=claim.counts_untrained,
         tier=trial.subject.tier,
         protocol=trial.protocol.name,
         effort=trial.effort,

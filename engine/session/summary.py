@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.errors import say_count
 from engine.records import Record
+from engine.report.standing import Standing, find_standings
 from engine.report.words import STATUSES, read_status, write_headline
 from engine.text import write_plain
 
@@ -25,7 +26,10 @@ def sort_by_claim(records: Sequence[Record]) -> list[Record]:
 
 
 def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
-    """Print a line for each item that ran, with the estimate its verdict turns on, and the number of skipped items."""
+    """Print a line for each item that ran, the standing of each claim over its rows, and what was left out.
+
+    A line has the estimate that its verdict turns on.
+    """
     ordered = sort_by_claim(records)
     terminal.ensure_newline()  # otherwise the line break that pytest owes lands inside the table
     terminal.section("verdicts")
@@ -40,6 +44,12 @@ def print_verdicts(records: Sequence[Record], terminal: Any) -> None:
         terminal.write(f"{word + note:<24}", **{COLOURS.get(record.outcome, "cyan"): True})
         told = record.sentence if record.outcome == "error" else write_headline(record)
         terminal.write_line(f"  {write_plain(told, LONGEST)}")
+    # Of a single claim, the lines above say it all.
+    standings = find_standings(ordered)
+    for standing in Standing if len(standings) > 1 else ():
+        names = [one.claim for one in standings if one.standing is standing]
+        if names:
+            terminal.write_line(write_plain(f"{standing.value}: {', '.join(names)}", LONGEST))
     for status in ("amended", "exploratory"):
         claims = dict.fromkeys(record.claim for record in shown if read_status(record) == status)
         if claims:

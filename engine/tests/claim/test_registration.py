@@ -74,7 +74,15 @@ CLAIM = Claim(
 def is_moot(path: str) -> bool:
     """Whether a change there is one of words, or of an order in which nothing happens."""
     name = path.removeprefix(".").split(".")[0].split("[")[0]
-    prose = name in {"section", "sentence", "estimand", "document", "notes", "beyond"} or path.endswith("because")
+    prose = name in {
+        "section",
+        "sentence",
+        "estimand",
+        "document",
+        "notes",
+        "beyond",
+        "counts_untrained",
+    } or path.endswith("because")
     lists = ("criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects")
     return prose or path in {f".{name}[order]" for name in lists}
 

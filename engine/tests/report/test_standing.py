@@ -1,0 +1,124 @@
+"""One standing a claim over its rows, by the rules that were fixed before: every rule, and what a standing turns on."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from engine.records import Record
+from engine.report.standing import Standing, find_standing, find_standings
+
+SUPPORTED, PARTLY, REFUTED, OPEN = "supported", "partly supported", "refuted", "inconclusive"
+NOT_RUN, NOT_TESTED = "not run at this effort", "not tested on this model"
+
+
+def make_row(subject: str, protocol: str, ruling: str | None, *, claim: str = "C90", alike: bool = False) -> Record:
+    return Record(
+        claim=claim,
+        section="none",
+        statement="A statement.",
+        estimand="a number",
+        document="nothing",
+        notes=(),
+        pilot_seen=False,
+        subject=subject,
+        subject_note="",
+        tier="cpu",
+        protocol=protocol,
+        effort="standard",
+        outcome="skipped" if ruling is None else "passed",
+        ruling=ruling,
+        sentence="",
+        command="",
+        counts_untrained=alike,
+    )
+
+
+def stand(*rulings: str | None) -> Standing:
+    """The standing of a claim with these rulings, a model each."""
+    return find_standing([make_row(f"model{k}", "page", ruling) for k, ruling in enumerate(rulings)]).standing
+
+
+@pytest.mark.parametrize(
+    ("rulings", "standing"),
+    [
+        ((SUPPORTED,), Standing.HOLDS),
+        ((SUPPORTED, SUPPORTED, OPEN, None), Standing.HOLDS),
+        ((SUPPORTED, PARTLY), Standing.IN_PART),
+        ((PARTLY, OPEN), Standing.IN_PART),
+        ((REFUTED, REFUTED, NOT_RUN), Standing.DOES_NOT_HOLD),
+        ((SUPPORTED, REFUTED), Standing.DEPENDS),
+        ((PARTLY, REFUTED), Standing.DEPENDS),
+        ((SUPPORTED, PARTLY, REFUTED), Standing.DEPENDS),
+        ((OPEN, OPEN, NOT_RUN), Standing.OPEN),
+        ((NOT_RUN, None), Standing.UNTESTED),
+        ((NOT_TESTED, None), Standing.UNTESTED),
+        ((None,), Standing.UNTESTED),
+    ],
+)
+def test_the_rules(rulings: tuple[str | None, ...], standing: Standing) -> None:
+    assert stand(*rulings) is standing
+
+
+@pytest.mark.parametrize("rulings", list(product([SUPPORTED, PARTLY, REFUTED, OPEN, NOT_RUN, None], repeat=3)))
+def test_the_order_of_rows_decides_nothing_and_undecided_rows_change_no_standing(
+    rulings: tuple[str | None, ...],
+) -> None:
+    assert stand(*rulings) is stand(*reversed(rulings))
+    if stand(*rulings) not in (Standing.OPEN, Standing.UNTESTED):
+        assert stand(*rulings, OPEN, NOT_RUN, None) is stand(*rulings)
+
+
+def test_untrained_rows_are_controls_of_a_claim_about_trained_models() -> None:
+    rows = [make_row("smollm2-135m", "page", REFUTED), make_row("smollm2-135m-untrained", "page", SUPPORTED)]
+    assert find_standing(rows).standing is Standing.DOES_NOT_HOLD
+    skipped = [make_row("gpt2", "page", None), make_row("gpt2-untrained:3", "page", SUPPORTED)]
+    assert find_standing(skipped).standing is Standing.UNTESTED
+    alike = [make_row(row.subject, row.protocol, row.ruling, alike=True) for row in rows]
+    assert find_standing(alike).standing is Standing.DEPENDS
+    untrained_alone = [make_row("gpt2-untrained", "page", SUPPORTED)]
+    found = find_standing(untrained_alone)
+    assert (found.standing, found.on_own_model) == (Standing.HOLDS, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "turns_on"),
+    [
+        ((("a", "page", REFUTED), ("a", "controlled", SUPPORTED)), ("protocol",)),
+        ((("a", "page", REFUTED), ("b", "page", SUPPORTED)), ("model",)),
+        (
+            (("a", "page", REFUTED), ("a", "controlled", SUPPORTED), ("b", "page", SUPPORTED)),
+            ("protocol", "model"),
+        ),
+        ((("a", "page", REFUTED), ("b", "controlled", SUPPORTED)), ("protocol", "model")),
+        ((("a", "page", SUPPORTED), ("b", "page", PARTLY)), ()),
+    ],
+)
+def test_what_a_standing_turns_on(rows: tuple[tuple[str, str, str], ...], turns_on: tuple[str, ...]) -> None:
+    assert find_standing([make_row(*row) for row in rows]).turns_on == turns_on
+
+
+def test_sentences() -> None:
+    def say(*rows: tuple[str, str, str | None]) -> str:
+        return find_standing([make_row(*row) for row in rows]).sentence
+
+    other = "; not on the document's own model, trained GPT-2."
+    assert say(("m", "page", SUPPORTED), ("m", "controlled", OPEN)) == f"Holds on m; 1 other row is undecided{other}"
+    assert say(("gpt2", "page", REFUTED)) == "Does not hold on gpt2."
+    assert say(("m", "page", REFUTED), ("m", "controlled", PARTLY)) == (
+        f"Depends on the protocol (m, page: refuted; m, controlled: partly supported){other}"
+    )
+    assert say(("m", "page", OPEN), ("gpt2", "page", None)) == f"Cannot tell yet on m{other}"
+    assert say(("gpt2", "page", None)) == "Not tested: no row that can decide it was measured."
+    # The document's own models come first.
+    assert say(("m", "page", SUPPORTED), ("gpt2", "page", SUPPORTED)) == "Holds on gpt2, m."
+
+
+def test_every_claim_has_one_and_ours_are_told_apart() -> None:
+    rows = [make_row("m", "page", ruling, claim=claim) for claim in ("C90", "A90") for ruling in (SUPPORTED, OPEN)]
+    found = find_standings(rows)
+    assert [(one.claim, one.standing, one.ours) for one in found] == [
+        ("C90", Standing.HOLDS, False),
+        ("A90", Standing.HOLDS, True),
+    ]
