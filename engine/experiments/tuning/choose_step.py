@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class StepChoice:
         return tuple(step for step, share in self.shares.items() if step != self.step and share >= PLAUSIBLE)
 
 
+COARSE_UNITS = 4
+"""Units on which the region of the best step size is found, where it is the one with the earliest hit."""
+
+
 def tune(
     settings: DescentSettings,
     steps: tuple[float, ...],
@@ -78,13 +82,34 @@ def tune(
     alone: bool = False,
     target: TunedFor = "hit",
 ) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
+    """Choose a step size, on a grid that is widened until the best lies inside it.
+
+    For the distance, every step size is tried on all units. For the hit, the region is found on a few of them, and then
+    half of the best, the best and its double are tried on all: most of the grid hits late, and waiting for that is what
+    tuning costs. alone: each prompt's last token moves alone. Source: the catalogue's definition of tuned.
+    """
+    search = partial(_search_grid, settings, alone=alone, target=target)
+    if target == "distance" or len(units) <= COARSE_UNITS:
+        return (yield from search(steps, units))
+    coarse = yield from search(steps, units[:COARSE_UNITS])
+    fine = yield from search((coarse.step / 2, coarse.step, coarse.step * 2), units)
+    return replace(fine, measurements=(*coarse.measurements, *fine.measurements))
+
+
+def _search_grid(
+    settings: DescentSettings,
+    steps: tuple[float, ...],
+    units: tuple[Unit, ...],
+    *,
+    alone: bool,
+    target: TunedFor,
+) -> Generator[Sequence[Arm], Sequence[Measurement], StepChoice]:
     """Try `steps`, then half and double of the best step size until both have been tried and neither is better.
 
     This refines the grid to a factor of 2 around its best, and widens it where the best is at its edge. For hits, the
     best has the smallest Kaplan–Meier median hit; of equal medians, and where nothing hits, the one with the smaller
     median final distance is better. For the distance, the best has the smallest median distance at N, in bounds. Of
-    equal ones the smaller step size is better. alone: each prompt's last token moves alone.
-    Source: the catalogue's definition of tuned.
+    equal ones the smaller step size is better.
     """
 
     def median_of(outcome: StepOutcome) -> float:

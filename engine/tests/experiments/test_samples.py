@@ -199,6 +199,29 @@ def test_a_clear_winner_stands_alone() -> None:
     assert (tuned.step, tuned.others, tuned.shares[0.5]) == (0.5, (), 1.0)
 
 
+def test_the_earliest_hit_is_found_on_a_few_units_and_chosen_on_all() -> None:
+    """Four units hit earliest at 0.5; of all twelve most do at 1.0, which is then tried with its other neighbour."""
+    units = tuple(Unit(prompt=f"prompt {k}", seed=k) for k in range(12))
+    asked: list[TuningArm] = []
+
+    def answer(arm: Arm) -> TuningResult:
+        assert isinstance(arm, TuningArm)
+        asked.append(arm)
+        best = 0.5 if len(arm.units) == 4 else 1.0
+        hits = ([10 + round(8 * abs(log2(step / best)))] * len(arm.units) for step in arm.steps)
+        outcomes = (make_outcome(step, hit) for step, hit in zip(arm.steps, hits, strict=True))
+        return TuningResult(outcomes=tuple(outcomes), read_to=arm.horizon)
+
+    tuned = drive(tune(TUNING.settings, TUNING.steps, units), answer)
+    assert [(len(arm.units), arm.steps) for arm in asked] == [(4, TUNING.steps), (12, (0.25, 0.5, 1.0)), (12, (2.0,))]
+    assert asked[0].units == units[:4]
+    assert (tuned.step, tuned.median) == (1.0, 10)
+    # What is shown of the choice is what all units did; the region's measurement is behind it, too.
+    assert [outcome.step for outcome in tuned.outcomes] == [0.25, 0.5, 1.0, 2.0]
+    assert {len(outcome.hits) for outcome in tuned.outcomes} == {12}
+    assert [m.arm for m in tuned.measurements] == asked
+
+
 def test_tuned_for_hits_nothing_is_resampled() -> None:
     tuned, _ = planted_tuning(hits_around(0.5))
     assert (tuned.shares, tuned.others) == ({}, ())
@@ -299,7 +322,7 @@ def answer(arm: Arm) -> Result:
 def arms_of(trial: Trial, sample: Sample) -> tuple[SampleRuns, TuningArm, list[InversionArm]]:
     asked: list[list[Arm]] = []
     drawn = drive(run_sample(trial, sample), answer, asked=asked)
-    (tuning,), _, inversions = asked
+    (tuning,), *_, inversions = asked
     assert isinstance(tuning, TuningArm)
     return drawn, tuning, [arm for arm in inversions if isinstance(arm, InversionArm)]
 
