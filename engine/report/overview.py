@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.records import Provenance, Record, explain_part, key_of
 from engine.report.history import date_record, read_moment
+from engine.report.standing import ClaimStanding, Standing, find_standing, is_trained
 from engine.report.views import ClaimView, ItemView
 from engine.report.words import (
     OUTCOMES,
@@ -225,3 +227,82 @@ def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemVie
     for item in (i for c in claims for i in c.items if i.record.outcome == "skipped"):
         groups.setdefault(item.record.sentence, []).append(item)
     return tuple((reason, tuple(items)) for reason, items in groups.items())
+
+
+STANDINGS = {
+    Standing.HOLDS: VerdictSymbol("✓", "holds", "supported"),
+    Standing.IN_PART: VerdictSymbol("◐", "holds in part", "partly"),
+    Standing.DEPENDS: VerdictSymbol("⇄", "depends on model or protocol", "depends"),
+    Standing.DOES_NOT_HOLD: VerdictSymbol("✗", "does not hold", "refuted"),
+    Standing.OPEN: VerdictSymbol("?", "cannot tell yet", "inconclusive"),
+    Standing.UNTESTED: VerdictSymbol("○", "not tested", "unmeasured"),
+}
+
+_PHRASES = {
+    Standing.HOLDS: ("holds", "hold"),
+    Standing.IN_PART: ("holds in part", "hold in part"),
+    Standing.DEPENDS: ("changes with how it is tested", "change with how they are tested"),
+    Standing.DOES_NOT_HOLD: ("does not hold", "do not hold"),
+    Standing.OPEN: ("stays open", "stay open"),
+    Standing.UNTESTED: ("is not tested", "are not tested"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandingGroup:
+    """The claims of one standing, each with what it rests on."""
+
+    symbol: VerdictSymbol
+    claims: tuple[tuple[ClaimView, ClaimStanding], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollUp:
+    """What a run comes to, counted in claims.
+
+    document: whether any of the claims is one of the document's. sentence: all counts.
+    caveat: which models it rests on, where the document's own is not among them; '' where it is.
+    groups: of the document's claims, and of any that users add. ours: those that the suite adds, in no count.
+    """
+
+    document: bool
+    sentence: str
+    caveat: str
+    groups: tuple[StandingGroup, ...]
+    ours: tuple[StandingGroup, ...]
+
+
+def roll_up(claims: Sequence[ClaimView]) -> RollUp | None:
+    """One standing a claim, grouped and counted; None without claims."""
+    found = [(claim, find_standing([item.record for item in claim.items])) for claim in claims]
+    counted = [(claim, standing) for claim, standing in found if not standing.ours]
+    if not found:
+        return None
+    groups = _group(counted)
+    phrases = [
+        f"{len(group.claims)} {_PHRASES[group.claims[0][1].standing][len(group.claims) > 1]}" for group in groups
+    ]
+    listed = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+    number = f"{len(counted)} claim{'' if len(counted) == 1 else 's'}"
+    measured = [record for _, standing in counted for record in (*standing.decided, *standing.open)]
+    own = not counted or all(standing.on_own_model for _, standing in counted if standing.decided or standing.open)
+    models = ", ".join(dict.fromkeys(record.subject for record in measured if is_trained(record)))
+    caveat = (
+        "Not yet the document's own models: it is about trained GPT-2, which was not measured here. The trained models "
+        f"that were: {models or 'none'}."
+    )
+    return RollUp(
+        document=any(re.fullmatch(r"C\d\d", claim.record.claim) for claim, _ in counted),
+        sentence=f"Of {number}, {listed}." if counted else "",
+        caveat="" if own or not measured else caveat,
+        groups=groups,
+        ours=_group([pair for pair in found if pair[1].ours]),
+    )
+
+
+def _group(found: Sequence[tuple[ClaimView, ClaimStanding]]) -> tuple[StandingGroup, ...]:
+    groups = [
+        StandingGroup(symbol=symbol, claims=tuple(pair for pair in found if pair[1].standing is standing))
+        for standing, symbol in STANDINGS.items()
+    ]
+    return tuple(group for group in groups if group.claims)

@@ -23,6 +23,7 @@ from engine.report.overview import (
     group_skipped,
     group_unregistered,
     list_filters,
+    roll_up,
 )
 from engine.report.templates import load_template, read_data
 from engine.report.views import are_many, arrange_claims
@@ -86,6 +87,7 @@ def render(
             items=len(records),
             condensed=are_many(records),
             verdicts=count_verdicts(claims),
+            rolled=roll_up(claims),
             outcomes=count_outcomes(records),
             outcome_words=OUTCOMES,
             registrations=count_registrations(records),

@@ -7,7 +7,10 @@ from itertools import product
 import pytest
 
 from engine.records import Record
+from engine.report.charts.vega import render_inline
+from engine.report.overview import RollUp, roll_up
 from engine.report.standing import Standing, find_standing, find_standings
+from engine.report.views import arrange_claims
 
 SUPPORTED, PARTLY, REFUTED, OPEN = "supported", "partly supported", "refuted", "inconclusive"
 NOT_RUN, NOT_TESTED = "not run at this effort", "not tested on this model"
@@ -122,3 +125,43 @@ def test_every_claim_has_one_and_ours_are_told_apart() -> None:
         ("C90", Standing.HOLDS, False),
         ("A90", Standing.HOLDS, True),
     ]
+
+
+def roll(*rows: Record) -> RollUp:
+    found = roll_up(arrange_claims(rows, (), (), render_inline))
+    assert found is not None
+    return found
+
+
+def test_a_run_is_counted_in_claims_and_ours_are_in_no_count() -> None:
+    rows = [
+        make_row("m", protocol, ruling, claim=claim)
+        for claim, rulings in (
+            ("C90", (SUPPORTED, SUPPORTED)),
+            ("C91", (SUPPORTED, REFUTED)),
+            ("C92", (REFUTED, OPEN)),
+            ("C93", (REFUTED, None)),
+            ("A90", (SUPPORTED, SUPPORTED)),
+        )
+        for protocol, ruling in zip(("page", "controlled"), rulings, strict=True)
+    ]
+    found = roll(*rows)
+    assert found.sentence == "Of 4 claims, 1 holds, 1 changes with how it is tested and 2 do not hold."
+    assert found.caveat.endswith("The trained models that were: m.")
+    assert [(group.symbol.word, len(group.claims)) for group in found.groups] == [
+        ("holds", 1),
+        ("depends on model or protocol", 1),
+        ("does not hold", 2),
+    ]
+    assert [claim.record.claim for group in found.ours for claim, _ in group.claims] == ["A90"]
+
+
+def test_where_trained_gpt2_was_measured_there_is_no_caveat() -> None:
+    assert roll(make_row("gpt2", "page", SUPPORTED)).caveat == ""
+    assert roll(make_row("gpt2-untrained", "page", SUPPORTED)).caveat == ""
+    assert roll(make_row("gpt2", "page", None)).caveat == ""  # nothing was measured at all
+    assert roll(make_row("gpt2", "page", None), make_row("m", "page", SUPPORTED)).caveat != ""
+
+
+def test_ours_alone_make_no_sentence() -> None:
+    assert roll(make_row("m", "page", SUPPORTED, claim="A90")).sentence == ""
