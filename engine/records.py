@@ -59,6 +59,7 @@ class CriterionRecord:
     """A criterion, its region, and the estimate it was judged by (None if that was not run).
 
     none_low, none_high: the values that count as no effect, with the reason why so many; None where none is declared.
+    figure: the document's own; None where it has none.
     """
 
     text: str
@@ -78,6 +79,7 @@ class CriterionRecord:
     none_low: Number | None = None
     none_high: Number | None = None
     none_because: str = ""
+    figure: Number | None = None
 
 
 SENSITIVITY = "sensitivity"

@@ -29,6 +29,7 @@ CLAIM = lm.Claim(
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    figures=(("ratio", 100),),
     notes=(
         "On a Llama-like model a page row tests the start more than the claim: RMSNorm does not remove the mean of "
         "N(1/2, 1/20²), and GPT-2's LayerNorm does.",

@@ -30,6 +30,7 @@ CLAIM = lm.Claim(
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    figures=(("ratio", 100),),
     notes=(
         "The bound is taken at the output that is inverted, so with and without head it is not the same distance.",
         "The direction agrees with 'Lost in Backpropagation' (arXiv 2603.10145), which measures it in training.",

@@ -22,6 +22,7 @@ CLAIM = lm.Claim(
     units=lm.Units(smoke=0, standard=2, full=12),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),
     counts_untrained=True,
+    figures=(("median |Δ|, net", 1e-7),),
     notes=(
         "It is arithmetic, so a few prompts are enough: each takes one gradient for every output.",
         "Single gradients are added in float64, as the document does.",

@@ -46,6 +46,12 @@ CLAIM = lm.Claim(
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),
+    figures=(
+        ("product, net", 1e-8),
+        ("product, 1 block", 1e-3),
+        ("product, 12 blocks", 1e-2),
+        ("product, 12 blocks, float64", 1e-17),
+    ),
     notes=(
         "The size of |g·v| grows with that of g, which differs by orders of magnitude between stacks. Whether "
         "conditioning is the reason is a claim of its own (C47), judged by the relative product.",

@@ -32,6 +32,12 @@ CLAIM = lm.Claim(
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),
+    figures=(
+        ("d_o / d_i, net at d = 768", 2),
+        ("d_o / d_i, net at d = 10", 0.5),
+        ("d_o / d_i, net at d = 50", 0.5),
+        ("d_o / d_i, 12 blocks, float64", 20),
+    ),
     notes=(
         "The last right-singular vector of a gradient of few rows lies almost along one coordinate: its L¹ length is "
         "small for its L² length, which makes ratios in L¹ large. In L², and along generic vectors, they are smaller.",

@@ -29,6 +29,7 @@ CLAIM = lm.Claim(
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
     only_at_full_effort=(lm.GPT2_UNTRAINED,),
+    figures=(("r, 1 inner step", 10), ("r, many inner steps", 100)),
     notes=(
         "The grid of settings is widened until the best lies inside; the criteria were fixed before.",
         "This is the document's plain descent on the free part. What a clamped walk could do at best is another "

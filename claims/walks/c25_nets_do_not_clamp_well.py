@@ -25,6 +25,7 @@ CLAIM = lm.Claim(
     subjects=lm.TRAINED,
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    figures=(("r, sentence net", 3), ("r, token net", 3)),
     notes=(
         "The grid of settings is widened until the best lies inside; the criteria were fixed before.",
         "The document speaks of r, which compares distances in two spaces whose scales differ. So it is also held "

@@ -31,6 +31,7 @@ class Claim:
     only_at_full_effort: subjects that are too costly for standard effort.
     needs_subjects: further subjects that an item needs, such as a smaller model to compare with.
     needed_on: the items that need them.
+    figures: the document's own figure for an estimate, by its name.
     notes: confounds, literature and decisions that a reader of the report should know.
     beyond: another claim that says more about the subject, and what it adds.
     factors: choices of an experiment on inversions that full effort varies, one at a time; with any of them the step
@@ -53,6 +54,7 @@ class Claim:
     only_at_full_effort: tuple[str, ...] = field(default=(), metadata={TAG: "full_only"})
     needs_subjects: tuple[str, ...] = field(default=(), metadata={TAG: "others"})
     needed_on: Scope = field(default="every", metadata={TAG: "others_on"})
+    figures: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     beyond: SeeAlso | None = None
     factors: tuple[Factor, ...] = ()

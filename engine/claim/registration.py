@@ -27,7 +27,7 @@ from engine.files import find_nearest, parse_toml, read_whole
 from engine.records import Registration
 
 LOCK = "registered.lock"
-PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond", "counts_untrained"})
+PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond", "counts_untrained", "figures"})
 """Fields of a claim that are for its readers and decide no verdict."""
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})

@@ -82,7 +82,7 @@ class IntervalView:
     """One estimate and the regions of the criteria that ask for it, ready to be drawn.
 
     words: the picture in words. css_class: of the verdict. ends: both or none. value: in percent of the width, None
-    where it is missing or not finite.
+    where it is missing or not finite. figure: the document's own, likewise.
     """
 
     words: str
@@ -91,6 +91,7 @@ class IntervalView:
     ends: tuple[IntervalEnd, ...]
     value: float | None
     axis: Axis
+    figure: float | None = None
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
@@ -107,7 +108,7 @@ def fit_axis(criteria: Iterable[CriterionRecord]) -> Axis | None:
     numbers = [
         float(x)
         for c in criteria
-        for x in (c.value, c.low, c.high, c.region_low, c.region_high, c.none_low, c.none_high)
+        for x in (c.value, c.low, c.high, c.region_low, c.region_high, c.none_low, c.none_high, c.figure)
         if x is not None and _is_drawable(x)
     ]
     if not numbers:
@@ -144,6 +145,7 @@ def arrange_interval(criteria: Sequence[CriterionRecord], axis: Axis | None, css
         ends=tuple(ends),
         value=value,
         axis=axis,
+        figure=axis.place(c.figure) if c.figure is not None and _is_drawable(c.figure) else None,
     )
 
 
@@ -156,6 +158,8 @@ def _describe(c: CriterionRecord) -> str:
     if c.low is None or c.high is None:
         return estimate
     estimate += f", 95 % interval {format_number(c.low)} to {format_number(c.high)}"
+    if c.figure is not None:
+        estimate += f"; the document's figure is {format_number(c.figure)}"
     if c.none_low is None:
         return estimate
     return f"{estimate}; {format_number(c.none_low)} to {format_number(c.none_high)} is no effect that counts"

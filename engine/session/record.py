@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import DIRECT
 from engine.arms.settings import StackSettings
+from engine.claim.claim import Claim
 from engine.claim.on_record import Outcome
 from engine.claim.procedure import Evidence
 from engine.claim.registration import compare_dates
@@ -53,7 +54,7 @@ def write_record(
         outcome=outcome.value,
         ruling=verdict.ruling.value if verdict else None,
         sentence=sentence,
-        criteria=tuple(_criterion(finding) for finding in verdict.findings) if verdict else (),
+        criteria=tuple(_criterion(claim, finding) for finding in verdict.findings) if verdict else (),
         on_record=on_record,
         settings=_settings(item, evidence) if evidence else {},
         sources=_sources(measurements),
@@ -78,7 +79,7 @@ def _settings(item: Item, evidence: Evidence) -> dict[str, str]:
     return evidence.settings | ({"prompts": said} if said else {})
 
 
-def _criterion(finding: CriterionResult) -> CriterionRecord:
+def _criterion(claim: Claim, finding: CriterionResult) -> CriterionRecord:
     criterion, estimate, region = finding.criterion, finding.estimate, finding.criterion.region
     none = criterion.no_effect(estimate) if estimate else None
     return CriterionRecord(
@@ -99,6 +100,7 @@ def _criterion(finding: CriterionResult) -> CriterionRecord:
         none_low=none.low if none else None,
         none_high=none.high if none else None,
         none_because=criterion.least_because if none else "",
+        figure=dict(claim.figures).get(criterion.estimate),
     )
 
 

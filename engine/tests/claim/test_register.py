@@ -31,6 +31,13 @@ def test_every_claim_of_this_repository_is_registered_as_it_is_declared() -> Non
     assert not due, "commit the claims, run `lm-claims register`, and commit claims/registered.lock"
 
 
+def test_the_documents_figures_are_of_estimates_that_are_judged() -> None:
+    (found,) = read_lock_status(ROOT / "claims")
+    for declared in found.declared.values():
+        judged = {criterion.estimate for criterion in declared.claim.criteria}
+        assert {name for name, _ in declared.claim.figures} <= judged, declared.claim.id
+
+
 def test_a_new_claim_is_added_and_the_rest_of_the_lock_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def is_moot(path: str) -> bool:
         "notes",
         "beyond",
         "counts_untrained",
+        "figures",
     } or path.endswith("because")
     lists = ("criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects")
     return prose or path in {f".{name}[order]" for name in lists}
