@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.records import Provenance, Record, explain_part, key_of
+from engine.records import CriterionRecord, Provenance, Record, explain_part, key_of
 from engine.report.history import date_record, read_moment
+from engine.report.intervals import IntervalView, arrange_interval, fit_axis
 from engine.report.standing import ClaimStanding, Standing, find_standing, is_trained
 from engine.report.views import ClaimView, ItemView
 from engine.report.words import (
@@ -306,3 +308,35 @@ def _group(found: Sequence[tuple[ClaimView, ClaimStanding]]) -> tuple[StandingGr
         for standing, symbol in STANDINGS.items()
     ]
     return tuple(group for group in groups if group.claims)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureRow:
+    """One estimate that the document gives a figure for, on one model under one protocol."""
+
+    item: ItemView
+    criterion: CriterionRecord
+    picture: IntervalView
+
+
+def list_figures(claims: Sequence[ClaimView]) -> tuple[tuple[ClaimView, str, tuple[FigureRow, ...]], ...]:
+    """What the document says beside what was measured: by claim and estimate, rows on one axis each.
+
+    Of a claim about trained models, the trained ones alone.
+    """
+    found: list[tuple[ClaimView, str, tuple[FigureRow, ...]]] = []
+    for claim in claims:
+        about_trained = any(is_trained(item.record) for item in claim.items)
+        rows: dict[str, list[tuple[ItemView, CriterionRecord]]] = {}
+        for item in claim.items:
+            if about_trained and not is_trained(item.record):
+                continue
+            for criterion in {c.estimate: c for c in item.record.criteria if c.figure is not None}.values():
+                if criterion.value is not None and math.isfinite(criterion.value):
+                    rows.setdefault(criterion.estimate, []).append((item, criterion))
+        for name, pairs in rows.items():
+            axis = fit_axis([criterion for _, criterion in pairs])
+            pictures = [(i, c, arrange_interval([c], axis, i.verdict.css_class)) for i, c in pairs]
+            drawn = tuple(FigureRow(item=i, criterion=c, picture=p) for i, c, p in pictures if p is not None)
+            found.append((claim, name, drawn))
+    return tuple(found)

@@ -22,6 +22,7 @@ from engine.report.overview import (
     gather_facts,
     group_skipped,
     group_unregistered,
+    list_figures,
     list_filters,
     roll_up,
 )
@@ -88,6 +89,7 @@ def render(
             condensed=are_many(records),
             verdicts=count_verdicts(claims),
             rolled=roll_up(claims),
+            figures=list_figures(claims),
             outcomes=count_outcomes(records),
             outcome_words=OUTCOMES,
             registrations=count_registrations(records),

@@ -104,7 +104,19 @@ class ClaimView:
         return sum(item.record.outcome == "skipped" for item in self.items)
 
 
-_PAGE_IDS = ("top", "overview", "filters", "shown", "matrix", "how-to-read", "claims", "skipped", "changes", "theme")
+_PAGE_IDS = (
+    "top",
+    "overview",
+    "filters",
+    "shown",
+    "matrix",
+    "how-to-read",
+    "figures",
+    "claims",
+    "skipped",
+    "changes",
+    "theme",
+)
 """Ids that the page itself uses: a claim of that name gets another."""
 
 
