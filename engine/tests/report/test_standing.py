@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from engine.records import Record
+from engine.records import CriterionRecord, Record
 from engine.report.charts.vega import render_inline
-from engine.report.overview import RollUp, roll_up
+from engine.report.overview import RollUp, list_figures, roll_up
 from engine.report.standing import Standing, find_standing, find_standings
 from engine.report.views import arrange_claims
 
@@ -165,3 +167,41 @@ def test_where_trained_gpt2_was_measured_there_is_no_caveat() -> None:
 
 def test_ours_alone_make_no_sentence() -> None:
     assert roll(make_row("m", "page", SUPPORTED, claim="A90")).sentence == ""
+
+
+def make_figure(subject: str, protocol: str, value: float | None, *, figure: float | None = 100.0) -> Record:
+    criterion = CriterionRecord(
+        text="ratio > 100",
+        role="only",
+        because="",
+        estimate="ratio",
+        region_low=100.0,
+        region_high=math.inf,
+        value=value,
+        low=None if value is None else value / 2,
+        high=None if value is None else value * 2,
+        n=12,
+        counts="pairs",
+        method="",
+        ruling=REFUTED,
+        sentence="",
+        figure=figure,
+    )
+    return replace(make_row(subject, protocol, REFUTED), criteria=(criterion,))
+
+
+def test_what_the_document_says_stands_beside_what_was_measured_on_one_axis() -> None:
+    rows = [
+        make_figure("m", "page", 2.0),
+        make_figure("m", "controlled", 40.0),
+        make_figure("m-untrained", "page", 7.0),  # a control
+        make_figure("m", "direct", None),  # not run
+        replace(make_figure("n", "page", 3.0, figure=None), claim="C91"),
+    ]
+    ((claim, name, drawn),) = list_figures(arrange_claims(rows, (), (), render_inline))
+    assert (claim.record.claim, name) == ("C90", "ratio")
+    assert [(row.item.record.protocol, row.criterion.value) for row in drawn] == [("controlled", 40.0), ("page", 2.0)]
+    # The figure lies at one place in both pictures, and the values do not.
+    assert len({row.picture.figure for row in drawn}) == 1
+    assert drawn[0].picture.value != drawn[1].picture.value
+    assert "the document's figure is 100" in drawn[0].picture.words
