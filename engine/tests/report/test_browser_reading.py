@@ -174,3 +174,28 @@ def test_screenshots_for_people_to_look_at(
         page.wait_for_timeout(200)
         page.screenshot(path=tmp_path / f"{name}-{scheme}-{window[0]}.png")
     assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+@SAMPLE_AND_REFERENCE
+def test_no_statement_is_cut_off_on_a_phone(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
+    page = visit(reports[name].file, window=PHONE)
+    ends: list[float] = page.locator("#overview .statement").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().right)"
+    )
+    assert ends
+    assert max(ends) <= PHONE[0]
+
+
+def test_the_heads_of_columns_stay_in_sight(reports: Mapping[str, Report], visit: Visitor) -> None:
+    page = visit(reports["reference"].file, window=DESK)
+    seen: list[float] = page.evaluate(
+        """() => {
+            const box = document.querySelector("table.matrix").closest(".scroll");
+            box.scrollIntoView();
+            box.scrollTop = 1500;
+            const head = document.querySelector("table.matrix thead th:nth-child(2)").getBoundingClientRect();
+            return [box.scrollTop, head.top - box.getBoundingClientRect().top];
+        }"""
+    )
+    assert seen[0] == 1500
+    assert abs(seen[1]) < 2
