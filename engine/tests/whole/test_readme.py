@@ -13,6 +13,7 @@ from engine.claim.discover import find_claims
 from engine.claim.on_record import read_verdicts
 from engine.records import read_records
 from engine.report import tabulate
+from engine.report.standing import Standing, find_standings
 from engine.session.spelling import BY_SPELLING
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,6 +59,17 @@ def test_the_readmes_counts_are_the_reference_runs() -> None:
     assert re.findall(r"\d+", table.group(1)) == list(map(str, [*verdicts, outcomes["skipped"], outcomes["not run"]]))
     claims, decided = {record.claim for record in RECORDS}, {record.claim for record in judged}
     assert f"{len(decided)} of the {len(claims)} claims" in README
+
+
+def test_the_readmes_standings_are_the_reference_runs() -> None:
+    counts = Counter(one.standing for one in find_standings(RECORDS) if not one.ours)
+    said = re.search(
+        r"of the document's claims (\d+) hold, (\d+) hold in part, (\d+) depend on model or protocol, (\d+) do not hold, "
+        r"(\d+) cannot be told yet, and (\d+) are not tested\.",
+        " ".join(README.split()),
+    )
+    assert said is not None
+    assert [int(number) for number in said.groups()] == [counts[standing] for standing in Standing]
 
 
 def test_every_verdict_of_the_reference_run_is_on_record() -> None:
