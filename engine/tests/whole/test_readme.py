@@ -64,8 +64,8 @@ def test_the_readmes_counts_are_the_reference_runs() -> None:
 def test_the_readmes_standings_are_the_reference_runs() -> None:
     counts = Counter(one.standing for one in find_standings(RECORDS) if not one.ours)
     said = re.search(
-        r"of the document's claims (\d+) hold, (\d+) hold in part, (\d+) depend on model or protocol, (\d+) do not hold, "
-        r"(\d+) cannot be told yet, and (\d+) are not tested\.",
+        r"of the document's claims (\d+) hold, (\d+) hold in part, (\d+) depend on model or protocol, "
+        r"(\d+) do not hold, (\d+) cannot be told yet, and (\d+) are not tested\.",
         " ".join(README.split()),
     )
     assert said is not None
