@@ -13,6 +13,8 @@ OTHERS = {
     ("__init__.py", "gpt2"),  # a subject's id, here and in the next two
     ("experiments/language/procedure.py", "gpt2"),
     ("models/hub.py", "gpt2"),
+    ("report/standing.py", "gpt2"),  # the document's own models
+    ("session/record.py", "gpt2"),
     ("models/gguf.py", "gpt2"),  # kinds of tokenizers, as GGUF names them
     ("models/gguf.py", "llama"),
 }
