@@ -1,12 +1,20 @@
 """C09: with more blocks recovery gets harder."""
 
+from itertools import pairwise
+
 import engine as lm
 
-ONE, TWO, FOUR, TWELVE = (
-    lm.Sample(stack=lm.Stack(blocks=k, head=True), iterations=1000, read_at="N", snapshots=(100, 300))
-    for k in (1, 2, 4, 12)
-)
-HARDER = "the document says that recovery becomes more difficult with each block"
+DEPTHS = (1, 2, 4, 12)
+STEPS = tuple(pairwise(DEPTHS))
+
+
+def name_depth(blocks: int) -> str:
+    return "1 block" if blocks == 1 else f"{blocks} blocks"
+
+
+def read_at_end(blocks: int) -> lm.Sample:
+    return lm.Sample(stack=lm.Stack(blocks=blocks, head=True), iterations=1000, read_at="N", snapshots=(100, 300))
+
 
 CLAIM = lm.Claim(
     id="C09",
@@ -16,46 +24,32 @@ CLAIM = lm.Claim(
     estimand="recovery at N = 1000 through so many blocks minus through the next more, paired by prompt and start",
     document="one example at two blocks, with one token wrong",
     procedure=lm.Inversions(
-        samples=(("1 block", ONE), ("2 blocks", TWO), ("4 blocks", FOUR), ("12 blocks", TWELVE)),
+        samples=tuple((name_depth(blocks), read_at_end(blocks)) for blocks in DEPTHS),
         estimates=(
-            lm.Difference(
-                name="recovery, 1 − 2 blocks", more=("1 block", lm.Recovery()), less=("2 blocks", lm.Recovery())
-            ),
-            lm.Difference(
-                name="recovery, 2 − 4 blocks", more=("2 blocks", lm.Recovery()), less=("4 blocks", lm.Recovery())
-            ),
-            lm.Difference(
-                name="recovery, 4 − 12 blocks", more=("4 blocks", lm.Recovery()), less=("12 blocks", lm.Recovery())
+            *(
+                lm.Difference(
+                    name=f"recovery, {few} − {many} blocks",
+                    more=(name_depth(few), lm.Recovery()),
+                    less=(name_depth(many), lm.Recovery()),
+                )
+                for few, many in STEPS
             ),
             lm.Trend(
                 name="recovery over depth, τ",
-                over=("1 block", "2 blocks", "4 blocks", "12 blocks"),
+                over=tuple(map(name_depth, DEPTHS)),
                 reading=lm.Recovery(),
             ),
         ),
     ),
-    criteria=(
+    criteria=tuple(
         lm.Above(
-            "recovery, 1 − 2 blocks",
+            f"recovery, {few} − {many} blocks",
             0,
             least=0.1,
             least_because="less than one token in ten is no finding",
-            because=HARDER,
-        ),
-        lm.Above(
-            "recovery, 2 − 4 blocks",
-            0,
-            least=0.1,
-            least_because="less than one token in ten is no finding",
-            because=HARDER,
-        ),
-        lm.Above(
-            "recovery, 4 − 12 blocks",
-            0,
-            least=0.1,
-            least_because="less than one token in ten is no finding",
-            because=HARDER,
-        ),
+            because="the document says that recovery becomes more difficult with each block",
+        )
+        for few, many in STEPS
     ),
     subjects=(lm.GPT2_UNTRAINED,),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),

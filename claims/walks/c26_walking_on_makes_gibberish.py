@@ -2,8 +2,6 @@
 
 import engine as lm
 
-FALLS = "the longer the walk, the less is left of the sentence"
-
 CLAIM = lm.Claim(
     id="C26",
     section="Clamped Gradient Walk Representations",
@@ -14,26 +12,15 @@ CLAIM = lm.Claim(
     document="shown by one sentence",
     procedure=lm.ClampedText(),
     criteria=(
-        lm.Above(
-            "recovery(10) − recovery(30)",
-            0,
-            least=0.1,
-            least_because="less than one token in ten is no finding",
-            because=FALLS,
-        ),
-        lm.Above(
-            "recovery(30) − recovery(100)",
-            0,
-            least=0.1,
-            least_because="less than one token in ten is no finding",
-            because=FALLS,
-        ),
-        lm.Above(
-            "recovery(100) − recovery(300)",
-            0,
-            least=0.1,
-            least_because="less than one token in ten is no finding",
-            because=FALLS,
+        *(
+            lm.Above(
+                f"recovery({early}) − recovery({late})",
+                0,
+                least=0.1,
+                least_because="less than one token in ten is no finding",
+                because="the longer the walk, the less is left of the sentence",
+            )
+            for early, late in ((10, 30), (30, 100), (100, 300))
         ),
         lm.AtMost("top five after 300", 0.5, because="the text is lost among the five likeliest tokens, too"),
         lm.Below("largest ‖ΔO‖₁ / m", 1, because="the output stays as close as a shift of 1/20 leaves it"),

@@ -86,7 +86,10 @@ class Criterion:
         return [edge for edge in (self.region.low, self.region.high) if math.isfinite(edge)]
 
     def no_effect(self, estimate: Estimate) -> Region | None:
-        """The values that are no effect of interest, ends included; None where no smallest effect is declared."""
+        """The values that are no effect of interest, ends included; None where no smallest effect is declared.
+
+        Raises DeclarationError for a ratio whose smallest effect is no factor.
+        """
         return None
 
     def rule(self, estimate: Estimate) -> Ruling:
@@ -116,13 +119,17 @@ class Criterion:
 class OneSided(Criterion):
     """A comparison with one bound. sign: of the comparison, as a reader writes it.
 
-    Raises DeclarationError for a smallest effect of interest without its reason.
+    Raises DeclarationError for a smallest effect of interest that is none, or has no reason.
     """
 
     sign: ClassVar[Literal[">", "≥", "<", "≤"]]
     bound: float = math.nan
 
     def __post_init__(self) -> None:
+        if self.least is not None and not 0 < self.least < math.inf:
+            got, remedy = f"least={self.least:g}", "leave it out where no effect is too small to count"
+            expected = "a smallest effect above 0"
+            raise DeclarationError(explain(who=f"criterion {self.estimate}", got=got, expected=expected, remedy=remedy))
         if (self.least is None) == bool(self.least_because):
             got = "a reason without a size" if self.least is None else f"least={self.least:g} without a reason"
             expected, remedy = "least and least_because together", "say where the size comes from"
@@ -142,6 +149,11 @@ class OneSided(Criterion):
         if self.least is None:
             return None
         if estimate.scale == "log":
+            if self.least <= 1 or self.bound <= 0:
+                got = f"least={self.least:g} around {self.bound:g} for a ratio"
+                expected, remedy = "a factor above 1 around a bound above 0", "least=1.5 is half as much again"
+                who = f"criterion {self.estimate}"
+                raise DeclarationError(explain(who=who, got=got, expected=expected, remedy=remedy))
             return Region(low=self.bound / self.least, high=self.bound * self.least)
         return Region(low=self.bound - self.least, high=self.bound + self.least)
 

@@ -27,6 +27,9 @@ from engine.files import find_nearest, parse_toml, read_whole
 from engine.records import Registration
 
 LOCK = "registered.lock"
+LONGEST_REASON = 400
+"""Characters of the reason for an amendment."""
+
 PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond", "counts_untrained", "figures"})
 """Fields of a claim that are for its readers and decide no verdict."""
 
@@ -65,7 +68,7 @@ class RegistrationEntry:
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40,64})?$")]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     fields: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]]
-    reason: Annotated[str, Field(max_length=400)] = ""
+    reason: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
 
     @property
     def words(self) -> str:

@@ -16,7 +16,14 @@ from engine.errors import UsageError, explain
 from engine.files import STANDARD_OUTPUT, output_path, write_whole
 from engine.ledger.provenance import identify
 from engine.models.devices import count_cores
-from engine.studies.calibration.results import EDGE, Calibration, Cell, identify_cell, read_calibration
+from engine.studies.calibration.results import (
+    EDGE,
+    Calibration,
+    Cell,
+    SimulationRun,
+    identify_cell,
+    read_calibration,
+)
 from engine.studies.calibration.simulate import list_settings, simulate_all, summarize
 
 KEPT = Path("reports/reference/calibration.json")
@@ -40,10 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for setting in list_settings()
     ]
     kept: list[Cell] = []
+    earlier: tuple[SimulationRun, ...] = ()
     if chosen.missing:
-        kept = read_calibration(chosen.out).cells
+        if chosen.out == STANDARD_OUTPUT:
+            got, remedy = "--missing with --out -", "name the file with --out"
+            raise UsageError(explain(who="calibration", got=got, expected="a file that holds figures", remedy=remedy))
+        before = read_calibration(chosen.out)
+        kept, earlier = before.cells, before.runs
         known = {(*identify_cell(cell), cell.n, cell.position) for cell in kept}
         settings = [(setting, claims) for setting, claims in settings if setting.key not in known]
+        if not settings:
+            say(f"{chosen.out} lacks nothing")
+            return 0
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("claims", total=sum(claims for _, claims in settings))
         found = simulate_all(
@@ -54,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured_on=began[:10],
         commit=session.commit,
         dirty=session.dirty,
+        earlier=earlier,
         cells=[*kept, *(summarize(setting, counts) for setting, counts in found.items())],
     )
     write_whole(chosen.out, (calibration.model_dump_json(indent=1) + "\n").encode(), who="calibration")

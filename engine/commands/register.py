@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.claim.discover import DeclaredClaim, find_claims
 from engine.claim.registration import (
     LOCK,
+    LONGEST_REASON,
     Lock,
     RegistrationEntry,
     digest_claim,
@@ -31,7 +32,6 @@ from engine.text import is_invisible, is_text
 EXIT_UNREGISTERED = 1
 WHO = "register"
 MAX_FILES_NAMED = 3
-LONGEST_REASON = 400
 """Files that an error names."""
 
 

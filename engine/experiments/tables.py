@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.experiments.tuning.choose_step import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice, upper_median
 from engine.records import CHOICES, Table
 from engine.statistics import Estimate
 
@@ -19,11 +19,6 @@ Frame = tuple[int, Sequence[Sequence[int]]]
 
 def mean(values: Sequence[float | bool]) -> float | None:
     return sum(map(float, values)) / len(values) if values else None
-
-
-def median(values: Sequence[float]) -> float | None:
-    """The upper median, as tuning takes it."""
-    return sorted(values)[len(values) // 2] if values else None
 
 
 def estimate_table(estimates: Sequence[Estimate], *, title: str = "Estimates", note: str = "") -> Table:
@@ -44,7 +39,8 @@ def tuning_table(choices: Iterable[tuple[str, StepChoice]], *, named: str = "arm
             hits = [hit for hit in outcome.hits if hit is not None]
             chosen = "chosen" if outcome.step == choice.step else ""
             row = (name, outcome.step, chosen, len(hits), min(hits, default=None), outcome.median_distance)
-            rows.append((*row, median(outcome.distances), choice.shares.get(outcome.step)))
+            distance = upper_median(outcome.distances) if outcome.distances else None
+            rows.append((*row, distance, choice.shares.get(outcome.step)))
     columns = (named, "η", "chosen", "tuning units that hit", "first hit", "median distance when stopped")
     resampled = ("median distance at N, in bounds", "best")
     if all(row[-1] is None for row in rows):  # tuned for hits alone

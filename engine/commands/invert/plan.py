@@ -26,7 +26,7 @@ from engine.experiments.inversion.samples import (
 )
 from engine.experiments.recovery.searches import Search, SearchRuns, run_search
 from engine.experiments.sampling import MODEL_SEEDS
-from engine.experiments.tuning.choose_step import StepChoice
+from engine.experiments.tuning.choose_step import COARSE_UNITS, StepChoice
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
 from engine.models.families import find_family
@@ -37,8 +37,6 @@ from engine.session.options import DTYPES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-TUNING_UNITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +122,7 @@ def plan_inversion(options: InvertOptions) -> InvertPlan:
         read_at="N",
         # A quick look: tuning for the distance would take a descent to N for each step size and tuning unit.
         tuned_for="hit",
-        tuning_units=TUNING_UNITS,
+        tuning_units=COARSE_UNITS,
         probe=stack if stack.head else None,
     )
     iterations = count_iterations(trial, sample, {})

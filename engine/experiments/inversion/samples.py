@@ -81,6 +81,7 @@ class Sample:
     keep_end: bool = False
 
     def __post_init__(self) -> None:
+        # Set here and not read where it is used: a declaration then says its target, so that a change amends the claim.
         if self.tuned_for is None and self.read_at == "N":
             object.__setattr__(self, "tuned_for", "distance")
 

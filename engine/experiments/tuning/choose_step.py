@@ -32,6 +32,11 @@ PLAUSIBLE = 0.05
 RESAMPLES = 2000
 
 
+def upper_median(values: Sequence[float]) -> float:
+    """The middle value, of an even number the upper one, so that a run that diverged is not averaged in."""
+    return sorted(values)[len(values) // 2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepChoice:
     """The step size that was chosen, and all that were tried.
@@ -114,7 +119,7 @@ def _search_grid(
 
     def median_of(outcome: StepOutcome) -> float:
         if target == "distance":
-            return sorted(outcome.distances)[len(outcome.distances) // 2]
+            return upper_median(outcome.distances)
         return median_hit(HitTimes(hits=outcome.hits, cap=settings.iterations, diverged=outcome.diverged))
 
     outcomes: dict[float, StepOutcome] = {}

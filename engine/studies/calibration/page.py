@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from engine.report.charts.vega import VegaRenderer
 from engine.report.pages import render_page, write_rows
-from engine.studies.calibration.results import ACROSS, BARS, COVERED_FROM, INSIDE, OUTSIDE, SIDES, Calibration
+from engine.studies.calibration.results import (
+    ACROSS,
+    BARS,
+    COVERED_FROM,
+    INSIDE,
+    OUTSIDE,
+    SIDES,
+    Calibration,
+    SimulationRun,
+)
 from engine.text import format_number, format_percent, write_markdown_cell
 
 
@@ -54,10 +63,14 @@ def tabulate_calibration(calibration: Calibration) -> str:
             )
         )
     missed = [f"{scenario.name}: {'; '.join(scenario.misses)}." for scenario in scenarios if scenario.misses]
-    changes = ", with changes" if calibration.dirty else ""
-    commit = f", commit {calibration.commit[:12]}{changes}" if calibration.commit else ""
-    about = f"{calibration.claims:,} claims, simulated {calibration.measured_on}{commit}."
+    about = f"{'; '.join(map(_describe_run, calibration.runs))}."
     lines = write_rows(head, rows)
     for words in (calibration.sentence, f"{BARS} {calibration.standing} {' '.join(missed)}", about):
         lines += ["", write_markdown_cell(words.strip(), 1200, commits=True)]
     return "\n".join(lines)
+
+
+def _describe_run(run: SimulationRun) -> str:
+    changes = ", with changes" if run.dirty else ""
+    commit = f", commit {run.commit[:12]}{changes}" if run.commit else ""
+    return f"{run.claims:,} claims, simulated {run.measured_on}{commit}"

@@ -118,12 +118,22 @@ class ScenarioResult:
         return [None if cell is None else getattr(cell, name) for cell in found]
 
 
+class SimulationRun(Figures):
+    """When and where claims were simulated, and how many."""
+
+    measured_on: Word
+    commit: Annotated[str, Field(max_length=80)] = ""
+    dirty: bool = False
+    claims: Annotated[int, Field(ge=1)]
+
+
 class Calibration(Figures):
-    """A run of the simulation."""
+    """A run of the simulation, and those whose cells it kept."""
 
     measured_on: str
     commit: str = ""
     dirty: bool = False
+    earlier: Annotated[tuple[SimulationRun, ...], Field(max_length=100)] = ()
     cells: Annotated[list[Cell], Field(min_length=1, max_length=3000)]
 
     @model_validator(mode="after")
@@ -132,7 +142,16 @@ class Calibration(Figures):
             raise ValueError("a cell is there twice")
         if all(cell.position != EDGE for cell in self.cells):
             raise ValueError("no cell is at the edge")
+        if self.earlier and sum(run.claims for run in self.earlier) >= self.claims:
+            raise ValueError("earlier runs simulated all claims, or more")
         return self
+
+    @property
+    def runs(self) -> tuple[SimulationRun, ...]:
+        """Every run of which there are cells, the latest last."""
+        own = self.claims - sum(run.claims for run in self.earlier)
+        last = SimulationRun(measured_on=self.measured_on, commit=self.commit, dirty=self.dirty, claims=own)
+        return (*self.earlier, last)
 
     @property
     def scenarios(self) -> list[ScenarioResult]:

@@ -13,7 +13,7 @@ from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.experiments.inversion.samples import TUNING_UNITS
 from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.arm import StepOutcome
-from engine.experiments.tuning.choose_step import StepChoice
+from engine.experiments.tuning.choose_step import StepChoice, upper_median
 from engine.statistics import (
     Estimate,
     HitTimes,
@@ -216,7 +216,7 @@ class SimulatedUnits:
             StepOutcome(step=float(k), hits=(), diverged=(), median_distance=1.0, distances=distances)
             for k, distances in enumerate(self.distances)
         )
-        medians = [sorted(distances)[len(distances) // 2] for distances in self.distances]
+        medians = [upper_median(distances) for distances in self.distances]
         choice = StepChoice(step=float(medians.index(min(medians))), outcomes=outcomes, target="distance")
         return [int(choice.step), *map(int, choice.others)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -131,6 +132,18 @@ def test_direction_and_magnitude(interval: tuple[float, float, float], ruling: R
     judged = claim.judge({"x": make_estimate(*interval, scale="log")})
     assert judged.ruling is ruling
     assert judged.sentence.endswith("whether there is a difference at all is open.") == (interval == (0.3, 1.2, 6.0))
+
+
+@pytest.mark.parametrize("least", [0.0, -0.1, math.inf, math.nan])
+def test_a_smallest_effect_is_above_zero(least: float) -> None:
+    with pytest.raises(DeclarationError, match="expected a smallest effect above 0"):
+        Above("x", 0, least=least, **WHY)
+
+
+@pytest.mark.parametrize(("bound", "least"), [(1, 0.5), (1, 1), (0, 2)])
+def test_a_smallest_effect_of_a_ratio_is_a_factor(bound: float, least: float) -> None:
+    with pytest.raises(DeclarationError, match="a factor above 1 around a bound above 0"):
+        Above("x", bound, least=least, **WHY).rule(make_estimate(1.1, 1.2, 1.3, scale="log"))
 
 
 @pytest.mark.parametrize("changed", [{"least": 0.1}, {"least_because": "so"}])

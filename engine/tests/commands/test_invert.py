@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,23 +19,18 @@ from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.commands.invert.command import invert, main
-from engine.commands.invert.options import InvertOptions, find_root, parse
+from engine.commands.invert.options import find_root, parse
 from engine.commands.invert.plan import InvertPlan, plan_inversion, snapshot_iterations
-from engine.commands.invert.runner import Interrupted, InversionOutcome, Runner
-from engine.commands.invert.summary import summarize
-from engine.commands.invert.view import LiveView, ProgressStage, SummaryLine, Trajectory, View, choose_view
-from engine.experiments.inversion.arm import InversionArm, InversionResult, Snapshot
+from engine.commands.invert.runner import Interrupted
+from engine.commands.invert.view import LiveView, ProgressStage, View, choose_view
+from engine.experiments.inversion.arm import InversionArm, InversionResult
 from engine.experiments.inversion.samples import Sample, run_sample
-from engine.experiments.recovery.searches import Search, SearchRuns, run_search
-from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.ledger import Ledger
 from engine.methods.descent import OBSERVE_EVERY
 from engine.models import find_subject
-from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
+from engine.tests.inverting import PROMPT, RecordingView, drive, make_options, run
 from engine.tests.tiny_models import make_gpt2, make_llama, save
-
-PROMPT = "The sky is blue."
 
 
 @pytest.fixture(name="gpt2", scope="module")
@@ -49,48 +42,6 @@ def provide_gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
 def provide_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
     model = make_llama(initializer_range=0.3, max_position_embeddings=32)
     return f"local:{save(tmp_path_factory.mktemp('llama'), model)}"
-
-
-class RecordingView(View):
-    """Remembers what it is to show."""
-
-    def __init__(self) -> None:
-        super().__init__(io.StringIO())
-        self.snapshots: list[Snapshot] = []
-        self.sentences: list[str] = []
-        self.stages: list[str] = []
-        self.advances: list[int] = []
-        self.trajectories: list[Trajectory] = []
-        self.summary: list[SummaryLine] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    def begin(self, stage: ProgressStage) -> None:
-        self.stages.append(stage.label)
-
-    def advance(self, iteration: int) -> None:
-        self.advances.append(iteration)
-
-    def show_prompt(self, trajectory: Trajectory) -> None:
-        self.trajectories.append(trajectory)
-
-    def show_snapshot(self, trajectory: Trajectory, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
-
-    def show_summary(self, lines: Sequence[SummaryLine]) -> None:
-        self.summary = list(lines)
-
-
-def make_options(subject: str, folder: Path, **changes: Any) -> InvertOptions:
-    plain = InvertOptions(
-        prompt=PROMPT, subject=subject, protocol="controlled", iterations=60, ledger=folder / "ledger", device="cpu"
-    )
-    return replace(plain, **changes)
-
-
-def run(options: InvertOptions, view: View | None = None) -> InversionOutcome:
-    return Runner(plan_inversion(options), Ledger(options.ledger), view or RecordingView()).run()
 
 
 # The numbers are those of a claim's arm.
@@ -136,107 +87,6 @@ def test_its_numbers_are_those_of_a_claims_own_sample(
     assert outcome.measurement is not None
     assert digest_of(outcome.arm) == drawn.measurements[-1].digest
     assert outcome.measurement.content() == drawn.measurements[-1].content()
-
-
-def drive(drawing: Generator[Sequence[Arm], Sequence[Measurement], Any]) -> Any:
-    """What a claim's procedure returns, measured by an executor that nobody watches."""
-    executor = Inline()
-    try:
-        asked = next(drawing)
-        while True:
-            asked = drawing.send([executor.run(arm) for arm in asked])
-    except StopIteration as end:
-        return end.value
-
-
-def test_the_search_is_the_full_method_of_a_claim_on_the_same_stack(llama: str, tmp_path: Path) -> None:
-    options = make_options(llama, tmp_path, blocks=2)
-    runner = Runner(plan_inversion(options), Ledger(options.ledger), RecordingView())
-    runner.run()
-    found = runner.search()
-    trial = Trial(
-        subject=find_subject(llama),
-        protocol=find_protocol("controlled"),
-        effort="standard",
-        units=Units(),
-        prompts=(PROMPT,),
-    )
-    declared = drive(run_search(trial, Search(stack=Stack(blocks=2))))
-    assert found.recoveries.runs == declared.recoveries.runs
-    assert [m.digest for m in found.measurements] == [m.digest for m in declared.measurements]
-
-
-def test_the_search_stands_beside_the_descent_unless_it_is_left_out(llama: str, tmp_path: Path) -> None:
-    view = RecordingView()
-    assert invert(make_options(llama, tmp_path, step=0.01), view)
-    said = {line.label: line.text for line in view.summary}
-    assert said["found"] == f"“{PROMPT}”"
-    assert "all 16 tokens came back from the same output" in said["search"]
-    assert "recovering token by token, every candidate checked" in view.stages
-    alone = RecordingView()
-    assert invert(make_options(llama, tmp_path, step=0.01, search=False), alone)
-    assert {line.label for line in alone.summary} == set(said) - {"search", "found"}
-
-
-def test_a_search_that_the_model_cannot_take_leaves_the_descent(tmp_path: Path) -> None:
-    """A context of 16 tokens holds this prompt, and not those that the search is tuned on."""
-    view, subject = RecordingView(), f"local:{save(tmp_path / 'short', make_gpt2(initializer_range=0.3))}"
-    assert invert(make_options(subject, tmp_path, prompt="ab ab cd", step=0.01), view)
-    said = {line.label: line.text for line in view.summary}
-    assert said["search"].startswith("Not run: ")
-    assert "expected at most 16" in said["search"]
-    assert "bound" in said
-    assert "found" not in said
-
-
-def test_a_search_that_finds_nothing_at_a_position_says_where_it_ended(llama: str, tmp_path: Path) -> None:
-    options = make_options(llama, tmp_path, step=0.01)
-    plan = plan_inversion(options)
-    runner = Runner(plan, Ledger(options.ledger), RecordingView())
-    outcome, found = runner.run(), runner.search()
-    (run,) = found.recoveries.runs
-    lost = replace(run.found[1], token=None, same=0)
-    cut = replace(found, recoveries=replace(found.recoveries, runs=(replace(run, found=(run.found[0], lost)),)))
-    said = {line.label: line.text for line in summarize(plan, replace(outcome, search=cut))}
-    assert "1 of 16 tokens came back" in said["search"]
-    assert "ended at position 2, where no token matched" in said["search"]
-    assert said["found"] == "“T”"
-
-
-def test_ctrl_c_in_the_search_still_shows_the_descent(
-    llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_: Runner) -> SearchRuns:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Runner, "search", interrupt)
-    view = RecordingView()
-    assert not invert(make_options(llama, tmp_path, step=0.01), view)
-    assert {"bound", "kept", "again"} <= {line.label for line in view.summary}
-
-
-def test_a_later_stage_is_expected_at_the_pace_of_the_tuning(
-    llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where tuning takes ten times what the cost model says, the descent will, too."""
-    real = Inline.run
-
-    def slow(executor: Inline, arm: Arm) -> Measurement:
-        measurement = real(executor, arm)
-        if not isinstance(measurement.result, TuningResult):
-            return measurement
-        assert isinstance(arm, TuningArm)
-        expected = estimate_cost(replace(arm, horizon=measurement.result.read_to)).seconds
-        return replace(measurement, elapsed_s=10 * expected)
-
-    stages: list[ProgressStage] = []
-    monkeypatch.setattr(Inline, "run", slow)
-    monkeypatch.setattr(RecordingView, "begin", lambda _, stage: stages.append(stage))
-    outcome = run(make_options(llama, tmp_path))
-    assert stages[0].expected_s < 0.2
-    assert stages[0].may_end_early
-    (descent,) = (stage for stage in stages if stage.label == "descending")
-    assert descent.expected_s == pytest.approx(10 * estimate_cost(outcome.arm).seconds)
 
 
 def test_an_untrained_subject_has_the_weights_that_a_claim_gives_its_first_unit(gpt2: str, tmp_path: Path) -> None:

@@ -183,5 +183,12 @@ def test_the_command_keeps_figures(
     again = json.loads(out.read_text(encoding="utf-8"))
     assert again["cells"][:2] == kept["cells"]
     assert [(row["n"], row["claims"]) for row in again["cells"][2:]] == [(6, 16)]
+    # Each claim says where it was simulated, and a file that lacks nothing is left as it is.
+    runs = read_calibration(out).runs
+    assert [(run.claims, run.commit) for run in runs] == [(10, kept["commit"]), (16, again["commit"])]
+    assert main(["calibrate", "--claims", "16", "--workers", "1", "--out", str(out), "--missing"]) == 0
+    assert json.loads(out.read_text(encoding="utf-8")) == again
+    assert main(["calibrate", "--missing", "--out", "-"]) == 4
+    assert "calibration: got --missing with --out -" in capsys.readouterr().err
     assert main(["calibrate", "--claims", "0"]) == 4
     assert "calibration: got --claims 0" in capsys.readouterr().err

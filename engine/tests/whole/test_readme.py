@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.__main__ import COMMANDS
+from engine.arms.prompts import LONG, MORE, SHORT
 from engine.claim.discover import find_claims
 from engine.claim.on_record import read_verdicts
 from engine.records import read_records
@@ -59,6 +60,13 @@ def test_the_readmes_counts_are_the_reference_runs() -> None:
     assert re.findall(r"\d+", table.group(1)) == list(map(str, [*verdicts, outcomes["skipped"], outcomes["not run"]]))
     claims, decided = {record.claim for record in RECORDS}, {record.claim for record in judged}
     assert f"{len(decided)} of the {len(claims)} claims" in README
+    on_gemma = len({record.claim for record in judged if record.subject == "gemma3-270m"})
+    assert f"{on_gemma} of the claims on Gemma-3-270M" in README
+    assert f"for {on_gemma} claims, Gemma-3-270M" in README
+
+
+def test_the_readme_counts_the_prompts() -> None:
+    assert f"{len(SHORT) + len(MORE)} short English sentences and {len(LONG)} longer ones" in README
 
 
 def test_the_readmes_standings_are_the_reference_runs() -> None:
