@@ -189,6 +189,7 @@ class Record:
     registration: None where the record is older than registrations, or an error kept it from being known.
     beyond: which claim says more. generalizes: whether the subject is another model than the one that the document's
     claim is about. counts_untrained: whether untrained rows count for the claim's standing.
+    question: the statement as a question. quote: a few of the document's own words. Both are '' in older records.
     """
 
     schema: int = SCHEMA
@@ -221,6 +222,8 @@ class Record:
     session: Session | None = None
     registration: Registration | None = None
     beyond: SeeAlso | None = None
+    question: str = ""
+    quote: str = ""
 
 
 RECORD = TypeAdapter(Record)

@@ -24,6 +24,7 @@ class Claim:
     """A statement of the document, the procedure that tests it, and the criteria that decide it.
 
     sentence, estimand, document: the restated statement, what is measured, and the document's own figure.
+    question: the statement as a question in plain words, for a heading. quote: a few of the document's own words.
     procedure: how it is measured (a procedure of engine.experiments).
     criteria: conditions on the estimates, all of which are required.
     subjects: ids from the catalogue. protocols: settings of the experiment.
@@ -55,6 +56,8 @@ class Claim:
     needs_subjects: tuple[str, ...] = field(default=(), metadata={TAG: "others"})
     needed_on: Scope = field(default="every", metadata={TAG: "others_on"})
     figures: tuple[tuple[str, float], ...] = ()
+    question: str = ""
+    quote: str = ""
     notes: tuple[str, ...] = ()
     beyond: SeeAlso | None = None
     factors: tuple[Factor, ...] = ()

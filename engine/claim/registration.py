@@ -30,7 +30,12 @@ LOCK = "registered.lock"
 LONGEST_REASON = 400
 """Characters of the reason for an amendment."""
 
-PROSE = frozenset({"section", "sentence", "estimand", "document", "notes", "beyond", "counts_untrained", "figures"})
+PROSE = frozenset(
+    {
+        *("section", "sentence", "estimand", "document", "question", "quote", "notes", "beyond", "figures"),
+        "counts_untrained",
+    }
+)
 """Fields of a claim that are for its readers and decide no verdict."""
 
 UNORDERED = frozenset({"criteria", "subjects", "protocols", "only_at_full_effort", "needs_subjects"})

@@ -41,6 +41,8 @@ def write_record(
         statement=claim.sentence,
         estimand=claim.estimand,
         document=claim.document,
+        question=claim.question,
+        quote=claim.quote,
         notes=claim.notes,
         beyond=claim.beyond,
         pilot_seen=claim.pilot_seen,
