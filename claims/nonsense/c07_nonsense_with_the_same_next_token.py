@@ -11,6 +11,8 @@ CLAIM = lm.Claim(
     section="Language models translate nonsense into sense",
     sentence="Inputs that descent finds through one block and the head read as nonsense, and yet give the same next "
     "token as the prompt.",
+    question="Do nonsense inputs found by descent give the same next token as the prompt?",
+    quote="one can find many completely nonsensical inputs that also yield an identical output",
     estimand="share of units with the prompt's next token (largest logit of the last position), among those whose last "
     "token was not recovered; minus the share after the start and after a random shift of equal length; exact rate",
     document="two examples with the prompt's next token",

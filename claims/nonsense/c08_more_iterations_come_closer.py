@@ -15,6 +15,8 @@ CLAIM = lm.Claim(
     section="Language models translate nonsense into sense",
     sentence="More iterations bring the found input closer to the prompt and recover it exactly more often; at N = "
     "1000 most are close but not equal.",
+    question="Do more iterations come closer to the prompt and recover it more often?",
+    quote="a greater probability of recovering the original prompt",
     estimand="‖e − e_N‖₂ at one N over that at the one before, paired; exact rate at N = 1000, and at 3000 minus that",
     document="most are close but not quite equal for N = 1000",
     procedure=lm.Inversions(

@@ -21,6 +21,9 @@ CLAIM = lm.Claim(
     section="Language models translate nonsense into sense",
     sentence="The more untrained blocks stand before the head, the less of the prompt a descent of 1000 iterations "
     "recovers.",
+    question="Do more untrained blocks make the prompt harder to recover?",
+    quote="With an increase in the number of transformer blocks before the output modeling head, it becomes more "
+    "difficult to recover the target",
     estimand="recovery at N = 1000 through so many blocks minus through the next more, paired by prompt and start",
     document="one example at two blocks, with one token wrong",
     procedure=lm.Inversions(

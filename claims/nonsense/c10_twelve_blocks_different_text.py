@@ -11,6 +11,8 @@ CLAIM = lm.Claim(
     section="Language models translate nonsense into sense",
     sentence="Through twelve untrained blocks and the head, 2000 iterations find entirely different text with the same "
     "next token.",
+    question="Through twelve untrained blocks, does quite different text give the same next token?",
+    quote="we can recover inputs that yield the same output token as our original prompt but are completely different",
     estimand="share of units with the prompt's next token, among those whose last token was not recovered, and minus "
     "the share after the start; recovery",
     document="two examples with none or one of the prompt's tokens (N = 2000, η = 0.001)",

@@ -6,6 +6,8 @@ CLAIM = lm.Claim(
     id="C32",
     section="Language models translate nonsense into sense",
     sentence="A trained model's likeliest next token after 'The sky is' is ' blue'.",
+    question="Does a trained model continue 'The sky is' with 'blue'?",
+    quote="Feeding this input into a trained GPT-2, we get the very reasonable",
     estimand="whether the token of the largest logit after the last one of the prompt is ' blue': 1 or 0",
     document="blue",
     procedure=lm.NextTokenIs(prompt="The sky is", word=" blue"),

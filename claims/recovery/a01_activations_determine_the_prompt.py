@@ -16,6 +16,7 @@ CLAIM = lm.Claim(
     id="A01",
     section="Recovery from activations",
     sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
+    question="Can the exact prompt be found from the output of any number of blocks?",
     estimand="share of the prompts tried that come back token for token, one token and no other of those checked "
     "matching at each position; the rate of all prompts, with its interval, and a few positions held against the whole "
     "vocabulary beside it",

@@ -17,6 +17,7 @@ CLAIM = lm.Claim(
     section="Recovery from activations",
     sentence="The logits that the head gives at every position determine the prompt, and it can be found from them "
     "alone.",
+    question="Can the exact prompt be found from the scores that the output head gives?",
     estimand="share of the prompts tried that come back token for token from logits, one token and no other of those "
     "checked matching at each position; the rate beside it, and the whole vocabulary at a few positions",
     document="the document finds the head a bottleneck of descent; it does not ask what logits hold",

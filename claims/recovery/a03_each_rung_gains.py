@@ -32,6 +32,7 @@ CLAIM = lm.Claim(
     id="A03",
     section="Recovery from activations",
     sentence="Each change on the way from the page's descent to exact recovery brings more of the prompt back.",
+    question="Does each change to the document's method bring back more of the prompt?",
     estimand="mean recovery of each rung minus that of the rung below it, paired by prompt and start, after 100 "
     "iterations a token; exact rates and what is lost by leaving one change out of the full method beside it",
     document="the first rung is the document's procedure",

@@ -19,6 +19,7 @@ CLAIM = lm.Claim(
     id="A04",
     section="Recovery from activations",
     sentence="Where activations are rounded to eight bits, the nearest wrong token still lies beyond their noise.",
+    question="Does output rounded to eight bits still tell the right token from all others?",
     estimand="share of the positions tried at which no other token of the whole vocabulary lies within the noise of "
     "equal inputs; how far the nearest other lies over that noise (the geometric mean) and the exact rate beside it",
     document="the document calls int8 no reason for what fails",

@@ -8,6 +8,9 @@ CLAIM = lm.Claim(
     id="C27",
     section="Representation Repetitions",
     sentence="Inputs that descent recovers from a trained block repeat their own tokens.",
+    question="Do inputs recovered from a trained block repeat their own tokens?",
+    quote="practically every example of a poorly-formed input representation we have seen on this page suffers from "
+    "some degree or other of repetition",
     estimand="share of repeated tokens in the five decoded rows of e_N minus that of the same run's e₀, paired",
     document="practically every poorly formed example repeats itself",
     procedure=lm.Inversions(

@@ -13,6 +13,8 @@ CLAIM = lm.Claim(
     id="C28",
     section="Representation Repetitions",
     sentence="Inputs recovered from gpt2-xl repeat themselves less than those recovered from gpt2.",
+    question="Do inputs recovered from gpt2-xl repeat themselves less than those from gpt2?",
+    quote="simply increasing the model's size does seem to reduce the amount of repetition",
     estimand="share of repeated tokens in the five decoded rows beyond that of the run's own start, base minus xl, "
     "paired by prompt and start, at 1 and at 12 blocks; xl at 24, 40 and 48 blocks is shown",
     document="five examples of gpt2-xl with much less repetition",

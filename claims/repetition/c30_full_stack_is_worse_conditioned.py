@@ -11,6 +11,9 @@ CLAIM = lm.Claim(
     section="Representation Repetitions",
     sentence="Descent through the full stack needs more iterations than through its first half, and quantizing the "
     "weights to int8 is not the reason.",
+    question="Is the whole model harder to invert than its first half, whatever the precision?",
+    quote="gradient-based optimization of the input is much more difficult for the full 48-block GPT-2 than even "
+    "first 24-block subset of this model",
     estimand="ratio of the median iterations to the bound, no head: all blocks over half of them; half in int8 over "
     "half in float32",
     document="much more difficult for 48 blocks than for 24, in int8 too",

@@ -6,6 +6,9 @@ CLAIM = lm.Claim(
     id="C31",
     section="Representation Repetitions",
     sentence="Models repeat themselves when they generate greedily, small ones most, and beam search eases it.",
+    question="Does greedy generation repeat itself more than beam search, small models most?",
+    quote="language models (particularly smaller ones) often generate repeated phrases when instructed to give an "
+    "output of substantial length",
     estimand="mean over prompts of the difference in repetition (1 − distinct 4-grams / 4-grams of up to 64 new "
     "tokens): greedy less beam search with five beams; and gpt2 less gpt2-xl, both greedy",
     document="stated of language models, with references and without figures",

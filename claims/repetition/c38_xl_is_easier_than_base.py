@@ -8,6 +8,9 @@ CLAIM = lm.Claim(
     id="C38",
     section="Representation Repetitions",
     sentence="At one block, gpt2-xl's output is brought within the shift bound in fewer iterations than gpt2's.",
+    question="Does one block of gpt2-xl need fewer iterations than one of gpt2?",
+    quote="optimizing an input to match the output of the first transformer block is perhaps easier than it was for "
+    "the gpt2-base model",
     estimand="ratio of the median iterations to the bound, gpt2 over gpt2-xl, each tuned, no head",
     document="called perhaps easier, without figures",
     procedure=lm.Inversions(

@@ -6,6 +6,8 @@ CLAIM = lm.Claim(
     id="C01",
     section="Sentence Representation with Language Models",
     sentence="The largest coefficient of W⁺e is the token that e embeds, for any sentence.",
+    question="Can every token be read back from its embedding by the pseudo-inverse?",
+    quote="is indeed capable of recovering the input token given an embedding by simply encoding any given sentence",
     estimand="share of the vocabulary's ids that their own embedding decodes to, counted exhaustively; beside it the "
     "share of our sentences of which no token is lost",
     document="recovers the input of any given sentence",

@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Sentence Representation with Language Models",
     sentence="W⁺ is the same from the singular value decomposition and as the limit of ridge solutions, its solution "
     "has the least norm, and W has full rank.",
+    question="Is the embedding matrix of full rank, and do its two pseudo-inverses agree?",
+    quote="The pseudo-inverse may be conveniently calculated from the singular value decomposition",
     estimand="relative Frobenius difference of the two over cond·ε of the same matrix, of the embedding matrix and the "
     "worst of four random ones; rank over d_model; norm of W⁺e over that of other solutions",
     document="states both definitions as equal and calls W usually full-rank",

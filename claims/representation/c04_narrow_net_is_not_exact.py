@@ -29,6 +29,8 @@ CLAIM = lm.Claim(
     id="C04",
     section="Sentence Representation with Language Models",
     sentence="With its output narrowed to the input's size, the net's inversions are typically not exact copies.",
+    question="Does narrowing a net's output to the input's size make inversions inexact?",
+    quote="are no longer typically exact copies of the target",
     estimand="share of units decoded exactly at N = 100 and at N = 1000; the wide net's minus the narrow one's",
     document="two examples, both inexact",
     procedure=lm.Inversions(

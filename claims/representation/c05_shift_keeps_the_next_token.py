@@ -6,6 +6,8 @@ CLAIM = lm.Claim(
     id="C05",
     section="Sentence Representation with Language Models",
     sentence="Shifting a prompt's embeddings by N(0, (1/20)²) typically does not change a trained model's next token.",
+    question="Does a small random shift of the embeddings usually leave the next token unchanged?",
+    quote="typically results in no change to the decoded GPT-2 output",
     estimand="share of eight random shifts of each prompt after which the whole model's likeliest next token is the "
     "same",
     document="typically no change",

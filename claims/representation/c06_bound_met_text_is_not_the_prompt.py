@@ -9,6 +9,9 @@ CLAIM = lm.Claim(
     section="Sentence Representation with Language Models",
     sentence="For one block with head, 100 steps bring the output within the shift bound, and yet the decoded text is "
     "not the prompt.",
+    question="Do 100 steps through a block and head match the output but miss the prompt?",
+    quote="For the first transformer block (followed by the language modeling head) of GPT, we can see that after 100 "
+    "iterations",
     estimand="share of units that hit within 100 steps; share decoded exactly at step 100",
     document="one example after 100 steps: inside the bound, none of its tokens the prompt's",
     procedure=lm.Inversions(

@@ -16,6 +16,8 @@ CLAIM = lm.Claim(
     section="Sentence Representation with Language Models",
     sentence="Inputs that descent through the narrow net finds, though not exact, give the trained model's same next "
     "token as the prompt.",
+    question="Do the narrow net's inexact inputs give the same next token as the prompt?",
+    quote="These representations yield the same next character output for a trained GPT-2",
     estimand="share of units, among those that are not decoded exactly at N = 1000, after whose result the whole model "
     "says the same next token as after the prompt's five tokens",
     document="two examples, the same next token for both",

@@ -17,6 +17,8 @@ CLAIM = lm.Claim(
     section="Approximate Token Mapping",
     sentence="Of the inverted per-token net, whose output is no wider than its input, only the first one or two "
     "choices are recognizable.",
+    question="Are only the first one or two choices of a narrow net's inversion recognizable?",
+    quote="we find that only the top one or two most activated input tokens are recognizable",
     estimand="recovery (target in top-1); top-five overlap of the wide net minus that of the per-token net, paired",
     document="one example: first row the prompt, the third and later ones not",
     procedure=lm.Inversions(

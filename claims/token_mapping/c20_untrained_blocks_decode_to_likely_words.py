@@ -10,6 +10,9 @@ CLAIM = lm.Claim(
     section="Approximate Token Mapping",
     sentence="What an untrained block's inversion decodes to are words likely to be found in text; a trained block's "
     "are hardly ever seen.",
+    question="Does an untrained block decode to likelier words than a trained one?",
+    quote="the words corresponding to the input representation of a trained model are much less likely to exist in a "
+    "real sentence than the decoded input representation by an untrained model",
     estimand="mean log₁₀ word frequency of the decoded tokens that begin a word, recovered positions left out, "
     "untrained minus trained, paired by prompt and start",
     document="one example each, judged by eye",

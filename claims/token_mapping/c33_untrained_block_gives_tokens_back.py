@@ -10,6 +10,8 @@ CLAIM = lm.Claim(
     section="Approximate Token Mapping",
     sentence="Descent to one block's output gives the input tokens back from an untrained block but not from a trained "
     "one.",
+    question="Does an untrained block give its input tokens back where a trained one does not?",
+    quote="we can recover these tokens from untrained but not trained language model transformer blocks",
     estimand="recovery at N = 1000 of the untrained block minus the trained block's, paired by prompt and start",
     document="shown by examples",
     procedure=lm.Inversions(

@@ -9,6 +9,9 @@ CLAIM = lm.Claim(
     section="Approximate Token Mapping",
     sentence="Among the five most activated tokens of a trained block's inversion the target is hardly ever found "
     "either.",
+    question="Is the prompt missing even from a trained block's five likeliest tokens?",
+    quote="a model composed of a single trained GPT-2 transformer block (no language modeling head) yields only "
+    "gibberish as well",
     estimand="share of positions whose target is among the five most activated tokens at N = 1000",
     document="one example of five rows, all gibberish",
     procedure=lm.Inversions(

@@ -9,6 +9,9 @@ CLAIM = lm.Claim(
     section="Approximate Token Mapping",
     sentence="For most random initializations an untrained block's inversion is not an exact copy of the prompt, and "
     "yet like it.",
+    question="Is an untrained block's inversion usually inexact and yet like the prompt?",
+    quote="this module was unable to exactly represent the input (for the majority of random initializations) but the "
+    "representations generated are semantically similar to the original prompt",
     estimand="share of units decoded exactly at N = 1000, over four initializations; share of positions whose target "
     "is among the five most activated tokens",
     document="inexact for the majority of random initializations, but semantically similar",

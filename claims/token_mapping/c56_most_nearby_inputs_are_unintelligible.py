@@ -16,6 +16,9 @@ CLAIM = lm.Claim(
     section="Implications",
     sentence="Most inputs whose output lies within the shift bound of the prompt's decode neither to the prompt nor to "
     "words.",
+    question="Do most inputs with nearly the same output read as gibberish?",
+    quote="most nearby points correspond to inputs that are not even approximately sentences but are instead "
+    "completely unintelligible",
     estimand="share of the inputs at which descents from two starts at four step sizes each come within the bound that "
     "decode to neither; to the prompt and to words that are not the prompt beside it",
     document="most nearby points are said to correspond to unintelligible text",

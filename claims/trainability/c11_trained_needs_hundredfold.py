@@ -9,6 +9,8 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="To bring one block's logits within the shift bound takes about a hundred times as many iterations on a "
     "trained model as on the same model untrained.",
+    question="Does a trained block need a hundred times the iterations of an untrained one?",
+    quote="on the order to one hundred times as many as for the untrained model to be precise",
     estimand="ratio of the median iterations to the bound, trained over untrained, each with its own tuned step size",
     document="on the order of one hundred times as many",
     procedure=lm.Inversions(

@@ -10,6 +10,9 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="Descent on the Euclidean instead of the L¹ distance does not mend the slowness through a trained block "
     "and head.",
+    question="Does switching to the Euclidean distance leave a trained block as hard to invert?",
+    quote="This very slow minimization of the output loss also occurs when the gradient is calculated on is a "
+    "different metric",
     estimand="ratio of the median iterations to the bound (judged in L¹), descending on L² over descending on L¹, each "
     "tuned; recovery at N = 1000 descending on L²",
     document="also occurs with another metric, and leaves the lack of invertibility as it is, without figures",

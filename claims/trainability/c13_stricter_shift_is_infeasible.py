@@ -9,6 +9,8 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="Through a trained block and head, the bound of a shift of σ = 1/25 cannot be met in a feasible number of "
     "iterations.",
+    question="Is a closer match out of reach through a trained block and the output head?",
+    quote="Thus it is practically infeasible to make the equality in",
     estimand="share of units that hit at σ = 1/25 by ten times the smaller of N and the median hit at σ = 1/20",
     document="called practically infeasible, without figures",
     procedure=lm.Inversions(

@@ -12,6 +12,9 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="Started at 0.001·noise + 0.999·e the output ends very close and yet the text has left the prompt; "
     "started at noise + e it ends farther at equal N, and similarly close given more.",
+    question="Started next to the prompt, does descent keep the output close but lose the text?",
+    quote="capable of being optimized nearly as well as that above, only that more gradient descent iterations are "
+    "required",
     estimand="distance at N = 1000 over m(1/100); recovery at N; final distance of the start (1, 1) over that of "
     "(0.001, 0.999), paired, at N = 1000 and at N = 3000",
     document="one example each: close even for a very small shift, two of six tokens kept",

@@ -8,6 +8,8 @@ CLAIM = lm.Claim(
     id="C15",
     section="Language models become less trainable as they are trained",
     sentence="Descent in float64 needs as many iterations as in float32, and the bound of σ = 1/25 stays infeasible.",
+    question="Does double precision leave descent as slow and a closer match out of reach?",
+    quote="Unfortunately there is no significant change in the number of iterations required to make an input",
     estimand="ratio of the median iterations to the bound, float64 over float32; share of float64 units that hit at "
     "σ = 1/25 by ten times the smaller of N and the median hit at σ = 1/20",
     document="no significant change",

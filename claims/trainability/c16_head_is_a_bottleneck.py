@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="Without the language-model head, one trained block's output comes within the shift bound in less than a "
     "hundredth of the iterations: the head is a gradient bottleneck.",
+    question="Does the output head slow inversion down a hundredfold?",
+    quote="removing the language modeling head reduces the number of iterations required",
     estimand="ratio of the median iterations to the bound, with the head over without, the step size tuned for each",
     document="a factor of more than 100",
     procedure=lm.Inversions(

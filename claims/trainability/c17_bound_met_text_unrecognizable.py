@@ -8,6 +8,8 @@ CLAIM = lm.Claim(
     id="C17",
     section="Language models become less trainable as they are trained",
     sentence="Without the head the bound is met, and still the decoded text is unrecognizable.",
+    question="Is the text still unrecognizable once a trained block's output is matched?",
+    quote="even these embeddings map to inputs that are more or less completely unrecognizable",
     estimand="recovery at N = 1000 among units whose output is inside the bound",
     document="one example, none of its tokens the prompt's",
     procedure=lm.Inversions(

@@ -9,6 +9,8 @@ CLAIM = lm.Claim(
     id="C37",
     section="Language models become less trainable as they are trained",
     sentence="Without the head, one trained block's output also comes within the bounds of stricter shifts.",
+    question="Without the output head, is a closer match to a trained block feasible?",
+    quote="that is accurate even when compared with stricter",
     estimand="share of units that hit by the cap at σ = 1/25 and at σ = 1/50, the step size tuned for each",
     document="called feasible, without figures",
     procedure=lm.Inversions(

@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="For a trained block with the head, descent often does not come within the shift bound in a feasible "
     "number of iterations at all.",
+    question="With the output head, does descent on a trained block often fail altogether?",
+    quote="often it cannot be satisfied in a feasible number of iterations at all",
     estimand="share of units that hit by the cap, N",
     document="often not met in a feasible number of iterations, without figures",
     procedure=lm.Inversions(

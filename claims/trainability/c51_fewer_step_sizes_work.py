@@ -11,6 +11,9 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="With the head, a trained block's descent works at fewer step sizes than an untrained one's: it needs η "
     "to be tuned carefully.",
+    question="Does a trained block need a more carefully tuned step size than an untrained one?",
+    quote="the model appears to be very poorly conditioned such that using gradient descent to modify an input to "
+    "match some output requires careful tuning",
     estimand="number of step sizes, of seven at factors of two around the tuned one, at which a unit's descent comes "
     "within the bound by the cap; untrained minus trained, paired by prompt and start",
     document="careful tuning is called necessary for the trained model, without figures",

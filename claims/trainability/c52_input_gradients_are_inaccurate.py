@@ -6,6 +6,8 @@ CLAIM = lm.Claim(
     id="C52",
     section="Language models become less trainable as they are trained",
     sentence="Input gradients cannot be passed accurately through a trained block and head.",
+    question="Are the gradients that reach a trained model's input inaccurate?",
+    quote="the trained GPT-2 model cannot accurately pass gradients from the output to the input",
     estimand="‖g₃₂ − g₆₄‖₂ / ‖g₆₄‖₂ of the input gradient at the start of a descent, float32 against float64; with and "
     "without head, and through twelve blocks, beside it",
     document="stated without figures",

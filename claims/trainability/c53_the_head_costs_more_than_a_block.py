@@ -7,6 +7,9 @@ CLAIM = lm.Claim(
     section="Language models become less trainable as they are trained",
     sentence="It is the language-model head above all that makes descent on a trained model hard: behind one block it "
     "costs more iterations than a second block.",
+    question="Does the output head cost more iterations than a second block?",
+    quote="language modeling heads (transformations from hidden space to output tokens) are particularly difficult to "
+    "optimize across",
     estimand="ratio of the median iterations to the bound, one block and head over two blocks, each tuned",
     document="the head is named as what is particularly hard to optimize across, without figures",
     procedure=lm.Inversions(

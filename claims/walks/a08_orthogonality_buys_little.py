@@ -9,6 +9,7 @@ CLAIM = lm.Claim(
     section="Orthogonal Walk Representations",
     sentence="Orthogonality to the gradient of the summed output buys little: along a vector drawn in its null space "
     "the output moves at least half as far as along a random one.",
+    question="Does an orthogonal walk move output at least half as far as a random one?",
     estimand="d_o / d_i in L² along a vector of the null space over that along a random vector, after 30 steps of "
     "0.01; geometric mean over prompts",
     document="the document compares with no random step",

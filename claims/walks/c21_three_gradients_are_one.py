@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Orthogonal Walk Representations",
     sentence="The input gradient of the summed output is the same whether the sum is differentiated, the outputs are "
     "against a vector of ones, or each output is by itself and the gradients are added.",
+    question="Do all three ways to take the summed output's gradient agree?",
+    quote="It may be empirically verified that Pytorch evaluates these gradients nearly equally",
     estimand="largest difference of an element from the sum's gradient, over its largest |g| and over √outputs times "
     "the unit roundoff, the worst of prompts, for the per-token net and for one block without head; median difference "
     "of an element for the net",

@@ -9,6 +9,9 @@ CLAIM = lm.Claim(
     section="Orthogonal Walk Representations",
     sentence="In float32 the gradient's last right-singular vector is less orthogonal to it for one block than for "
     "a per-token net, and least for the deep model; float64 mends it.",
+    question="Does depth make the orthogonal vector less accurate, and double precision mend it?",
+    quote="for transformer-based models the perp_vector is usually not very accurately perpendicular to the gradient "
+    "vector",
     estimand="|g·v|, the worst token of a prompt: paired differences of its log₁₀ between stacks at the start; the "
     "largest |g·v| / (‖g‖‖v‖) in float64 over stacks and steps",
     document="products of about 1e-8 for the net, 1e-3 for one block, 1e-2 for the deep model, and 1e-17 in float64",

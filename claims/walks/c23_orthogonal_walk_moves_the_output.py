@@ -8,6 +8,9 @@ CLAIM = lm.Claim(
     sentence="Along the orthogonal walk the output moves about twice as far as the input for a per-token net of the "
     "model's size, at most half as far for nets of 10 or 50 numbers, and more than twenty times as far for a trained "
     "model; one vector for all tokens does as well as one for each.",
+    question="Does the orthogonal walk move the output, except in the smallest nets?",
+    quote="the orthogonal walk method is not capable of changing the input whilst leaving the output vector unchanged "
+    "for all except the smallest of models",
     estimand="‖O(e) − O(e_N)‖₁ / ‖e − e_N‖₁ after 30 steps of 0.01 along the last right-singular vector that LAPACK "
     "gives, as the document's listing takes it; beside it the same in L², along a vector drawn in the null space, and "
     "along a random one",

@@ -11,6 +11,8 @@ CLAIM = lm.Claim(
     section="Clamped Gradient Walk Representations",
     sentence="Walking with a part of the embedding clamped moves the input of twelve blocks ten times as far as their "
     "output with one descent step after each shift, and a hundred times with fifty.",
+    question="Does the clamped walk move the input ten- to hundredfold farther than the output?",
+    quote="This technique is far more capable of accomplishing our goal of changing",
     estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ over the r of a random step of equal ‖e − e_N‖₁, at a tenth of ‖e‖₁",
     document="r of 10 with one step, nearly 100 or more with fifty",
     procedure=lm.ClampedGain(

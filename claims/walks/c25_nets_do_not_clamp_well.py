@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Clamped Gradient Walk Representations",
     sentence="On fully connected nets the clamped walk does not move the input more than three times as far as the "
     "output.",
+    question="Does the clamped walk move a net's input at most threefold farther than its output?",
+    quote="the fully connected model, which generally does not yield an",
     estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ at a tenth of ‖e‖₁, and r over that of a random step of equal ‖e − e_N‖₁, one "
     "descent step after each shift, for the net over the whole sentence and the net over each token",
     document="generally no r above 3 without substantial tuning",

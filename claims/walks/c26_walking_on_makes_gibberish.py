@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Clamped Gradient Walk Representations",
     sentence="The longer the clamped walk through twelve blocks of a trained model, the fewer tokens of the sentence "
     "are left, while the output stays within the shift bound.",
+    question="Does a longer clamped walk lose the prompt while the output stays close?",
+    quote="Once again, we find that the trained GPT-2 approximates an English sentence with gibberish",
     estimand="recovery after 10, 30, 100 and 300 outer steps, paired differences of neighbours; share of "
     "positions whose token is among the five most activated after 300; the largest ‖ΔO‖₁ of these over m(1/20)",
     document="shown by one sentence",

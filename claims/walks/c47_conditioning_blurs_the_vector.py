@@ -9,6 +9,9 @@ CLAIM = lm.Claim(
     section="Orthogonal Walk Representations",
     sentence="The gradient's last right-singular vector is the less orthogonal to it the deeper the stack because "
     "self-attention's gradient is poorly conditioned, and not because the gradient is larger.",
+    question="Does poorly conditioned attention make the orthogonal vector inaccurate?",
+    quote="This is an issue of poor conditioning inherent in the transformer's self-attention module leading to "
+    "numerical errors in the SVD computation",
     estimand="|g·v| / (‖g‖‖v‖), which does not grow with g, the worst token of a prompt: paired differences of its "
     "log₁₀ between stacks at the start",
     document="conditioning is named as the cause of products that grow from 1e-8 to 1e-3 and 1e-2",

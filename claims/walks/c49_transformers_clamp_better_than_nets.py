@@ -10,6 +10,9 @@ CLAIM = lm.Claim(
     section="Clamped Gradient Walk Representations",
     sentence="The clamped walk moves the input of a transformer farther, for what its output moves, than that of fully "
     "connected nets.",
+    question="Does the clamped walk work better on a transformer than on fully connected nets?",
+    quote="the transformer architecture is much more amenable to this gradient clamping optimization than the fully "
+    "connected model",
     estimand="r = ‖e − e_N‖₁ / ‖ΔO‖₁ of twelve blocks over that of each net, and the same of r over that of a random "
     "step of equal length, at a tenth of ‖e‖₁, one descent step after each shift; geometric means over prompts",
     document="r of 10 and more for a transformer, generally not above 3 for nets",

@@ -7,6 +7,8 @@ CLAIM = lm.Claim(
     section="Orthogonal Walk Representations",
     sentence="A few dozen steps of the orthogonal walk turn the prompt into repeated gibberish for the per-token net, "
     "and into text without likeness to it for the deep model.",
+    question="Does the orthogonal walk turn the prompt into gibberish?",
+    quote="we do not find inputs of semantic similarity to the desired input",
     estimand="share of tokens still decoded after 30 steps of 0.01; share of decoded tokens that repeat another, end "
     "minus start",
     document="examples: repeated gibberish for the net after dozens of steps, no semantic similarity for GPT-2",
