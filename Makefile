@@ -11,6 +11,7 @@ PATIENCE ?= 900
 SHARES ?= reports/shares
 HISTORY ?= reports/history
 SITE ?= reports/site
+DOCS ?= docs/_build/html
 KEPT ?= 10
 # GitHub's limits for a comment and for a step's summary.
 COMMENT_BYTES := 65536
@@ -28,7 +29,7 @@ NEWEST = $(foreach name,$(PUBLISHED),$(lastword $(sort $(wildcard $(HISTORY)/$(n
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify smoke weights test coverage test-slow gpu-check calibrate bench figures report summary comment merge history site audit clean
+.PHONY: help install verify smoke weights test coverage test-slow gpu-check calibrate bench figures report summary comment merge history site docs audit clean
 
 # Recipes read this as the shell's "$$EFFORT", so that a workflow's input never becomes part of a command.
 export EFFORT
@@ -120,6 +121,9 @@ site: $(STAMP) ## write SITE: one report of the reference run and the newest run
 	done
 	$(BIN)/python -m engine report render $(SITE) $(NEWEST) --out $(SITE) $(ARGS)
 
+docs: $(STAMP) ## build the documentation into DOCS; a warning or a link that leads nowhere is an error
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet --doctree-dir docs/_build/doctrees docs $(DOCS)
+
 # pip-audit is in no extra: it would be pinned for everybody, with all its dependencies, and only this target needs it.
 # It looks up the pinned versions, so the answer does not depend on what else is installed in .venv.
 audit: $(STAMP) ## check the pinned packages for known vulnerabilities; skips if the database cannot be reached
@@ -135,7 +139,7 @@ audit: $(STAMP) ## check the pinned packages for known vulnerabilities; skips if
 	fi
 
 clean: ## remove .venv and caches, but not measurements (.ledger) and reports
-	rm -rf $(VENV) build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) build docs/_build *.egg-info .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
 	find claims engine -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The packages of the last command are installed for the data in their wheels, without their dependencies: see pyproject.toml.
