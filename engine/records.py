@@ -190,6 +190,7 @@ class Record:
     beyond: which claim says more. generalizes: whether the subject is another model than the one that the document's
     claim is about. counts_untrained: whether untrained rows count for the claim's standing.
     question: the statement as a question. quote: a few of the document's own words. Both are '' in older records.
+    parameters: of the whole model; None where nobody counted.
     """
 
     schema: int = SCHEMA
@@ -224,6 +225,7 @@ class Record:
     beyond: SeeAlso | None = None
     question: str = ""
     quote: str = ""
+    parameters: int | None = None
 
 
 RECORD = TypeAdapter(Record)

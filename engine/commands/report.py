@@ -19,7 +19,7 @@ from engine.report.compare_page import render_comparison, write_comparison, writ
 from engine.report.export import SHEETS
 from engine.report.history import RUNS, find_previous, find_records_file, merge_records, read_runs
 from engine.report.pages import write_page
-from engine.report.render import CALIBRATION_PAGE, LEAST_ROOM, TITLE, render, tabulate, write_report
+from engine.report.render import CALIBRATION_PAGE, LEAST_ROOM, render, tabulate, write_report
 from engine.session.finish import check_replaced
 from engine.sheets import write_export
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
@@ -32,10 +32,16 @@ def _build_parser() -> Parser:
     kind = make_parser(list_words([*COMMANDS]))
     parser = kind(prog="lm-claims report", description="Reports from the records of sessions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=kind)
-    render = commands.add_parser("render", help="write index.html and records.jsonl")
+    render = commands.add_parser("render", help="write the report's pages and records.jsonl")
     _add_records(render)
     render.add_argument(
-        "--out", type=output_path, help="the report's folder (default: the records'), or - to print its page"
+        "--out", type=output_path, help="the report's folder (default: the records'), or - to print it as one page"
+    )
+    render.add_argument(
+        "--single-file",
+        type=output_path,
+        metavar="FILE",
+        help="write the report into one file instead, or - to print it",
     )
     render.add_argument("--previous", type=Path, help="an earlier run to compare with (default: the newest kept one)")
     render.add_argument("--rendered-at", help="the date to print (default: now, in UTC)")
@@ -44,10 +50,10 @@ def _build_parser() -> Parser:
     table.add_argument(
         "--most", type=_read_room, metavar="BYTES", help="leave out rows that do not fit, and say how many"
     )
-    compare = commands.add_parser("compare", help="print what changed between two runs, and write compare.html")
+    compare = commands.add_parser("compare", help="print what changed between two runs, and write runs.html")
     compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report folder")
     compare.add_argument("after", type=Path, metavar="B", help="another one")
-    compare.add_argument("--out", type=output_path, help="folder of compare.html (default: B's), or - to print it")
+    compare.add_argument("--out", type=output_path, help="folder of runs.html (default: B's), or - to print it")
     export = commands.add_parser("export", help="write the records as one flat table")
     _add_records(export)
     export.add_argument("--out", type=output_path, required=True, help="a .csv or .parquet file, or - to print CSV")
@@ -89,7 +95,12 @@ def _read_all(paths: Sequence[Path]) -> list[Record]:
 def _render(chosen: argparse.Namespace) -> None:
     records = _read_all(chosen.records)
     folder = chosen.out or find_records_file(chosen.records[0]).parent
-    if len(chosen.records) > 1 and chosen.out is None:
+    if chosen.single_file is not None:
+        if chosen.out is not None:
+            got, expected = "--single-file and --out", "one of them"
+            raise UsageError(explain(who="render", got=got, expected=expected, remedy="leave one out"))
+        folder = STANDARD_OUTPUT
+    if len(chosen.records) > 1 and chosen.out is None and chosen.single_file is None:
         # In the folder of the first source, the merged records would replace that source's own.
         got, expected = f"{len(chosen.records)} sources of records", "a folder for their common report"
         raise UsageError(explain(who="render", got=got, expected=expected, remedy="name it with --out"))
@@ -106,8 +117,10 @@ def _render(chosen: argparse.Namespace) -> None:
         previous = before.records if before else ()
     rendered_at = chosen.rendered_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if folder == STANDARD_OUTPUT:
-        page = render(records, title=TITLE, rendered_at=rendered_at, previous=previous, history=history)
-        write_page(page, STANDARD_OUTPUT)
+        page = render(records, rendered_at=rendered_at, previous=previous, history=history)
+        file = write_page(page, chosen.single_file or STANDARD_OUTPUT)
+        if file != STANDARD_OUTPUT:
+            say(str(file))
     else:
         say(str(write_report(records, folder, rendered_at=rendered_at, previous=previous, history=history)))
 

@@ -80,6 +80,12 @@ def count_bytes(subject: Subject, dtype: str) -> int:
 
 
 @cache
+def count_parameters(subject: Subject) -> int:
+    """A subject's parameters, tied ones once, counted without loading them. Raises as its `config` does."""
+    return estimate_bytes(subject.config(), 1, who=subject.id)
+
+
+@cache
 def free_bytes(device: str) -> int:
     """Bytes that are free and allowed on a device. Looked up once, so that our own models do not count as used."""
     if device.startswith("cuda"):

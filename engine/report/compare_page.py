@@ -15,7 +15,7 @@ from engine.report.pages import render_page, write_page
 from engine.report.words import find_record_symbol
 from engine.text import write_plain
 
-PAGE = "compare.html"
+PAGE = "runs.html"
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -35,7 +35,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write compare.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
+    """Write runs.html, whole or not at all. Raises LedgerError when the folder cannot be written."""
     return write_page(render_comparison(comparison), folder / PAGE)
 
 

@@ -7,7 +7,7 @@ its size. Vega would take 25 to 60 ms for each, as long as everything else on th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.records import CriterionRecord
@@ -22,32 +22,46 @@ MARGIN = 7.0
 
 MOST_TICKS = 7
 
+LABEL_ROOM = 34
+"""Characters that the labels below a picture have room for, on a phone as well."""
+
 _BEYOND = 1e150
 """Numbers above this are drawn as infinite, numbers below its inverse as zero: their differences overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A linear or logarithmic axis from `low` to `high`."""
+    """A linear or logarithmic axis from `low` to `high`. share: whether nothing lies beyond 0 and 1."""
 
     low: float
     high: float
     logarithmic: bool = False
+    share: bool = False
 
     def place(self, value: float) -> float:
         """Percent of the width at which `value` lies. A value beyond the axis lies at its end, infinity at the edge."""
         if value <= self.low:
-            return MARGIN if value > -_BEYOND else 0.0
+            return MARGIN if value > -_BEYOND or (self.share and self.low == 0) else 0.0
         if value >= self.high:
-            return 100.0 - MARGIN if value < _BEYOND else 100.0
+            return 100.0 - MARGIN if value < _BEYOND or (self.share and self.high == 1) else 100.0
         low, at, high = (math.log(x) if self.logarithmic else x for x in (self.low, value, self.high))
         return MARGIN + (100.0 - 2 * MARGIN) * (at - low) / (high - low)
 
-    def label_ticks(self) -> tuple[tuple[float, str], ...]:
-        """Round numbers on the axis with their labels."""
+    def label_ticks(self, room: int = LABEL_ROOM) -> tuple[tuple[float, str], ...]:
+        """Round numbers on the axis with their labels, which have so many characters in all."""
+        labels = self._label(MOST_TICKS)
+        for most in range(MOST_TICKS - 1, 2, -1):
+            if sum(len(label) + 1 for _, label in labels) <= room:
+                break
+            labels = self._label(most) or labels
+        return labels
+
+    def _label(self, most: int) -> tuple[tuple[float, str], ...]:
         if self.logarithmic:
-            return tuple((tick, format_number(tick)) for tick in choose_log_ticks(self.low, self.high, MOST_TICKS))
-        ticks = choose_linear_ticks(self.low, self.high, MOST_TICKS)
+            return tuple((tick, format_number(tick)) for tick in choose_log_ticks(self.low, self.high, most))
+        ticks = choose_linear_ticks(self.low, self.high, most)
+        if len(ticks) < 2:
+            return ()
         step, largest = math.log10(ticks[1] - ticks[0]), max(map(abs, ticks))
         decimals = max(0, -math.floor(step + 1e-9))
         if decimals <= 6 and largest < 1e6:
@@ -103,7 +117,7 @@ def _is_drawable(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and abs(value) < _BEYOND
 
 
-def fit_axis(criteria: Iterable[CriterionRecord]) -> Axis | None:
+def fit_axis(criteria: Sequence[CriterionRecord]) -> Axis | None:
     """The axis that holds every finite estimate, interval end and region edge; None where there is none."""
     numbers = [
         float(x)
@@ -114,11 +128,15 @@ def fit_axis(criteria: Iterable[CriterionRecord]) -> Axis | None:
     if not numbers:
         return None
     low, high = min(numbers), max(numbers)
+    # What lies between 0 and 1 everywhere, its ends included, is a share: no axis of one goes beyond them.
+    ends = [float(x) for c in criteria for x in (c.value, c.low, c.high) if x is not None]
+    share = all(0 <= x <= 1 for x in ends) and low >= 0 and high <= 1 and (1 in ends or 0 in ends)
     size = max(abs(low), abs(high))
     if high - low <= max(1e-12 * size, 1 / _BEYOND):  # a single number gets room around it
         room = 0.1 * size if size > 1 / _BEYOND else 0.5
-        return Axis(low=low - room, high=high + room)
-    return Axis(low=low, high=high, logarithmic=low > 0 and high / low > LOG_FROM)
+        low, high = low - room, high + room
+        return Axis(low=max(low, 0.0), high=min(high, 1.0), share=True) if share else Axis(low=low, high=high)
+    return Axis(low=low, high=high, logarithmic=low > 0 and high / low > LOG_FROM, share=share)
 
 
 def arrange_interval(criteria: Sequence[CriterionRecord], axis: Axis | None, css_class: str) -> IntervalView | None:

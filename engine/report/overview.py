@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.records import CriterionRecord, Provenance, Record, explain_part, key_of
+from engine.records import CriterionRecord, Provenance, Record, explain_part, find_headline, is_measured, key_of
 from engine.report.history import date_record, read_moment
 from engine.report.intervals import IntervalView, arrange_interval, fit_axis
-from engine.report.standing import ClaimStanding, Standing, find_standing, is_trained
+from engine.report.models import order_models
+from engine.report.standing import STANDINGS, ClaimStanding, Standing, is_trained
 from engine.report.views import ClaimView, ItemView
 from engine.report.words import (
     OUTCOMES,
@@ -24,78 +25,100 @@ from engine.report.words import (
     write_registration,
 )
 
-MOST_COLUMNS = 12
-"""With more subjects than this, the overview has a line for each item instead of a column for each subject."""
+MOST_MODELS = 8
+"""With more measured models than this, the table of claims counts verdicts instead of showing a square a test."""
+
+
+MOST_LINKED = 400
+"""Measured tests up to which each square is a link of its own; of more, the claim's link leads to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One claim on one subject. lines: its items with an estimate. bare: the others, by the symbol that says why."""
+    """One claim on one model. items: its measured tests. idle: protocols that were not run."""
 
-    lines: tuple[ItemView, ...]
-    bare: tuple[tuple[VerdictSymbol, tuple[ItemView, ...]], ...]
+    items: tuple[ItemView, ...]
+    idle: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A claim's items by column. waiting: skipped subjects without a column; the anchor of the first is waits_at."""
+    """A claim. document: the document's figure in words. ours: the estimate that its first verdict turns on."""
 
     claim: ClaimView
     cells: tuple[Cell, ...]
-    waiting: tuple[str, ...]
-    waits_at: str
+    counts: tuple[tuple[VerdictSymbol, int], ...]
+    document: str
+    ours: CriterionRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """Claims × subjects. subjects: of the columns, each with its note."""
+class Section:
+    """Claims of one section of the document. ours: whether the suite adds them."""
 
-    subjects: tuple[tuple[str, str], ...]
+    title: str
+    ours: bool
     rows: tuple[Row, ...]
 
-    @property
-    def waits(self) -> bool:
-        """Whether any subject without a column was skipped."""
-        return any(row.waiting for row in self.rows)
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimsTable:
+    """Claims × models. models: of the columns, trained ones first, by size; () where they are too many for columns.
+
+    waiting: models of which nothing was measured. linked: whether each square is a link, which takes more room.
+    """
+
+    linked: bool
+    models: tuple[str, ...]
+    waiting: tuple[str, ...]
+    sections: tuple[Section, ...]
 
 
-def arrange_matrix(claims: Sequence[ClaimView]) -> Matrix | None:
-    """Claims × subjects, the most measured subject first; None where that is too wide, or nothing was measured."""
-    items = [item for claim in claims for item in claim.items]
-    ran = Counter(item.record.subject for item in items if item.record.outcome != "skipped")
-    if not 0 < len(ran) <= MOST_COLUMNS:
-        return None
-    subjects = sorted(ran, key=lambda subject: (-ran[subject], subject))
-    notes = {item.record.subject: item.record.subject_note for item in items}
-    rows: list[Row] = []
+def arrange_claims_table(claims: Sequence[ClaimView]) -> ClaimsTable:
+    """The claims by section, the document's first."""
+    records = [item.record for claim in claims for item in claim.items]
+    measured = {record.subject for record in records if is_measured(record)}
+    order = order_models(records)
+    models = tuple(model for model in order if model in measured)
+    columns = models if len(models) <= MOST_MODELS else ()
+    sections: dict[tuple[bool, str], list[Row]] = {}
     for claim in claims:
         cells: list[Cell] = []
-        for subject in subjects:
-            lines: list[ItemView] = []
-            bare: dict[VerdictSymbol, list[ItemView]] = {}
-            for item in (item for item in claim.items if item.record.subject == subject):
-                if item.record.ruling and item.headline and item.headline.value is not None:
-                    lines.append(item)
-                else:
-                    bare.setdefault(item.verdict, []).append(item)
-            cells.append(Cell(lines=tuple(lines), bare=tuple((s, tuple(group)) for s, group in bare.items())))
-        others = [item for item in claim.items if item.record.subject not in ran]
-        waiting = tuple(dict.fromkeys(item.record.subject for item in others))
-        waits_at = others[0].anchor if others else ""
-        rows.append(Row(claim=claim, cells=tuple(cells), waiting=waiting, waits_at=waits_at))
-    return Matrix(subjects=tuple((subject, notes[subject]) for subject in subjects), rows=tuple(rows))
+        for model in columns:
+            own = [item for item in claim.items if item.record.subject == model]
+            shown = tuple(item for item in own if item.has_content)
+            idle = tuple(item.record.protocol for item in own if not item.has_content)
+            cells.append(Cell(items=shown, idle=idle))
+        rows = claim.standing.decided or claim.standing.open
+        headline = find_headline(rows[0]) if rows else None
+        row = Row(
+            claim=claim,
+            cells=tuple(cells),
+            counts=count_verdicts([claim]),
+            document=claim.record.document,
+            ours=headline if headline is not None and headline.value is not None else None,
+        )
+        sections.setdefault((claim.standing.ours, claim.record.section), []).append(row)
+    return ClaimsTable(
+        linked=sum(map(is_measured, records)) <= MOST_LINKED,
+        models=columns,
+        waiting=tuple(model for model in order if model not in measured),
+        sections=tuple(
+            Section(title=title, ours=ours, rows=tuple(rows))
+            for (ours, title), rows in sorted(sections.items(), key=lambda pair: pair[0][0])
+        ),
+    )
 
 
 def list_filters(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What the page can be filtered by: each filter's name with its values."""
-    items = [item for claim in claims for item in claim.items]
-    statuses = dict.fromkeys(item.record.registration.status for item in items if item.record.registration)
+    items = [item for claim in claims for item in claim.items if item.has_content]
     return (
+        ("standing", tuple(dict.fromkeys(claim.standing.symbol.word for claim in claims))),
         ("verdict", tuple(dict.fromkeys(item.verdict.word for item in items))),
         ("subject", tuple(sorted({item.record.subject for item in items}))),
         ("protocol", tuple(sorted({item.record.protocol for item in items}))),
         ("section", tuple(dict.fromkeys(claim.record.section for claim in claims))),
-        *([("registration", tuple(statuses))] if len(statuses) > 1 else []),
     )
 
 
@@ -231,15 +254,6 @@ def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemVie
     return tuple((reason, tuple(items)) for reason, items in groups.items())
 
 
-STANDINGS = {
-    Standing.HOLDS: VerdictSymbol("✓", "holds", "supported"),
-    Standing.IN_PART: VerdictSymbol("◐", "holds in part", "partly"),
-    Standing.DEPENDS: VerdictSymbol("⇄", "depends on model or protocol", "depends"),
-    Standing.DOES_NOT_HOLD: VerdictSymbol("✗", "does not hold", "refuted"),
-    Standing.OPEN: VerdictSymbol("?", "cannot tell yet", "inconclusive"),
-    Standing.UNTESTED: VerdictSymbol("○", "not tested", "unmeasured"),
-}
-
 _PHRASES = {
     Standing.HOLDS: ("holds", "hold"),
     Standing.IN_PART: ("holds in part", "hold in part"),
@@ -276,7 +290,7 @@ class RollUp:
 
 def roll_up(claims: Sequence[ClaimView]) -> RollUp | None:
     """One standing a claim, grouped and counted; None without claims."""
-    found = [(claim, find_standing([item.record for item in claim.items])) for claim in claims]
+    found = [(claim, claim.standing) for claim in claims]
     counted = [(claim, standing) for claim, standing in found if not standing.ours]
     if not found:
         return None
@@ -334,7 +348,7 @@ def list_figures(claims: Sequence[ClaimView]) -> tuple[tuple[ClaimView, str, tup
             for criterion in {c.estimate: c for c in item.record.criteria if c.figure is not None}.values():
                 if criterion.value is not None and math.isfinite(criterion.value):
                     rows.setdefault(criterion.estimate, []).append((item, criterion))
-        for name, pairs in rows.items():
+        for name, pairs in list(rows.items())[:1]:  # the others are on the claim's page
             axis = fit_axis([criterion for _, criterion in pairs])
             pictures = [(i, c, arrange_interval([c], axis, i.verdict.css_class)) for i, c in pairs]
             drawn = tuple(FigureRow(item=i, criterion=c, picture=p) for i, c, p in pictures if p is not None)

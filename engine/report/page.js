@@ -1,10 +1,9 @@
-/* Filters, sorting, deep links and the theme. The page is complete without it; nothing here makes a request. */
+/* Filters, sorting, deep links, copying and the theme. Pages are complete without it; nothing here makes a request. */
 (() => {
   "use strict";
   const root = document.documentElement;
   const form = document.getElementById("filters");
-  const items = [...document.querySelectorAll("[data-verdict]")];
-  const cards = [...document.querySelectorAll("article.claim")];
+  const rows = [...document.querySelectorAll("#matrix [data-claim]")];
   const shown = document.getElementById("shown");
 
   const decode = (text) => {
@@ -14,64 +13,38 @@
       return text; // not an address that this script wrote
     }
   };
-  const card = (item) => item.closest("article.claim");
-  const words = new Map();
-  const read = (node) => {
-    if (!words.has(node)) {
-      const parts = node.matches("article.claim")
-        ? [node.dataset.claim, node.dataset.section, node.querySelector("h3")?.textContent]
-        : [node.dataset.verdict, node.dataset.subject, node.dataset.protocol, (node.querySelector(".sentence") ?? node).textContent];
-      words.set(node, parts.join(" ").toLowerCase());
-    }
-    return words.get(node);
-  };
-
-  const matches = (item, asked) => {
-    const values = {
-      verdict: item.dataset.verdict,
-      subject: item.dataset.subject,
-      protocol: item.dataset.protocol,
-      section: card(item).dataset.section,
-      registration: item.dataset.registration,
-    };
-    for (const [name, value] of Object.entries(values)) {
-      if (asked[name] && asked[name] !== value) return false;
-    }
-    const query = (asked.q || "").trim().toLowerCase();
-    return !query || (read(card(item)) + " " + read(item)).includes(query);
-  };
 
   const filter = () => {
     const asked = Object.fromEntries(new FormData(form));
+    const query = (asked.q || "").trim().toLowerCase();
+    const test = ["verdict", "subject", "protocol"].filter((name) => asked[name]);
     const narrowed = Object.values(asked).some((value) => value.trim() !== "");
-    const kept = new Set(items.filter((item) => matches(item, asked)).map((item) => item.id));
-    for (const item of items) item.hidden = !kept.has(item.id);
-    for (const list of document.querySelectorAll("details.waiting")) {
-      list.hidden = !list.querySelector("li:not([hidden])");
-    }
-    for (const one of cards) one.hidden = !one.querySelector("[data-verdict]:not([hidden])");
-    const gone = new Set(cards.filter((one) => one.hidden).map((one) => one.dataset.claim));
-    for (const row of document.querySelectorAll("#matrix [data-claim]")) row.hidden = gone.has(row.dataset.claim);
-    for (const link of document.querySelectorAll("#matrix td a, #matrix tbody tr:not(.claim-row, [data-claim]) > th > a")) {
-      if (link.closest(".waiting")) continue;
-      const off = !kept.has(decode(link.hash.slice(1)));
-      const many = link.closest(".bare, td.small");
-      if (many) {
-        link.hidden = off;
-        many.hidden = !many.querySelector("a:not([hidden])");
-      } else {
-        (link.matches(".line") ? link : link.closest("tr")).hidden = off;
+    let kept = 0;
+    for (const row of rows) {
+      let fits = (!asked.standing || row.dataset.standing === asked.standing) &&
+        (!asked.section || row.dataset.section === asked.section) &&
+        (!query || [row.dataset.claim, row.dataset.words, row.textContent].join(" ").toLowerCase().includes(query));
+      const tests = [...row.querySelectorAll(".sq[title]:not(.unmeasured)")];
+      for (const one of tests) {
+        const end = one.title.lastIndexOf(": "); // no verdict has a colon
+        const said = { protocol: one.title.slice(0, end), verdict: one.title.slice(end + 2), subject: one.closest("td").dataset.label };
+        one.hidden = test.some((name) => said[name] !== asked[name]);
       }
+      if (test.length) fits &&= tests.some((one) => !one.hidden);
+      row.hidden = !fits;
+      kept += fits;
+    }
+    for (const body of document.querySelectorAll("#matrix > tbody")) {
+      body.hidden = !body.querySelector("[data-claim]:not([hidden])");
     }
     root.classList.toggle("narrowed", narrowed);
-    shown.value = narrowed ? `${kept.size} of ${items.length} items` : `${items.length} items`;
+    shown.value = narrowed ? `${kept} of ${rows.length} claims` : `${rows.length} claims`;
     return { asked, narrowed };
   };
 
   const remember = ({ asked, narrowed }) => {
     const pairs = Object.entries(asked).filter(([, value]) => value.trim() !== "");
-    const hash = narrowed ? "#" + new URLSearchParams(pairs) : "#overview";
-    history.replaceState(null, "", hash);
+    history.replaceState(null, "", narrowed ? "#" + new URLSearchParams(pairs) : "#overview");
   };
 
   const choose = (pairs) => {
@@ -96,38 +69,48 @@
 
   const follow = () => {
     const hash = location.hash.slice(1);
-    if (hash.includes("=")) choose(hash);
+    if (form && hash.includes("=")) choose(hash);
     else if (hash) open(decode(hash));
   };
 
-  const rank = [
-    "supported", "partly supported", "inconclusive", "refuted", "not run at this effort", "not tested on this model", "error", "skipped",
-  ];
+  const rank = ["holds", "holds in part", "depends on model or protocol", "does not hold", "cannot tell yet", "not tested"];
   const sorted = { by: "claim", direction: 1 };
-  const place = (row, column) => {
-    const word = row.cells[column]?.querySelector(".verdict .unseen, .verdict")?.textContent.replace(/^[^a-z]+/i, "").trim();
-    const found = rank.indexOf(word);
-    return found < 0 ? rank.length : found;
-  };
-  const sort = (head, rows, body) => {
+  const matrix = document.querySelector("table#matrix");
+  const homes = rows.map((row) => row.parentElement);
+  const sort = (head) => {
     const by = head.dataset.sort;
     sorted.direction = sorted.by === by ? -sorted.direction : 1;
     sorted.by = by;
-    const order = (a, b) => (by === "claim" ? 0 : place(a, Number(by)) - place(b, Number(by))) || rows.indexOf(a) - rows.indexOf(b);
-    body.append(...[...rows].sort((a, b) => sorted.direction * order(a, b)));
+    const place = (row) => (by === "standing" ? rank.indexOf(row.dataset.standing) : 0);
+    const order = [...rows].sort((a, b) => sorted.direction * (place(a) - place(b) || rows.indexOf(a) - rows.indexOf(b)));
+    // By standing all claims are one list; by claim they stand in their sections.
+    const whole = by === "standing" || sorted.direction < 0;
+    matrix.classList.toggle("one-list", whole);
+    for (const row of order) (whole ? homes[0] : homes[rows.indexOf(row)]).append(row);
     for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", sorted.direction > 0 ? "ascending" : "descending");
+    filter();
   };
-  const body = document.querySelector("table.matrix > tbody");
-  if (body) {
-    const rows = [...body.rows];
-    for (const head of document.querySelectorAll("table.matrix th[data-sort]")) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(...head.childNodes);
-      button.addEventListener("click", () => sort(head, rows, body));
-      head.append(button);
-    }
+  for (const head of document.querySelectorAll("table#matrix th[data-sort]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(head));
+    head.append(button);
+  }
+
+  for (const button of document.querySelectorAll("button.copy")) {
+    const command = button.parentElement.querySelector("code");
+    if (!navigator.clipboard || !command) continue;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed here";
+      }
+    });
   }
 
   const theme = document.getElementById("theme");
@@ -137,11 +120,21 @@
     else root.dataset.theme = name;
     theme.textContent = `Colours: ${name}`;
   };
+  const stored = (name) => {
+    try {
+      if (name) localStorage.setItem("lm-claims-theme", name);
+      else return localStorage.getItem("lm-claims-theme");
+    } catch {
+      // some browsers keep nothing for files
+    }
+  };
   if (theme) {
     theme.hidden = false;
-    paint("system");
+    const kept = stored();
+    paint(themes.includes(kept) ? kept : "system");
     theme.addEventListener("click", () => {
       paint(themes[(themes.indexOf(root.dataset.theme || "system") + 1) % themes.length]);
+      stored(root.dataset.theme || "system");
     });
   }
 
@@ -150,15 +143,8 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => remember(filter()));
     form.addEventListener("reset", () => setTimeout(() => remember(filter())));
-    for (const tally of document.querySelectorAll("a[data-filter]")) {
-      tally.addEventListener("click", (event) => {
-        event.preventDefault();
-        remember(choose(new URLSearchParams({ verdict: tally.dataset.filter })));
-        document.getElementById("overview").scrollIntoView();
-      });
-    }
     filter();
-    addEventListener("hashchange", follow);
-    follow();
   }
+  addEventListener("hashchange", follow);
+  follow();
 })();

@@ -1,45 +1,23 @@
-"""Records into one HTML file that opens offline, and into a Markdown table. Pure but for write_report."""
+"""Write the report of a run: the records, the site, or one file; and a Markdown table of the verdicts."""
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from engine.errors import LedgerError, explain
 from engine.files import write_whole
-from engine.records import CriterionRecord, Record, write_records
-from engine.report.charts.vega import DrawingError, VegaRenderer, read_bundle
-from engine.report.history import Run
-from engine.report.intervals import Axis, IntervalView, arrange_interval
-from engine.report.overview import (
-    arrange_matrix,
-    count_outcomes,
-    count_registrations,
-    count_verdicts,
-    find_changes,
-    gather_facts,
-    group_skipped,
-    group_unregistered,
-    list_figures,
-    list_filters,
-    roll_up,
-)
-from engine.report.templates import load_template, read_data
-from engine.report.views import are_many, arrange_claims
-from engine.report.words import OUTCOMES, find_record_symbol, find_symbol, sort_records, write_headline
+from engine.records import Record, write_records
+from engine.report.history import LATEST, Run
+from engine.report.site import FOLDERS, GENERATOR, INDEX, arrange_report, render_single, render_site
+from engine.report.words import find_record_symbol, sort_records, write_headline
 from engine.text import write_markdown_cell
 
 TITLE = "LM Claims"
-PAGE = "index.html"
-CALIBRATION_PAGE = "calibration.html"
-BESIDE = {CALIBRATION_PAGE: "How often a verdict is false"}
+PAGE = INDEX
+CALIBRATION_PAGE, RUNS_PAGE = "calibration.html", "runs.html"
+BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", RUNS_PAGE: "Two runs compared"}
 """Pages that a report links to where they lie beside it, with the words of the link."""
-
-ROWS = (1000, 300, 100, 40, 12, 4)
-MOST_CELLS = 25_000
-"""Table cells that a page holds: at about 35 bytes each, they stay near a tenth of the 8 MB that it may have."""
 
 LEAST_ROOM = 400
 """Bytes of a Markdown table from which rows may be left out: its head and the line that says so."""
@@ -53,86 +31,19 @@ _MARKDOWN_HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "d
 def render(
     records: Sequence[Record],
     *,
-    title: str,
+    title: str = TITLE,
     rendered_at: str,
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
-    beside: Sequence[str] = (),
 ) -> str:
-    """One self-contained page: equal records give equal bytes, in whatever order they come.
+    """The whole report in one file: equal records give equal bytes, in whatever order they come.
 
     rendered_at: the date to print; no clock is read. previous: the run before, to compare with. history: the kept
-    runs, whose estimates are drawn over time. beside: which pages of BESIDE lie in the page's folder.
+    runs, whose estimates are drawn over time.
     """
-    drawn = {(r.claim, t.kind) for r in records for t in r.tables if t.kind}
-    with VegaRenderer(len(drawn)) as renderer:
-        bundle = read_bundle(renderer.submit) if drawn or history else None
-        claims = arrange_claims(records, previous, history, renderer.submit)
-        scripts = [read_data("page.js")]
-        if bundle is not None and any(claim.charts for claim in claims):
-            with suppress(DrawingError):  # the charts stay static
-                scripts.append(bundle())
-        # The page's policy names its scripts by their hash, so that no other one runs. Source: CSP 3.
-        hashes = [b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-        items = [item for claim in claims for item in claim.items]
-        # The more tables there are, the fewer rows of each the page shows; records.jsonl holds them all.
-        tables = [table for item in items for table in (*item.variants, *item.tables)]
-        sizes = {rows: sum(min(rows, len(t.rows)) * len(t.columns) for t in tables) for rows in ROWS}
-        return load_template("report.html.j2").render(
-            title=title,
-            rendered_at=rendered_at,
-            style=read_data("style.css") + read_data("film.css"),
-            scripts=tuple(scripts),
-            script_sources=" ".join(f"'sha256-{digest}'" for digest in hashes),
-            claims=claims,
-            items=len(records),
-            condensed=are_many(records),
-            verdicts=count_verdicts(claims),
-            rolled=roll_up(claims),
-            figures=list_figures(claims),
-            outcomes=count_outcomes(records),
-            outcome_words=OUTCOMES,
-            registrations=count_registrations(records),
-            unregistered=group_unregistered(claims),
-            facts=gather_facts(records),
-            matrix=arrange_matrix(claims),
-            filters=list_filters(claims),
-            drifts=[item for item in items if item.record.outcome == "drift"],
-            errors=[item for item in items if item.record.outcome == "error"],
-            changes=find_changes(claims, previous),
-            skipped=group_skipped(claims),
-            legend=_arrange_legend(),
-            rows_shown=next((rows for rows in ROWS if sizes[rows] <= MOST_CELLS), ROWS[-1]),
-            beside=[(name, BESIDE[name]) for name in beside],
-        )
-
-
-def _arrange_legend() -> list[tuple[str, IntervalView | None]]:
-    """The three ways in which an interval can lie, drawn as the report draws them."""
-    legend: list[tuple[str, IntervalView | None]] = []
-    for word, low, value, high in (
-        ("supported", 6.0, 8.0, 10.0),
-        ("refuted", 0.5, 1.2, 2.4),
-        ("inconclusive", 2.6, 4.0, 6.2),
-    ):
-        example = CriterionRecord(
-            text="example > 4.4",
-            role="only",
-            because="",
-            estimate="example",
-            region_low=4.4,
-            region_high=float("inf"),
-            value=value,
-            low=low,
-            high=high,
-            n=None,
-            counts="",
-            method="",
-            ruling=word,
-            sentence="",
-        )
-        legend.append((word, arrange_interval([example], Axis(low=0.0, high=10.0), find_symbol(word).css_class)))
-    return legend
+    return render_single(
+        arrange_report(records, title=title, rendered_at=rendered_at, previous=previous, history=history)
+    )
 
 
 def write_report(
@@ -144,17 +55,50 @@ def write_report(
     previous: Sequence[Record] = (),
     history: Sequence[Run] = (),
 ) -> Path:
-    """Write records.jsonl, sorted, and index.html, each whole or not at all. Returns the path of index.html.
+    """Write records.jsonl, sorted, and the site, each file whole or not at all. Returns the path of index.html.
 
-    Raises LedgerError when the folder cannot be written.
+    Pages of claims that an earlier report left and this one lacks are removed. Raises LedgerError when the folder
+    cannot be written.
     """
-    beside = [name for name in BESIDE if (folder / name).is_file()]
-    # First, so that no fault of the page can cost the records.
-    write_records(sort_records(records), folder / "records.jsonl")
-    page = render(records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside)
-    index = folder / PAGE
-    write_whole(index, page.encode(), remedy="choose another with --report-dir")
-    return index
+    beside = [(name, words) for name, words in BESIDE.items() if (folder / name).is_file()]
+    # First, so that no fault of a page can cost the records.
+    write_records(sort_records(records), folder / LATEST)
+    report = arrange_report(
+        records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside
+    )
+    files = render_site(report)
+    _remove_links(folder)
+    for path, content in files.items():  # the index is the last of them: it never names a page that is not there
+        write_whole(folder / path, content, remedy="choose another with --report-dir")
+    _remove_pages(folder, keep=files)
+    return folder / PAGE
+
+
+def _remove_links(folder: Path) -> None:
+    """Remove links that stand where the site has folders: nothing is ever written to where they lead."""
+    for name in FOLDERS:
+        if (folder / name).is_symlink():
+            try:
+                (folder / name).unlink()
+            except OSError as error:
+                got, expected = f"{folder / name}: {error.strerror}", "a folder that can be written"
+                raise LedgerError(explain(who="report", got=got, expected=expected, remedy="remove it")) from error
+
+
+def _remove_pages(folder: Path, keep: Collection[str]) -> None:
+    """Remove the pages of claims that are not to be kept, and what belongs to them; nothing that is not ours."""
+    for page in (folder / "claims").glob("*.html"):
+        if f"claims/{page.name}" in keep or page.is_symlink():
+            continue
+        try:
+            with open(page, "rb") as file:
+                ours = GENERATOR.encode() in file.read(1000)
+            if ours:
+                page.unlink()
+                (folder / "data" / f"{page.stem}.csv").unlink(missing_ok=True)
+        except OSError as error:
+            got, expected = f"{page}: {error.strerror}", "a folder that can be written"
+            raise LedgerError(explain(who="report", got=got, expected=expected, remedy="remove it")) from error
 
 
 def tabulate(records: Sequence[Record], *, most: int | None = None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.records import Record
+from engine.report.words import VerdictSymbol
 
 SUPPORTED, PARTLY, REFUTED = "supported", "partly supported", "refuted"
 DECISIVE = frozenset({SUPPORTED, PARTLY, REFUTED})
@@ -29,6 +30,16 @@ class Standing(StrEnum):
     UNTESTED = "not tested"
 
 
+STANDINGS = {
+    Standing.HOLDS: VerdictSymbol("✓", "holds", "supported"),
+    Standing.IN_PART: VerdictSymbol("◐", "holds in part", "partly"),
+    Standing.DEPENDS: VerdictSymbol("⇄", "depends on model or protocol", "depends"),
+    Standing.DOES_NOT_HOLD: VerdictSymbol("✗", "does not hold", "refuted"),
+    Standing.OPEN: VerdictSymbol("?", "cannot tell yet", "inconclusive"),
+    Standing.UNTESTED: VerdictSymbol("○", "not tested", "unmeasured"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClaimStanding:
     """A claim's standing and what it rests on.
@@ -44,6 +55,10 @@ class ClaimStanding:
     open: tuple[Record, ...]
     turns_on: tuple[str, ...]
     on_own_model: bool
+
+    @property
+    def symbol(self) -> VerdictSymbol:
+        return STANDINGS[self.standing]
 
     @property
     def ours(self) -> bool:

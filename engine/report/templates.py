@@ -9,7 +9,7 @@ from typing import Any, cast
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from engine.records import Table
-from engine.report.overview import count_verdicts, list_registrations
+from engine.report.overview import list_registrations
 from engine.report.token_film import show_token
 from engine.report.words import find_symbol
 from engine.text import (
@@ -49,9 +49,9 @@ def load_template(name: str) -> Template:
         duration=format_duration,
         place="{:.2f}%".format,
         symbol=find_symbol,
-        count_verdicts=count_verdicts,
         registrations=list_registrations,
         numeric=_find_numeric,
+        millions=lambda count: f"{count / 1e6:,.0f} million",
     )
     return environment.get_template(name)
 

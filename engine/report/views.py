@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, key_of
+from engine.records import SENSITIVITY, CriterionRecord, Record, Table, find_headline, is_measured, key_of
+from engine.report.answers import write_answer
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.panels import Row, finite, read_rows
 from engine.report.charts.vega import Render, render_inline
 from engine.report.history import Run, trend_table
 from engine.report.intervals import Axis, IntervalView, arrange_interval, fit_axis
+from engine.report.specification import Specification, arrange_specification
+from engine.report.standing import ClaimStanding, find_standing, is_trained
 from engine.report.token_film import FilmsView, arrange_films
 from engine.report.words import VerdictSymbol, find_record_symbol, find_symbol, sort_records
 
 FILMED_ITEMS = 12
 """Items of a claim whose decoded tokens the page shows; those of the others are only in records.jsonl."""
 
-MANY_ITEMS = 1500
-"""Beyond these a page holds one line for each item: with drawings and tables for each, browsers open it slowly."""
+MANY_ITEMS = 24
+"""With more measured items than these, a claim's page has one line for each: with tables for each it would be long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,7 @@ class ItemView:
     picture: IntervalView | None
     findings: tuple[FindingView, ...]
     films: FilmsView | None
+    specification: Specification | None
     was: str | None
     amended: bool
 
@@ -75,38 +79,62 @@ class ItemView:
 
 @dataclass(frozen=True, kw_only=True)
 class SeeAlsoView:
-    """Where another claim on the page says more. figures: what its searches recovered, in words."""
+    """Where another claim says more. figures: what its searches recovered, in words."""
 
     words: str
     claim: str
-    anchor: str
+    view: ClaimView
     figures: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeroView:
+    """One estimate on every model and under every protocol where a verdict turns on it."""
+
+    estimate: str
+    axis: Axis
+    items: tuple[ItemView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimView:
-    """A claim with its items and charts. record: of the first item. criteria: of all items, each once."""
+    """A claim with its items and charts.
+
+    record: of the first item. criteria: of all items, each once. heroes: for each estimate that a verdict turns on, its
+    readings on one axis.
+    """
 
     record: Record
     anchor: str
     criteria: tuple[CriterionRecord, ...]
     items: tuple[ItemView, ...]
     charts: tuple[ChartView, ...]
+    standing: ClaimStanding
+    heroes: tuple[HeroView, ...] = ()
     see_also: SeeAlsoView | None = None
 
     @property
-    def conditions(self) -> str:
-        """Its conditions in a line."""
-        return "; ".join(dict.fromkeys(c.text for c in self.criteria))
+    def question(self) -> str:
+        """Its heading: the question, or the statement where a record has none."""
+        return self.record.question or self.record.statement
 
     @property
-    def skipped(self) -> int:
-        return sum(item.record.outcome == "skipped" for item in self.items)
+    def answer(self) -> tuple[str, str]:
+        return write_answer(self.standing)
+
+    @property
+    def condensed(self) -> bool:
+        """Whether its items have a line each."""
+        return are_many([item.record for item in self.items])
+
+    @property
+    def idle(self) -> int:
+        """How many of its items have nothing to show but a reason."""
+        return sum(not item.has_content for item in self.items)
 
 
 _PAGE_IDS = (
-    "top",
-    "overview",
+    *("top", "main", "overview", "findings", "task", "ours", "models", "how", "data", "about-run"),
     "filters",
     "shown",
     "matrix",
@@ -129,13 +157,15 @@ class _Anchors:
     def name(self, *parts: str) -> str:
         words = (re.sub(r"[^A-Za-z0-9.]+", "-", p[:60]).strip("-.") for p in parts)
         base = "_".join(w or "x" for w in words)
-        self._given[base] += 1
-        return base if self._given[base] == 1 else f"{base}_{self._given[base]}"
+        # Pages are named by them, and to some file systems two names that differ in case alone are one.
+        self._given[base.casefold()] += 1
+        count = self._given[base.casefold()]
+        return base if count == 1 else f"{base}_{count}"
 
 
 def are_many(records: Sequence[Record]) -> bool:
-    """Whether there are more items than a page can draw one by one."""
-    return len(records) > MANY_ITEMS
+    """Whether a claim has more measured items than its page shows one by one."""
+    return sum(map(is_measured, records)) > MANY_ITEMS
 
 
 def arrange_claims(
@@ -146,21 +176,21 @@ def arrange_claims(
 ) -> tuple[ClaimView, ...]:
     """One view per claim, in the natural order of their ids. render: draws their charts.
 
-    The items of more than MANY_ITEMS records come without pictures and films of their own.
+    The items of a claim with more than MANY_ITEMS measured ones come without films.
     """
     anchors, before = _Anchors(), {key_of(r): r for r in previous}
-    drawn = not are_many(records)
     claims: dict[str, list[tuple[int, Record]]] = {}
     for line, record in enumerate(sort_records(records), 1):
         claims.setdefault(record.claim, []).append((line, record))
     views: list[ClaimView] = []
     for lines in claims.values():
         own = [record for _, record in lines]
+        drawn = not are_many(own)
         # All items of a claim share one axis per estimate, so that pictures above each other can be compared.
         by_estimate: dict[str, list[CriterionRecord]] = {}
         for criterion in (c for record in own for c in record.criteria):
             by_estimate.setdefault(criterion.estimate, []).append(criterion)
-        axes = {name: fit_axis(criteria) if drawn else None for name, criteria in by_estimate.items()}
+        axes = {name: fit_axis(criteria) for name, criteria in by_estimate.items()}
         filmed = [line for line, record in lines if any(t.kind == "film" for t in record.tables)][:FILMED_ITEMS]
         anchor, trend = anchors.name(own[0].claim), trend_table(own, history)
         items: list[ItemView] = []
@@ -171,6 +201,8 @@ def arrange_claims(
             ClaimView(
                 record=own[0],
                 anchor=anchor,
+                standing=find_standing(own),
+                heroes=_arrange_heroes(items, axes),
                 criteria=tuple({(c.text, c.role, c.because): c for r in own for c in r.criteria}.values()),
                 items=tuple(items),
                 charts=draw_charts(own, anchor, (trend,) if trend else (), render),
@@ -208,9 +240,27 @@ def _arrange_item(
         picture=picture,
         findings=tuple(findings),
         films=films,
+        specification=arrange_specification(record),
         was=None if before is None else find_record_symbol(before).word,
         amended=bool(asked and record.criteria) and asked != {c.text for c in record.criteria},
     )
+
+
+def _arrange_heroes(items: Sequence[ItemView], axes: dict[str, Axis | None]) -> tuple[HeroView, ...]:
+    groups: dict[str, list[ItemView]] = {}
+    for item in items:
+        if item.picture and item.headline and item.headline.value is not None and item.record.ruling:
+            groups.setdefault(item.headline.estimate, []).append(item)
+    return tuple(
+        HeroView(estimate=name, axis=axis, items=tuple(sorted(own, key=_rank)))
+        for name, own in groups.items()
+        if (axis := axes[name]) is not None
+    )
+
+
+def _rank(item: ItemView) -> tuple[bool, int, str]:
+    """Trained models first, then by size."""
+    return not is_trained(item.record), item.record.parameters or 0, item.record.subject
 
 
 def _find_see_also(record: Record, views: Sequence[ClaimView]) -> SeeAlsoView | None:
@@ -221,11 +271,21 @@ def _find_see_also(record: Record, views: Sequence[ClaimView]) -> SeeAlsoView | 
     if other is None:
         return None
     figures = tuple(figure for item in other.items for figure in count_recoveries(item.record))
-    return SeeAlsoView(words=record.beyond.words, claim=record.beyond.claim, anchor=other.anchor, figures=figures)
+    return SeeAlsoView(words=record.beyond.words, claim=record.beyond.claim, view=other, figures=figures)
 
 
 def count_recoveries(record: Record) -> Iterator[str]:
     """In words, for each group of searches: how many prompts the first and the best search recovered exactly."""
+    for group, *ends, prompts in count_exact(record):
+        counts = [f"{name}: {exact} of {prompts} prompts exactly" for name, exact in ends]
+        yield f"{record.subject}, {group}. {'; '.join(counts)}."
+
+
+def count_exact(record: Record) -> Iterator[tuple[str, tuple[str, int], tuple[str, int], int]]:
+    """For each group of searches: the first and the best one with their exact prompts, and how many prompts both had.
+
+    Groups whose ends have different numbers of prompts are left out, as are those of a single search.
+    """
     for table in (t for t in record.tables if t.kind == "searches"):
         groups: dict[str, list[tuple[float, Row]]] = {}
         for row in read_rows(table):
@@ -235,8 +295,8 @@ def count_recoveries(record: Record) -> Iterator[str]:
         for group, rated in groups.items():
             if len(rated) < 2:  # nothing to compare
                 continue
-            counts: list[str] = []
-            for rate, row in (rated[0], max(rated, key=lambda pair: pair[0])):
-                prompts = finite(row.get("prompts")) or 0
-                counts.append(f"{row['search']}: {round(rate * prompts)} of {round(prompts)} prompts exactly")
-            yield f"{record.subject}, {group}. {'; '.join(counts)}."
+            ends = (rated[0], max(rated, key=lambda pair: pair[0]))
+            one, two = (round(finite(row.get("prompts")) or 0) for _, row in ends)
+            if one == two and one:
+                first, best = ((str(row["search"]), round(rate * one)) for rate, row in ends)
+                yield group, first, best, one

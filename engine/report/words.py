@@ -46,6 +46,14 @@ OUTCOMES = {
 }
 """pytest's outcomes in words."""
 
+PROTOCOLS = {
+    "page": "in the document's set-up",
+    "script": "by the author's scripts",
+    "controlled": "with confounds removed",
+    "direct": "",
+}
+"""The suite's protocols in a reader's words."""
+
 STATUSES = {
     "registered": "as registered",
     "amended": "amended since they were registered",
@@ -62,6 +70,11 @@ def find_symbol(word: str | None) -> VerdictSymbol:
 def find_record_symbol(record: Record) -> VerdictSymbol:
     """The symbol of an item: its verdict, or why it has none."""
     return find_symbol(record.ruling or record.outcome)
+
+
+def name_protocol(name: str) -> str:
+    """A protocol in words that follow a number; a user's own by its name."""
+    return PROTOCOLS.get(name, f"under {name}")
 
 
 def sort_records(records: Iterable[Record]) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from engine.arms.measurement import Measurement
@@ -14,8 +15,10 @@ from engine.claim.procedure import Evidence
 from engine.claim.registration import compare_dates
 from engine.claim.units import Effort
 from engine.claim.verdict import CriterionResult, Verdict
+from engine.errors import EngineError
 from engine.ledger.provenance import identify
 from engine.models.families import GPT2
+from engine.models.memory import count_parameters
 from engine.records import CriterionRecord, Record, RecordedVerdict, Registration
 from engine.session.items import Item, describe_prompts
 from engine.session.options import SessionOptions
@@ -43,6 +46,7 @@ def write_record(
         document=claim.document,
         question=claim.question,
         quote=claim.quote,
+        parameters=_count_parameters(item) if measurements else None,
         notes=claim.notes,
         beyond=claim.beyond,
         pilot_seen=claim.pilot_seen,
@@ -68,6 +72,13 @@ def write_record(
         session=identify(options.began),
         registration=compare_dates(registration, [m.provenance.measured_at for m in measurements]),
     )
+
+
+def _count_parameters(item: Item) -> int | None:
+    """Parameters of the whole model, counted without loading it; None for what has no countable configuration."""
+    with suppress(EngineError):
+        return count_parameters(item.trial.subject)
+    return None
 
 
 def _generalizes(item: Item) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from engine.records import Record, read_records
-from engine.report import write_report
+from engine.report import render, write_report
 from engine.tests.report_worlds import make_illustrated_records
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Visitor:
     """Opens files in tabs of their own and writes down whatever a report must not do.
 
     patience_ms: how long one step may take.
-    deeds: requests other than for the file, messages on the console, errors, dialogs, in their order.
+    deeds: requests other than for files of its site, messages on the console, errors, dialogs, in their order.
     kept: pages that stay open for the next test.
     """
 
@@ -97,7 +97,7 @@ class Visitor:
         self.contexts.append(context)
         page = context.new_page()
         address = file.resolve().as_uri()
-        self._watch(page, address)
+        self._watch(page, find_site(file.resolve()).as_uri())
         page.goto(address + at)
         return page
 
@@ -111,9 +111,9 @@ class Visitor:
         page.wait_for_url(lambda address: "=" not in address)
         return page
 
-    def _watch(self, page: Page, address: str) -> None:
+    def _watch(self, page: Page, site: str) -> None:
         def note_request(request: Request) -> None:
-            if request.url.partition("#")[0] != address:
+            if not request.url.startswith(f"{site}/"):
                 self.deeds.append(f"request: {request.method} {request.url[:200]}")
 
         page.on("request", note_request)
@@ -133,10 +133,37 @@ class Visitor:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A page that was written, and what it was written from."""
+    """A site that was written, and what it was written from. file: its first page."""
 
     records: tuple[Record, ...]
     file: Path
+
+    @property
+    def pages(self) -> list[Path]:
+        """All of its pages, the first one first."""
+        folder = self.file.parent
+        return [self.file, *sorted(p for p in folder.glob("*.html") if p != self.file), *self.claims]
+
+    @property
+    def claims(self) -> list[Path]:
+        """The pages of claims."""
+        return sorted((self.file.parent / "claims").glob("*.html"))
+
+    @property
+    def single(self) -> Path:
+        """The report in one file, written when it is first asked for."""
+        file = self.file.with_name("single.html")
+        if not file.exists():
+            file.write_text(render(self.records, rendered_at="2026-02-14"), encoding="utf-8")
+        return file
+
+    def claim(self, name: str) -> Path:
+        return self.file.parent / "claims" / f"{name}.html"
+
+
+def find_site(file: Path) -> Path:
+    """The folder of a page's site."""
+    return file.parent.parent if file.parent.name == "claims" else file.parent
 
 
 def unfold(page: Page) -> None:
@@ -174,22 +201,12 @@ NOT_YET_ALIVE = """() => [...document.querySelectorAll("figure[data-chart]")]
     .filter((figure) => figure.checkVisibility() && !figure.dataset.chart).map((figure) => figure.id)"""
 
 
-def find_grave(page: Page, **options: Any) -> list[str]:
-    """What axe finds that is serious or critical, with three places each. options: axe's own."""
+def find_violations(page: Page, **options: Any) -> list[str]:
+    """What axe finds, with three places each. options: axe's own."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
-    return [
-        f"{v['id']}: {node['target']} {node['failureSummary'][:300]}"
-        for v in found
-        if v["impact"] in {"serious", "critical"}
-        for node in v["nodes"][:3]
-    ]
-
-
-def verdict_of(record: Record) -> str:
-    """The word that an item is filed under: its verdict, or why there is none."""
-    return record.ruling or record.outcome
+    return [f"{v['id']}: {node['target']} {node['failureSummary'][:300]}" for v in found for node in v["nodes"][:3]]
 
 
 class Reports(dict[str, Report]):
@@ -208,7 +225,7 @@ class Reports(dict[str, Report]):
 
 
 SAMPLE_AND_REFERENCE = pytest.mark.parametrize("name", ["sample", pytest.param("reference", marks=pytest.mark.slow)])
-"""The reference run's page is four times as long, and no browser opens it quickly."""
+"""The reference run has seven times as many pages."""
 
 
 @pytest.fixture(name="reports", scope="session")

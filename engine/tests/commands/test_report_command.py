@@ -17,8 +17,10 @@ from engine.errors import LedgerError
 from engine.records import Record, Session, read_records, write_records
 from engine.report import render, tabulate, write_report
 from engine.report.history import keep_run, read_runs
+from engine.report.site import arrange_report, render_site
 from engine.report.words import sort_records
 from engine.tests.planted import NAN
+from engine.tests.report_pages import show_site
 from engine.tests.report_samples import PROVENANCE, make_records
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(records: list[Record], tmp_
     (tmp_path / "taken" / "index.html").mkdir(parents=True)
     with pytest.raises(LedgerError, match=r"index\.html"):
         write_report(records, tmp_path / "taken", rendered_at="now")
-    assert sorted(p.name for p in (tmp_path / "taken").iterdir()) == ["index.html", "records.jsonl"]
+    assert read_records(tmp_path / "taken" / "records.jsonl") == sort_records(records)
 
 
 def test_the_command_writes_where_it_is_told(
@@ -70,7 +72,14 @@ def test_the_command_writes_where_it_is_told(
     write_records(records, source)
     assert main(["render", str(source), "--out", str(tmp_path / "out"), "--rendered-at", RENDERED_AT]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "index.html")
-    assert (tmp_path / "out" / "index.html").read_text(encoding="utf-8") == show(records)
+    assert (tmp_path / "out" / "index.html").read_text(encoding="utf-8") == show_site(records)["index.html"]
+    single = tmp_path / "mail" / "report.html"
+    assert main(["render", str(source), "--single-file", str(single), "--rendered-at", RENDERED_AT]) == 0
+    assert capsys.readouterr().out.strip() == str(single)
+    assert [path.name for path in single.parent.iterdir()] == ["report.html"]
+    assert single.read_text(encoding="utf-8") == show(records)
+    assert main(["render", str(source), "--single-file", str(single), "--out", str(tmp_path)]) == 4
+    assert capsys.readouterr().err.startswith("render: got --single-file and --out, expected one of them")
     assert main(["table", str(source)]) == 0
     assert capsys.readouterr().out == tabulate(records) + "\n"
 
@@ -124,7 +133,8 @@ def test_several_sources_are_rendered_as_one(records: list[Record], tmp_path: Pa
     write_records(again, tmp_path / "b.jsonl")
     sources = [str(tmp_path / "a"), str(tmp_path / "b.jsonl")]
     assert main(["render", *sources, "--out", str(tmp_path / "out"), "--rendered-at", RENDERED_AT]) == 0
-    assert (tmp_path / "out" / "index.html").read_text(encoding="utf-8") == show([*again, *records[3:]])
+    expected = show_site([*again, *records[3:]])["index.html"]
+    assert (tmp_path / "out" / "index.html").read_text(encoding="utf-8") == expected
     assert read_records(tmp_path / "out" / "records.jsonl") == sort_records([*again, *records[3:]])
 
 
@@ -147,12 +157,17 @@ def test_a_report_folder_is_rendered_with_its_history(records: list[Record], tmp
     assert main(["render", str(tmp_path), "--rendered-at", RENDERED_AT]) == 0
     history = read_runs([tmp_path])
     assert len(history) == 3
-    expected = render(runs[2], title="LM Claims", rendered_at=RENDERED_AT, previous=runs[1], history=history)
-    assert (tmp_path / "index.html").read_text(encoding="utf-8") == expected
+
+    def show_with(previous: list[Record]) -> dict[str, bytes]:
+        return render_site(
+            arrange_report(runs[2], title="LM Claims", rendered_at=RENDERED_AT, previous=previous, history=history)
+        )
+
+    for page in ("index.html", "trends.html", "compare.html"):
+        assert (tmp_path / page).read_bytes() == show_with(runs[1])[page]
     given = ["--previous", str(tmp_path / "runs" / history[0].source)]
     assert main(["render", str(tmp_path), "--rendered-at", RENDERED_AT, *given]) == 0
-    expected = render(runs[2], title="LM Claims", rendered_at=RENDERED_AT, previous=runs[0], history=history)
-    assert (tmp_path / "index.html").read_text(encoding="utf-8") == expected
+    assert (tmp_path / "index.html").read_bytes() == show_with(runs[0])["index.html"]
 
 
 def test_records_of_a_later_schema_are_one_line(

@@ -41,7 +41,7 @@ def test_a_card_links_to_the_claim_that_says_more() -> None:
     views = {view.record.claim: view for view in arrange_claims(make_pair())}
     see_also = views["C33"].see_also
     assert see_also is not None
-    assert (see_also.words, see_also.claim, see_also.anchor) == (WORDS, "A03", views["A03"].anchor)
+    assert (see_also.words, see_also.claim, see_also.view.anchor) == (WORDS, "A03", views["A03"].anchor)
     assert views["A03"].see_also is None
     page = draw(make_pair())
     assert f'{WORDS} <a href="#{views["A03"].anchor}">A03</a>' in page

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+import shutil
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from engine.tests.browser import Report, Visitor, look_at_charts
+from engine.tests.browser import Report, Visitor, look_at_charts, unfold
 
 pytest_plugins = ["engine.tests.browser"]
 
@@ -18,25 +17,31 @@ ALIVE = "figure.chart[data-chart=interactive]"
 
 
 def test_only_charts_in_sight_are_alive(reports: Mapping[str, Report], visit: Visitor) -> None:
-    page = visit(reports["sample"].file)
+    page = visit(reports["sample"].claim("C06"))
+    unfold(page)
     page.wait_for_timeout(300)
     charts = page.locator("figure.chart")
     assert page.locator(ALIVE).count() < charts.count()
     charts.last.scroll_into_view_if_needed()
     page.locator(f"#{charts.last.get_attribute('id')}[data-chart=interactive] .stage svg").wait_for()
-    assert page.locator(ALIVE).count() < charts.count()
 
 
 def test_every_chart_comes_alive_with_its_name_and_without_its_still(
     reports: Mapping[str, Report], visit: Visitor
 ) -> None:
-    page = visit(reports["sample"].file)
-    names = page.locator("figure.chart svg[role=img]").evaluate_all("all => all.map((one) => one.ariaLabel)")
-    look_at_charts(page)
-    assert page.locator("figure.chart").count() == page.locator(ALIVE).count() == len(names) > 5
-    alive = page.locator(f"{ALIVE} svg[role=img]")
-    assert alive.evaluate_all("all => all.map((one) => one.ariaLabel)") == names
-    assert alive.evaluate_all("all => all.filter((one) => one.getBoundingClientRect().width < 200).length") == 0
+    seen = 0
+    for file in reports["sample"].claims:
+        page = visit(file)
+        unfold(page)
+        names = page.locator("figure.chart svg[role=img]").evaluate_all("all => all.map((one) => one.ariaLabel)")
+        look_at_charts(page)
+        assert page.locator("figure.chart").count() == page.locator(ALIVE).count() == len(names)
+        alive = page.locator(f"{ALIVE} svg[role=img]")
+        assert alive.evaluate_all("all => all.map((one) => one.ariaLabel)") == names
+        assert alive.evaluate_all("all => all.filter((one) => one.getBoundingClientRect().width < 200).length") == 0
+        seen += len(names)
+        visit.close()
+    assert seen > 5
 
 
 def test_a_chart_that_never_comes_alive_is_named_and_not_waited_for(visit: Visitor, tmp_path: Path) -> None:
@@ -48,7 +53,8 @@ def test_a_chart_that_never_comes_alive_is_named_and_not_waited_for(visit: Visit
 
 @pytest.mark.parametrize("chart", ["C03-recovery", "C03-hits", "C25-walks", "C01-kept"])
 def test_a_mark_tells_its_values(reports: Mapping[str, Report], visit: Visitor, chart: str) -> None:
-    page = visit.again(reports["sample"].file)
+    page = visit(reports["sample"].claim(chart.partition("-")[0]))
+    unfold(page)
     page.locator(f"#{chart}").scroll_into_view_if_needed()
     page.locator(f"#{chart}[data-chart=interactive]").wait_for()
     page.locator(f"#{chart} .stage .mark-symbol.role-mark path").last.hover(force=True)
@@ -58,44 +64,43 @@ def test_a_mark_tells_its_values(reports: Mapping[str, Report], visit: Visitor, 
 
 
 @pytest.mark.parametrize(
-    "script", ["throw new Error('broken')", "const vegaEmbed = ", ""], ids=["error", "cut", "gone"]
+    "script", ["throw new Error('broken')", "const vegaEmbed = ", None], ids=["error", "cut", "gone"]
 )
-def test_where_the_bundle_is_broken_the_still_drawings_and_the_filters_stay(
-    reports: Mapping[str, Report], visit: Visitor, tmp_path: Path, script: str
+def test_where_the_bundle_is_broken_the_still_drawings_stay(
+    reports: Mapping[str, Report], visit: Visitor, tmp_path: Path, script: str | None
 ) -> None:
-    html = reports["sample"].file.read_text(encoding="utf-8")
-    bundle = max(re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL), key=len)
-    named = [b64encode(sha256(text.encode()).digest()).decode() for text in (bundle, script)]
-    assert named[0] in html
-    file = tmp_path / "broken.html"
-    file.write_text(html.replace(bundle, script).replace(*named), encoding="utf-8")
-    page = visit(file)
+    (tmp_path / "claims").mkdir()
+    file = shutil.copy(reports["sample"].claim("C06"), tmp_path / "claims")
+    if script is not None:
+        (tmp_path / "assets").mkdir()
+        (tmp_path / "assets" / "charts.js").write_text(script, encoding="utf-8")
+    page = visit(Path(file))
+    unfold(page)
     for chart in page.locator("figure.chart").all()[:3]:
         chart.scroll_into_view_if_needed()
         assert chart.locator("svg[role=img]").is_visible()
-    page.locator("#filters [name=verdict]").select_option("refuted")
-    assert page.locator("#shown").inner_text().startswith("4 of ")
-    complaints = [deed for deed in visit.deeds if deed.startswith("error")]
-    assert bool(complaints) == bool(script)
+    assert page.locator("#theme").is_visible(), "the page's own script runs"
+    assert visit.deeds
     visit.deeds.clear()
 
 
 def test_a_script_that_the_page_does_not_know_by_its_hash_does_not_run(
     reports: Mapping[str, Report], visit: Visitor, tmp_path: Path
 ) -> None:
-    html = reports["sample"].file.read_text(encoding="utf-8")
-    file = tmp_path / "spiked.html"
-    file.write_text(html.replace("</body>", "<script>window.hacked = 1</script></body>"), encoding="utf-8")
-    page = visit(file)
-    assert page.evaluate("typeof window.hacked") == "undefined"
-    assert "Content Security Policy" in " ".join(visit.deeds)
-    visit.deeds.clear()
+    for name, source in {"index": reports["sample"].file, "claim": reports["sample"].claim("C06")}.items():
+        html = source.read_text(encoding="utf-8")
+        file = tmp_path / f"{name}.html"
+        file.write_text(html.replace("</body>", "<script>window.hacked = 1</script></body>"), encoding="utf-8")
+        assert visit(file).evaluate("typeof window.hacked") == "undefined"
+        assert "Content Security Policy" in " ".join(visit.deeds)
+        visit.deeds.clear()
 
 
-def test_the_page_allows_no_evaluation_and_no_inline_handlers(reports: Mapping[str, Report], visit: Visitor) -> None:
-    page = visit(reports["sample"].file)
-    button = "const b = document.createElement('button'); b.setAttribute('onclick', 'window.hacked = 1');"
-    page.evaluate(f"() => {{ {button} document.body.append(b); b.click(); }}")
-    assert page.evaluate("typeof window.hacked") == "undefined"
-    assert "inline event handler" in " ".join(visit.deeds)
-    visit.deeds.clear()
+def test_the_pages_allow_no_evaluation_and_no_inline_handlers(reports: Mapping[str, Report], visit: Visitor) -> None:
+    for file in (reports["sample"].file, reports["sample"].claim("C06")):
+        page = visit(file)
+        button = "const b = document.createElement('button'); b.setAttribute('onclick', 'window.hacked = 1');"
+        page.evaluate(f"() => {{ {button} document.body.append(b); b.click(); }}")
+        assert page.evaluate("typeof window.hacked") == "undefined"
+        assert "inline event handler" in " ".join(visit.deeds)
+        visit.deeds.clear()

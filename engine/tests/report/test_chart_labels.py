@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from engine.records import Table
 from engine.report.charts import ChartView, draw_charts
 from engine.report.charts.drawing import inline_svg, svg_job
-from engine.tests.browser import SAMPLE_AND_REFERENCE, Report, Visitor, look_at_charts
+from engine.tests.browser import SAMPLE_AND_REFERENCE, Report, Visitor, look_at_charts, unfold
 from engine.tests.report.test_charts import SAMPLES, make_record, make_table, texts
 
 pytest_plugins = ["engine.tests.browser"]
@@ -51,7 +51,7 @@ def test_coordinates_have_one_decimal_and_what_is_told_all_of_theirs() -> None:
     still = str(inline_svg(svg, id="C33-x", label="0.0001 to 1"))
     assert 'aria-label="0.0001 to 1"' in still
     assert '<g transform="translate(0.1,5.7)">' in still
-    assert 'aria-label="d=&quot;0.1234&quot; at 0.0001" d="M1.2,-6.8L1e-7,3" opacity="0.25"' in still
+    assert '<path d="M1.2,-6.8L1e-7,3" opacity="0.25"/>' in still
     assert '<text x="12.3" y="6.8">-0.0001 d="0.0001" translate(0.0001) id="clip7" 2026-01-02</text>' in still
     assert "url(#C33-x-clip0)" in still
 
@@ -66,10 +66,16 @@ def read_labels(page: Page) -> dict[str, list[str]]:
 
 @SAMPLE_AND_REFERENCE
 def test_a_chart_says_the_same_still_and_alive(reports: Mapping[str, Report], visit: Visitor, name: str) -> None:
-    still = read_labels(visit(reports[name].file, script=False))
-    assert len(still) > 5
-    page = visit(reports[name].file)
-    look_at_charts(page)
-    assert page.locator("figure.chart[data-chart=interactive]").count() > 5
-    alive = read_labels(page)
-    assert {chart: (said, alive[chart]) for chart, said in still.items() if said != alive[chart]} == {}
+    seen = 0
+    for file in reports[name].claims:
+        still_page = visit(file, script=False)
+        still = read_labels(still_page)
+        page = visit(file)
+        unfold(page)
+        look_at_charts(page)
+        assert page.locator("figure.chart[data-chart=still]").count() == 0
+        alive = read_labels(page)
+        assert {chart: (said, alive[chart]) for chart, said in still.items() if said != alive[chart]} == {}
+        seen += len(still)
+        visit.close()
+    assert seen > 5

@@ -251,8 +251,8 @@ def test_the_command_prints_and_writes_the_comparison(
     assert capsys.readouterr().out.splitlines() == [
         *write_lines(compare(records, after)),
         "",
-        str(tmp_path / "b" / "compare.html"),
+        str(tmp_path / "b" / "runs.html"),
     ]
-    assert (tmp_path / "b" / "compare.html").read_text(encoding="utf-8") == render_comparison(compare(records, after))
+    assert (tmp_path / "b" / "runs.html").read_text(encoding="utf-8") == render_comparison(compare(records, after))
     assert main(["compare", *paths, "--out", str(tmp_path / "c")]) == 0
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["compare.html"]
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["runs.html"]

@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from engine.records import SENSITIVITY, Record, Registration, Table, read_records
 from engine.report import render, write_report
+from engine.report.site import CLAIM_BYTES, arrange_report, render_site
 from engine.report.words import write_registration
+from engine.tests.report_pages import RENDERED_AT, Page, read_site, show_single, show_site
 from engine.tests.report_samples import AMENDED, REGISTERED, make_criterion, make_record, make_records
+from engine.tests.report_worlds import make_illustrated_records
 from engine.text import format_interval
-
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Ids, links, tags, scripts and text of a page; fails on a tag that is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.words: list[str] = []
-        self.scripts: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes.update(name for name, _ in attrs)
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self._open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] in {"script", "style"}:
-            self.scripts += [data] if self._open[-1] == "script" else []
-        else:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-
-def show(records: list[Record], previous: list[Record] | None = None) -> str:
-    return render(records, title="LM Claims", rendered_at="2026-02-14 10:02 UTC", previous=previous or [])
 
 
 @pytest.fixture(name="records")
@@ -73,51 +28,82 @@ def provide_records() -> list[Record]:
 
 
 def test_equal_records_give_equal_bytes_in_any_order(records: list[Record]) -> None:
-    page = show(records)
     shuffled = [replace(r, settings=dict(reversed(r.settings.items()))) for r in reversed(make_records())]
-    assert show(shuffled) == page
+    assert show_single(shuffled) == show_single(records)
+    assert show_site(shuffled) == show_site(records)
 
 
 def test_records_survive_their_file(records: list[Record], tmp_path: Path) -> None:
-    index = write_report(records, tmp_path, rendered_at="2026-02-14 10:02 UTC")
-    assert show(read_records(tmp_path / "records.jsonl")).encode() == index.read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "records.jsonl"]
+    write_report(records, tmp_path, rendered_at=RENDERED_AT)
+    again = arrange_report(read_records(tmp_path / "records.jsonl"), title="LM Claims", rendered_at=RENDERED_AT)
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    del files["records.jsonl"]
+    assert files == render_site(again)
+
+
+def test_the_page_of_a_claim_that_is_gone_is_removed_and_no_other_file(records: list[Record], tmp_path: Path) -> None:
+    write_report(records, tmp_path, rendered_at=RENDERED_AT)
+    (tmp_path / "claims" / "mine.html").write_text("<p>Somebody's own.</p>")
+    write_report([r for r in records if r.claim != "C16"], tmp_path, rendered_at=RENDERED_AT)
+    left = {path.name for path in (tmp_path / "claims").iterdir()}
+    assert left == {f"{r.claim}.html" for r in records if r.claim != "C16"} | {"mine.html"}
+    assert not (tmp_path / "data" / "C16.csv").exists()
+
+
+def test_names_that_differ_in_case_alone_have_files_of_their_own(records: list[Record]) -> None:
+    pages = show_site([replace(records[0], claim=name) for name in ("c16", "C16")])
+    claims = [path.casefold() for path in pages if path.startswith("claims/")]
+    assert len(set(claims)) == len(claims) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 16], ids=lambda n: f"{n} items")
 def test_every_link_has_its_target_and_every_id_is_given_once(records: list[Record], count: int) -> None:
-    page = Page(show(records[:count], previous=records))
-    assert len(page.ids) == len(set(page.ids))
-    inner = {link.removeprefix("#") for link in page.links if link.startswith("#")}
-    assert inner
-    assert inner <= set(page.ids)
+    report = arrange_report(records[:count], title="LM Claims", rendered_at=RENDERED_AT, previous=records)
+    files = render_site(report)
+    pages = {path: Page(content.decode()) for path, content in files.items() if path.endswith(".html")}
+    pages["single.html"] = Page(show_single(records[:count], previous=records))
+    for path, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), path
+        for link in page.links:
+            if link.startswith("https://"):
+                continue
+            name, _, place = link.partition("#")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if name else path
+            assert target in {*files, *pages, "records.jsonl"}, (path, link)
+            if place:
+                assert place in pages[target].ids, (path, link)
 
 
 def test_claims_whose_ids_differ_only_in_punctuation_get_targets_of_their_own(records: list[Record]) -> None:
-    page = Page(show([replace(records[0], claim=c) for c in ("a b", "a/b", "a_b", "é", "☃", "")]))
+    spelt = [replace(records[0], claim=c) for c in ("a b", "a/b", "a_b", "é", "☃", "", "..", "../x")]
+    page = Page(show_single(spelt))
     assert len(page.ids) == len(set(page.ids))
+    pages = [path for path in show_site(spelt) if path.startswith("claims/")]
+    assert len(pages) == len(spelt)
+    assert not any(".." in path or path.count("/") > 1 for path in pages)
 
 
-def test_the_page_asks_for_nothing_from_outside(records: list[Record]) -> None:
-    html = show(records)
-    page = Page(html)
+def test_no_page_asks_for_anything_from_outside(records: list[Record]) -> None:
     # The document is named with a link, which a reader may follow.
     document = "https://github.com/blbadger/blbadger.github.io"
-    assert {link for link in page.links if not link.startswith("#")} == {"records.jsonl", document}
-    bare = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).replace(f'href="{document}"', "")
-    assert not re.search(r"url\(|@import|<link|<img|<iframe|srcset|\bon\w+=|https?://", bare)
-    assert "default-src 'none'" in html
+    for path, html in {**show_site(records), "single": show_single(records)}.items():
+        bare = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).replace(f'href="{document}"', "")
+        assert not re.search(r"url\(|@import|<link|<img|<iframe|srcset|\bon\w+=|https?://", bare), path
+        assert "default-src 'none'" in html
 
 
 def test_only_the_pages_own_scripts_may_run(records: list[Record]) -> None:
-    html = show(records)
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
-    assert policy is not None
-    allowed = set(re.findall(r"'sha256-([^']+)'", policy.group(1)))
-    running = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
-    assert {b64encode(sha256(script.encode()).digest()).decode() for script in running} == allowed
-    assert "unsafe-eval" not in policy.group(1)
-    assert set(re.findall(r"<script([^>]*)>", html)) <= {"", ' type="application/json"'}
+    drawn = make_illustrated_records()
+    for path, html in {**show_site(drawn), "single": show_single(drawn)}.items():
+        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+        assert policy is not None
+        allowed = set(re.findall(r"'sha256-([^']+)'", policy.group(1)))
+        running = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+        assert {b64encode(sha256(script.encode()).digest()).decode() for script in running} == allowed
+        assert "unsafe-eval" not in policy.group(1)
+        bundle = ' src="../assets/charts.js"'
+        assert ("'self'" in policy.group(1)) == (f"<script{bundle}>" in html)
+        assert set(re.findall(r"<script([^>]*)>", html)) <= {"", ' type="application/json"', bundle}, path
 
 
 def test_the_numbers_of_a_record_are_readable_as_text() -> None:
@@ -125,7 +111,7 @@ def test_the_numbers_of_a_record_are_readable_as_text() -> None:
         "gap > 2", ("gap", 0.123456, -7.5, 31337.0), "inconclusive", n=419, method="bootstrap 9999"
     )
     record = make_record("C16", "gpt2", "page", "inconclusive", "inconclusive", criteria=(criterion,), cost_s=192.4)
-    text = Page(show([record])).text
+    text = read_site([record])
     for number in (
         "0.1235",
         "-7.5",
@@ -139,8 +125,8 @@ def test_the_numbers_of_a_record_are_readable_as_text() -> None:
         assert number in text
 
 
-def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
-    text = Page(show(records)).text
+def test_every_text_of_a_record_is_on_a_page(records: list[Record]) -> None:
+    text = read_site(records)
     for r in records:
         words = [
             r.claim,
@@ -153,7 +139,14 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
             r.tier,
             r.sentence,
         ]
-        words += [r.command, *r.settings, *r.settings.values(), *r.sources.values(), *r.arms, r.subject_note]
+        words += [
+            r.command,
+            *r.settings,
+            *r.settings.values(),
+            *r.sources.values(),
+            *(arm[:12] for arm in r.arms),
+            r.subject_note,
+        ]
         words += [w for c in r.criteria for w in (c.text, c.because, c.method, c.estimate)]
         words += [w for t in r.tables for w in (t.title, t.note, *t.columns)]
         words += [str(c) for t in r.tables for row in t.rows for c in row if isinstance(c, str | int)]
@@ -165,7 +158,7 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "4 ✓ supported 1 ◐ partly supported 4 ✗ refuted 1 ? inconclusive 1 ○ not run at this effort 4 – skipped "
+        "4 ✓ supported, 1 ◐ partly supported, 4 ✗ refuted, 1 ? inconclusive, 1 ○ not run at this effort, 4 – skipped, "
         "1 ! error",
         "4 passed, 3 as on record (xfailed)",
         "Contrary to the record: C16 on smollm2-135m · controlled is now refuted; "
@@ -185,25 +178,25 @@ def test_every_text_of_a_record_is_on_the_page(records: list[Record]) -> None:
         *("registered", "registrations", "not registered"),
     ],
 )
-def test_the_page_says(records: list[Record], words: str) -> None:
-    assert words in Page(show(records)).text
+def test_the_site_says(records: list[Record], words: str) -> None:
+    assert words in read_site(records)
 
 
 def test_a_clean_commit_is_not_called_dirty(records: list[Record]) -> None:
     origin = records[0].provenance
     assert origin is not None
-    assert "dirty" not in Page(show([replace(records[0], provenance=replace(origin, dirty=False))])).text
+    assert "dirty" not in read_site([replace(records[0], provenance=replace(origin, dirty=False))])
 
 
 def test_records_that_are_older_than_registrations_say_nothing_of_them(records: list[Record]) -> None:
-    text = Page(show([replace(record, registration=None) for record in records])).text
+    text = read_site([replace(record, registration=None) for record in records])
     assert "Registration" not in text
     assert "Exploratory" not in text
 
 
 def test_a_claim_whose_items_differ_says_of_how_many_each_is_so(records: list[Record]) -> None:
     three = [replace(records[0], subject=f"s{k}", registration=r) for k, r in enumerate((REGISTERED, AMENDED, AMENDED))]
-    text = Page(show(three)).text
+    text = read_site(three)
     assert "registered 2026-01-15, commit 515151515151 (1 item)" in text
     assert f"amended: {AMENDED.why} (2 items)" in text
 
@@ -212,21 +205,32 @@ def test_a_claim_that_was_measured_says_nothing_of_items_that_wait(records: list
     (waiting,) = [r for r in records if r.claim == "C28" and r.protocol == "page"]
     measured = replace(waiting, subject="s", arms=("a",), outcome="passed", registration=AMENDED)
     sentence = "registered 2026-01-15, commit 515151515151"
-    assert sentence in Page(show([waiting])).text
-    assert sentence not in Page(show([waiting, measured])).text
+    assert sentence in read_site([waiting])
+    assert sentence not in read_site([waiting, measured])
 
 
-def test_few_subjects_make_a_matrix_and_many_make_rows(records: list[Record]) -> None:
+def test_few_models_have_columns_and_of_many_verdicts_are_counted(records: list[Record]) -> None:
+    few = show_site(records[:5])["index.html"]
+    assert '<th scope="col">smollm2-135m</th>' in few
+    assert "Tests by verdict" not in few
     many = [replace(records[0], subject=f"local:model-{k}") for k in range(13)]
-    assert '<table class="matrix"' in show(records[:5])
-    assert '<table class="forest"' in show(many)
+    index = show_site(many)["index.html"]
+    assert "local:model-3" not in index.partition('id="matrix"')[2]
+    assert "✗ 13" in Page(index).text
 
 
-def test_the_newest_record_of_a_page_can_be_found_by_its_line(records: list[Record], tmp_path: Path) -> None:
-    html = write_report(records, tmp_path, rendered_at="now").read_text(encoding="utf-8")
+def test_a_record_can_be_found_by_the_line_that_its_page_names(records: list[Record], tmp_path: Path) -> None:
+    write_report(records, tmp_path, rendered_at="now")
     stored = read_records(tmp_path / "records.jsonl")
-    for item in re.findall(r'<section class="item" id="([^"]+)".*?line (\d+) of records.jsonl', html, flags=re.DOTALL):
-        name, line = item
+    found = [
+        pair
+        for page in (tmp_path / "claims").iterdir()
+        for pair in re.findall(
+            r'<section class="item" id="([^"]+)".*?line (\d+) of records.jsonl', page.read_text(), flags=re.DOTALL
+        )
+    ]
+    assert len(found) > 5
+    for name, line in found:
         record = stored[int(line) - 1]
         assert name == f"{record.claim}_{record.subject}_{record.protocol}"
 
@@ -234,28 +238,27 @@ def test_the_newest_record_of_a_page_can_be_found_by_its_line(records: list[Reco
 def test_changes_since_the_previous_run_are_named(records: list[Record]) -> None:
     first, second, third = records[:3]
     amended = replace(second, criteria=(replace(second.criteria[0], text="share recovered ≥ 0.9"),))
-    text = Page(show([first, second], previous=[replace(first, ruling="supported"), amended, third])).text
+    text = read_site([first, second], previous=[replace(first, ruling="supported"), amended, third])
     assert "smollm2-135m · direct: was supported, now ✗ refuted" in text
     assert "still ✓ supported; its criteria were amended" in text
     assert "1 not in this run" in text
 
 
-def test_a_page_of_very_many_items_has_a_line_for_each_with_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.report.views.MANY_ITEMS", 15)
-    records = make_records()
-    html = show(records)
-    page = Page(html)
-    assert "More items than a page can draw" in page.text
-    assert len(re.findall(r'<tr class="item" id=', html)) == len(records)
+def test_a_claim_of_very_many_items_has_a_line_for_each_with_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.report.views.MANY_ITEMS", 1)
+    (one,) = [r for r in make_records() if r.claim == "C06"]
+    records = [replace(one, subject=f"s{k}") for k in range(3)]
+    html = show_site(records)["claims/C06.html"]
+    assert len(re.findall(r'<tr class="item" id=', html)) == len(records) > 1
+    text = Page(html).text
     for c in (c for r in records for c in r.criteria if c.value is not None):
-        assert f"{c.estimate} {format_interval(c.value, c.low, c.high)}" in page.text
-    assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= set(page.ids)
+        assert f"{c.estimate} {format_interval(c.value, c.low, c.high)}" in text
 
 
 def test_lists_of_changes_end_somewhere_and_say_how_many_more_there_are(records: list[Record]) -> None:
-    page = Page(show([replace(records[0], subject=f"s{k}") for k in range(203)], previous=records[:1]))
-    assert "203 new" in page.text
-    assert "and 3 more" in page.text
+    text = read_site([replace(records[0], subject=f"s{k}") for k in range(203)], previous=records[:1])
+    assert "203 new" in text
+    assert "and 3 more" in text
 
 
 HOSTILE = (
@@ -348,15 +351,32 @@ def test_long_text_is_cut_and_its_length_is_stated() -> None:
     assert "100000 characters in all" in Page(html).text
 
 
-def test_what_other_choices_make_of_a_verdict_is_shown_and_not_among_the_raw_numbers(records: list[Record]) -> None:
+def test_what_other_choices_make_of_a_verdict_is_drawn_and_not_among_the_raw_numbers(records: list[Record]) -> None:
+    name = records[0].criteria[0].estimate
     variants = Table(
         title="Sensitivity: one choice made otherwise at a time",
-        columns=("factor", "choice", "verdict"),
-        rows=(("start", "N(0, 1)", "refuted"),),
-        note="As declared it is supported.",
+        columns=("factor", "choice", "estimates", "verdict", "beside the declared experiment"),
+        rows=(
+            ("start", "N(0, 1)", f"{name} = 0.5 [0.25, −∞] (n = 12 prompts); other = 3", "refuted", "as declared"),
+            ("σ", "1/25", f"{name} = 1 [0.999, 1] (n = 12 prompts)", "supported", "flips"),
+        ),
+        note="As declared it is refuted.",
         kind=SENSITIVITY,
     )
-    page = show([replace(records[0], tables=(variants,))])
+    page = show_site([replace(records[0], tables=(variants,))])["claims/C01.html"]
     assert "<td>N(0, 1)</td>" in page
-    assert "As declared it is supported." in page
+    text = Page(page).text
+    assert "As declared it is refuted." in text
+    assert "Does one choice decide it? Yes: one of 2 other set-ups turns the verdict." in text
+    rows = re.findall(r'<div class="row(?: declared)?"><span class="label">(.*?)</span>', page)
+    assert [re.sub("<.*?>", "", row) for row in rows][-3:] == ["start: N(0, 1)", "as declared", "σ: 1/25"]
     assert "Raw numbers" not in page
+
+
+def test_a_claims_page_keeps_to_its_size_by_leaving_out_rows(records: list[Record]) -> None:
+    table = Table(title="Long", columns=("a", "b"), rows=tuple(("word" * 20, "x" * 90) for _ in range(40)))
+    heavy = [replace(records[0], subject=f"s{k}", tables=(table,) * 3) for k in range(20)]
+    page = show_site(heavy)["claims/C01.html"]
+    assert 0.3 * CLAIM_BYTES < len(page.encode()) <= CLAIM_BYTES
+    assert "records.jsonl" in page
+    assert Page(show_site([heavy[0]])["claims/C01.html"]).text.count("word" * 20) == 3 * 40

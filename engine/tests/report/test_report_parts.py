@@ -151,8 +151,8 @@ def test_the_axis_is_logarithmic_where_positive_values_span_more_than_fifty_time
         (Axis(low=0.99985, high=1.0), "0.99985 0.99990 0.99995 1.00000"),
         (Axis(low=1.0, high=100.0, logarithmic=True), "1 2 5 10 20 50 100"),
         (Axis(low=1.0, high=1e12, logarithmic=True), "1 100 10000 1e6 1e8 1e10 1e12"),
-        (Axis(low=1e6, high=1e6 + 4), "1000000 1000001 1000002 1000003 1000004"),
-        (Axis(low=0.1, high=0.1000004), "0.1 0.1000001 0.1000002 0.1000003 0.1000004"),
+        (Axis(low=1e6, high=1e6 + 4), "1000000 1000002 1000004"),
+        (Axis(low=0.1, high=0.1000004), "0.1 0.1000002 0.1000004"),
         (Axis(low=-4e-8, high=4e-8), "-4e-08 -2e-08 0 2e-08 4e-08"),
     ],
     ids=[

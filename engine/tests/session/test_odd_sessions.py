@@ -133,7 +133,7 @@ def test_a_page_that_fails_leaves_the_verdicts_and_the_records(
     def fail(*_: object, **__: object) -> str:
         raise SystemExit("no page")
 
-    monkeypatch.setattr(sys.modules["engine.report.render"], "render", fail)
+    monkeypatch.setattr(sys.modules["engine.report.render"], "render_site", fail)
     write_claim(pytester.path, "supported")
     result = run_session(pytester)
     assert result.ret == 3

@@ -15,7 +15,7 @@ from engine.report.render import BESIDE
 from engine.studies.calibration.charts import draw_decided, draw_false
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
 from engine.studies.calibration.results import Calibration, read_calibration
-from engine.tests.browser import DESK, PHONE, Visitor, find_grave, unfold
+from engine.tests.browser import DESK, PHONE, Visitor, find_violations, unfold
 from engine.tests.kept_figures import make_bench, make_beside, make_calibration, make_cell
 from engine.tests.report_samples import make_records
 
@@ -218,4 +218,4 @@ def test_the_page_fits_its_window_and_axe_finds_nothing_serious(
     page = visit(tmp_path / "calibration.html", window=window, scheme=scheme)
     unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert find_grave(page) == []
+    assert find_violations(page) == []

@@ -18,6 +18,7 @@ from engine.report.compare import compare_runs
 from engine.report.compare_page import write_comparison
 from engine.report.export import export_items
 from engine.report.history import gather_run, keep_run
+from engine.report.site import FOLDERS, GENERATOR, PAGES
 from engine.session.finish import finish_report
 from engine.sheets import write_export
 from engine.tests.planted import INVERSION, make_inversion, make_measurement, make_run
@@ -93,13 +94,29 @@ def test_a_report_of_any_names_is_written_to_its_own_files_alone(name: str, home
     write_comparison(compare_runs(gather_run(records), gather_run(records)), home)
     write_export(export_items(records), home / "items.csv")
     (kept,) = (home / "runs").iterdir()
+    claims = {path.stem for path in (home / "claims").iterdir()}
+    assert len(claims) == 1
     assert list_files(home.parent) == {
-        "home/index.html",
+        *(f"home/{page}" for page in PAGES),
+        *(f"home/claims/{claim}.html" for claim in claims),
+        *(f"home/data/{name}.csv" for name in ("estimates", *claims)),
         "home/records.jsonl",
-        "home/compare.html",
+        "home/runs.html",
         "home/items.csv",
         f"home/runs/{kept.name}",
     }
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_link_where_the_site_has_a_folder_is_not_followed(folder: str, tmp_path: Path) -> None:
+    outside, report = tmp_path / "outside", tmp_path / "report"
+    outside.mkdir()
+    report.mkdir()
+    (outside / "C99.html").write_text(f"{GENERATOR} somebody else's")
+    (report / folder).symlink_to(outside)
+    write_report(make_records()[:2], report, rendered_at="today")
+    assert [path.name for path in outside.iterdir()] == ["C99.html"]
+    assert not (report / folder).is_symlink()
 
 
 def write_index(records: list[Record], folder: Path) -> Path:
