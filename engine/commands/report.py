@@ -18,8 +18,9 @@ from engine.report.compare import compare_runs, read_side
 from engine.report.compare_page import render_comparison, write_comparison, write_lines
 from engine.report.export import SHEETS
 from engine.report.history import RUNS, find_previous, find_records_file, merge_records, read_runs
+from engine.report.markdown import LEAST_ROOM, tabulate, tabulate_claims
 from engine.report.pages import write_page
-from engine.report.render import CALIBRATION_PAGE, LEAST_ROOM, render, tabulate, write_report
+from engine.report.render import CALIBRATION_PAGE, render, write_report
 from engine.session.finish import check_replaced
 from engine.sheets import write_export
 from engine.studies.calibration.page import render_calibration, tabulate_calibration
@@ -50,6 +51,7 @@ def _build_parser() -> Parser:
     table.add_argument(
         "--most", type=_read_room, metavar="BYTES", help="leave out rows that do not fit, and say how many"
     )
+    table.add_argument("--by-claim", action="store_true", help="a line a claim instead of one a model and protocol")
     compare = commands.add_parser("compare", help="print what changed between two runs, and write runs.html")
     compare.add_argument("before", type=Path, metavar="A", help="a records.jsonl file or a report folder")
     compare.add_argument("after", type=Path, metavar="B", help="another one")
@@ -126,7 +128,11 @@ def _render(chosen: argparse.Namespace) -> None:
 
 
 def _table(chosen: argparse.Namespace) -> None:
-    print(tabulate(_read_all(chosen.records), most=chosen.most), flush=True)
+    records = _read_all(chosen.records)
+    if chosen.by_claim and chosen.most is not None:
+        got, expected = "--by-claim and --most", "one of them"
+        raise UsageError(explain(who="table", got=got, expected=expected, remedy="leave one out"))
+    print(tabulate_claims(records) if chosen.by_claim else tabulate(records, most=chosen.most), flush=True)
 
 
 def _compare(chosen: argparse.Namespace) -> None:

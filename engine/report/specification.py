@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 
 from engine.records import SENSITIVITY, CriterionRecord, Record, find_headline
 from engine.report.intervals import Axis, IntervalView, arrange_interval, fit_axis
+from engine.report.standing import DECISIVE, REFUTED
 from engine.report.words import VerdictSymbol, find_symbol
 
 _NUMBER = r"(−?∞|-?[\d.]+(?:e-?\d+)?)"
 _ESTIMATE = re.compile(rf"(?P<name>[^=;]+) = {_NUMBER}(?: \[{_NUMBER}, {_NUMBER}\])?")
 """How an estimate is written in a sensitivity table: 'ratio = 3.09 [2.15, 3.9] (n = 12 pairs)'."""
-
-
-DECISIVE = frozenset({"supported", "partly supported", "refuted"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ def arrange_specification(record: Record) -> Specification | None:
         picture = arrange_interval(criteria, axis, symbol.css_class)
         choices.append(Choice(factor=factor, choice=choice, verdict=symbol, words=criterion.sentence, picture=picture))
     turned = sum(
-        verdict in DECISIVE and record.ruling in DECISIVE and (verdict == "refuted") != (record.ruling == "refuted")
+        verdict in DECISIVE and record.ruling in DECISIVE and (verdict == REFUTED) != (record.ruling == REFUTED)
         for _, _, verdict, _ in rows
     )
     return Specification(record=record, estimate=headline.estimate, choices=tuple(choices), axis=axis, turned=turned)

@@ -44,7 +44,8 @@ STANDINGS = {
 class ClaimStanding:
     """A claim's standing and what it rests on.
 
-    decided, open: rows with a decisive verdict, and measured ones without, the document's own models first.
+    decided, open: rows with a decisive verdict, and measured ones without: the document's own models first, then by
+    size.
     turns_on: what decisive rows differ by, of 'protocol' and 'model'. on_own_model: whether trained GPT-2 is among the
     measured rows; True where the claim is about no trained model.
     """
@@ -103,7 +104,7 @@ def find_standing(records: Sequence[Record]) -> ClaimStanding:
     # On a claim about trained models, untrained ones are controls: they say what is not training's.
     counted = [r for r in records if is_trained(r) or not about_trained or r.counts_untrained]
     measured = [r for r in counted if r.ruling in DECISIVE or r.ruling == "inconclusive"]
-    measured.sort(key=lambda record: record.subject not in OWN_MODELS)
+    measured.sort(key=lambda record: (record.subject not in OWN_MODELS, record.parameters or 0))
     decided = [record for record in measured if record.ruling in DECISIVE]
     return ClaimStanding(
         claim=records[0].claim,

@@ -15,7 +15,7 @@ from engine.report.charts.vega import Render, render_inline
 from engine.report.history import Run, trend_table
 from engine.report.intervals import Axis, IntervalView, arrange_interval, fit_axis
 from engine.report.specification import Specification, arrange_specification
-from engine.report.standing import ClaimStanding, find_standing, is_trained
+from engine.report.standing import DECISIVE, ClaimStanding, find_standing, is_trained
 from engine.report.token_film import FilmsView, arrange_films
 from engine.report.words import VerdictSymbol, find_record_symbol, find_symbol, sort_records
 
@@ -121,6 +121,17 @@ class ClaimView:
     @property
     def answer(self) -> tuple[str, str]:
         return write_answer(self.standing)
+
+    @property
+    def specifications(self) -> tuple[Specification, ...]:
+        """What other set-ups make of its verdicts, decided ones first."""
+        found = [item.specification for item in self.items if item.specification]
+        return tuple(sorted(found, key=lambda spec: spec.record.ruling not in DECISIVE))
+
+    @property
+    def first_row(self) -> Record:
+        """The row that its standing rests on first; the first of all where none was measured."""
+        return next(iter((*self.standing.decided, *self.standing.open)), self.record)
 
     @property
     def condensed(self) -> bool:

@@ -29,7 +29,8 @@ from engine.report.compare import compare_runs
 from engine.report.compare_page import render_comparison, write_lines
 from engine.report.export import SHEETS
 from engine.report.history import gather_run, merge_records
-from engine.report.render import render, tabulate
+from engine.report.markdown import tabulate
+from engine.report.render import render
 from engine.session.options import _read_memory
 from engine.sheets import write_csv
 from engine.studies.bench.results import read_bench, write_page

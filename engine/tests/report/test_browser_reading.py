@@ -143,7 +143,7 @@ def read_focus(page: Page) -> dict[str, Any]:
     return page.evaluate(
         """() => {
             const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
-            const within = box.left >= 0 && box.left < innerWidth && box.top >= 0 && box.top < innerHeight;
+            const within = box.left >= 0 && box.left < innerWidth && box.bottom > 0 && box.top < innerHeight;
             let name = at.name || at.outerHTML.slice(0, 80);
             if (at.matches(".skip")) name = "skip";
             if (at.matches("#matrix tbody a")) name = "claim";

@@ -15,7 +15,7 @@ from engine.commands.ledger import main as ledger_main
 from engine.commands.report import main as report_main
 from engine.ledger import Ledger
 from engine.records import read_records, write_records
-from engine.report.render import tabulate
+from engine.report.markdown import tabulate
 from engine.session.summary import print_verdicts
 from engine.tests.ledger.test_ledger import RUNS
 from engine.tests.planted import INVERSION, make_inversion, make_measurement

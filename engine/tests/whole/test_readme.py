@@ -13,9 +13,11 @@ from engine.arms.prompts import LONG, MORE, SHORT
 from engine.claim.discover import find_claims
 from engine.claim.on_record import read_verdicts
 from engine.records import read_records
-from engine.report import tabulate
-from engine.report.standing import Standing, find_standings
+from engine.report.markdown import tabulate, tabulate_claims
+from engine.report.standing import Standing, find_standings, is_trained
+from engine.report.views import count_exact
 from engine.session.spelling import BY_SPELLING
+from engine.text import format_number
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,18 +53,54 @@ def test_the_claims_table_has_a_row_for_each_added_claim_and_each_of_the_catalog
     assert rows == sorted(declared.claim.id for declared in find_claims(ROOT / "claims"))
 
 
-def test_the_readmes_counts_are_the_reference_runs() -> None:
-    judged = [record for record in RECORDS if record.outcome not in {"skipped", "not run", "not tested"}]
-    rulings, outcomes = Counter(record.ruling for record in judged), Counter(record.outcome for record in RECORDS)
-    verdicts = [rulings[ruling] for ruling in ("supported", "partly supported", "refuted", "inconclusive")]
-    table = re.search(r"^\| ✓ supported \|.*\n\| ---.*\n(.*)$", README, re.MULTILINE)
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= 12_000
+    assert README.count("\n") <= 200
+
+
+def test_the_readmes_line_a_claim_is_the_reference_runs() -> None:
+    table = re.search(r"<!-- claims: (.*?) -->\n(.*?)\n<!-- end of claims -->", README, re.DOTALL)
     assert table is not None
-    assert re.findall(r"\d+", table.group(1)) == list(map(str, [*verdicts, outcomes["skipped"], outcomes["not run"]]))
-    claims, decided = {record.claim for record in RECORDS}, {record.claim for record in judged}
-    assert f"{len(decided)} of the {len(claims)} claims" in README
+    assert table.group(1) == "lm-claims report table reports/reference --by-claim"
+    assert table.group(2).strip() == tabulate_claims(RECORDS)
+
+
+def test_the_readmes_models_are_the_reference_runs() -> None:
+    judged = [record for record in RECORDS if record.outcome not in {"skipped", "not run", "not tested"}]
+    words = " ".join(README.split())
     on_gemma = len({record.claim for record in judged if record.subject == "gemma3-270m"})
-    assert f"{on_gemma} of the claims on Gemma-3-270M" in README
-    assert f"for {on_gemma} claims, Gemma-3-270M" in README
+    assert words.count(f"for {on_gemma} claims, Gemma-3-270M") == 2
+    assert {record.subject for record in judged if is_trained(record)} == {"smollm2-135m", "gemma3-270m"}
+    ours = len({record.claim for record in RECORDS if record.claim.startswith("A")})
+    assert ours == 5
+    assert f"{len({record.claim for record in RECORDS}) - ours} claims of the document and five of our own" in words
+
+
+FINDINGS = [
+    ("Removing it saves a factor of {}", "C16", "page", "ratio", True),
+    ("{} times at the document's bound", "C11", "page", "ratio", False),
+    ("{} times at the same share of the way", "C11", "controlled", "ratio", False),
+    ("a difference of {} from the embeddings' own scale", "C33", "controlled", "difference", False),
+    ("{} from the document's start", "C33", "page", "difference", False),
+]
+
+
+@pytest.mark.parametrize(("words", "claim", "protocol", "estimate", "whole"), FINDINGS)
+def test_the_readmes_findings_are_the_reference_runs(
+    words: str, claim: str, protocol: str, estimate: str, whole: bool
+) -> None:
+    (row,) = [r for r in RECORDS if (r.claim, r.subject, r.protocol) == (claim, "smollm2-135m", protocol)]
+    c = next(c for c in row.criteria if c.estimate == estimate)
+    ends = f" [{format_number(c.low, 3)}, {format_number(c.high, 3)}]" if whole else ""
+    assert words.format(f"{format_number(c.value, 3)}{ends}") in " ".join(README.split())
+
+
+def test_the_readmes_recoveries_are_the_reference_runs() -> None:
+    (row,) = [r for r in RECORDS if (r.claim, r.subject) == ("A03", "smollm2-135m")]
+    found = [(first, best, prompts) for group, (_, first), (_, best), prompts in count_exact(row) if group == "1 block"]
+    assert found == [(0, 16, 16)]
+    assert "Descent recovers 0 of 16 prompts" in README
+    assert "recovers 16 of 16" in README
 
 
 def test_the_readme_counts_the_prompts() -> None:
@@ -72,7 +110,7 @@ def test_the_readme_counts_the_prompts() -> None:
 def test_the_readmes_standings_are_the_reference_runs() -> None:
     counts = Counter(one.standing for one in find_standings(RECORDS) if not one.ours)
     said = re.search(
-        r"of the document's claims (\d+) hold, (\d+) hold in part, (\d+) depend on model or protocol, "
+        r"Of the document's claims (\d+) hold, (\d+) hold in part, (\d+) depend on model or protocol, "
         r"(\d+) do not hold, (\d+) cannot be told yet, and (\d+) are not tested\.",
         " ".join(README.split()),
     )
