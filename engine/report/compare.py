@@ -144,11 +144,11 @@ def _compare_estimates(name: str, old: CriterionRecord | None, new: CriterionRec
     if one == two:  # numbers that round to the same are shown whole
         one, two = (f"{n[0]!r} [{n[1]!r}, {n[2]!r}]" if n else NOTHING for n in numbers)
     disjoint = False
-    if old and new and old.value is not None and new.value is not None:
-        # An estimate without an interval stands for the point that it is.
-        low, high = (old.value if end is None else end for end in (old.low, old.high))
-        other_low, other_high = (new.value if end is None else end for end in (new.low, new.high))
-        disjoint = high < other_low or other_high < low
+    if old and new:
+        # Without an interval nothing says how far a number may move by itself, as in its last digits.
+        low, high, other_low, other_high = old.low, old.high, new.low, new.high
+        if low is not None and high is not None and other_low is not None and other_high is not None:
+            disjoint = high < other_low or other_high < low
     return EstimateChange(name=name, before=one, after=two, disjoint=disjoint)
 
 

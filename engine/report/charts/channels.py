@@ -121,9 +121,13 @@ def name_rows(names: Sequence[str], *, font_px: int = 12) -> alt.Y:
     return alt.Y("g:N", sort=list(names), title=None, axis=alt.Axis(labelColor=INK, labelFontSize=font_px, grid=False))
 
 
+FIXED = ("trained", "untrained")
+"""Arms of many claims, which have the first colours wherever they are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arms:
-    """The arms of a claim. Each has the same colour in all of its charts."""
+    """The arms of a claim. Each has the same colour in all of its charts; 'trained' and 'untrained' in all claims."""
 
     names: tuple[str, ...]
 
@@ -137,7 +141,7 @@ class Arms:
 
     def dash(self, rows: Iterable[Row]) -> dict[str, Any]:
         """The channel of dashes as an argument of encode; empty unless arms have to share a colour."""
-        if len(self.names) <= len(SERIES):
+        if max(map(self._place, self.names), default=0) < len(SERIES):
             return {}
         drawn = self._find_drawn(rows)
         dashes = [[1, 0] if self._place(name) < len(SERIES) else [5, 3] for name in drawn]
@@ -149,7 +153,11 @@ class Arms:
         return [name for name in self.names if name in named] + [name for name in named if name not in self.names]
 
     def _place(self, name: str) -> int:
-        return self.names.index(name) if name in self.names else 0
+        if name in FIXED:
+            return FIXED.index(name)
+        others = [other for other in self.names if other not in FIXED]
+        taken = len(FIXED) if len(others) < len(self.names) else 0
+        return taken + others.index(name) if name in others else 0
 
 
 def tell(**titles: str | tuple[str, str]) -> list[alt.Tooltip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -139,30 +140,35 @@ def draw_recovery(panels: Panels, arms: Arms) -> Drawing | None:
         return None
     across = fit_steps([n for _, _, n, _, _ in read])
     measures = ["mean recovery", "recovered exactly"]
+    # A line between a start and an end would show a way that nobody measured.
+    times = Counter((panel, arm) for panel, arm, *_ in read)
     rows: list[Row] = []
     for panel, arm, n, *shares in read:
         for measure, share in zip(measures, shares, strict=True):
             if share is not None:
-                row: Row = {"p": panel, "a": arm, "i": trim(n), "x": across.place(n), "m": measure, "y": trim(share)}
-                rows.append(row)
+                kind = "way" if times[panel, arm] > 2 else "ends"
+                base: Row = {"p": panel, "a": arm, "k": kind, "m": measure}
+                rows.append(base | {"i": trim(n), "x": across.place(n), "y": trim(share)})
     ends = {(panel, arm): (n, mean) for panel, arm, n, mean, _ in sorted(read, key=lambda found: found[2])}
     dash = alt.StrokeDash(
         "m:N",
         scale=alt.Scale(domain=measures, range=[[1, 0], [4, 4]]),
         legend=alt.Legend(symbolType="stroke", symbolStrokeColor=SOFT),
     )
-    base = alt.Chart().encode(
+    marks = alt.Chart().encode(
         x=across.x(counted, grid=False), y=SHARE.y("share", format=".0%"), color=arms.colour(rows)
     )
     tips = tell(a="arm", i=counted, m="measure", y=("share", ".1%"))
     return Drawing(
         title=f"Recovery by {counted}",
         caption="The share of positions that decode to the target, and of units that do so at every position, over "
-        "units whose ceiling is 1.",
+        "units whose ceiling is 1. A line joins three readings or more; two are drawn as dots alone.",
         facts=[f"{p}, {a}: mean recovery {format_number(m)} at {format_number(n)}" for (p, a), (n, m) in ends.items()],
         layers=[
-            base.mark_line(strokeWidth=2.2).encode(strokeDash=dash),
-            base.mark_circle(size=34, opacity=1).encode(tooltip=tips),
+            marks.transform_filter(alt.FieldEqualPredicate(field="k", equal="way"))
+            .mark_line(strokeWidth=2.2)
+            .encode(strokeDash=dash),
+            marks.mark_circle(size=34, opacity=1).encode(tooltip=tips),
         ],
         rows=rows,
         packed=("x", "y", "i"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -274,6 +275,27 @@ def test_an_arm_has_one_colour_in_all_charts_of_its_claim() -> None:
     # 'fast' is the second arm that the claim names, so it keeps the second colour where it is alone.
     assert "s2" in spell(views["C33-recovery"].svg)
     assert "s1" not in spell(views["C33-recovery"].svg)
+
+
+def test_trained_and_untrained_have_one_colour_each_in_all_claims() -> None:
+    for names in (("untrained", "trained"), ("trained", "untrained"), ("with head", "trained", "untrained")):
+        rows = [{"a": name} for name in names]
+        colour = Arms(names=names).colour(rows).to_dict()
+        shades = dict(zip(colour["scale"]["domain"], colour["scale"]["range"], strict=True))
+        assert (shades["trained"], shades["untrained"]) == ("var(--s1)", "var(--s2)")
+        assert len(set(shades.values())) == len(names)
+
+
+def test_two_readings_are_drawn_without_a_line_between_them() -> None:
+    columns = ("arm", "iteration", "mean recovery", "exact rate", "n")
+    start, middle, end = ("a", 0, 0.1, 0, 5), ("a", 3, 0.2, 0, 5), ("a", 9, 1, 1, 5)
+    two, three = make_table("recovery", columns, start, end), make_table("recovery", columns, start, middle, end)
+    lines = [
+        sum('stroke="var(--s1)"' in tag for tag in re.findall("<path[^>]*>", str(view.svg)))
+        for table in (two, three)
+        for view in draw_charts([make_record(table)], "C33")
+    ]
+    assert lines == [0, 2]
 
 
 def steps_of(*runs: Cells) -> list[tuple[str, float, float]]:

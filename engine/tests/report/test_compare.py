@@ -76,6 +76,7 @@ CHANGES = {
     "disjoint below": (judge("supported"), judge("supported", 1.1, 1.5, 1.9), "disjoint"),
     "overlapping": (judge("supported"), judge("supported", 4.0, 5.0, INF), None),
     "a count that differs": (judge("refuted", 1.0, 1.0, 1.0), judge("refuted", 0.5, 0.5, 0.5), "disjoint"),
+    "rounding without an interval": (judge("refuted", None, 1e-16, None), judge("refuted", None, 3e-16, None), None),
     "amended": (
         judge("supported"),
         judge("supported", criteria=(make_criterion("ratio > 2", ("ratio", 3.0, 2.0, 4.0), "supported"),)),

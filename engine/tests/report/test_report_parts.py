@@ -171,6 +171,20 @@ def _luminance(color: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_no_series_has_the_colour_of_a_verdict_and_each_can_be_seen(scheme: int) -> None:
+    colors = dict(
+        re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", CSS.split("@media (prefers-color-scheme: dark)")[scheme])
+    )
+    series = {colors[f"s{k}"] for k in range(1, 7)}
+    verdicts = {colors[name] for name in ("supported", "partly", "refuted", "inconclusive", "depends", "alarm")}
+    assert len(series) == 6
+    assert not series & verdicts
+    for color in series:
+        darker, lighter = sorted((_luminance(color), _luminance(colors["paper"])))
+        assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize(
     "name",
     ["ink", "soft", "link", "supported", "partly", "refuted", "inconclusive", "unmeasured", "alarm"],
