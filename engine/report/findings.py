@@ -1,6 +1,6 @@
 """The three things to know of a run, each with a number, found in its records by rule.
 
-No sentence here says how a claim came out: headings are the claims' questions, and numbers are the records'.
+No sentence here says how a claim came out: headings are questions, and numbers are the records'.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from engine.records import CriterionRecord, Record, find_headline
 from engine.report.standing import Standing
 from engine.report.views import ClaimView, count_exact
+from engine.report.words import name_protocol
 from engine.text import format_number
 
 FIRST = ("C16", "C11", "C24")
 """Claims with a figure that the mission names, in the order in which they are looked for; then any other."""
+
+
+LOST = "Is a prompt that descent does not find lost?"
+"""Heading of what searches recover from the same outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +40,24 @@ def list_findings(claims: Sequence[ClaimView]) -> tuple[Finding, ...]:
 
 
 def _find_figure(claims: Sequence[ClaimView]) -> Finding | None:
-    """The first decided claim with a figure of the document."""
+    """The first decided claim with a figure of the document: the range of ours, on all that was measured."""
     places = {name: k for k, name in enumerate(FIRST)}
     for claim in sorted(claims, key=lambda claim: places.get(claim.record.claim, len(FIRST))):
-        read = [(record, c) for record in claim.standing.decided for c in record.criteria[:1] if _has_figure(c)]
-        if claim.standing.ours or not read:
+        rows = [*claim.standing.decided, *claim.standing.open]
+        read = [(record, c) for record in rows for c in record.criteria[:1] if _has_figure(c)]
+        if claim.standing.ours or not claim.standing.decided or not read:
             continue
-        model = read[0][0].subject
-        values = sorted({float(c.value) for record, c in read if record.subject == model and c.value is not None})
-        number = " to ".join(format_number(value, 2) for value in dict.fromkeys((values[0], values[-1])))
-        name = read[0][1].estimate
-        words = f"{name} on {model}; the document says {format_number(read[0][1].figure)}."
-        return Finding(claim=claim, heading=claim.question, number=number, words=words[:1].upper() + words[1:])
+        values = sorted(float(c.value) for _, c in read if c.value is not None)
+        number = " to ".join(dict.fromkeys(format_number(value, 3) for value in (values[0], values[-1])))
+        models = " and ".join(dict.fromkeys(record.subject for record, _ in read))
+        words = f"{_begin(claim.record.estimand)}, on {models}. The document says {format_number(read[0][1].figure)}."
+        return Finding(claim=claim, heading=claim.question, number=number, words=words)
     return None
+
+
+def _begin(words: str) -> str:
+    """The words as the beginning of a sentence."""
+    return words[:1].upper() + words[1:]
 
 
 def _has_figure(c: CriterionRecord) -> bool:
@@ -65,11 +75,11 @@ def _find_recovery(claims: Sequence[ClaimView]) -> Finding | None:
                 gain = (last[1] - first[1]) / prompts
                 if best is None or gain > best[0]:
                     words = (
-                        f"Prompts recovered exactly on {record.subject}, {group}: by the search '{first[0]}', "
-                        f"and by '{last[0]}'."
+                        f"Prompts recovered exactly on {record.subject}, {group}: by the method '{first[0]}', "
+                        f"and by '{last[0]}', from the same outputs."
                     )
                     number = f"{first[1]} → {last[1]} of {prompts}"
-                    best = (gain, Finding(claim=claim, heading=claim.question, number=number, words=words))
+                    best = (gain, Finding(claim=claim, heading=LOST, number=number, words=words))
     return best[1] if best else None
 
 
@@ -95,7 +105,7 @@ def _find_turn(claims: Sequence[ClaimView]) -> Finding | None:
             gap = abs(one.value - two.value) / max(abs(one.value), abs(two.value), 1e-12)
             if best is None or gap > best[0]:
                 number = f"{format_number(one.value, 2)} or {format_number(two.value, 2)}"
-                name = f"{one.estimate[:1].upper()}{one.estimate[1:]}"
-                words = f"{name} on {model}: it holds under the protocol {yes[0].protocol}, not under {no[0].protocol}."
+                holds, fails = (name_protocol(row.protocol) for row in (yes[0], no[0]))
+                words = f"{_begin(claim.record.estimand)}. On {model} it holds {holds}, not {fails}."
                 best = (gap, Finding(claim=claim, heading=claim.question, number=number, words=words))
     return best[1] if best else None

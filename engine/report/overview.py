@@ -257,9 +257,9 @@ def group_skipped(claims: Sequence[ClaimView]) -> tuple[tuple[str, tuple[ItemVie
 _PHRASES = {
     Standing.HOLDS: ("holds", "hold"),
     Standing.IN_PART: ("holds in part", "hold in part"),
-    Standing.DEPENDS: ("changes with how it is tested", "change with how they are tested"),
+    Standing.DEPENDS: ("depends on model or protocol", "depend on model or protocol"),
     Standing.DOES_NOT_HOLD: ("does not hold", "do not hold"),
-    Standing.OPEN: ("stays open", "stay open"),
+    Standing.OPEN: ("cannot be told yet", "cannot be told yet"),
     Standing.UNTESTED: ("is not tested", "are not tested"),
 }
 
@@ -304,8 +304,7 @@ def roll_up(claims: Sequence[ClaimView]) -> RollUp | None:
     own = not counted or all(standing.on_own_model for _, standing in counted if standing.decided or standing.open)
     models = ", ".join(dict.fromkeys(record.subject for record in measured if is_trained(record)))
     caveat = (
-        "Not yet the document's own models: it is about trained GPT-2, which was not measured here. The trained models "
-        f"that were: {models or 'none'}."
+        f"It is about trained GPT-2, which was not measured here. The trained models that were: {models or 'none'}."
     )
     return RollUp(
         document=any(re.fullmatch(r"C\d\d", claim.record.claim) for claim, _ in counted),
@@ -348,9 +347,17 @@ def list_figures(claims: Sequence[ClaimView]) -> tuple[tuple[ClaimView, str, tup
             for criterion in {c.estimate: c for c in item.record.criteria if c.figure is not None}.values():
                 if criterion.value is not None and math.isfinite(criterion.value):
                     rows.setdefault(criterion.estimate, []).append((item, criterion))
-        for name, pairs in list(rows.items())[:1]:  # the others are on the claim's page
-            axis = fit_axis([criterion for _, criterion in pairs])
-            pictures = [(i, c, arrange_interval([c], axis, i.verdict.css_class)) for i, c in pairs]
+        # One of them: that on which most verdicts turn. The others are on the claim's page.
+        turned_on = {name: sum(_decides(i, c) for i, c in pairs) for name, pairs in rows.items()}
+        for name in sorted(rows, key=lambda name: -turned_on[name])[:1]:
+            axis = fit_axis([criterion for _, criterion in rows[name]])
+            # The colour is the condition's own: a claim may fail for another one.
+            pictures = [(i, c, arrange_interval([c], axis, find_symbol(c.ruling).css_class)) for i, c in rows[name]]
             drawn = tuple(FigureRow(item=i, criterion=c, picture=p) for i, c, p in pictures if p is not None)
             found.append((claim, name, drawn))
     return tuple(found)
+
+
+def _decides(item: ItemView, criterion: CriterionRecord) -> bool:
+    """Whether the condition has the item's verdict, as far as one condition can have it."""
+    return criterion.ruling == item.record.ruling or item.record.ruling == "partly supported"

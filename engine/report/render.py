@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 
 from engine.errors import LedgerError, explain
-from engine.files import write_whole
+from engine.files import make_folder, sync, write_whole
 from engine.records import Record, write_records
 from engine.report.history import LATEST, Run
 from engine.report.site import FOLDERS, GENERATOR, INDEX, arrange_report, render_single, render_site
@@ -57,12 +60,35 @@ def write_report(
     report = arrange_report(
         records, title=title, rendered_at=rendered_at, previous=previous, history=history, beside=beside
     )
-    files = render_site(report)
-    _remove_links(folder)
-    for path, content in files.items():  # the index is the last of them: it never names a page that is not there
-        write_whole(folder / path, content, remedy="choose another with --report-dir")
-    _remove_pages(folder, keep=files)
+    _put_in_place(render_site(report), folder)
     return folder / PAGE
+
+
+def _put_in_place(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the site's files beside the old ones, and then in their places: a disk that fills up leaves the old ones.
+
+    The index comes last: it never names a page that is not there. Raises LedgerError.
+    """
+    _remove_links(folder)
+    staged: Path | None = None
+    try:
+        staged = Path(mkdtemp(prefix=".pages-", dir=folder))
+        for path, content in files.items():
+            write_whole(staged / path, content, remedy="choose another with --report-dir")
+        for path in files:
+            make_folder((folder / path).parent)
+            sync(staged / path)
+            os.replace(staged / path, folder / path)
+            sync((folder / path).parent)
+    except OSError as error:
+        got = f"{error.filename2 or error.filename or folder}: {error.strerror}"
+        remedy = "choose another with --report-dir"
+        expected = "a folder that can be written"
+        raise LedgerError(explain(who="report", got=got, expected=expected, remedy=remedy)) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+    _remove_pages(folder, keep=files)
 
 
 def _remove_links(folder: Path) -> None:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from engine.records import Table
 from engine.report.overview import list_registrations
 from engine.report.token_film import show_token
-from engine.report.words import find_symbol
+from engine.report.words import find_symbol, name_protocol
 from engine.text import (
     format_duration,
     format_interval,
@@ -49,6 +49,7 @@ def load_template(name: str) -> Template:
         duration=format_duration,
         place="{:.2f}%".format,
         symbol=find_symbol,
+        protocol=lambda name: write_plain(name_protocol(name), 80),
         registrations=list_registrations,
         numeric=_find_numeric,
         millions=lambda count: f"{count / 1e6:,.0f} million",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.records import SENSITIVITY, Record, Session, Table
-from engine.report.findings import list_findings
+from engine.report.findings import LOST, list_findings
 from engine.report.history import gather_run
 from engine.report.intervals import arrange_interval, fit_axis
 from engine.report.models import arrange_models, order_models
@@ -108,11 +108,11 @@ def test_three_findings_come_from_the_records_and_follow_them() -> None:
     found = list_findings(arrange_claims([*rows, replace(ours, claim="A03")]))
     assert [(f.heading, f.number) for f in found] == [
         ("Is C16 so?", "1.2 to 2.24"),
-        ("Is C28 so?", "0 → 16 of 16"),
+        (LOST, "0 → 16 of 16"),
         ("Is C06 so?", "0.94 or 0.09"),
     ]
-    assert found[0].words == "Ratio on smollm2-135m; the document says 100."
-    assert "it holds under the protocol controlled, not under page" in found[2].words
+    assert found[0].words.endswith(", on smollm2-135m. The document says 100.")
+    assert found[2].words.endswith("On smollm2-135m it holds with confounds removed, not in the document's set-up.")
     # Nothing is said that the records do not hold.
     assert list_findings(arrange_claims([judge(None, None, None, "inconclusive")])) == ()
     (only,) = list_findings(arrange_claims([judge(7, 5, 9, "refuted")]))

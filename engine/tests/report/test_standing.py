@@ -148,7 +148,7 @@ def test_a_run_is_counted_in_claims_and_ours_are_in_no_count() -> None:
         for protocol, ruling in zip(("page", "controlled"), rulings, strict=True)
     ]
     found = roll(*rows)
-    assert found.sentence == "Of 4 claims, 1 holds, 1 changes with how it is tested and 2 do not hold."
+    assert found.sentence == "Of 4 claims, 1 holds, 1 depends on model or protocol and 2 do not hold."
     assert found.caveat.endswith("The trained models that were: m.")
     assert [(group.symbol.word, len(group.claims)) for group in found.groups] == [
         ("holds", 1),
