@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.records import Record, find_headline
 from engine.report.standing import ClaimStanding, Standing
-from engine.report.words import name_protocol
+from engine.report.words import name_models, name_protocol
 from engine.text import format_number
 
 _LEADS = {
@@ -28,7 +28,7 @@ def write_answer(standing: ClaimStanding) -> tuple[str, str]:
     lead = _LEADS[standing.standing]
     if not rows:
         return f"{lead}.", "No model that can decide it was measured."
-    models = _join(list(dict.fromkeys(record.subject for record in rows)))
+    models = name_models(rows)
     if standing.standing is Standing.DEPENDS:
         lead += f" on the {' and the '.join(standing.turns_on) or 'row'}: the verdicts on {models} differ"
     else:
@@ -58,7 +58,3 @@ def _write_readings(rows: Sequence[Record]) -> str:
     name = f"{first.estimate[:1].upper()}{first.estimate[1:]}"
     figure = "" if first.figure is None else f" The document says {format_number(first.figure)}."
     return f"{name}: {listed}.{figure}"
-
-
-def _join(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

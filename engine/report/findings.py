@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.records import CriterionRecord, Record, find_headline
 from engine.report.standing import Standing
 from engine.report.views import ClaimView, count_exact
-from engine.report.words import name_protocol
+from engine.report.words import name_models, name_protocol
 from engine.text import format_number
 
 FIRST = ("C16", "C11", "C24")
@@ -49,7 +49,7 @@ def _find_figure(claims: Sequence[ClaimView]) -> Finding | None:
             continue
         values = sorted(float(c.value) for _, c in read if c.value is not None)
         number = " to ".join(dict.fromkeys(format_number(value, 3) for value in (values[0], values[-1])))
-        models = " and ".join(dict.fromkeys(record.subject for record, _ in read))
+        models = name_models(record for record, _ in read)
         words = f"{_begin(claim.record.estimand)}, on {models}. The document says {format_number(read[0][1].figure)}."
         return Finding(claim=claim, heading=claim.question, number=number, words=words)
     return None

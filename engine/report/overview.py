@@ -20,6 +20,7 @@ from engine.report.words import (
     SYMBOLS,
     VerdictSymbol,
     find_symbol,
+    name_models,
     read_status,
     sort_records,
     write_registration,
@@ -302,7 +303,7 @@ def roll_up(claims: Sequence[ClaimView]) -> RollUp | None:
     number = f"{len(counted)} claim{'' if len(counted) == 1 else 's'}"
     measured = [record for _, standing in counted for record in (*standing.decided, *standing.open)]
     own = not counted or all(standing.on_own_model for _, standing in counted if standing.decided or standing.open)
-    models = ", ".join(dict.fromkeys(record.subject for record in measured if is_trained(record)))
+    models = name_models(record for record in measured if is_trained(record))
     caveat = (
         f"It is about trained GPT-2, which was not measured here. The trained models that were: {models or 'none'}."
     )

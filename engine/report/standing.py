@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.records import Record
-from engine.report.words import VerdictSymbol
+from engine.report.words import VerdictSymbol, name_models
 
 SUPPORTED, PARTLY, REFUTED = "supported", "partly supported", "refuted"
 DECISIVE = frozenset({SUPPORTED, PARTLY, REFUTED})
@@ -70,7 +70,7 @@ class ClaimStanding:
     def sentence(self) -> str:
         """The standing in a sentence, with what it rests on or turns on."""
         measured = self.decided + self.open
-        models = ", ".join(dict.fromkeys(record.subject for record in measured))
+        models = name_models(measured)
         if self.standing is Standing.UNTESTED:
             return "Not tested: no row that can decide it was measured."
         words = f"{self.standing.value[:1].upper()}{self.standing.value[1:]}"
@@ -80,7 +80,7 @@ class ClaimStanding:
             rows = "; ".join(f"{name}: {said}" for name, said in self._list_sides())
             words += f" on the {' and the '.join(self.turns_on) or 'row'} ({rows})"
         else:
-            words += f" on {', '.join(dict.fromkeys(record.subject for record in self.decided))}"
+            words += f" on {name_models(self.decided)}"
             if self.open:
                 count = len(self.open)
                 words += f"; {count} other {'rows are' if count > 1 else 'row is'} undecided"

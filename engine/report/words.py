@@ -77,6 +77,18 @@ def name_protocol(name: str) -> str:
     return PROTOCOLS.get(name, f"under {name}")
 
 
+MOST_MODELS = 5
+"""Models that a sentence names."""
+
+
+def name_models(records: Iterable[Record]) -> str:
+    """The models of the records, each once: 'a, b and c', or 'a, b, c, d, e and 35 more'."""
+    names = list(dict.fromkeys(record.subject for record in records))
+    if len(names) > MOST_MODELS + 1:
+        names = [*names[:MOST_MODELS], f"{len(names) - MOST_MODELS} more"]
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
 def sort_records(records: Iterable[Record]) -> list[Record]:
     """By claim, subject and protocol, C2 before C10, in whatever order they come."""
     return sorted(records, key=lambda r: (*map(_split_numbers, key_of(r)), *key_of(r), r.effort, r.sentence))

@@ -89,6 +89,12 @@ def test_an_answer_of_many_models_names_some_and_counts_the_rest() -> None:
     assert reading.endswith("; and 3 more.")
 
 
+def test_a_sentence_names_some_of_many_models() -> None:
+    rows = [judge(1, 0.5, 2, "refuted", subject=f"m{k}") for k in range(40)]
+    assert answer(*rows)[0].startswith("No, on m0, m1, m2, m3, m4 and 35 more. ")
+    assert answer(*rows[:6])[0].startswith("No, on m0, m1, m2, m3, m4 and m5. ")
+
+
 def make_ladder(first: float, best: float) -> Table:
     return Table(
         title="Searches",

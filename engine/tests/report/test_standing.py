@@ -117,7 +117,7 @@ def test_sentences() -> None:
     assert say(("m", "page", OPEN), ("gpt2", "page", None)) == f"Cannot tell yet on m{other}"
     assert say(("gpt2", "page", None)) == "Not tested: no row that can decide it was measured."
     # The document's own models come first.
-    assert say(("m", "page", SUPPORTED), ("gpt2", "page", SUPPORTED)) == "Holds on gpt2, m."
+    assert say(("m", "page", SUPPORTED), ("gpt2", "page", SUPPORTED)) == "Holds on gpt2 and m."
 
 
 def test_every_claim_has_one_and_ours_are_told_apart() -> None:
