@@ -3,13 +3,12 @@
 import engine as lm
 
 FULL = lm.Units(smoke=0, standard=0, full=16, wave=16)
-DEEP = lm.Units(smoke=0, standard=0, full=8, wave=8)
 SEARCHES = (
     ("1 block", lm.Search(stack=lm.Stack(blocks=1), margins=8)),
     ("4 blocks", lm.Search(stack=lm.Stack(blocks=4), units=FULL)),
     ("12 blocks", lm.Search(stack=lm.Stack(blocks=12), units=FULL, margins=4)),
-    ("all blocks", lm.Search(stack=lm.Stack(blocks="all"), units=DEEP, margins=4)),
-    ("1 block, long prompts", lm.Search(stack=lm.Stack(blocks=1), units=DEEP, long=True)),
+    ("all blocks", lm.Search(stack=lm.Stack(blocks="all"), units=FULL, margins=4)),
+    ("1 block, long prompts", lm.Search(stack=lm.Stack(blocks=1), units=FULL, long=True)),
 )
 
 CLAIM = lm.Claim(
@@ -17,9 +16,8 @@ CLAIM = lm.Claim(
     section="Recovery from activations",
     sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
     question="Can the exact prompt be found from the output of any number of blocks?",
-    estimand="share of the prompts tried that come back token for token, one token and no other of those checked "
-    "matching at each position; the rate of all prompts, with its interval, and a few positions held against the whole "
-    "vocabulary beside it",
+    estimand="rate at which prompts come back token for token, one token and no other of those checked matching at each "
+    "position; the share of those tried, and a few positions held against the whole vocabulary beside it",
     document="the document concludes the opposite of trained models, from descent on all embeddings at once",
     procedure=lm.Searches(
         samples=SEARCHES,
@@ -30,7 +28,10 @@ CLAIM = lm.Claim(
             *(lm.CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(lm.AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    criteria=tuple(
+        lm.AtLeast(f"rate, {name}", 0.8, because="the bar of C03, where the document calls a net inverted")
+        for name, _ in SEARCHES
+    ),
     subjects=(*lm.TRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1, standard=16, full=16, wave=16),
@@ -42,6 +43,9 @@ CLAIM = lm.Claim(
         "those found before it; candidates are taken once a forward pass gives the activations again.",
         "Equal activations are those within float noise, which is measured on random tokens in several batch layouts.",
         "A pilot of the method behind one and thirty blocks of smollm2-135m was looked at before this was written.",
+        "Amended: all of sixteen prompts was an exhaustive count of a sample; the document's claims are judged by the "
+        "interval of a rate, and so is this one. All of eight is [0.68, 1] and decides nothing, so that the deepest "
+        "stack and the long prompts have sixteen, too.",
         "A stack deeper than the model is the whole model. No head and no final norm, as in the document's inversions.",
     ),
 )

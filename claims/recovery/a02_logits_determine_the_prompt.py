@@ -18,8 +18,8 @@ CLAIM = lm.Claim(
     sentence="The logits that the head gives at every position determine the prompt, and it can be found from them "
     "alone.",
     question="Can the exact prompt be found from the scores that the output head gives?",
-    estimand="share of the prompts tried that come back token for token from logits, one token and no other of those "
-    "checked matching at each position; the rate beside it, and the whole vocabulary at a few positions",
+    estimand="rate at which prompts come back token for token from logits, one token and no other of those checked "
+    "matching at each position; the share of those tried beside it, and the whole vocabulary at a few positions",
     document="the document finds the head a bottleneck of descent; it does not ask what logits hold",
     procedure=lm.Searches(
         samples=SEARCHES,
@@ -30,7 +30,10 @@ CLAIM = lm.Claim(
             *(lm.CheckSpeedup(name=f"fewer checks than blind, {name}", of=name) for name, _ in SEARCHES),
         ),
     ),
-    criteria=tuple(lm.AtLeast(f"recovered, {name}", 1, because="every prompt that was tried") for name, _ in SEARCHES),
+    criteria=tuple(
+        lm.AtLeast(f"rate, {name}", 0.8, because="the bar of C03, where the document calls a net inverted")
+        for name, _ in SEARCHES
+    ),
     subjects=(*lm.TRAINED, lm.SMOLLM2_UNTRAINED, lm.GEMMA3_UNTRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=0, full=16, wave=16),

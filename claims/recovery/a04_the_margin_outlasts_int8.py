@@ -9,7 +9,7 @@ SEARCHES = (
         lm.Search(
             stack=lm.Stack(blocks=12),
             observed="8 bits",
-            margins=8,
+            margins=16,
             units=lm.Units(smoke=0, standard=0, full=16, wave=16),
         ),
     ),
@@ -32,7 +32,8 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=tuple(
-        lm.AtLeast(f"told apart, {name}", 1, because="every position that was tried") for name, _ in SEARCHES
+        lm.AtLeast(f"told apart, {name}", 0.8, because="the bar of the other recoveries, A01 and A02")
+        for name, _ in SEARCHES
     ),
     subjects=(*lm.TRAINED, lm.GPT2_UNTRAINED, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
@@ -42,6 +43,8 @@ CLAIM = lm.Claim(
         "largest over 127. The model that candidates go through keeps its precision.",
         "Distances are the largest difference in steps of the rounding: equal inputs lie half a step apart at most, "
         "and their float noise.",
+        "Amended: all positions of a sample was an exhaustive count of it; now the interval of the rate is judged, and "
+        "there are sixteen positions behind twelve blocks, since all of eight is [0.68, 1] and decides nothing.",
         "Amended after eight positions behind twelve blocks of smollm2-135m had been seen by another measure: by the "
         "relative L² distance, in which the rounding of a few large numbers drowns all others, thousands of tokens lay "
         "within the noise of two first positions, and a geometric mean, the criterion then, did not show it. The row "

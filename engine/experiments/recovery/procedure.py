@@ -98,13 +98,17 @@ class RecoveryDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Distinguishable(_OfOneSearch):
-    """Share of the positions compared with the whole vocabulary where no other token is within ε: an exact count."""
+    """Rate of positions at which no other token of the whole vocabulary is within ε.
+
+    At each position all tokens are compared, but the positions are a sample; the interval is clustered by model seed.
+    """
 
     tag: ClassVar[str] = "ToldApart"
 
     def estimate(self, found: RunsByName, look: Look = ONLY) -> Estimate:
-        runs = found[self.of].margins.runs
-        return exact_share(self.name, sum(run.same == 0 for run in runs), len(runs), counts="positions")
+        margins = found[self.of].margins
+        apart = [run.same == 0 for run in margins.runs]
+        return proportion(self.name, apart, clusters=margins.clusters, counts="positions", look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
