@@ -13,6 +13,7 @@ from engine.arms.settings import DescentSettings, Method, Unit
 from engine.arms.stacks import Stack
 from engine.claim.procedure import Trial
 from engine.claim.units import Effort, Units
+from engine.errors import SubjectError
 from engine.experiments.embedding.arm import (
     PseudoInverseArm,
     PseudoInverseResult,
@@ -64,7 +65,7 @@ class PlantedSubject(Subject):
         return None
 
     def config(self) -> Any:
-        raise AssertionError("a planted subject has no configuration")
+        raise SubjectError("a planted subject has no configuration")
 
     def tokenizer(self) -> Any:
         raise AssertionError("a planted subject has no tokenizer")

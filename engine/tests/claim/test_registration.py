@@ -79,6 +79,8 @@ def is_moot(path: str) -> bool:
         "sentence",
         "estimand",
         "document",
+        "question",
+        "quote",
         "notes",
         "beyond",
         "counts_untrained",
