@@ -16,8 +16,8 @@ CLAIM = lm.Claim(
     section="Recovery from activations",
     sentence="The activations behind any number of blocks determine the prompt, and it can be found from them alone.",
     question="Can the exact prompt be found from the output of any number of blocks?",
-    estimand="rate at which prompts come back token for token, one token and no other of those checked matching at each "
-    "position; the share of those tried, and a few positions held against the whole vocabulary beside it",
+    estimand="rate at which prompts come back token for token, one token and no other of those checked matching at "
+    "each position; the share of those tried, and a few positions held against the whole vocabulary beside it",
     document="the document concludes the opposite of trained models, from descent on all embeddings at once",
     procedure=lm.Searches(
         samples=SEARCHES,
