@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from engine.records import Record, find_headline
@@ -33,6 +34,9 @@ def write_answer(standing: ClaimStanding) -> tuple[str, str]:
         lead += f" on the {' and the '.join(standing.turns_on) or 'row'}: the verdicts on {models} differ"
     else:
         lead += f", on {models}"
+    if standing.decided and standing.open:
+        count = len(standing.open)
+        lead += f"; {count} other test{' is' if count == 1 else 's are'} undecided"
     lead += "." if standing.on_own_model else ". The document's own model, trained GPT-2, was not measured."
     return lead, _write_readings(rows)
 
@@ -40,13 +44,13 @@ def write_answer(standing: ClaimStanding) -> tuple[str, str]:
 def _write_readings(rows: Sequence[Record]) -> str:
     """'ratio: 2.24 (1.3 to 4.3) in the document's set-up; …. The document says 100.' Rows of one estimate alone."""
     first = find_headline(rows[0])
-    if first is None or first.value is None:
+    if first is None or first.value is None or math.isnan(first.value):
         return rows[0].sentence
     several = len({record.subject for record in rows}) > 1
     words: list[str] = []
     for record in rows:
         c = find_headline(record)
-        if c is None or c.estimate != first.estimate or c.value is None:
+        if c is None or c.estimate != first.estimate or c.value is None or math.isnan(c.value):
             continue
         ends = ""
         if c.low is not None and c.high is not None and not c.low == c.high == c.value:

@@ -65,7 +65,7 @@ def _has_figure(c: CriterionRecord) -> bool:
 
 
 def _find_recovery(claims: Sequence[ClaimView]) -> Finding | None:
-    """The group of searches in which the last and best one gains most on the first."""
+    """The group of searches in which the best one gains most on the first."""
     best: tuple[float, Finding] | None = None
     for claim in claims:
         if not claim.standing.ours:
@@ -73,7 +73,7 @@ def _find_recovery(claims: Sequence[ClaimView]) -> Finding | None:
         for record in (*claim.standing.decided, *claim.standing.open):
             for group, first, last, prompts in count_exact(record):
                 gain = (last[1] - first[1]) / prompts
-                if best is None or gain > best[0]:
+                if gain > 0 and (best is None or gain > best[0]):
                     words = (
                         f"Prompts recovered exactly on {record.subject}, {group}: by the method '{first[0]}', "
                         f"and by '{last[0]}', from the same outputs."
@@ -105,7 +105,7 @@ def _find_turn(claims: Sequence[ClaimView]) -> Finding | None:
             gap = abs(one.value - two.value) / max(abs(one.value), abs(two.value), 1e-12)
             if best is None or gap > best[0]:
                 number = f"{format_number(one.value, 2)} or {format_number(two.value, 2)}"
-                holds, fails = (name_protocol(row.protocol) for row in (yes[0], no[0]))
+                holds, fails = (name_protocol(row.protocol) or f"under {row.protocol}" for row in (yes[0], no[0]))
                 words = f"{_begin(claim.record.estimand)}. On {model} it holds {holds}, not {fails}."
                 best = (gap, Finding(claim=claim, heading=claim.question, number=number, words=words))
     return best[1] if best else None

@@ -38,7 +38,7 @@ def tabulate_claims(records: Sequence[Record]) -> str:
 
 
 def _write_reading(standing: ClaimStanding) -> str:
-    """'ratio 2.24, not 100': the estimate that the first verdict turns on, beside the document's figure."""
+    """'ratio 2.24 (document: 100)': the estimate that the first verdict turns on, beside the document's figure."""
     rows = standing.decided or standing.open
     c = find_headline(rows[0]) if rows else None
     if c is None or c.value is None or not math.isfinite(c.value):

@@ -13,9 +13,9 @@ from engine.report.words import VerdictSymbol, find_symbol
 
 @dataclass(frozen=True, kw_only=True)
 class ModelView:
-    """A model. rows: its measured items with their claims. counts: how many of them have each verdict.
+    """A model. rows: its items that were measured or failed, with their claims. counts: how many have each verdict.
 
-    waiting: how many of its items were not measured. parameters: None where no record says how many.
+    waiting: how many of its items were not run. parameters: None where no record says how many.
     """
 
     id: str
@@ -41,7 +41,7 @@ def arrange_models(claims: Sequence[ClaimView]) -> tuple[ModelView, ...]:
     models: list[ModelView] = []
     for id in order_models([item.record for _, item in pairs]):
         own = [(claim, item) for claim, item in pairs if item.record.subject == id]
-        rows = [(claim, item) for claim, item in own if is_measured(item.record)]
+        rows = [(claim, item) for claim, item in own if item.has_content]
         words = [item.verdict.word for _, item in rows]
         newest = rows[-1][1].record if rows else own[0][1].record
         models.append(
@@ -52,7 +52,7 @@ def arrange_models(claims: Sequence[ClaimView]) -> tuple[ModelView, ...]:
                 trained=is_trained(newest),
                 rows=tuple(rows),
                 counts=tuple((find_symbol(word), words.count(word)) for word in dict.fromkeys(sorted(words))),
-                waiting=len(own) - len(rows),
+                waiting=sum(not item.has_content for _, item in own),
             )
         )
     return tuple(models)

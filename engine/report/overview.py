@@ -12,7 +12,7 @@ from engine.records import CriterionRecord, Provenance, Record, explain_part, fi
 from engine.report.history import date_record, read_moment
 from engine.report.intervals import IntervalView, arrange_interval, fit_axis
 from engine.report.models import order_models
-from engine.report.standing import STANDINGS, ClaimStanding, Standing, is_trained
+from engine.report.standing import OWN_MODELS, STANDINGS, ClaimStanding, Standing, is_trained
 from engine.report.views import ClaimView, ItemView
 from engine.report.words import (
     OUTCOMES,
@@ -36,7 +36,7 @@ MOST_LINKED = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One claim on one model. items: its measured tests. idle: protocols that were not run."""
+    """One claim on one model. items: its tests that were measured or failed. idle: protocols that were not run."""
 
     items: tuple[ItemView, ...]
     idle: tuple[str, ...]
@@ -78,7 +78,7 @@ class ClaimsTable:
 def arrange_claims_table(claims: Sequence[ClaimView]) -> ClaimsTable:
     """The claims by section, the document's first."""
     records = [item.record for claim in claims for item in claim.items]
-    measured = {record.subject for record in records if is_measured(record)}
+    measured = {item.record.subject for claim in claims for item in claim.items if item.has_content}
     order = order_models(records)
     models = tuple(model for model in order if model in measured)
     columns = models if len(models) <= MOST_MODELS else ()
@@ -151,8 +151,8 @@ def find_changes(claims: Sequence[ClaimView], previous: Sequence[Record]) -> Cha
 class RunFacts:
     """The distinct machines, commits, dates and packages behind the records, sorted.
 
-    subjects: each with its note. measured_subjects: those with a measurement, whatever the verdict. cost_s: of all
-    measurements that the records name; one that two items share counts twice. part: what the records leave out of
+    subjects: each with its note. cost_s: of all measurements that the records name; one that two items share counts
+    twice. part: what the records leave out of
     their run, '' for a whole one.
     """
 
@@ -163,7 +163,6 @@ class RunFacts:
     packages: tuple[str, ...]
     efforts: tuple[str, ...]
     subjects: tuple[tuple[str, str], ...]
-    measured_subjects: tuple[str, ...]
     protocols: tuple[str, ...]
     cost_s: float
     part: str
@@ -182,9 +181,8 @@ def gather_facts(records: Sequence[Record]) -> RunFacts:
         packages=_sort_distinct(f"{name} {version}" for p in known for name, version in p.versions.items()),
         efforts=_sort_distinct(r.effort for r in records),
         subjects=tuple(sorted({(r.subject, r.subject_note) for r in records})),
-        measured_subjects=_sort_distinct(r.subject for r in records if r.arms),
         protocols=_sort_distinct(r.protocol for r in records),
-        cost_s=sum(r.cost_s for r in records),
+        cost_s=math.fsum(r.cost_s for r in records),
         part=explain_part(records),
     )
 
@@ -278,12 +276,13 @@ class RollUp:
     """What a run comes to, counted in claims.
 
     document: whether any of the claims is one of the document's. sentence: all counts.
-    caveat: which models it rests on, where the document's own is not among them; '' where it is.
+    warning, caveat: which models it rests on, where the document's own are not behind every claim; else ''.
     groups: of the document's claims, and of any that users add. ours: those that the suite adds, in no count.
     """
 
     document: bool
     sentence: str
+    warning: str
     caveat: str
     groups: tuple[StandingGroup, ...]
     ours: tuple[StandingGroup, ...]
@@ -304,12 +303,18 @@ def roll_up(claims: Sequence[ClaimView]) -> RollUp | None:
     measured = [record for _, standing in counted for record in (*standing.decided, *standing.open)]
     own = not counted or all(standing.on_own_model for _, standing in counted if standing.decided or standing.open)
     models = name_models(record for record in measured if is_trained(record))
-    caveat = (
-        f"It is about trained GPT-2, which was not measured here. The trained models that were: {models or 'none'}."
-    )
+    if any(record.subject in OWN_MODELS for record in measured):
+        warning = "Not every claim was measured on the document's own model."
+        caveat = f"It is about trained GPT-2. The trained models that were measured: {models}."
+    else:
+        warning = "Not yet on the document's own model."
+        caveat = (
+            f"It is about trained GPT-2, which was not measured here. The trained models that were: {models or 'none'}."
+        )
     return RollUp(
         document=any(re.fullmatch(r"C\d\d", claim.record.claim) for claim, _ in counted),
         sentence=f"Of {number}, {listed}." if counted else "",
+        warning="" if own or not measured else warning,
         caveat="" if own or not measured else caveat,
         groups=groups,
         ours=_group([pair for pair in found if pair[1].ours]),

@@ -24,7 +24,7 @@
       let fits = (!asked.standing || row.dataset.standing === asked.standing) &&
         (!asked.section || row.dataset.section === asked.section) &&
         (!query || [row.dataset.claim, row.dataset.words, row.textContent].join(" ").toLowerCase().includes(query));
-      const tests = [...row.querySelectorAll(".sq[title]:not(.unmeasured)")];
+      const tests = [...row.querySelectorAll(".sq[title]:not(.idle)")];
       for (const one of tests) {
         const end = one.title.lastIndexOf(": "); // no verdict has a colon
         const said = { protocol: one.title.slice(0, end), verdict: one.title.slice(end + 2), subject: one.closest("td").dataset.label };
@@ -37,7 +37,6 @@
     for (const body of document.querySelectorAll("#matrix > tbody")) {
       body.hidden = !body.querySelector("[data-claim]:not([hidden])");
     }
-    root.classList.toggle("narrowed", narrowed);
     shown.value = narrowed ? `${kept} of ${rows.length} claims` : `${rows.length} claims`;
     return { asked, narrowed };
   };

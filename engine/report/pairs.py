@@ -112,7 +112,9 @@ def arrange_pairs(claims: Sequence[ClaimView], previous: Sequence[Record]) -> tu
         PairGroup(
             id="runs",
             title="This run and the one before",
-            empty="There is no earlier run to compare with. lm-claims report compare A B compares any two.",
+            empty="No test was estimated in both runs."
+            if previous
+            else "There is no earlier run to compare with. lm-claims report compare A B compares any two.",
             pairs=over_time,
             transitions=_count_transitions(over_time),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
@@ -75,6 +76,8 @@ def _put_in_place(files: Mapping[str, bytes], folder: Path) -> None:
         staged = Path(mkdtemp(prefix=".pages-", dir=folder))
         for path, content in files.items():
             write_whole(staged / path, content, remedy="choose another with --report-dir")
+        # Before others are put in place, so that two sessions cannot take away what the other one has just written.
+        _remove_pages(folder, keep=files)
         for path in files:
             make_folder((folder / path).parent)
             sync(staged / path)
@@ -88,7 +91,6 @@ def _put_in_place(files: Mapping[str, bytes], folder: Path) -> None:
     finally:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
-    _remove_pages(folder, keep=files)
 
 
 def _remove_links(folder: Path) -> None:
@@ -103,16 +105,19 @@ def _remove_links(folder: Path) -> None:
 
 
 def _remove_pages(folder: Path, keep: Collection[str]) -> None:
-    """Remove the pages of claims that are not to be kept, and what belongs to them; nothing that is not ours."""
+    """Remove the pages of claims that are not to be kept, and what belongs to them; nothing that is not ours.
+
+    What cannot be looked at stays. Raises OSError for a page of ours that cannot be removed.
+    """
     for page in (folder / "claims").glob("*.html"):
-        if f"claims/{page.name}" in keep or page.is_symlink():
+        if f"claims/{page.name}" in keep or not stat.S_ISREG(page.lstat().st_mode):
             continue
         try:
             with open(page, "rb") as file:
                 ours = GENERATOR.encode() in file.read(1000)
-            if ours:
-                page.unlink()
+        except OSError:
+            continue
+        if ours:
+            page.unlink()
+            if f"data/{page.stem}.csv" not in keep:
                 (folder / "data" / f"{page.stem}.csv").unlink(missing_ok=True)
-        except OSError as error:
-            got, expected = f"{page}: {error.strerror}", "a folder that can be written"
-            raise LedgerError(explain(who="report", got=got, expected=expected, remedy="remove it")) from error

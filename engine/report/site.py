@@ -49,7 +49,8 @@ GENERATOR = '<meta name="generator" content="LM Claims">'
 """What marks a page as one of ours, so that a later report may replace or remove it."""
 
 INDEX_BYTES, CLAIM_BYTES, SINGLE_BYTES = 150_000, 250_000, 3_000_000
-"""What the index, a claim's page and a single file may weigh; tables behind the numbers are cut until they fit."""
+"""What the index, a claim's page and a single file may weigh. In the last two, tables behind the numbers are cut until
+they fit."""
 
 ROWS = (100, 40, 12, 4, 0)
 """Rows of a table that a page shows, the most that fit."""

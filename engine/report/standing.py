@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.records import Record
-from engine.report.words import VerdictSymbol, name_models
+from engine.report.words import VerdictSymbol
 
 SUPPORTED, PARTLY, REFUTED = "supported", "partly supported", "refuted"
 DECISIVE = frozenset({SUPPORTED, PARTLY, REFUTED})
@@ -65,29 +65,6 @@ class ClaimStanding:
     def ours(self) -> bool:
         """Whether the claim is one that the suite adds to the document's, which is in no count."""
         return self.claim.startswith("A")
-
-    @property
-    def sentence(self) -> str:
-        """The standing in a sentence, with what it rests on or turns on."""
-        measured = self.decided + self.open
-        models = name_models(measured)
-        if self.standing is Standing.UNTESTED:
-            return "Not tested: no row that can decide it was measured."
-        words = f"{self.standing.value[:1].upper()}{self.standing.value[1:]}"
-        if self.standing is Standing.OPEN:
-            words += f" on {models}"
-        elif self.standing is Standing.DEPENDS:
-            rows = "; ".join(f"{name}: {said}" for name, said in self._list_sides())
-            words += f" on the {' and the '.join(self.turns_on) or 'row'} ({rows})"
-        else:
-            words += f" on {name_models(self.decided)}"
-            if self.open:
-                count = len(self.open)
-                words += f"; {count} other {'rows are' if count > 1 else 'row is'} undecided"
-        return words + ("." if self.on_own_model else "; not on the document's own model, trained GPT-2.")
-
-    def _list_sides(self) -> list[tuple[str, str]]:
-        return [(f"{record.subject}, {record.protocol}", record.ruling or "") for record in self.decided]
 
 
 def find_standings(records: Iterable[Record]) -> list[ClaimStanding]:

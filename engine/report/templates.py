@@ -52,7 +52,7 @@ def load_template(name: str) -> Template:
         protocol=lambda name: write_plain(name_protocol(name), 80),
         registrations=list_registrations,
         numeric=_find_numeric,
-        millions=lambda count: f"{count / 1e6:,.0f} million",
+        millions=lambda count: f"{count / 1e6:,.{0 if count >= 1e7 else 2}f} million",
     )
     return environment.get_template(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -47,10 +48,14 @@ def arrange_trends(claims: Sequence[ClaimView], history: Sequence[Run]) -> tuple
     for claim in claims:
         table = trend_table([item.record for item in claim.items], history)
         for item, rows in groupby(table.rows if table else (), key=lambda row: str(row[0])):
-            read = [(str(row[1]), str(row[2]), float(row[3]), str(row[6])) for row in rows if row[3] is not None]
+            read = [(str(row[1]), str(row[2]), float(row[3] or 0), str(row[6])) for row in rows if _is_finite(row[3])]
             if len(read) > 1:
                 trends.append(_draw(claim, item, read))
     return tuple(sorted(trends, key=lambda trend: not trend.changed))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _draw(claim: ClaimView, item: str, read: Sequence[tuple[str, str, float, str]]) -> Trend:

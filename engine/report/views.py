@@ -145,6 +145,7 @@ class ClaimView:
 
 
 _PAGE_IDS = (
+    "estimates",  # the data of a whole run lie beside those of each claim
     *("top", "main", "overview", "findings", "task", "ours", "models", "how", "data", "about-run"),
     "filters",
     "shown",
@@ -301,7 +302,7 @@ def count_exact(record: Record) -> Iterator[tuple[str, tuple[str, int], tuple[st
         groups: dict[str, list[tuple[float, Row]]] = {}
         for row in read_rows(table):
             rate = finite(row.get("exact rate"))
-            if rate is not None:
+            if rate is not None and row.get("search") is not None:
                 groups.setdefault(str(row.get("group")), []).append((rate, row))
         for group, rated in groups.items():
             if len(rated) < 2:  # nothing to compare

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from engine.records import Record, Registration, find_headline, key_of
 from engine.text import format_interval
@@ -91,7 +92,11 @@ def name_models(records: Iterable[Record]) -> str:
 
 def sort_records(records: Iterable[Record]) -> list[Record]:
     """By claim, subject and protocol, C2 before C10, in whatever order they come."""
-    return sorted(records, key=lambda r: (*map(_split_numbers, key_of(r)), *key_of(r), r.effort, r.sentence))
+
+    def rank(r: Record) -> tuple[Any, ...]:
+        return (*map(_split_numbers, key_of(r)), *key_of(r), r.effort, r.sentence, r.arms, r.cost_s)
+
+    return sorted(records, key=rank)
 
 
 def _split_numbers(text: str) -> tuple[tuple[int, str], ...]:

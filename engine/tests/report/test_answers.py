@@ -70,8 +70,14 @@ def answer(*records: Record) -> tuple[str, str]:
             "We cannot tell yet, on smollm2-135m. The document's own model, trained GPT-2, was not measured.",
             "Ratio: 90 (20 to 180), in the document's set-up.",
         ),
+        (
+            [judge(150, 120, 180, "supported"), judge(90, 20, 180, "inconclusive", protocol="controlled", figure=None)],
+            "Yes, on smollm2-135m; 1 other test is undecided. "
+            "The document's own model, trained GPT-2, was not measured.",
+            "Ratio: 150 (120 to 180), in the document's set-up. The document says 100.",
+        ),
     ],
-    ids=["no", "yes", "depends", "open"],
+    ids=["no", "yes", "depends", "open", "another open"],
 )
 def test_an_answer_says_what_it_comes_to_and_its_numbers(rows: Sequence[Record], lead: str, reading: str) -> None:
     assert answer(*rows) == (lead, reading)
@@ -139,10 +145,54 @@ def test_other_set_ups_are_sorted_by_their_estimate_with_the_declared_one_among_
     )
     spec = arrange_specification(judge(2.24, 1.3, 4.34, "refuted", tables=(table,)))
     assert spec is not None
-    assert [choice.choice for choice in spec.choices] == ["N = 300", "as declared", "N(0, 1)", "1/10"]
-    assert (spec.turned, spec.axis.logarithmic) == (1, True)
-    assert spec.title == "Does one choice decide it? Yes: one of 3 other set-ups turns the verdict."
+    assert [choice.choice for choice in spec.choices] == ["N = 300", "as declared", "N(0, 1)", "1/10", "N = 3000"]
+    assert (spec.turned, spec.axis.logarithmic, spec.choices[-1].picture) == (1, True, None)
+    assert spec.title == (
+        "Does one choice decide it? Yes: 1 of 4 other set-ups comes to another verdict, and 2 are undecided."
+    )
     assert arrange_specification(judge(2.24, 1.3, 4.34, "refuted")) is None
+
+
+@pytest.mark.parametrize(
+    ("ruling", "verdicts", "said"),
+    [
+        ("refuted", ["refuted"], "No: none of 1 other set-up comes to another verdict."),
+        ("refuted", ["supported", "partly supported"], "Yes: 2 of 2 other set-ups come to another verdict."),
+        (
+            "partly supported",
+            ["supported", "refuted", "inconclusive"],
+            "Yes: 2 of 3 other set-ups come to another verdict, and 1 is undecided.",
+        ),
+        (
+            "inconclusive",
+            ["inconclusive", "supported"],
+            "It is undecided as declared; 1 of 2 other set-ups decides it.",
+        ),
+        ("inconclusive", ["inconclusive"], "It is undecided as declared; none of 1 other set-up decides it."),
+    ],
+)
+def test_whether_one_choice_decides_is_said_as_it_is(ruling: str, verdicts: list[str], said: str) -> None:
+    table = make_choices(*((f"f{k}", "x", "ratio = 3 [2, 4]", verdict) for k, verdict in enumerate(verdicts)))
+    spec = arrange_specification(judge(2.24, 1.3, 4.34, ruling, tables=(table,)))
+    assert spec is not None
+    assert spec.title == f"Does one choice decide it? {said}"
+
+
+def test_rows_that_are_cut_or_odd_do_no_harm() -> None:
+    table = make_choices(("a", "b", "ratio = 1.2.3", "refuted"), ("a", "c", "ratio = 3 [2, 4]", "refuted"))
+    cut = replace(table, rows=(*table.rows, ("a", "b", "ratio = 1")))
+    spec = arrange_specification(judge(2.24, 1.3, 4.34, "refuted", tables=(cut,)))
+    assert spec is not None
+    drawn = [(choice.choice, choice.picture is not None) for choice in spec.choices]
+    assert drawn == [("as declared", True), ("c", True), ("b", False)]
+
+
+def test_searches_without_names_or_gains_are_no_finding() -> None:
+    columns, rows = ("group", "exact rate", "prompts"), (("g", 0, 4), ("g", 1, 4))
+    nameless = replace(make_ladder(0, 1), columns=columns, rows=rows)
+    ours = replace(judge(1, 0, 2, "supported", claim="C28", figure=None, tables=(nameless,)), claim="A03")
+    assert list_findings(arrange_claims([ours])) == ()
+    assert list_findings(arrange_claims([replace(ours, tables=(make_ladder(1, 1),))])) == ()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +266,10 @@ def test_trends_follow_the_runs_and_those_that_changed_come_first() -> None:
     assert first.x < last.x
     assert first.y > last.y, "a larger value stands higher"
     assert arrange_trends(arrange_claims(runs[1]), []) == ()
+    odd = [run(1, math.nan, "inconclusive"), run(2, 150, "supported"), run(3, 160, "supported")]
+    drawn = arrange_trends(arrange_claims(odd[2]), [gather_run(records) for records in odd])
+    (found,) = [trend for trend in drawn if trend.claim.record.claim == "C16"]
+    assert [point.words for point in found.points] == ["150", "160"], "what is no number has no place"
 
 
 def test_no_axis_of_shares_goes_beyond_none_and_all() -> None:

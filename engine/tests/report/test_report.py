@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import re
 from base64 import b64encode
@@ -48,6 +49,31 @@ def test_the_page_of_a_claim_that_is_gone_is_removed_and_no_other_file(records: 
     left = {path.name for path in (tmp_path / "claims").iterdir()}
     assert left == {f"{r.claim}.html" for r in records if r.claim != "C16"} | {"mine.html"}
     assert not (tmp_path / "data" / "C16.csv").exists()
+
+
+def test_what_is_not_ours_beside_the_pages_is_left_alone(records: list[Record], tmp_path: Path) -> None:
+    write_report(records, tmp_path, rendered_at=RENDERED_AT)
+    (tmp_path / "claims" / "folder.html").mkdir()
+    os.mkfifo(tmp_path / "claims" / "pipe.html")
+    write_report(records[:1], tmp_path, rendered_at=RENDERED_AT)
+    left = {path.name for path in (tmp_path / "claims").iterdir()}
+    assert left == {f"{records[0].claim}.html", "folder.html", "pipe.html"}
+    assert not list(tmp_path.glob(".pages-*"))
+
+
+def test_a_claim_named_like_a_file_of_the_run_has_another(records: list[Record], tmp_path: Path) -> None:
+    named = [replace(records[0], claim="estimates"), *records[1:]]
+    write_report(named, tmp_path, rendered_at=RENDERED_AT)
+    write_report(records, tmp_path, rendered_at=RENDERED_AT)
+    assert (tmp_path / "data" / "estimates.csv").read_bytes().count(b"\n") > len(records)
+
+
+def test_the_caveat_says_whether_the_documents_model_was_measured(records: list[Record]) -> None:
+    one, two = (replace(records[0], claim=claim, subject=model) for claim, model in (("C01", "gpt2"), ("C02", "m")))
+    assert "which was not measured here" in read_site([two])
+    both = read_site([one, two])
+    assert "which was not measured here" not in both
+    assert "Not every claim was measured on the document's own model." in both
 
 
 def test_names_that_differ_in_case_alone_have_files_of_their_own(records: list[Record]) -> None:
@@ -367,7 +393,7 @@ def test_what_other_choices_make_of_a_verdict_is_drawn_and_not_among_the_raw_num
     assert "<td>N(0, 1)</td>" in page
     text = Page(page).text
     assert "As declared it is refuted." in text
-    assert "Does one choice decide it? Yes: one of 2 other set-ups turns the verdict." in text
+    assert "Does one choice decide it? Yes: 1 of 2 other set-ups comes to another verdict." in text
     rows = re.findall(r'<div class="row(?: declared)?"><span class="label">(.*?)</span>', page)
     assert [re.sub("<.*?>", "", row) for row in rows][-3:] == ["start: N(0, 1)", "as declared", "σ: 1/25"]
     assert "Raw numbers" not in page

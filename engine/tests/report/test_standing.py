@@ -104,20 +104,9 @@ def test_what_a_standing_turns_on(rows: tuple[tuple[str, str, str], ...], turns_
     assert find_standing([make_row(*row) for row in rows]).turns_on == turns_on
 
 
-def test_sentences() -> None:
-    def say(*rows: tuple[str, str, str | None]) -> str:
-        return find_standing([make_row(*row) for row in rows]).sentence
-
-    other = "; not on the document's own model, trained GPT-2."
-    assert say(("m", "page", SUPPORTED), ("m", "controlled", OPEN)) == f"Holds on m; 1 other row is undecided{other}"
-    assert say(("gpt2", "page", REFUTED)) == "Does not hold on gpt2."
-    assert say(("m", "page", REFUTED), ("m", "controlled", PARTLY)) == (
-        f"Depends on the protocol (m, page: refuted; m, controlled: partly supported){other}"
-    )
-    assert say(("m", "page", OPEN), ("gpt2", "page", None)) == f"Cannot tell yet on m{other}"
-    assert say(("gpt2", "page", None)) == "Not tested: no row that can decide it was measured."
-    # The document's own models come first.
-    assert say(("m", "page", SUPPORTED), ("gpt2", "page", SUPPORTED)) == "Holds on gpt2 and m."
+def test_the_documents_own_models_come_first() -> None:
+    standing = find_standing([make_row("m", "page", SUPPORTED), make_row("gpt2", "page", SUPPORTED)])
+    assert [record.subject for record in standing.decided] == ["gpt2", "m"]
 
 
 def test_every_claim_has_one_and_ours_are_told_apart() -> None:
