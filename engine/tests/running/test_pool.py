@@ -152,7 +152,7 @@ def test_workers_die_with_a_session_that_is_killed(tmp_path: Path, subject: str)
     session.kill()
     session.wait()
     session.stdout.close()
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=90)
     assert not alive
 
 
