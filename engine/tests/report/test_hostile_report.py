@@ -113,7 +113,9 @@ def test_hostile_text_is_only_text(visit: Visitor, tmp_path: Path, names: tuple[
         visit.close()
     assert charts > often * len(KINDS) / 2
     shown = {name: squeeze(write_plain(text[:24])) for name, text in texts.items()}
-    unseen = {(name, place) for name, text in shown.items() for place in PLACES if text not in seen[place]}
+    # Long texts leave no room for raw tables: such a page says on which line of the records they are.
+    places = [place for place in PLACES if place != ".raw td" or names != GROUPS["length"]]
+    unseen = {(name, place) for name, text in shown.items() for place in places if text not in seen[place]}
     assert unseen == set()
 
 
