@@ -38,6 +38,8 @@ CLAIM = lm.Claim(
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=0, standard=0, full=16, wave=16),
     notes=(
+        "Amended: the rate is judged by its interval, as in A01. The bar was set when every prompt tried was known to "
+        "come back.",
         "A head with more outputs than inputs, and of full rank, hides nothing: hidden states are read back from "
         "logits by its pseudo-inverse, and all that follows sees those. Their float32 sums are most of the noise, so "
         "margins are told too small rather than too large.",

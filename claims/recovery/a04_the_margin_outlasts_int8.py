@@ -44,7 +44,8 @@ CLAIM = lm.Claim(
         "Distances are the largest difference in steps of the rounding: equal inputs lie half a step apart at most, "
         "and their float noise.",
         "Amended: all positions of a sample was an exhaustive count of it; now the interval of the rate is judged, and "
-        "there are sixteen positions behind twelve blocks, since all of eight is [0.68, 1] and decides nothing.",
+        "there are sixteen positions behind twelve blocks, since all of eight is [0.68, 1] and decides nothing. The "
+        "bar was set when all positions tried were known to be told apart.",
         "Amended after eight positions behind twelve blocks of smollm2-135m had been seen by another measure: by the "
         "relative L² distance, in which the rounding of a few large numbers drowns all others, thousands of tokens lay "
         "within the noise of two first positions, and a geometric mean, the criterion then, did not show it. The row "

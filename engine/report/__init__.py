@@ -1,4 +1,4 @@
-"""Records in, one HTML file out. Never runs a model and never imports one."""
+"""Records in, pages out. Never runs a model and never imports one."""
 
 from engine.report.markdown import tabulate
 from engine.report.render import render, write_report

@@ -23,7 +23,7 @@ def render_comparison(comparison: Comparison) -> str:
     sides = (("A", comparison.before), ("B", comparison.after))
     only = (("A", comparison.only_before), ("B", comparison.only_after))
     return render_page(
-        "compare.html.j2",
+        "runs.html.j2",
         sides=[(side, run, describe_run(run)) for side, run in sides],
         groups=[(words, [c for c in comparison.changes if c.kind == kind]) for kind, words in WEIGHTS.items()],
         only=[(side, sorted(records, key=lambda record: not is_measured(record))) for side, records in only],

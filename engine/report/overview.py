@@ -152,8 +152,7 @@ class RunFacts:
     """The distinct machines, commits, dates and packages behind the records, sorted.
 
     subjects: each with its note. cost_s: of all measurements that the records name; one that two items share counts
-    twice. part: what the records leave out of
-    their run, '' for a whole one.
+    twice. part: what the records leave out of their run, '' for a whole one.
     """
 
     machines: tuple[str, ...]

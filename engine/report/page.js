@@ -68,8 +68,14 @@
 
   const follow = () => {
     const hash = location.hash.slice(1);
-    if (form && hash.includes("=")) choose(hash);
-    else if (hash) open(decode(hash));
+    if (form && hash.includes("=")) return choose(hash);
+    if (!hash) return;
+    const id = decode(hash);
+    if (document.getElementById(id)) return open(id);
+    // Addresses of claims and tests on the first page, as it was when it held them all.
+    const row = rows.find((one) => one.dataset.claim === id.split("_")[0]);
+    const link = row?.querySelector("th a");
+    if (link && link.pathname !== location.pathname) location.replace(link.href + "#" + hash);
   };
 
   const rank = ["holds", "holds in part", "depends on model or protocol", "does not hold", "cannot tell yet", "not tested"];

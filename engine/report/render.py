@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,6 +22,9 @@ PAGE = INDEX
 CALIBRATION_PAGE, RUNS_PAGE = "calibration.html", "runs.html"
 BESIDE = {CALIBRATION_PAGE: "How often a verdict is false", RUNS_PAGE: "Two runs compared"}
 """Pages that a report links to where they lie beside it, with the words of the link."""
+
+STAGED, ABANDONED_S = ".pages-", 86_400.0
+"""Beginning of the name of a folder in which pages are written first, and the age at which nobody writes there."""
 
 
 def render(
@@ -73,7 +77,8 @@ def _put_in_place(files: Mapping[str, bytes], folder: Path) -> None:
     _remove_links(folder)
     staged: Path | None = None
     try:
-        staged = Path(mkdtemp(prefix=".pages-", dir=folder))
+        _remove_staged(folder)
+        staged = Path(mkdtemp(prefix=STAGED, dir=folder))
         for path, content in files.items():
             write_whole(staged / path, content, remedy="choose another with --report-dir")
         # Before others are put in place, so that two sessions cannot take away what the other one has just written.
@@ -91,6 +96,13 @@ def _put_in_place(files: Mapping[str, bytes], folder: Path) -> None:
     finally:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
+
+
+def _remove_staged(folder: Path) -> None:
+    """Remove what sessions left that were killed while they wrote pages; what may still be written stays."""
+    for left in folder.glob(f"{STAGED}*"):
+        if left.is_dir() and not left.is_symlink() and left.stat().st_mtime < time.time() - ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _remove_links(folder: Path) -> None:

@@ -209,7 +209,7 @@ def render_site(report: Report) -> dict[str, bytes]:
         )
     files["models.html"] = _render("models.html.j2", report, "models.html", models=arrange_models(report.claims))
     files["compare.html"] = _render(
-        "pairs.html.j2", report, "compare.html", pairs=arrange_pairs(report.claims, report.previous)
+        "compare.html.j2", report, "compare.html", pairs=arrange_pairs(report.claims, report.previous)
     )
     files["trends.html"] = _render(
         "trends.html.j2", report, "trends.html", trends=arrange_trends(report.claims, report.history)

@@ -29,12 +29,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Specification:
-    """The choices of one item, by their estimate; those without one come last."""
+    """The choices of one item, by their estimate; those without one come last. note: of the tables they are from."""
 
     record: Record
     estimate: str
     choices: tuple[Choice, ...]
     axis: Axis
+    note: str
 
     @property
     def title(self) -> str:
@@ -64,7 +65,8 @@ def arrange_specification(record: Record) -> Specification | None:
     if headline is None or headline.value is None:
         return None
     rows: list[tuple[str, str, str, CriterionRecord | None]] = [("", "as declared", record.ruling or "", headline)]
-    for table in (t for t in record.tables if t.kind == SENSITIVITY):
+    tables = [t for t in record.tables if t.kind == SENSITIVITY]
+    for table in tables:
         for row in (row for row in table.rows if len(row) == len(table.columns) >= 4):
             factor, choice, estimates, verdict = map(str, row[:4])
             rows.append((factor, choice, verdict, read_estimate(estimates, headline)))
@@ -80,7 +82,8 @@ def arrange_specification(record: Record) -> Specification | None:
         criteria = _replace_estimate(asking, criterion) if criterion else []
         picture = arrange_interval(criteria, axis, symbol.css_class) if criteria else None
         choices.append(Choice(factor=factor, choice=choice, verdict=symbol, picture=picture))
-    return Specification(record=record, estimate=headline.estimate, choices=tuple(choices), axis=axis)
+    note = " ".join(dict.fromkeys(table.note for table in tables if table.note))
+    return Specification(record=record, estimate=headline.estimate, choices=tuple(choices), axis=axis, note=note)
 
 
 def _rank(row: tuple[str, str, str, CriterionRecord | None]) -> tuple[bool, float, str, str]:

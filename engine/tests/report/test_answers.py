@@ -151,6 +151,8 @@ def test_other_set_ups_are_sorted_by_their_estimate_with_the_declared_one_among_
         "Does one choice decide it? Yes: 1 of 4 other set-ups comes to another verdict, and 2 are undecided."
     )
     assert arrange_specification(judge(2.24, 1.3, 4.34, "refuted")) is None
+    (view,) = arrange_claims([judge(2.24, 1.3, 4.34, "refuted", tables=(replace(table, note="Of before."),))])
+    assert [found.note for found in view.specifications] == ["Of before."]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,14 @@ def test_a_square_opens_its_test(reports: Mapping[str, Report], visit: Visitor, 
     expect_in_view(page, f"[id='{item}']")
 
 
+@pytest.mark.parametrize("at", ["C16", "C16_smollm2-135m_page"], ids=["a claim", "a test"])
+def test_an_address_of_a_claim_on_the_first_page_leads_to_its_own(
+    reports: Mapping[str, Report], visit: Visitor, at: str
+) -> None:
+    page = visit(reports["sample"].file, f"#{at}")
+    page.wait_for_url(f"{reports['sample'].claim('C16').as_uri()}#{at}")
+
+
 def test_a_claims_page_leads_on_to_the_next_one_and_back(reports: Mapping[str, Report], visit: Visitor) -> None:
     claims = reports["sample"].claims
     page = visit(claims[0])

@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import re
+import time
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +16,7 @@ import pytest
 
 from engine.records import SENSITIVITY, Record, Registration, Table, read_records
 from engine.report import render, write_report
+from engine.report.render import ABANDONED_S, STAGED
 from engine.report.site import CLAIM_BYTES, arrange_report, render_site
 from engine.report.words import write_registration
 from engine.tests.report_pages import RENDERED_AT, Page, read_site, show_single, show_site
@@ -59,6 +61,17 @@ def test_what_is_not_ours_beside_the_pages_is_left_alone(records: list[Record], 
     left = {path.name for path in (tmp_path / "claims").iterdir()}
     assert left == {f"{records[0].claim}.html", "folder.html", "pipe.html"}
     assert not list(tmp_path.glob(".pages-*"))
+
+
+def test_pages_that_a_killed_session_left_are_removed_once_nobody_can_be_writing_them(
+    records: list[Record], tmp_path: Path
+) -> None:
+    for name, age in (("old", 2 * ABANDONED_S), ("new", 0)):
+        (left := tmp_path / f"{STAGED}{name}").mkdir()
+        (left / "index.html").write_text("cut")
+        os.utime(left, (time.time() - age,) * 2)
+    write_report(records[:1], tmp_path, rendered_at=RENDERED_AT)
+    assert [path.name for path in tmp_path.glob(f"{STAGED}*")] == [f"{STAGED}new"]
 
 
 def test_a_claim_named_like_a_file_of_the_run_has_another(records: list[Record], tmp_path: Path) -> None:
