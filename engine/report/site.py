@@ -21,6 +21,7 @@ from engine.report.history import Run
 from engine.report.intervals import Axis, IntervalView, arrange_interval
 from engine.report.models import arrange_models
 from engine.report.overview import (
+    RollUp,
     arrange_claims_table,
     count_outcomes,
     count_registrations,
@@ -34,6 +35,7 @@ from engine.report.overview import (
     roll_up,
 )
 from engine.report.pairs import arrange_pairs
+from engine.report.standing import Standing
 from engine.report.templates import load_template, read_data
 from engine.report.trends import arrange_trends
 from engine.report.views import ClaimView, ItemView, arrange_claims
@@ -42,6 +44,7 @@ from engine.sheets import write_csv
 
 INDEX = "index.html"
 BUNDLE = "assets/charts.js"
+BADGE = "assets/badge.svg"
 FOLDERS = ("claims", "data", "assets")
 """Where the site's files lie beside its first pages."""
 
@@ -216,6 +219,7 @@ def render_site(report: Report) -> dict[str, bytes]:
     )
     files["how.html"] = _render("how.html.j2", report, "how.html")
     files["data.html"] = _render("data.html.j2", report, "data.html")
+    files[BADGE] = render_badge(report).encode()
     files[INDEX] = _render("index.html.j2", report, INDEX)
     return files
 
@@ -232,6 +236,20 @@ def render_single(report: Report) -> str:
             | {"claims": report.claims, "rows_shown": min(rows, 4), "models": arrange_models(report.claims)}
         ),
     ).decode()
+
+
+def render_badge(report: Report) -> str:
+    """The counts of the document's claims as one line of a picture, for a README: '6 hold, 17 do not'."""
+    rolled: RollUp | None = report.values["rolled"]
+    counts = {group.claims[0][1].standing: len(group.claims) for group in rolled.groups} if rolled is not None else {}
+    tested = sum(number for standing, number in counts.items() if standing is not Standing.UNTESTED)
+    words = f"{counts.get(Standing.HOLDS, 0)} of {tested} tested claims hold"
+    label = "LM Claims"
+    # Widths are those of 11-pixel Verdana, about. The picture states them, so that every font fits.
+    label_width, words_width = (round(6.6 * len(text)) + 12 for text in (label, words))
+    return load_template("badge.svg.j2").render(
+        label=label, words=words, label_width=label_width, width=label_width + words_width
+    )
 
 
 def _fit(most: int, render: Callable[[int], str | bytes]) -> bytes:

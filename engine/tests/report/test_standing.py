@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import product
+from xml.etree import ElementTree
 
 import pytest
 
 from engine.records import CriterionRecord, Record
 from engine.report.charts.vega import render_inline
 from engine.report.overview import RollUp, list_figures, roll_up
+from engine.report.site import arrange_report, render_badge
 from engine.report.standing import Standing, find_standing, find_standings
 from engine.report.views import arrange_claims
 
@@ -145,6 +147,23 @@ def test_a_run_is_counted_in_claims_and_ours_are_in_no_count() -> None:
         ("does not hold", 2),
     ]
     assert [claim.record.claim for group in found.ours for claim, _ in group.claims] == ["A90"]
+
+
+@pytest.mark.parametrize(
+    ("rulings", "words"),
+    [
+        ((SUPPORTED, REFUTED, OPEN, NOT_RUN), "1 of 3 tested claims hold"),
+        ((REFUTED,), "0 of 1 tested claims hold"),
+        ((), "0 of 0 tested claims hold"),
+    ],
+)
+def test_the_badge_counts_what_was_tested(rulings: tuple[str, ...], words: str) -> None:
+    own = [make_row("model", "page", SUPPORTED, claim="A90")]
+    rows = own + [make_row("model", "page", ruling, claim=f"C9{k}") for k, ruling in enumerate(rulings)]
+    badge = render_badge(arrange_report(rows, title="", rendered_at=""))
+    root = ElementTree.fromstring(badge)  # noqa: S314 (it was made here)
+    assert root.get("aria-label") == f"LM Claims: {words}"
+    assert int(root.get("width", "0")) < 300
 
 
 def test_where_trained_gpt2_was_measured_there_is_no_caveat() -> None:
