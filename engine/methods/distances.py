@@ -7,13 +7,13 @@ more exact than subtracting two sets of logits. The last layer of a net counts a
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.arms.settings import Metric
+from engine.models.products import multiply
 
 LOGITS_BYTES = 96 * 2**20
 """Memory limit for one slice of logits: the vocabulary is processed in slices of at most this size."""
@@ -36,27 +36,6 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
 def widen(numbers: Tensor) -> Tensor:
     """Numbers in the type for sums, statistics and factorizations: see `sum_dtype`."""
     return numbers.to(sum_dtype(numbers.dtype))
-
-
-LEAST_PRODUCT = 2**20
-"""Multiplications from which a product of matrices is worth the detour of `multiply`."""
-
-
-def multiply(rows: Tensor, matrix: Tensor) -> Tensor:
-    """rows · matrixᵀ: [n, width], [outputs, width] → [n, outputs].
-
-    PyTorch hands products of float32 to MKL, which leaves half of a vector unit idle on a CPU that Intel did not make.
-    oneDNN, in the same build of PyTorch, uses all of it on any CPU. Both add in float32.
-    """
-    work = rows.shape[0] * matrix.numel()
-    if rows.device.type != "cpu" or rows.dtype != torch.float32 or work < LEAST_PRODUCT or not _has_onednn():
-        return rows @ matrix.T
-    return torch.ops.mkldnn._linear_pointwise(rows, matrix, None, "none", [], "")
-
-
-@cache
-def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class _HeadL1(torch.autograd.Function):

@@ -22,6 +22,7 @@ from engine.models.decoder import Decoder, find_blocks
 from engine.models.families import find_context
 from engine.models.first_input import find_rule
 from engine.models.head import Head, read_head
+from engine.models.products import quicken
 
 
 class EmbeddingFunction(Interface):
@@ -200,6 +201,7 @@ class FullyConnected:
         size = net.tokens * d_model
         layers = _draw_layers(size, 4 * size, size if net.narrow else 4 * size, seed=net.seed)
         self.layers = nn.Sequential(*layers).requires_grad_(False).to(device=device, dtype=dtype)
+        quicken(self.layers)
         first, self._activation, last = self.layers
         self._first: Any = first
         self.head: Tensor | None = last.weight  # pyright: ignore[reportAttributeAccessIssue]
@@ -232,6 +234,7 @@ class TokenWise:
         self.head: Tensor | None = None
         layers = _draw_layers(self.d_model, 4 * self.d_model, self.d_model, seed=net.seed)
         self._net = nn.Sequential(*layers).requires_grad_(False).to(device=device, dtype=dtype)
+        quicken(self._net)
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """[runs, tokens, d] → [runs, tokens, d]."""

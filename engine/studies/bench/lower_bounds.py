@@ -1,4 +1,4 @@
-"""The lower bounds: only the matrix products that a step cannot do without, back to back, into outputs made beforehand.
+"""The lower bounds: only the matrix products that a step cannot do without, back to back, by the fastest way we know.
 
 Products of the forward and the input-backward pass only, each in the faster of its two orders; no bias, activation,
 norm or loss.
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from engine.models.products import multiply
 
 Product = Callable[[], Tensor]
 Passes = tuple[list[Product], list[Product]]
@@ -48,8 +50,9 @@ class ProductLists:
         self.backward += [scores, mix, mix, mix]
 
     def _multiply(self, left: Tensor, right: Tensor) -> Product:
-        out = self._buffer("out", *left.shape[:-1], right.shape[-1])
-        return partial(torch.mm if right.ndim == 2 else torch.bmm, left, right, out=out)
+        if right.ndim == 2:
+            return partial(multiply, left, right.T)
+        return partial(torch.bmm, left, right, out=self._buffer("out", *left.shape[:-1], right.shape[-1]))
 
     def _buffer(self, use: str, *shape: int) -> Tensor:
         if (use, shape) not in self._buffers:

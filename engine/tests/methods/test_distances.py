@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import engine.methods.distances
-from engine.methods.distances import DistanceToTarget, multiply
+from engine.methods.distances import DistanceToTarget
 
 RUNS, TOKENS, WIDTH, VOCAB = 3, 5, 6, 40
 
@@ -71,22 +71,3 @@ def test_a_second_distance_leaves_the_first_one_and_its_gradient_alone() -> None
     (alone,) = torch.autograd.grad(DistanceToTarget(TARGET, VALID, HEAD).l1(first).sum(), first)
     assert found.tolist() == before
     assert torch.equal(ours, alone)
-
-
-@pytest.mark.parametrize(("rows", "width", "outputs"), [(1, 8, 5), (30, 64, 640), (300, 576, 512), (40, 512, 4096)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_product_is_that_of_double_precision(rows: int, width: int, outputs: int, transposed: bool) -> None:
-    generator = torch.Generator().manual_seed(rows)
-    left = torch.randn(rows, width, generator=generator)
-    # The second product of a head takes a transposed slice, whose numbers do not lie row by row.
-    right = torch.randn(outputs, width, generator=generator)
-    right = right.T.contiguous().T if transposed else right
-    expected = left.double() @ right.double().T
-    torch.testing.assert_close(
-        multiply(left, right).double(), expected, rtol=0, atol=3e-6 * float(expected.abs().max())
-    )
-
-
-def test_this_build_of_pytorch_multiplies_with_onednn() -> None:
-    # The operator's name is not documented. Were it to go, every descent through a head would take twice as long.
-    assert engine.methods.distances._has_onednn() == torch.backends.mkldnn.is_available()
