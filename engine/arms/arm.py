@@ -97,6 +97,14 @@ class Arm:
         """The result that a plan assumes, so that it covers later rounds. None ends the plan at this arm."""
         return None
 
+    def is_available(self) -> bool:
+        """Whether what the arm leaves on this machine beside its result is there. Most arms leave nothing."""
+        return True
+
+    def describe_progress(self) -> str:
+        """How far its measuring is, in words, while it runs on this machine; '' if nothing is known."""
+        return ""
+
     @classmethod
     def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
         """Small arms that check a GPU against the CPU; none if rounding alone makes the results differ."""

@@ -21,6 +21,7 @@ from engine.claim.criteria import Scope
 from engine.claim.units import Effort, Units
 from engine.models import Subject
 from engine.models.families import GPT2
+from engine.models.trained import TrainedSubject
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look
 
@@ -90,7 +91,7 @@ class Trial:
         """The scopes whose criteria are judged on the subject."""
         if not self.subject.trained:
             return ("every",)
-        if self.subject.family != GPT2.key:
+        if self.subject.family != GPT2.key or isinstance(self.subject, TrainedSubject):
             return ("every", "trained")
         largest: tuple[Scope, ...] = ("gpt2-xl",) if self.subject.id == "gpt2-xl" else ()
         return ("every", "trained", "trained GPT-2", *largest)

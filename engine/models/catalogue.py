@@ -12,6 +12,7 @@ from engine.models.local import find_local
 from engine.models.packaged import GEMMA3, GEMMA3_UNTRAINED, SMOLLM2, SMOLLM2_UNTRAINED
 from engine.models.quantized import LOCAL_INT8, SUFFIX, quantize
 from engine.models.subject import Subject
+from engine.models.trained import TRAINED_FAMILY, find_trained
 from engine.models.untrained import UntrainedSubject, parse_seed
 
 CATALOGUE: dict[str, Subject] = {
@@ -24,6 +25,7 @@ CATALOGUE: dict[str, Subject] = {
         *HUB_SUBJECTS,
         *(hub.twin for hub in HUB_SUBJECTS),
         *(quantize(hub) for hub in HUB_SUBJECTS if hub.tier == "xl"),
+        *TRAINED_FAMILY,
     )
 }
 """The subjects with a name of their own. `find_subject` knows further ones."""
@@ -41,6 +43,8 @@ def find_subject(name: str) -> Subject:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if (trained := find_trained(name)) is not None:
+        return trained
     stem, colon, rest = name.partition(":")
     if colon and stem == "local":
         return find_local(rest)

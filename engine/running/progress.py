@@ -127,6 +127,11 @@ class ProgressBar:
         # What waits is shared by as many workers as run now; the longest running arm is a lower limit.
         return max(max(running, default=0.0), (sum(running) + pace * waiting_s) / max(1, len(running)))
 
+    def _describe(self) -> str:
+        """The arm that began last, and how far it is if it says so."""
+        running = next(reversed(self._running), None)
+        return ": ".join(filter(None, [self._label, running.describe_progress() if running is not None else ""]))
+
     def _beat(self, closed: threading.Event) -> None:
         while not closed.wait(self._beat_s):
             with self._lock:
@@ -142,9 +147,7 @@ class ProgressBar:
         arms = self._asked + self._forecast
         count = f"measuring {self._done}/{arms} arms {self.share:4.0%}"
         left = "done" if self._done == arms else f"about {duration(self.left_s)} left"
-        rest = ", ".join(
-            [f"{duration(moment - self._opened_at)} elapsed", left, *([self._label] if self._label else [])]
-        )
+        rest = ", ".join(filter(None, [f"{duration(moment - self._opened_at)} elapsed", left, self._describe()]))
         # A closed standard error, or one on a full disk, costs lines and no measurement.
         with suppress(OSError, ValueError):
             if not self._live:

@@ -27,6 +27,7 @@ from engine.ledger import Ledger
 from engine.running.costs import group_of
 from engine.running.executors.base import DoesNotFitError, Executor
 from engine.running.interim_looks import evaluate_item
+from engine.running.training import train_first
 from engine.running.waiting import Waiting
 
 POLL_S = 0.5
@@ -92,7 +93,7 @@ class ItemRun:
         try:
             with no_exits():
                 if self._rounds is None:
-                    self._rounds = evaluate_item(self.claim, self.trial)
+                    self._rounds = train_first(evaluate_item(self.claim, self.trial))
                     self.asked = next(self._rounds)
                 else:
                     assert given is not None
@@ -217,7 +218,9 @@ class Scheduler:
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
         stored = self.ledger.get(arm)
-        if stored is None or not self._fresh_since:
+        if stored is None or not arm.is_available():
+            return None
+        if not self._fresh_since:
             return stored
         # Only a clock that went wrong dates a measurement into the future.
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Training of the suite's own models, with their checkpoints."""
