@@ -22,12 +22,8 @@ A_co = TypeVar("A_co", bound=Arm, covariant=True)
 DEEP = 12
 """Blocks of the document's deep stack, GPT-2's depth."""
 
-MODEL_SEEDS = (0, 1, 2, 3)
-"""Untrained stacks and random nets are drawn four times."""
-
-TUNING_MODEL_SEED = 100
 TUNING_START_SEED = 1000
-"""Seeds that no measurement uses."""
+"""The first of the seeds of starts that no measurement uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +51,13 @@ class HasRuns(Interface[T_co]):
     def runs(self) -> Sequence[T_co]: ...
 
 
-def has_random_weights(stack: AnyStack, subject: Subject, *, randomized: bool = False) -> bool:
-    """Whether some weights are random, so that model seeds are drawn. randomized: the subject's are in any case."""
-    return randomized or not isinstance(stack, Stack) or not (subject.trained or subject.fixed_seed)
+def find_seeds(stack: AnyStack, subject: Subject, *, randomized: bool = False) -> tuple[int | None, ...]:
+    """The model seeds that are drawn: of the subject, of a net, or of random weights for the subject's configuration.
+
+    (None,) where all weights are those of one model. randomized: the subject's weights are random in any case.
+    """
+    drawn = randomized or not isinstance(stack, Stack) or subject.drawn
+    return subject.seeds if drawn else (None,)
 
 
 def resolve_stack(stack: AnyStack, subject: Subject, seed: int | None, *, clamp: bool = False) -> AnyStack:
@@ -91,8 +91,11 @@ def stack_settings(
     clamp: a stack of more blocks than the model has takes all of them.
     """
     subject = subject or trial.subject
-    if seed is not None and not subject.fixed_seed and (randomized or not subject.trained):
-        subject = subject.untrained(seed)
+    if seed is not None:
+        if randomized and subject.trained:
+            subject = subject.untrained(seed)
+        elif subject.drawn:
+            subject = subject.draw(seed)
     return StackSettings(
         subject=subject.id,
         source=subject.fingerprint(),
@@ -105,13 +108,12 @@ def stack_settings(
 
 
 def assign_units(
-    trial: Trial, make: Callable[[int | None, tuple[Unit, ...]], A_co], *, random: bool
+    trial: Trial, make: Callable[[int | None, tuple[Unit, ...]], A_co], seeds: tuple[int | None, ...]
 ) -> list[AssignedArm[A_co]]:
-    """One arm for each wave and model seed. make: builds it from a model seed (None: nothing is random) and its units.
+    """One arm for each wave and model seed. make: builds it from a model seed (None: nothing is drawn) and its units.
 
     Unit i of a wave goes to model seed i modulo their number, so that every seed is in every wave.
     """
-    seeds: tuple[int | None, ...] = MODEL_SEEDS if random else (None,)
     assigned: list[AssignedArm[A_co]] = []
     first = 0
     for wave in trial.waves():
@@ -136,14 +138,14 @@ def assign_arms(
     def make_for(seed: int | None, units: tuple[Unit, ...]) -> A_co:
         return make(stack_settings(trial, stack, seed, dtype=dtype, first_tokens=first_tokens), units)
 
-    return assign_units(trial, make_for, random=has_random_weights(stack, trial.subject))
+    return assign_units(trial, make_for, find_seeds(stack, trial.subject))
 
 
 def collect(
     assigned: Sequence[AssignedArm[Arm]], measurements: Sequence[Measurement], kind: type[HasRuns[T]]
 ) -> Runs[T]:
     """The runs of all assigned arms in the order of the trial's units. kind: the class of the arms' results."""
-    # An arm's units are every fourth of a wave where weights are random, so that runs come back out of order.
+    # Where models are drawn, an arm's units are some of a wave alone, so that runs come back out of order.
     found: dict[int, tuple[T, int]] = {}
     for one, measurement in zip(assigned, measurements, strict=True):
         result = measurement.result
@@ -159,8 +161,8 @@ def collect(
 
 
 def tuning_seed(trial: Trial, stack: AnyStack) -> int | None:
-    """The model seed of tuning; None where nothing is random."""
-    return TUNING_MODEL_SEED if has_random_weights(stack, trial.subject) else None
+    """The model seed of tuning; None where nothing is drawn."""
+    return None if find_seeds(stack, trial.subject) == (None,) else trial.subject.tuning_seed
 
 
 def tuning_units(count: int, *, first_tokens: int | None = None) -> tuple[Unit, ...]:

@@ -54,9 +54,23 @@ class Subject(ABC):
         return True
 
     @property
-    def fixed_seed(self) -> bool:
-        """Whether the name fixes the seed of its random weights (always False for trained ones)."""
+    def drawn(self) -> bool:
+        """Whether the name stands for several models that differ by a seed, of which claims draw some with `draw`."""
         return False
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that claims draw, of the model or of what is random beside it, such as a net or a twin."""
+        return (0, 1, 2, 3)
+
+    @property
+    def tuning_seed(self) -> int:
+        """The seed that step sizes are tuned on, which no measurement uses where another model costs nothing."""
+        return 100
+
+    def draw(self, seed: int) -> Subject:
+        """The model of a seed; only where `drawn`."""
+        raise AssertionError(f"{self.id} is one model")
 
     @property
     @abstractmethod

@@ -27,6 +27,9 @@ CONTEXT = 128
 HEAD_WIDTH = 32
 PREFIX = "gpt2-mini-"
 
+TRAINING_SEEDS = (0, 1, 2)
+"""Of the models that claims draw."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
@@ -134,10 +137,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedSubject(Subject):
-    """A model that is trained where it is needed. step: of the checkpoint; the recipe's last one is the end."""
+    """A model that is trained where it is needed, or of several seeds those that a claim draws.
+
+    step: of the checkpoint; the recipe's last one is the end. seeded: whether the name fixes the seed.
+    """
 
     recipe: Recipe
     step: int
+    seeded: bool = False
 
     @property
     def tier(self) -> Tier:
@@ -156,18 +163,34 @@ class TrainedSubject(Subject):
         return GPT2.key
 
     @property
+    def drawn(self) -> bool:
+        return not self.seeded
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return TRAINING_SEEDS
+
+    @property
+    def tuning_seed(self) -> int:
+        # Another training would cost as much as those that are measured. Tuning has prompts of its own.
+        return TRAINING_SEEDS[0]
+
+    def draw(self, seed: int) -> TrainedSubject:
+        return make_trained(replace(self.recipe, seed=check_seed(self.id, seed)), self.step, seeded=True)
+
+    @property
     def whole(self) -> TrainedSubject:
-        """The same run at its end."""
-        end = self.recipe.checkpoints[-1]
-        return replace(self, id=name_subject(self.recipe, end), step=end)
+        """The run of its seed, at its end."""
+        return make_trained(self.recipe, seeded=True)
 
     def at(self, step: int) -> TrainedSubject:
         """The same run after so many steps. Raises UsageError unless there is a checkpoint."""
         if step not in self.recipe.checkpoints:
             expected = f"one of {', '.join(map(str, self.recipe.checkpoints))}"
-            remedy = f"write {name_subject(self.recipe, self.recipe.checkpoints[1])}, for example"
+            example = make_trained(self.recipe, self.recipe.checkpoints[1], seeded=self.seeded)
+            remedy = f"write {example.id}, for example"
             raise UsageError(explain(who=f"subject {self.id}", got=f"step {step}", expected=expected, remedy=remedy))
-        return replace(self, id=name_subject(self.recipe, step), step=step)
+        return make_trained(self.recipe, step, seeded=self.seeded)
 
     def fingerprint(self) -> str:
         return f"{self.recipe.fingerprint()}@{self.step}"
@@ -196,9 +219,9 @@ class TrainedSubject(Subject):
         return load_weights(self.id, folder, config=self.config(), dtype=dtype, attention=attention)
 
 
-def name_subject(recipe: Recipe, step: int) -> str:
+def name_subject(recipe: Recipe, step: int, *, seeded: bool) -> str:
     """The id of a subject: 'gpt2-mini-d64', with what differs from the usual behind it: '+FOLDER', ':SEED', '@STEP'."""
-    seed = f":{recipe.seed}" if recipe.seed else ""
+    seed = f":{recipe.seed}" if seeded else ""
     at = f"@{step}" if step != recipe.checkpoints[-1] else ""
     return f"{PREFIX}{recipe.size.name}{_name_text(recipe)}{seed}{at}"
 
@@ -207,14 +230,15 @@ def _name_text(recipe: Recipe) -> str:
     return f"+{recipe.text.folder}" if isinstance(recipe.text, FolderText) else ""
 
 
-def make_trained(recipe: Recipe) -> TrainedSubject:
-    """The subject of a recipe at its end."""
-    size, end = recipe.size, recipe.checkpoints[-1]
+def make_trained(recipe: Recipe, step: int | None = None, *, seeded: bool = False) -> TrainedSubject:
+    """The subject of a recipe after so many steps; None for its end. seeded: its name fixes the seed."""
+    size, step = recipe.size, recipe.checkpoints[-1] if step is None else step
     note = (
         f"Trained by the suite: {size.blocks} GPT-2 blocks, d_model {size.d_model}, {VOCABULARY:,} tokens, tied head, "
         f"{recipe.tokens / 1e6:.1f} million tokens of {recipe.text.name}"
     )
-    return TrainedSubject(id=name_subject(recipe, end), note=note, recipe=recipe, step=end)
+    name = name_subject(recipe, step, seeded=seeded)
+    return TrainedSubject(id=name, note=note, recipe=recipe, step=step, seeded=seeded)
 
 
 def make_recipe(size: str, seed: int = 0, text: TextSource = BOTOCORE) -> Recipe:
@@ -247,7 +271,7 @@ def find_trained(name: str) -> Subject | None:
         seed = parse_seed(f"{stem}-untrained", match["seed"]) if match["seed"] is not None else None
         return make_untrained(make_trained(make_recipe(match["size"], text=text)), seed)
     seed = parse_seed(stem, match["seed"]) if match["seed"] is not None else 0
-    found = make_trained(make_recipe(match["size"], seed, text))
+    found = make_trained(make_recipe(match["size"], seed, text), seeded=match["seed"] is not None)
     if match["step"] is None:
         return found
     if not (match["step"].isascii() and match["step"].isdigit()):

@@ -57,8 +57,15 @@ class UntrainedSubject(Subject):
         return False
 
     @property
-    def fixed_seed(self) -> bool:
-        return self.seed is not None
+    def drawn(self) -> bool:
+        return self.seed is None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.pattern.seeds if isinstance(self.pattern, Subject) else super().seeds
+
+    def draw(self, seed: int) -> UntrainedSubject:
+        return self.untrained(seed)
 
     @property
     def family(self) -> str:

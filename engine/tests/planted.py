@@ -51,8 +51,11 @@ class PlantedSubject(Subject):
         return self.is_trained
 
     @property
-    def fixed_seed(self) -> bool:
-        return self.seed is not None
+    def drawn(self) -> bool:
+        return not self.is_trained and self.seed is None
+
+    def draw(self, seed: int) -> Subject:
+        return self.untrained(seed)
 
     @property
     def family(self) -> str:

@@ -21,11 +21,10 @@ from engine.experiments.inversion.samples import (
     choose_step,
     count_iterations,
     inversion_arm,
-    is_random,
+    seeds_of,
     settings_of,
 )
 from engine.experiments.recovery.searches import Search, SearchRuns, run_search
-from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.choose_step import COARSE_UNITS, StepChoice
 from engine.models import find_subject
 from engine.models.devices import Devices, check_device, find_devices
@@ -73,7 +72,7 @@ class InvertPlan:
             chosen = StepChoice(step=self.options.step, source="as asked")
         else:
             chosen = yield from choose_step(trial, sample, self.iterations, {})
-        seed = MODEL_SEEDS[0] if is_random(trial, sample) else None
+        seed = seeds_of(trial, sample)[0]
         settings = settings_of(trial, sample, seed, self.iterations)
         unit = Unit(prompt=self.options.prompt, seed=self.options.seed)
         return inversion_arm(trial, sample, settings, chosen.step, (unit,)), chosen

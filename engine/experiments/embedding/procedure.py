@@ -13,7 +13,6 @@ from engine.experiments.embedding.arm import (
     RoundTripResult,
     TokenFailure,
 )
-from engine.experiments.sampling import MODEL_SEEDS
 from engine.models import Subject
 from engine.records import Table
 from engine.statistics import exact_share, exact_value, proportion
@@ -190,8 +189,8 @@ def find_tolerance(result: PseudoInverseResult) -> float:
 
 
 def list_versions(trial: Trial) -> list[tuple[int | None, Subject]]:
-    """The subject without a model seed; if it is untrained, its random versions with theirs (one at smoke effort)."""
-    if trial.subject.trained or trial.subject.fixed_seed:
+    """The subject without a model seed; of one that is drawn, its versions with theirs (one at smoke effort)."""
+    if not trial.subject.drawn:
         return [(None, trial.subject)]
-    seeds = MODEL_SEEDS[:1] if trial.effort == "smoke" else MODEL_SEEDS
-    return [(seed, trial.subject.untrained(seed)) for seed in seeds]
+    seeds = trial.subject.seeds[:1] if trial.effort == "smoke" else trial.subject.seeds
+    return [(seed, trial.subject.draw(seed)) for seed in seeds]

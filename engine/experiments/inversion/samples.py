@@ -16,11 +16,10 @@ from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
 from engine.experiments.sampling import (
-    TUNING_MODEL_SEED,
     AssignedArm,
     assign_units,
     collect,
-    has_random_weights,
+    find_seeds,
     resolve_stack,
     stack_settings,
     tuning_units,
@@ -156,7 +155,7 @@ def run_sample(
         def make(seed: int | None, units: tuple[Unit, ...]) -> InversionArm:
             return inversion_arm(trial, sample, settings_of(trial, sample, seed, iterations), step, units)
 
-        return assign_units(trial, make, random=is_random(trial, sample))
+        return assign_units(trial, make, seeds_of(trial, sample))
 
     choices = [replace(tuned, step=step) for step in (tuned.step, *tuned.others)]
     assigned = [assign(choice.step) for choice in choices]
@@ -225,7 +224,7 @@ def _choose_step(
         return StepChoice(step=sample.step, source="the page's")
     if sample.step_of is not None:
         return StepChoice(step=earlier[sample.step_of].tuned.step, source=f"that of {sample.step_of}")
-    seed = TUNING_MODEL_SEED if is_random(trial, sample) else None
+    seed = None if seeds_of(trial, sample) == (None,) else subject_of(trial, sample).tuning_seed
     units = tuning_units(1 if trial.effort == "smoke" else sample.tuning_units, first_tokens=sample.first_tokens)
     settings = settings_of(trial, sample, seed, iterations)
     return (yield from tune(settings, sample.steps(), units, target=sample.tuned_for or "hit"))
@@ -237,9 +236,9 @@ def subject_of(trial: Trial, sample: Sample) -> Subject:
     return quantize(subject) if sample.weights == "int8" else subject
 
 
-def is_random(trial: Trial, sample: Sample) -> bool:
-    """Whether model seeds are drawn for a sample."""
-    return has_random_weights(sample.stack, subject_of(trial, sample), randomized=sample.weights == "random")
+def seeds_of(trial: Trial, sample: Sample) -> tuple[int | None, ...]:
+    """The model seeds that are drawn for a sample; (None,) where all weights are those of one model."""
+    return find_seeds(sample.stack, subject_of(trial, sample), randomized=sample.weights == "random")
 
 
 def settings_of(trial: Trial, sample: Sample, seed: int | None, iterations: int) -> DescentSettings:

@@ -11,7 +11,6 @@ from scipy.stats import beta, norm
 
 from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.experiments.inversion.samples import TUNING_UNITS
-from engine.experiments.sampling import MODEL_SEEDS
 from engine.experiments.tuning.arm import StepOutcome
 from engine.experiments.tuning.choose_step import StepChoice, upper_median
 from engine.statistics import (
@@ -28,6 +27,9 @@ from engine.statistics import (
 from engine.studies.calibration.results import EDGE, INSIDE, OUTSIDE
 
 Floats = NDArray[np.float64]
+
+MODEL_SEEDS = 4
+"""Random models that units are spread over: see engine.models.subject."""
 
 NAME = "estimate"
 """Of the one estimate that a simulated claim has."""
@@ -114,7 +116,7 @@ class Scenario:
         """n units, assigned to the model seeds in turn."""
         seed = int(rng.integers(2**31))
         # Standard normal, [n], and correlated within a model seed.
-        of_seeds = rng.standard_normal(len(MODEL_SEEDS))[np.arange(n) % len(MODEL_SEEDS)]
+        of_seeds = rng.standard_normal(MODEL_SEEDS)[np.arange(n) % MODEL_SEEDS]
         normal = math.sqrt(self.alike) * of_seeds + math.sqrt(1 - self.alike) * rng.standard_normal(n)
         # What an outcome is: a threshold for shares, an exponential for positive values, pairs for two arms.
         values: tuple[Floats, ...]
@@ -177,7 +179,7 @@ class SimulatedUnits:
         estimand, seed = self.scenario.estimand, self.seed
         first, *second = (list(arm[:n]) for arm in self.values)
         # Units of one model seed count as a cluster only where they are alike.
-        clusters = [k % len(MODEL_SEEDS) for k in range(n)] if self.scenario.alike else None
+        clusters = [k % MODEL_SEEDS for k in range(n)] if self.scenario.alike else None
         if estimand == SHARE:
             return proportion(NAME, [value == 1 for value in first], clusters=clusters, look=look)
         if estimand == MEDIAN:

@@ -21,7 +21,7 @@ from engine.experiments.inversion.estimators import Difference, HitRate, Mean, R
 from engine.experiments.inversion.procedure import Inversions
 from engine.experiments.inversion.readings import Exact, Recovery
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample
-from engine.experiments.sampling import TUNING_MODEL_SEED, TUNING_START_SEED
+from engine.experiments.sampling import TUNING_START_SEED
 from engine.experiments.tuning.arm import MOST_EXTENSIONS, StepOutcome, TuningArm, TuningResult
 from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
 from engine.statistics import n_to_decide
@@ -377,7 +377,7 @@ def test_tuning_uses_prompts_and_seeds_that_no_measurement_does(sample: Sample) 
     assert min(unit.seed for unit in tuning.units) == TUNING_START_SEED > max(u.seed for a in arms for u in a.units)
     assert tuning.settings not in [arm.settings for arm in arms] or sample is BLOCK
     if sample is RANDOM:
-        assert tuning.settings.subject == f"planted-untrained:{TUNING_MODEL_SEED}"
+        assert tuning.settings.subject == "planted-untrained:100"
 
 
 @pytest.mark.parametrize(

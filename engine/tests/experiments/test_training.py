@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from engine.arms.arm import Arm
+from engine.arms.arm import Arm, weights_of
 from engine.arms.measurement import Measurement
 from engine.arms.protocol import PAGE
-from engine.arms.settings import Unit
+from engine.arms.settings import StackSettings, Unit
+from engine.arms.stacks import Stack
 from engine.claim.claim import Claim
 from engine.claim.criteria import AtLeast
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.errors import SubjectError, UsageError
+from engine.experiments.gradients.arm import GradientArm
 from engine.experiments.language.arm import NextTokenArm
+from engine.experiments.sampling import assign_arms, stack_settings, tuning_seed
 from engine.experiments.training import measure
 from engine.experiments.training.arm import TrainingArm, TrainingResult
 from engine.experiments.training.measure import measure_training
@@ -33,6 +36,7 @@ from engine.running.costs import estimate_cost
 from engine.running.executors.inline import Inline
 from engine.running.plan import dry_run
 from engine.running.scheduler import ItemRun, NoProgress, Scheduler
+from engine.running.training import find_training
 
 TINY = Size(name="d64", d_model=32, blocks=2, rate=1e-2)
 WORDS = ("the", "sky", "is", "blue", "and", "a", "text", "goes", "on")
@@ -285,3 +289,30 @@ def test_progress_says_how_far_a_training_is(family: Family) -> None:
     words = arm.describe_progress()
     assert words.startswith("step 39 of 40, loss ")
     assert words.endswith(" tokens/s")
+
+
+def test_a_name_without_a_seed_stands_for_three_models() -> None:
+    subject = find_subject("gpt2-mini-d64@300")
+    trial = Trial(subject=subject, protocol=PAGE, effort="standard", units=Units(standard=12))
+    own = assign_arms(trial, Stack(blocks=1), make_arm)
+    assert [weights_of(one.arm)[0] for one in own] == [f"gpt2-mini-d64:{seed}@300" for seed in range(3)]
+    assert sorted(place for one in own for place in one.places) == list(range(12))
+    fixed = replace(trial, subject=find_subject("gpt2-mini-d64:1@300"))
+    (one,) = assign_arms(fixed, Stack(blocks=1), make_arm)
+    assert weights_of(one.arm)[0] == "gpt2-mini-d64:1@300"
+    # Units are paired with the untrained twins of the same seeds, which training started from.
+    twins = stack_settings(trial, Stack(blocks=1), 2, randomized=True)
+    assert twins.subject == "gpt2-mini-d64-untrained:2"
+    # Step sizes are tuned on a model that is trained anyway.
+    assert tuning_seed(trial, Stack(blocks=1)) == 0
+
+
+def make_arm(settings: StackSettings, units: tuple[Unit, ...]) -> GradientArm:
+    return GradientArm(settings=settings, units=units)
+
+
+def test_one_training_serves_a_seed_under_both_of_its_names() -> None:
+    arms = [ask(find_subject(name)) for name in ("gpt2-mini-d64", "gpt2-mini-d64:0", "gpt2-mini-d64:0@30")]
+    assert len({find_training(arm) for arm in arms}) == 1
+    assert find_training(ask(find_subject("smollm2-135m-untrained:0"))) is None
+    assert find_training(ask(find_subject("gpt2-mini-d64-untrained:0"))) is None

@@ -90,7 +90,7 @@ def test_a_local_twin_is_drawn_for_the_models_own_configuration(kind: str, tmp_p
     twin = find_subject(f"local:{path}").untrained(3)
     assert twin.id == f"local-untrained:{path}:3"
     assert find_subject(twin.id) == twin
-    assert (twin.tier, twin.trained, twin.fixed_seed) == ("cpu", False, True)
+    assert (twin.tier, twin.trained, twin.drawn) == ("cpu", False, False)
     weight = twin.model(torch.float32).get_input_embeddings().weight
     assert weight.shape == saved.get_input_embeddings().weight.shape
     assert not torch.equal(weight, saved.get_input_embeddings().weight)

@@ -61,29 +61,39 @@ def test_naming_subjects_imports_neither_torch_nor_transformers() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", [*CATALOGUE, "gpt2-untrained:3", "smollm2-135m-untrained:0", "gpt2-xl-untrained:1"])
+SEEDED = ("gpt2-untrained:3", "smollm2-135m-untrained:0", "gpt2-xl-untrained:1", "gpt2-mini-d192-untrained:3")
+STEPS = ("gpt2-mini-d64:0", "gpt2-mini-d128:2@300", "gpt2-mini-d64@0")
+
+
+@pytest.mark.parametrize("name", [*CATALOGUE, *SEEDED, *STEPS])
 def test_a_subject_is_found_again_by_its_id(name: str) -> None:
     assert find_subject(name).id == name
     assert find_subject(find_subject(name).id) == find_subject(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "tier", "trained", "fixed"),
+    ("name", "tier", "trained", "drawn"),
     [
         ("smollm2-135m", "cpu", True, False),
-        ("smollm2-135m-untrained", "cpu", False, False),
+        ("smollm2-135m-untrained", "cpu", False, True),
         ("gemma3-270m", "cpu", True, False),
-        ("gemma3-270m-untrained", "cpu", False, False),
-        ("gpt2-untrained", "cpu", False, False),
-        ("gpt2-untrained:0", "cpu", False, True),
+        ("gemma3-270m-untrained", "cpu", False, True),
+        ("gpt2-untrained", "cpu", False, True),
+        ("gpt2-untrained:0", "cpu", False, False),
         ("gpt2", "gpu", True, False),
         ("gpt2-large", "gpu", True, False),
         ("gpt2-xl", "xl", True, False),
+        ("gpt2-mini-d64", "cpu", True, True),
+        ("gpt2-mini-d64@300", "cpu", True, True),
+        ("gpt2-mini-d64:0", "cpu", True, False),
+        ("gpt2-mini-d64@0", "cpu", False, True),
+        ("gpt2-mini-d64-untrained", "cpu", False, True),
+        ("gpt2-mini-d64-untrained:2", "cpu", False, False),
     ],
 )
-def test_a_name_says_what_is_trained_and_where_it_runs(name: str, tier: str, trained: bool, fixed: bool) -> None:
+def test_a_name_says_what_is_trained_and_where_it_runs(name: str, tier: str, trained: bool, drawn: bool) -> None:
     subject = find_subject(name)
-    assert (subject.tier, subject.trained, subject.fixed_seed) == (tier, trained, fixed)
+    assert (subject.tier, subject.trained, subject.drawn) == (tier, trained, drawn)
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"])
