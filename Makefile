@@ -29,7 +29,7 @@ NEWEST = $(foreach name,$(PUBLISHED),$(lastword $(sort $(wildcard $(HISTORY)/$(n
 RECORDS = $(firstword $(wildcard $(LATEST)/records.jsonl reports/reference/records.jsonl))
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify smoke weights test coverage test-slow gpu-check calibrate bench figures report summary comment merge history site docs audit clean
+.PHONY: help install verify smoke weights test coverage test-slow gpu-check calibrate bench figures tables report summary comment merge history site docs audit clean
 
 # Recipes read this as the shell's "$$EFFORT", so that a workflow's input never becomes part of a command.
 export EFFORT
@@ -77,6 +77,9 @@ bench: $(STAMP) ## time the engine between its reference and the bare matrix pro
 
 figures: $(STAMP) ## write the last bench run's figures to reports/reference/bench.json and docs/benchmarks.md
 	$(BIN)/python -m engine bench figures
+
+tables: $(STAMP) ## fill the generated tables of README.md and docs again
+	$(BIN)/python docs/_ext/fill_tables.py
 
 report: $(STAMP) ## render the latest records again, or the reference run's if there are none
 	@test -n "$(RECORDS)" || { echo "report: got no records, expected $(LATEST)/records.jsonl; run make verify first"; exit 1; }

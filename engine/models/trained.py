@@ -35,7 +35,7 @@ TRAINING_SEEDS = (0, 1, 2)
 class Size:
     """A size of the family: width, depth and heads grow together, as GPT-2's do. rate: the step size of its training.
 
-    Rates were tuned on 600 steps, each size for itself: see docs/family.md.
+    Where rates come from, and which of them are tuned: see docs/family.md.
     """
 
     name: str
@@ -49,8 +49,8 @@ SIZES = {
     for size in (
         Size(name="d64", d_model=64, blocks=2, rate=4e-3),
         Size(name="d128", d_model=128, blocks=3, rate=2e-3),
-        Size(name="d192", d_model=192, blocks=4, rate=4e-3),
-        Size(name="d256", d_model=256, blocks=5, rate=3e-3),
+        Size(name="d192", d_model=192, blocks=4, rate=2e-3),
+        Size(name="d256", d_model=256, blocks=5, rate=1e-3),
     )
 }
 
