@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.models.codec import SCORES_BYTES, Codec
+from engine.models.products import multiply
 from engine.models.pseudo_inverse import as_float64
 
 TILE = 512
@@ -39,7 +40,6 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
     leverages = (projected * codec.weight).sum(-1)
     order = torch.argsort(leverages, descending=True, stable=True)
     ranked, projected = codec.weight[order], projected[order]
-    scratch = ranked.new_empty(min(rows, codec.vocab) ** 2)
     bounds = _Bounds(codec, order, leverages[order])
     misses: list[RoundTripMiss] = []
     for first in range(0, codec.vocab, rows):
@@ -47,12 +47,11 @@ def find_round_trip_misses(codec: Codec, rows: int = TILE) -> list[RoundTripMiss
 
         # The largest coefficient of each row of the block. Rows that are not doubtful lose to none before the block,
         # so the square of the block and itself is enough for them; doubtful rows are all computed below.
-        doubtful = bounds.find_doubtful(first, rows, scratch)
+        doubtful = bounds.find_doubtful(first, rows)
         squares = before.split(rows)
-        largest, own = list[Tensor](), scratch
+        largest, own = list[Tensor](), block
         for part in squares if doubtful is None else squares[-1:]:
-            scores = scratch[: len(block) * len(part)].view(len(block), len(part))
-            torch.mm(block, part.T, out=scores)
+            scores = multiply(block, part)
             largest.append(scores.amax(-1))
             own = scores.diagonal()  # after the loop: the square of the block with itself
         suspect = torch.stack(largest).amax(0) > own
@@ -105,17 +104,16 @@ class _Bounds:
                 parts.append(torch.cat([z[:, :kept], z[:, kept:].norm(dim=1, keepdim=True)], dim=1))  # (a, ‖b‖)
             self._factors = torch.cat(parts)[order].to(codec.weight)
 
-    def find_doubtful(self, first: int, rows: int, scratch: Tensor) -> Tensor | None:
+    def find_doubtful(self, first: int, rows: int) -> Tensor | None:
         """Rows of the block from `first` on that may lose to a row before the block; None if nothing is ruled out.
 
-        scratch: memory for the bounds of one square. Returns indices into the block [doubtful].
+        Returns indices into the block [doubtful].
         """
         if first == 0 or not self._patience:
             return None
         block, largest = self._factors[first : first + rows], list[Tensor]()
         for part in self._factors[:first].split(rows):
-            bounds = scratch[: len(block) * len(part)].view(len(block), len(part))
-            largest.append(torch.mm(block, part.T, out=bounds).amax(-1))
+            largest.append(multiply(block, part).amax(-1))
         doubtful = torch.nonzero(torch.stack(largest).amax(0) >= self._needed[first : first + rows])[:, 0]
         if len(doubtful) <= self.MOST_DOUBTFUL * len(block):
             return doubtful

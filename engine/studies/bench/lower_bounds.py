@@ -92,9 +92,7 @@ def run_descent_products(
 
 def run_scan_products(weight: Tensor, side: int) -> None:
     """Each row's product with the rows up to the end of its own block, in squares: the fastest layout we found."""
-    # All squares are written to the same memory, which stays in the cache.
-    room = weight.new_empty(min(side, len(weight)) ** 2)
     for first in range(0, len(weight), side):
         block = weight[first : first + side]
         for part in weight[: first + side].split(side):
-            torch.mm(block, part.T, out=room[: len(block) * len(part)].view(len(block), len(part)))
+            multiply(block, part)
