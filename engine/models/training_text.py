@@ -35,6 +35,9 @@ VALIDATION_SHARE = 0.05
 
 SPLIT_SEED = 0
 
+MOST_BYTES = 64_000_000
+"""Of a file of documentation, uncompressed: ten times the largest."""
+
 VOCABULARY = 2048
 
 END = "<|endoftext|>"
@@ -130,9 +133,7 @@ class BotocoreText(TextSource):
         assert wheel is not None
         documents: dict[str, list[str]] = {}
         for path in sorted((wheel / "data").glob("*/*/service-2.json*")):
-            raw = path.read_bytes()
-            tree = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-            documents.setdefault(path.parts[-3], []).extend(find_documentation(tree))
+            documents.setdefault(path.parts[-3], []).extend(find_documentation(read_json_file(path)))
         text = make_text(
             {service: [p for one in found for p in read_html(one)] for service, found in documents.items()}
         )
@@ -179,6 +180,16 @@ BOTOCORE = BotocoreText()
 @cache
 def _hash_folder(folder: Path) -> str:
     return FolderText(folder).read().digest
+
+
+def read_json_file(path: Path) -> Any:
+    """The tree in a file of JSON, compressed or not. Raises SubjectError for one of more than MOST_BYTES."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        got, expected = f"{path} with more than {MOST_BYTES:,} bytes", "the files of the pinned wheel"
+        raise refusal("training text", got, expected, f"pip install --force-reinstall --no-deps {BOTOCORE_WHEEL}")
+    return json.loads(raw)
 
 
 def find_documentation(tree: Any) -> Iterator[str]:

@@ -99,18 +99,18 @@ def test_bounds_leave_few_rows_to_be_computed(monkeypatch: pytest.MonkeyPatch) -
     codec = Codec(weight)
     leverages = codec.leverages()
     order = leverages.argsort(descending=True, stable=True)
-    bounds, room = _Bounds(codec, order, leverages[order]), weight.new_empty(rows**2)
-    found = bounds.find_doubtful(96, rows, room)
+    bounds = _Bounds(codec, order, leverages[order])
+    found = bounds.find_doubtful(96, rows)
     assert found is not None
     assert {int(order[96 + at]) for at in found} == set(range(6))
-    before = [bounds.find_doubtful(first, rows, room) for first in (32, 64)]
+    before = [bounds.find_doubtful(first, rows) for first in (32, 64)]
     assert [doubtful is not None and len(doubtful) < 8 for doubtful in before] == [True, True]
 
 
 def test_where_rounding_is_large_nothing_is_ruled_out() -> None:
     weight = (draw(80, 30) @ torch.diag(10.0 ** -torch.linspace(0, 9, 30, dtype=torch.float64))).float()
     codec, order = Codec(weight), torch.arange(80)
-    assert _Bounds(codec, order, codec.leverages()).find_doubtful(16, 16, weight.new_empty(256)) is None
+    assert _Bounds(codec, order, codec.leverages()).find_doubtful(16, 16) is None
 
 
 def test_a_miss_is_only_ever_lost_to_a_row_of_larger_leverage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine.models.training_text import (
     find_documentation,
     make_text,
     read_html,
+    read_json_file,
     tokenize,
 )
 
@@ -101,6 +103,16 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, tmp_path: Path) 
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(SubjectError, match="0 text files"):
         FolderText(empty).read()
+
+
+def test_a_file_that_unpacks_to_far_more_than_it_should_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "service-2.json.gz").write_bytes(gzip.compress(b'{"documentation": "a"}' + b" " * 5000))
+    assert read_json_file(file) == {"documentation": "a"}
+    monkeypatch.setattr("engine.models.training_text.MOST_BYTES", 5000)
+    with pytest.raises(SubjectError, match="more than 5,000 bytes"):
+        read_json_file(file)
 
 
 @pytest.mark.skipif(BOTOCORE.missing() is not None, reason=str(BOTOCORE.missing()))
