@@ -106,6 +106,9 @@ def _find_turn(claims: Sequence[ClaimView]) -> Finding | None:
             if best is None or gap > best[0]:
                 number = f"{format_number(one.value, 2)} or {format_number(two.value, 2)}"
                 holds, fails = (name_protocol(row.protocol) or f"under {row.protocol}" for row in (yes[0], no[0]))
-                words = f"{_begin(claim.record.estimand)}. On {model} it holds {holds}, not {fails}."
+                words = (
+                    f"{_begin(claim.record.estimand)}. On {model} it holds {holds} ({format_number(one.value, 2)}), "
+                    f"not {fails} ({format_number(two.value, 2)})."
+                )
                 best = (gap, Finding(claim=claim, heading=claim.question, number=number, words=words))
     return best[1] if best else None

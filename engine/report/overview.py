@@ -363,6 +363,13 @@ def list_figures(claims: Sequence[ClaimView]) -> tuple[tuple[ClaimView, str, tup
     return tuple(found)
 
 
+def count_conditions(claim: ClaimView) -> int:
+    """Most conditions that a measured test of the claim is judged by: the pictured one may not be what decides it."""
+    return max(
+        (sum(c.ruling != "" for c in item.record.criteria) for item in claim.items if item.has_content), default=0
+    )
+
+
 def _decides(item: ItemView, criterion: CriterionRecord) -> bool:
     """Whether the condition has the item's verdict, as far as one condition can have it."""
     return criterion.ruling == item.record.ruling or item.record.ruling == "partly supported"

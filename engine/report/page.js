@@ -37,7 +37,9 @@
     for (const body of document.querySelectorAll("#matrix > tbody")) {
       body.hidden = !body.querySelector("[data-claim]:not([hidden])");
     }
-    shown.value = narrowed ? `${kept} of ${rows.length} claims` : `${rows.length} claims`;
+    const ours = rows.filter((row) => row.dataset.claim.startsWith("A")).length;
+    const all = ours ? `${rows.length - ours} claims of the document and ${ours} of our own` : `${rows.length} claims`;
+    shown.value = narrowed ? `${kept} of ${rows.length} claims` : all;
     return { asked, narrowed };
   };
 

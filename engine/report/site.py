@@ -23,6 +23,7 @@ from engine.report.models import arrange_models
 from engine.report.overview import (
     RollUp,
     arrange_claims_table,
+    count_conditions,
     count_outcomes,
     count_registrations,
     count_verdicts,
@@ -159,6 +160,7 @@ def arrange_report(
         "rolled": roll_up(claims),
         "findings": list_findings(claims),
         "figures": list_figures(claims),
+        "conditions": {claim.record.claim: count_conditions(claim) for claim in claims},
         "outcomes": count_outcomes(records),
         "outcome_words": OUTCOMES,
         "registrations": count_registrations(records),

@@ -124,7 +124,9 @@ def test_three_findings_come_from_the_records_and_follow_them() -> None:
         ("Is C06 so?", "0.94 or 0.09"),
     ]
     assert found[0].words.endswith(", on smollm2-135m. The document says 100.")
-    assert found[2].words.endswith("On smollm2-135m it holds with confounds removed, not in the document's set-up.")
+    assert found[2].words.endswith(
+        "On smollm2-135m it holds with confounds removed (0.94), not in the document's set-up (0.09)."
+    )
     # Nothing is said that the records do not hold.
     assert list_findings(arrange_claims([judge(None, None, None, "inconclusive")])) == ()
     (only,) = list_findings(arrange_claims([judge(7, 5, 9, "refuted")]))

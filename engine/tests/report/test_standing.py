@@ -12,7 +12,7 @@ import pytest
 from engine.records import CriterionRecord, Record
 from engine.report.charts.vega import render_inline
 from engine.report.overview import RollUp, list_figures, roll_up
-from engine.report.site import arrange_report, render_badge
+from engine.report.site import arrange_report, render_badge, render_site
 from engine.report.standing import Standing, find_standing, find_standings
 from engine.report.views import arrange_claims
 
@@ -213,3 +213,14 @@ def test_what_the_document_says_stands_beside_what_was_measured_on_one_axis() ->
     assert len({row.picture.figure for row in drawn}) == 1
     assert drawn[0].picture.value != drawn[1].picture.value
     assert "the document's figure is 100" in drawn[0].picture.words
+
+
+def test_a_figure_whose_claim_has_further_conditions_says_what_all_of_them_come_to() -> None:
+    fits = make_figure("m", "page", 120.0)
+    other = replace(fits.criteria[0], estimate="other", figure=None, ruling=REFUTED)
+    several = replace(fits, criteria=(*fits.criteria, other), ruling=REFUTED)
+    words = "One of 2 conditions; all in all the claim"
+    for row, said in ((fits, False), (several, True)):
+        page = render_site(arrange_report([row], title="", rendered_at=""))["index.html"].decode()
+        assert (words in page) == said
+    assert "does not hold" in page[page.index(words) :][:120]
