@@ -1,7 +1,7 @@
 """Record the products and factorizations of a piece of work while it runs, and repeat them bare.
 
-Only the arithmetic is repeated: each product in its order, with the real weights and into outputs made beforehand; no
-bias, activation, norm or loss, and nothing of Python between the products but a call.
+Only the arithmetic is repeated: each product in its order, with the real weights, by the fastest way we know; no bias,
+activation, norm or loss, and nothing of Python between the products but a call.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.models.products import multiply
+
 PRODUCT = "product"
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
 """Operations on two matrices, or stacks of them, with the position of the first among their arguments."""
+
+ONEDNN_PRODUCT = "_linear_pointwise"
+"""What engine.models.products.multiply calls: rows [..., width] times the transpose of a matrix."""
 
 ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 ATTENTION_BACKWARD = ATTENTION + "_backward"
@@ -71,6 +76,9 @@ class ProductRecorder(TorchDispatchMode):
         if name in PRODUCTS:
             left, right = args[PRODUCTS[name] : PRODUCTS[name] + 2]
             self.steps.append((PRODUCT, (MatrixView.of(left), MatrixView.of(right))))
+        elif name == ONEDNN_PRODUCT:
+            rows, matrix = args[:2]
+            self.steps.append((PRODUCT, (MatrixView.of(rows.flatten(0, -2)), MatrixView.of(matrix.T))))
         elif name in (ATTENTION, ATTENTION_BACKWARD):
             query, key, value = args[:3] if name == ATTENTION else args[1:4]
             self.steps.append((name, (MatrixView.of(query), MatrixView.of(key), MatrixView.of(value))))
@@ -109,8 +117,9 @@ class ProductReplay:
 
     def _multiply(self, left: MatrixView, right: MatrixView) -> Call:
         a, b = self._find_operand("left", left), self._find_operand("right", right)
-        out = self._buffer("out", (*a.shape[:-1], b.shape[-1]), a.dtype)
-        return partial(torch.mm if a.ndim == 2 else torch.bmm, a, b, out=out)
+        if a.ndim == 2:
+            return partial(multiply, a, b.T)
+        return partial(torch.bmm, a, b, out=self._buffer("out", (*a.shape[:-1], b.shape[-1]), a.dtype))
 
     def _attend(self, kind: str, queries: MatrixView, keys: MatrixView, _values: MatrixView) -> list[Call]:
         """Scores and mix; backward, the gradients of both factors of each. The forward pass's are not repeated."""

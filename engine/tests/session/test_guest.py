@@ -15,8 +15,6 @@ from engine.session.spelling import BY_SPELLING, GROUPS, OPTIONS, find_mistaken,
 from engine.tests.planted_claims import read_session, run_session, write_claim
 
 ROOT = Path(__file__).resolve().parents[3]
-FLOORS = {"tokenizers"}
-"""Not imported by us: transformers reads with them, and we need a version that reads what we hand it."""
 BROUGHT = {"markupsafe", "pydantic-core", "tqdm"}
 """Imported by us, and always there with jinja2, pydantic and transformers."""
 DECLARE_ALL = "\n".join(
@@ -312,7 +310,7 @@ def test_what_claims_need_is_declared_and_nothing_else() -> None:
         for module in find_imports(path)
         if module in of_module and module not in {"engine", "claims"}
     }
-    assert imported - optional - BROUGHT == declared - FLOORS
+    assert imported - optional - BROUGHT == declared
 
 
 def find_imports(path: Path) -> Iterator[str]:
