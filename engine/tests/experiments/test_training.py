@@ -37,6 +37,7 @@ from engine.running.executors.inline import Inline
 from engine.running.plan import dry_run
 from engine.running.scheduler import ItemRun, NoProgress, Scheduler
 from engine.running.training import find_training
+from engine.studies import rates
 
 TINY = Size(name="d64", d_model=32, blocks=2, rate=1e-2)
 WORDS = ("the", "sky", "is", "blue", "and", "a", "text", "goes", "on")
@@ -316,3 +317,14 @@ def test_one_training_serves_a_seed_under_both_of_its_names() -> None:
     assert len({find_training(arm) for arm in arms}) == 1
     assert find_training(ask(find_subject("smollm2-135m-untrained:0"))) is None
     assert find_training(ask(find_subject("gpt2-mini-d64-untrained:0"))) is None
+
+
+def test_step_sizes_are_tuned_by_the_loss_after_a_short_training(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "Recipe", lambda *, size, seed: replace(family.recipe, size=size, seed=seed))
+    losses = rates.tune(TINY, rates=(1e-6, 1e-2), steps=20)
+    assert list(losses) == [1e-6, 1e-2]
+    assert losses[1e-6] == pytest.approx(math.log(2048), abs=0.1)  # nothing was learned
+    assert losses[1e-2] < losses[1e-6] - 1
+    assert rates.tune(TINY, rates=(1e-2,), steps=20) == {1e-2: losses[1e-2]}
