@@ -35,7 +35,7 @@ TRAINING_SEEDS = (0, 1, 2)
 class Size:
     """A size of the family: width, depth and heads grow together, as GPT-2's do. rate: the step size of its training.
 
-    Where rates come from, and which of them are tuned: see docs/family.md.
+    Rates were tuned on 600 steps, each size for itself: see docs/family.md.
     """
 
     name: str
