@@ -18,7 +18,7 @@ from engine.models.subject import use_torch_parts
 from engine.models.trained import SIZES, Recipe, Size
 from engine.models.training_text import tokenize
 
-RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 STEPS = 600
 SEED = 100
 """A seed that no claim uses."""
