@@ -72,7 +72,8 @@ class NoProgress:
 class ItemRun:
     """The run of one item: the arms of its current round, and in the end its evidence or the error that stopped it.
 
-    entries: of the arms that it asks for. missing: how many of them it waits for.
+    entries: of the arms that it asks for. missing: how many of them it waits for. is_stored: whether an arm's
+    measurement may be used; a plan looks into no ledger here.
     """
 
     claim: Claim
@@ -80,6 +81,7 @@ class ItemRun:
     asked: Sequence[Arm] = ()
     evidence: Evidence | None = None
     error: Exception | None = None
+    is_stored: Callable[[Arm], bool] = field(default=lambda arm: False, repr=False)
     entries: list[ArmEntry] = field(default_factory=list["ArmEntry"], repr=False)
     missing: int = field(default=0, repr=False)
     _rounds: Rounds | None = field(default=None, repr=False)
@@ -93,7 +95,7 @@ class ItemRun:
         try:
             with no_exits():
                 if self._rounds is None:
-                    self._rounds = train_first(evaluate_item(self.claim, self.trial))
+                    self._rounds = train_first(evaluate_item(self.claim, self.trial), self.is_stored)
                     self.asked = next(self._rounds)
                 else:
                     assert given is not None
@@ -189,6 +191,7 @@ class Scheduler:
         asked = [item for item in items if not item.done]
         try:
             for item in asked:
+                item.is_stored = lambda arm: self.look_up(arm) is not None
                 item.advance(None)
             going = self._ask(asked)
             while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.arms.arm import Arm, all_kinds, device_of, weights_of
 from engine.arms.measurement import Measurement
@@ -11,8 +11,11 @@ from engine.experiments.training.arm import TrainingArm
 from engine.models.trained import TrainedSubject, find_trained
 
 
-def train_first(rounds: Rounds) -> Rounds:
-    """The same rounds, with a round of trainings before each that needs models which no round before it has trained."""
+def train_first(rounds: Rounds, is_stored: Callable[[Arm], bool]) -> Rounds:
+    """The same rounds, with a round of trainings before each that needs models which no round before it has trained.
+
+    What is stored needs no model. is_stored: asked only of arms on models that the suite trains.
+    """
     trained: set[Arm] = set()
     given: Sequence[Measurement] | None = None
     while True:
@@ -20,7 +23,11 @@ def train_first(rounds: Rounds) -> Rounds:
             asked = next(rounds) if given is None else rounds.send(given)
         except StopIteration as end:
             return end.value
-        needed = {arm: None for one in asked if (arm := find_training(one)) is not None and arm not in trained}
+        needed = {
+            training: None
+            for arm in asked
+            if (training := find_training(arm)) is not None and training not in trained and not is_stored(arm)
+        }
         if needed:
             _ = yield tuple(needed)
             trained |= set(needed)

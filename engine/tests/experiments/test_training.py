@@ -275,6 +275,17 @@ def test_weights_that_are_no_longer_here_are_trained_again(family: Family, tmp_p
     assert [arm.kind for arm in measured] == ["training", "next token"]
 
 
+def test_what_is_stored_needs_no_model(family: Family, tmp_path: Path) -> None:
+    run_item(tmp_path / "ledger", "gpt2-mini-d64")
+    for step in family.recipe.checkpoints:
+        for file in family.recipe.folder(step).iterdir():
+            file.unlink()
+    # As on another machine, which has the ledger alone.
+    item, measured = run_item(tmp_path / "ledger", "gpt2-mini-d64")
+    assert measured == []
+    assert item.evidence is not None
+
+
 def test_a_plan_counts_the_training_and_what_comes_behind_it(family: Family) -> None:
     planned = dry_run(make_item("gpt2-mini-d64"))
     assert [(arm.kind, later) for arm, later in planned] == [("training", False), ("next token", True)]
