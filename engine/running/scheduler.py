@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -210,13 +211,15 @@ class Scheduler:
                 if self._unstored is None and not self._ready:
                     self._await_outcome()
         finally:
-            self._stop()
-            # What came in before an interruption is enough for some items. The one that was interrupted while it
-            # judged has no answer.
-            for item in self._ready:
-                if item is not self._answering:
-                    self._answer(item)
-            self._ready.clear()
+            try:
+                self._stop()
+            finally:
+                # What came in before an interruption is enough for some items. The one that was interrupted while it
+                # judged has no answer.
+                for item in self._ready:
+                    if item is not self._answering:
+                        self._answer(item)
+                self._ready.clear()
 
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
@@ -394,11 +397,20 @@ class Scheduler:
         self._progress.finish(entry.arm, elapsed_s)
 
     def _stop(self) -> None:
-        """Keep what has come in by now and give up the rest, so that another run asks for it again."""
-        for future in [future for future in self._running if future.done()]:
-            self._collect(future)
-        if self._executor is not None:
-            self._executor.shutdown()
+        """Keep what has come in by now and give up the rest, so that another run asks for it again.
+
+        Each part runs, although an interrupt ends one before it: no process is left, no lock, and no measurement.
+        """
+        with ExitStack() as parts:  # they run in reverse order
+            parts.callback(self._progress.close)
+            parts.callback(self._give_up)
+            if self._executor is not None:
+                parts.callback(self._executor.shutdown)
+            for future in [future for future in self._running if future.done()]:
+                parts.callback(self._collect, future)
+
+    def _give_up(self) -> None:
+        """Forget every arm that has no outcome, and let other sessions have it."""
         given_up = [entry for entry, _ in self._running.values()]
         for _, lock in self._running.values():
             lock.release()
@@ -409,7 +421,6 @@ class Scheduler:
         self._elsewhere.clear()
         self._waiting = Waiting()
         self._waiting_entries.clear()
-        self._progress.close()
 
 
 def label(arm: Arm) -> str:

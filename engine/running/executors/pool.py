@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import resource_tracker
@@ -143,11 +143,15 @@ class Pool:
         return self._attendants.submit(self._attend, worker, arm)
 
     def shutdown(self) -> None:
-        """Kill all workers, and give up what they are measuring."""
+        """Kill all workers, and give up what they are measuring. An interrupt meanwhile leaves none alive."""
         self._closing = True
-        for worker in self._workers:
-            worker.end()
-        self._attendants.shutdown()
+        with ExitStack() as parts:  # they run in reverse order
+            parts.callback(self._begin_anew)
+            parts.callback(self._attendants.shutdown)
+            for worker in self._workers:
+                parts.callback(worker.end)
+
+    def _begin_anew(self) -> None:
         self._workers.clear()
         self._attendants, self._closing = ThreadPoolExecutor(max_workers=self._most), False
 

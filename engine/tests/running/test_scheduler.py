@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,10 +29,12 @@ from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.sampling import run_together
 from engine.ledger import Ledger, store
+from engine.ledger.maintenance import read_ledger
 from engine.running.executors.base import Sequential
 from engine.running.plan import forecast_arms
 from engine.running.progress import ProgressBar, seconds_of
 from engine.running.scheduler import ItemRun, NoProgress, Scheduler, label
+from engine.running.waiting import Waiting
 from engine.tests.planted import INVERSION, TUNING, drive, make_inverse, make_measurement, make_round_trip, make_trial
 
 
@@ -432,6 +435,40 @@ class Cut(Recorder):
         if arm == self.at:
             raise KeyboardInterrupt
         return super().run(arm)
+
+
+def test_interrupts_while_a_session_ends_cost_no_measurement_and_leave_no_process(tmp_path: Path) -> None:
+    """Both arms come in at once; the first interrupt ends the session, the second its ending."""
+
+    class AtOnce(Recorder):
+        submitted: list[tuple[Arm, Future[Measurement]]]
+        has_ended = False
+
+        def submit(self, arm: Arm) -> Future[Measurement]:
+            self.submitted.append((arm, Future()))
+            return self.submitted[-1][1]
+
+        def choose(self, waiting: Waiting) -> Arm | None:
+            if len(self.submitted) < 2:
+                return super().choose(waiting)
+            for arm, future in self.submitted:
+                future.set_result(self.run(arm))
+            return None
+
+        def finish(self, arm: Arm, elapsed_s: float) -> None:
+            raise KeyboardInterrupt
+
+        def shutdown(self) -> None:
+            self.has_ended = True
+
+    recorder, jobs = AtOnce(), [asking((A,)), asking((B,)), asking((C,))]
+    recorder.submitted = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, jobs, recorder)
+    assert recorder.has_ended
+    assert recorder.told[-1] == "close"
+    assert [job.evidence is not None for job in jobs] == [True, True, False]
+    assert {name_of(s.measurement.arm) for s in read_ledger(tmp_path) if s.measurement} == {"A", "B"}
 
 
 def test_an_interrupt_leaves_the_evidence_of_what_was_measured_before(tmp_path: Path) -> None:
