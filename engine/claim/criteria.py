@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from engine.errors import DeclarationError, explain
 from engine.statistics import Estimate, n_to_decide
 
-Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl"]
+Scope = Literal["every", "trained", "trained GPT-2", "gpt2-xl", "gpt2-mini-d256"]
 """The subjects on which a criterion is judged. Its estimate is shown on all."""
 
 Role = Literal["only", "direction", "magnitude"]

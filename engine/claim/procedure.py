@@ -91,7 +91,10 @@ class Trial:
         """The scopes whose criteria are judged on the subject."""
         if not self.subject.trained:
             return ("every",)
-        if self.subject.family != GPT2.key or isinstance(self.subject, TrainedSubject):
+        if isinstance(self.subject, TrainedSubject):
+            last: tuple[Scope, ...] = ("gpt2-mini-d256",) if self.subject.recipe.size.name == "d256" else ()
+            return ("every", "trained", *last)
+        if self.subject.family != GPT2.key:
             return ("every", "trained")
         largest: tuple[Scope, ...] = ("gpt2-xl",) if self.subject.id == "gpt2-xl" else ()
         return ("every", "trained", "trained GPT-2", *largest)

@@ -13,7 +13,9 @@ from engine.arms.prompts import DOCUMENT
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Trial
+from engine.errors import UsageError, explain
 from engine.models import Subject
+from engine.models.trained import TRAINED_FAMILY, TrainedSubject
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,6 +60,29 @@ def find_seeds(stack: AnyStack, subject: Subject, *, randomized: bool = False) -
     """
     drawn = randomized or not isinstance(stack, Stack) or subject.drawn
     return subject.seeds if drawn else (None,)
+
+
+def find_checkpoint(subject: Subject, step: int | None) -> Subject:
+    """The subject after so many steps of its training; None for its end.
+
+    Raises UsageError for a step without a checkpoint, and for a subject without any.
+    """
+    if step is None:
+        return subject
+    refused = explain_no_checkpoints(subject)
+    if refused is not None:
+        raise UsageError(refused)
+    assert isinstance(subject, TrainedSubject)
+    return subject.at(step)
+
+
+def explain_no_checkpoints(subject: Subject) -> str | None:
+    """Why a claim about checkpoints cannot be asked of a subject; None where it can."""
+    if isinstance(subject, TrainedSubject):
+        return None
+    got, expected = "one set of weights", "a model with checkpoints of its training"
+    remedy = f"ask it of {TRAINED_FAMILY[0].id}, which the suite trains itself"
+    return explain(who=f"subject {subject.id}", got=got, expected=expected, remedy=remedy)
 
 
 def resolve_stack(stack: AnyStack, subject: Subject, seed: int | None, *, clamp: bool = False) -> AnyStack:

@@ -27,7 +27,7 @@ from engine.experiments.inversion.tables import (
     run_table,
     vocabulary_table,
 )
-from engine.experiments.sampling import run_together
+from engine.experiments.sampling import explain_no_checkpoints, run_together
 from engine.experiments.tables import estimate_table, tuning_table
 from engine.models.quantized import explain_dtype
 from engine.records import Table
@@ -65,7 +65,11 @@ class Inversions:
             )
 
     def refuse(self, trial: Trial) -> str | None:
-        """Why the int8 samples cannot run in a trial's dtype; None where they can, or there are none."""
+        """Why samples cannot run in a trial: no int8 in its dtype, no checkpoints of its subject; None if they can."""
+        if any(sample.checkpoint is not None for _, sample in self.samples):
+            refused = explain_no_checkpoints(trial.subject)
+            if refused is not None:
+                return refused
         if trial.dtype == "float32" or all(sample.weights != "int8" for _, sample in self.samples):
             return None
         return explain_dtype(f"int8 weights of {trial.subject.id}", trial.dtype)
@@ -148,7 +152,7 @@ def _describe_sample(trial: Trial, runs: SampleRuns) -> dict[str, str]:
     """What was run, for the report."""
     sample = runs.sample
     words = describe(settings_of(trial, sample, None, runs.iterations))
-    if sample.subject is not None:
+    if sample.subject is not None or sample.checkpoint is not None:
         words = {"subject": subject_of(trial, sample).id} | words
     return words | {
         "η": _describe_step(runs),

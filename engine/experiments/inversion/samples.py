@@ -12,6 +12,7 @@ from engine.arms.measurement import Measurement
 from engine.arms.protocol import LINEAR_TO_TENTH, PAGE, Schedule
 from engine.arms.settings import DescentSettings, Metric, ReadAt, TunedFor, Unit
 from engine.arms.stacks import AnyStack, Stack
+from engine.claim.criteria import Scope
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun
@@ -19,6 +20,7 @@ from engine.experiments.sampling import (
     AssignedArm,
     assign_units,
     collect,
+    find_checkpoint,
     find_seeds,
     resolve_stack,
     stack_settings,
@@ -44,7 +46,8 @@ class Sample:
 
     iterations: the schedule's length N; None takes the cap of samples that are read at the hit.
     weights: 'own' are the subject's; 'random': drawn for its configuration, once for each of four model seeds; 'int8'
-    are its own, quantized. subject, dtype: None takes the trial's.
+    are its own, quantized. subject, dtype: None takes the trial's. checkpoint: its weights after so many steps of
+    training, of a subject that the suite trains; None takes the end. on: the trials it is run in; None for every one.
     blend: (s, t) of the start s·noise + t·e. probe: a stack whose next token is read at the end.
     step: η under the page's protocol, where the page gives one. step_of: the sample whose tuned η this one uses.
     cap_of: (sample, factor): N is factor × the smaller of that sample's N and its median hit.
@@ -60,6 +63,8 @@ class Sample:
     iterations: int | None = None
     weights: Literal["own", "random", "int8"] = "own"
     subject: str | None = None
+    checkpoint: int | None = None
+    on: Scope | None = None
     dtype: str | None = None
     read_at: ReadAt = "hit"
     sigma: float = 0.05
@@ -139,10 +144,12 @@ def run_sample(
 ) -> Generator[Sequence[Arm], Sequence[Measurement], SampleRuns | None]:
     """Choose a sample's step size on seeds that only tuning uses, then measure the sample with it.
 
-    earlier: the samples that were run before. Returns None where the sample is not run at this effort, or depends on
-    one that was not.
+    earlier: the samples that were run before. Returns None where the sample is not run at this effort or on this
+    subject, or depends on one that was not.
     """
     earlier = earlier or {}
+    if sample.on is not None and sample.on not in trial.scopes:
+        return None
     if sample.units is not None:
         trial = replace(trial, units=sample.units)
     if not trial.count() or any(name not in earlier for name in sample.depends_on):
@@ -233,6 +240,7 @@ def _choose_step(
 def subject_of(trial: Trial, sample: Sample) -> Subject:
     """Whose configuration and weights a sample has, before model seeds are drawn."""
     subject = trial.subject if sample.subject is None else find_subject(sample.subject)
+    subject = find_checkpoint(subject, sample.checkpoint)
     return quantize(subject) if sample.weights == "int8" else subject
 
 
