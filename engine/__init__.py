@@ -7,10 +7,10 @@ Importing this package imports neither torch nor transformers.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, SCRIPT, Protocol, Schedule
+from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, PAGE_SHARE, SCRIPT, Protocol, Schedule
 from engine.arms.stacks import WHOLE, SentenceNet, Stack, TokenNet
 from engine.claim.claim import Claim
-from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Within
+from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Scope, Within
 from engine.claim.units import Units
 from engine.claim.verdict import Verdict
 from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
@@ -36,6 +36,7 @@ from engine.experiments.inversion.readings import (
     InputDistance,
     InsideBound,
     InTopFive,
+    Iterations,
     LastRecovered,
     LogFrequency,
     OutputDistance,
@@ -45,7 +46,9 @@ from engine.experiments.inversion.readings import (
     TopFiveOverlap,
 )
 from engine.experiments.inversion.samples import Sample
-from engine.experiments.language.procedure import CompareDecoding, NextTokenIs, ShiftAgreement
+from engine.experiments.language.compare import CompareDecoding, CompareTraining
+from engine.experiments.language.decoding import Decoding
+from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
 from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
 from engine.experiments.recovery.procedure import (
     CheckSpeedup,
@@ -58,6 +61,7 @@ from engine.experiments.recovery.procedure import (
 )
 from engine.experiments.recovery.recovered import RecoveredPrompts, recover
 from engine.experiments.recovery.searches import ABLATIONS, METHOD_STEPS, Search, SearchMethod
+from engine.experiments.training.procedure import FirstOverLast
 from engine.records import SeeAlso
 
 if TYPE_CHECKING:
@@ -86,18 +90,27 @@ GPT2_SIZES = ("gpt2", "gpt2-medium", "gpt2-large")
 GPT2_XL = "gpt2-xl"
 TRAINED = (SMOLLM2, GEMMA3, *GPT2_SIZES)
 """The trained models that every claim about trained models is tested on."""
+FAMILY = ("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256")
+"""GPT-2 in small, trained by the suite itself: sizes of equal text, with checkpoints and several seeds."""
+LARGEST = "gpt2-mini-d256"
+COSTLY_FAMILY = FAMILY[1:]
+"""Those whose training takes more than standard effort may."""
 
 __all__ = [
     "ABLATIONS",
     "CONTROLLED",
+    "COSTLY_FAMILY",
     "DIRECT",
+    "FAMILY",
     "GEMMA3",
     "GEMMA3_UNTRAINED",
     "GPT2_SIZES",
     "GPT2_UNTRAINED",
     "GPT2_XL",
+    "LARGEST",
     "METHOD_STEPS",
     "PAGE",
+    "PAGE_SHARE",
     "SCRIPT",
     "SMOLLM2",
     "SMOLLM2_UNTRAINED",
@@ -115,12 +128,15 @@ __all__ = [
     "CompareDecoding",
     "CompareGradients",
     "CompareInverses",
+    "CompareTraining",
     "Complement",
     "Criterion",
     "DecodesTo",
+    "Decoding",
     "Difference",
     "Distinguishable",
     "Exact",
+    "FirstOverLast",
     "GeometricMean",
     "GradientPrecision",
     "HitRate",
@@ -131,6 +147,7 @@ __all__ = [
     "InsideBound",
     "Inversion",
     "Inversions",
+    "Iterations",
     "LastRecovered",
     "LogFrequency",
     "MarginOverNoise",
@@ -155,6 +172,7 @@ __all__ = [
     "SameNextToken",
     "Sample",
     "Schedule",
+    "Scope",
     "Search",
     "SearchMethod",
     "Searches",

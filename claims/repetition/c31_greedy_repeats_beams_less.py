@@ -30,9 +30,10 @@ CLAIM = lm.Claim(
             on=lm.GPT2_XL,
         ),
     ),
-    subjects=(*lm.TRAINED, lm.GPT2_XL),
+    subjects=(*lm.TRAINED, lm.GPT2_XL, *lm.FAMILY),
     protocols=(lm.DIRECT,),
     units=lm.Units(smoke=1, standard=60, full=60),
+    only_at_full_effort=lm.FAMILY,
     needs_subjects=("gpt2",),
     needed_on=lm.GPT2_XL,
     notes=(

@@ -27,9 +27,10 @@ CLAIM = lm.Claim(
         ),
     ),
     criteria=(lm.AtLeast("difference", 0.5, because="one gives the tokens back and the other does not"),),
-    subjects=lm.TRAINED,
+    subjects=(*lm.TRAINED, *lm.FAMILY),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    only_at_full_effort=lm.FAMILY,
     # Neither the bound nor σ enters what is recovered at N.
     factors=("η", "start", "positions", "metric", "cap", "schedule", "prompts"),
     notes=(

@@ -28,9 +28,10 @@ CLAIM = lm.Claim(
         ),
         lm.AtLeast("ratio", 30, because="the order of a hundred begins at about thirty", role="magnitude"),
     ),
-    subjects=lm.TRAINED,
+    subjects=(*lm.TRAINED, *lm.FAMILY),
     protocols=(lm.PAGE, lm.SCRIPT, lm.CONTROLLED),
     units=lm.Units(smoke=0),
+    only_at_full_effort=lm.FAMILY,
     figures=(("ratio", 100),),
     notes=(
         "On a Llama-like model a page row tests the start more than the claim: RMSNorm does not remove the mean of "

@@ -5,7 +5,7 @@ Source: the catalogue's protocol table; the document's section 'Sentence Represe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from engine.errors import DeclarationError, UsageError, explain
@@ -76,10 +76,16 @@ SCRIPT = Protocol(
 )
 """The settings of the author's scripts, which cover GPT-2 alone: other families have no item under it."""
 CONTROLLED = Protocol(name="controlled", start_mean=0.0, start_std=None, positions="true", bound="start")
+PAGE_SHARE = replace(PAGE, name="page-share", bound="start")
+"""The document's start and positions with the bound of `controlled`: one share of each run's own way.
+
+Along training embeddings grow, so that the document's bound, a shift by 1/20, asks for less than nothing at first: at
+initialization some runs start inside it.
+"""
 DIRECT = Protocol(name="direct")
 """For claims without a descent or walk: there is no start, step or bound."""
 
-PROTOCOLS = {p.name: p for p in (PAGE, SCRIPT, CONTROLLED, DIRECT)}
+PROTOCOLS = {p.name: p for p in (PAGE, SCRIPT, PAGE_SHARE, CONTROLLED, DIRECT)}
 
 
 def find_protocol(name: str) -> Protocol:

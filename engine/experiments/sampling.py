@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 from typing import Protocol as Interface
@@ -62,6 +62,11 @@ def find_seeds(stack: AnyStack, subject: Subject, *, randomized: bool = False) -
     return subject.seeds if drawn else (None,)
 
 
+def draw_subject(subject: Subject, seed: int | None) -> Subject:
+    """The model of a seed, where the subject's name stands for several; else the subject itself."""
+    return subject.draw(seed) if seed is not None and subject.drawn else subject
+
+
 def find_checkpoint(subject: Subject, step: int | None) -> Subject:
     """The subject after so many steps of its training; None for its end.
 
@@ -116,11 +121,10 @@ def stack_settings(
     clamp: a stack of more blocks than the model has takes all of them.
     """
     subject = subject or trial.subject
-    if seed is not None:
-        if randomized and subject.trained:
-            subject = subject.untrained(seed)
-        elif subject.drawn:
-            subject = subject.draw(seed)
+    if seed is not None and randomized and subject.trained:
+        subject = subject.untrained(seed)
+    else:
+        subject = draw_subject(subject, seed)
     return StackSettings(
         subject=subject.id,
         source=subject.fingerprint(),
@@ -139,9 +143,18 @@ def assign_units(
 
     Unit i of a wave goes to model seed i modulo their number, so that every seed is in every wave.
     """
+    return assign_waves(trial.waves(), make, seeds)
+
+
+def assign_waves(
+    waves: Iterable[tuple[Unit, ...]],
+    make: Callable[[int | None, tuple[Unit, ...]], A_co],
+    seeds: tuple[int | None, ...],
+) -> list[AssignedArm[A_co]]:
+    """As assign_units, of waves that are not the trial's own."""
     assigned: list[AssignedArm[A_co]] = []
     first = 0
-    for wave in trial.waves():
+    for wave in waves:
         for k, seed in enumerate(seeds[: len(wave)]):
             own = range(k, len(wave), len(seeds))
             arm = make(seed, tuple(wave[i] for i in own))

@@ -50,6 +50,7 @@ OUTCOMES = {
 PROTOCOLS = {
     "page": "in the document's set-up",
     "script": "by the author's scripts",
+    "page-share": "in the document's set-up, with one share of the way to go",
     "controlled": "with confounds removed",
     "direct": "",
 }

@@ -17,6 +17,7 @@ from engine.models.families import find_family
 from engine.models.memory import explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.subject import describe_opening
+from engine.models.trained import TrainedSubject
 from engine.running.plan import estimate_item
 from engine.running.scheduler import ItemRun
 from engine.session.options import SessionOptions
@@ -65,7 +66,7 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
         for protocol in claim.protocols:
             if options.protocols and protocol not in options.protocols:
                 continue
-            if protocol == SCRIPT and not find_family(subject.family).scripts:
+            if protocol == SCRIPT and not has_scripts(subject):
                 continue
             trial = Trial(
                 subject=subject,
@@ -84,6 +85,11 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
                 trial = whole if is_cheap(claim, whole) else trial
             items.append(Item(claim=claim, trial=trial, asked=bool(options.subjects)))
     return items
+
+
+def has_scripts(subject: Subject) -> bool:
+    """Whether the author's scripts fix step sizes for a model: they do for GPT-2's own sizes, not for smaller ones."""
+    return find_family(subject.family).scripts and not isinstance(subject, TrainedSubject)
 
 
 def is_cheap(claim: Claim, trial: Trial) -> bool:

@@ -207,6 +207,16 @@ def is_punctuation(text: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Iterations(_Unbounded):
+    """The iteration of the hit, or where the run ended without one. For ranks: a mean would take the cap for a hit."""
+
+    tag: ClassVar[str] = "Iterations"
+
+    def read(self, run: InversionRun, texts: dict[int, str]) -> float | None:
+        return float(run.ended_at if run.hit is None else run.hit)
+
+
+@dataclass(frozen=True)
 class InputDistance(_Unbounded):
     """‖e − e_N‖₂."""
 

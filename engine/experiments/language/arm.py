@@ -36,6 +36,15 @@ class NextTokenResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generated:
+    """One prompt's continuation: its new tokens, and the same as text."""
+
+    prompt: str
+    tokens: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationResult(Result):
     """Continuations in the order of the units. tokens: the new ids before the end of text. text: the same, decoded."""
 
@@ -43,6 +52,11 @@ class GenerationResult(Result):
     tokens: tuple[tuple[int, ...], ...]
     text: tuple[str, ...]
     kind: Literal["generation"] = "generation"
+
+    @property
+    def runs(self) -> tuple[Generated, ...]:
+        rows = zip(self.prompts, self.tokens, self.text, strict=True)
+        return tuple(Generated(prompt=prompt, tokens=tokens, text=text) for prompt, tokens, text in rows)
 
 
 @dataclass(frozen=True, kw_only=True)

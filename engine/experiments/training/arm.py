@@ -42,8 +42,9 @@ class UpdateWindow:
 class TrainingResult(Result):
     """curve: training loss, the mean of the steps up to each of curve_at since the one before.
 
-    trigram_loss: of an interpolated trigram of the training text, on the same tokens as validation_loss. samples:
-    continuations of fixed beginnings, greedy, at the end.
+    trigram_loss: of an interpolated trigram of the training text, on the same tokens as validation_loss.
+    text_repetition: the share of repeated 4-grams in windows of 64 of these tokens. samples: continuations of fixed
+    beginnings, greedy, at the end.
     """
 
     tokens: int
@@ -53,6 +54,7 @@ class TrainingResult(Result):
     parts: tuple[str, ...]
     windows: tuple[UpdateWindow, ...]
     trigram_loss: float
+    text_repetition: float
     samples: tuple[str, ...]
     kind: Literal["training"] = "training"
 
@@ -113,5 +115,6 @@ class TrainingArm(Arm):
             parts=(),
             windows=(),
             trigram_loss=0.0,
+            text_repetition=0.0,
             samples=(),
         )

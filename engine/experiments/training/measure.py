@@ -20,6 +20,7 @@ from engine.errors import SubjectError, explain
 from engine.experiments.training.arm import Checkpoint, TrainingArm, TrainingResult, UpdateWindow
 from engine.files import hash_file, make_folder, name_unfinished, sync
 from engine.methods.ngrams import fit_trigram
+from engine.methods.repetition import mean_repetition
 from engine.methods.training import CLIP, TrainingPlan, TrainingRun, evaluate, start_training, train
 from engine.models import draw_weights
 from engine.models.decoder import find_blocks
@@ -40,6 +41,9 @@ CURVE_POINTS = 48
 
 VALIDATION_TOKENS = 65_536
 """Of the validation text, its first tokens: the loss on them has a standard error of about 0.01 nats."""
+
+REPETITION_WINDOW = 64
+"""Tokens, as many as claims on repetition have models write."""
 
 BEGINNINGS = ("The name of the", "Specifies whether")
 SAMPLE_TOKENS = 48
@@ -77,6 +81,7 @@ def measure_training(arm: TrainingArm, models: LoadedModels) -> TrainingResult:
         parts=tuple(name for name, _ in list_parts(model)),
         windows=tuple(record.windows),
         trigram_loss=fit_trigram(text.training, VOCABULARY).loss(text.validation[:VALIDATION_TOKENS]),
+        text_repetition=mean_repetition(text.validation[:VALIDATION_TOKENS].tolist(), REPETITION_WINDOW),
         samples=samples,
     )
 

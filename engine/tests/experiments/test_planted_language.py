@@ -16,7 +16,9 @@ from engine.claim.criteria import Above, AtLeast, Criterion, Ruling
 from engine.claim.procedure import Procedure, Trial
 from engine.claim.units import Units
 from engine.experiments.language.arm import Continuation, GenerationArm, GenerationResult, NextTokenArm, NextTokenResult
-from engine.experiments.language.procedure import CompareDecoding, NextTokenIs, ShiftAgreement, repetition
+from engine.experiments.language.compare import CompareDecoding
+from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
+from engine.methods.repetition import repetition
 from engine.models import find_subject
 from engine.running.interim_looks import evaluate_in_looks
 from engine.tests.planted import TWELVE, PlantedSubject, drive
