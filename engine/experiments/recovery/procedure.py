@@ -9,7 +9,7 @@ from typing import Protocol as Interface
 from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
-from engine.experiments.recovery.searches import RunsByName, Search, run_search
+from engine.experiments.recovery.searches import RunsByName, Search, SearchRuns, run_search
 from engine.experiments.recovery.tables import (
     equal_row_table,
     margin_table,
@@ -17,10 +17,18 @@ from engine.experiments.recovery.tables import (
     search_table,
     search_tuning_table,
 )
-from engine.experiments.sampling import run_together
+from engine.experiments.sampling import explain_no_checkpoints, run_together
 from engine.experiments.tables import estimate_table
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
+
+LEAST_MARGIN = 1e-300
+"""Stands for a margin of zero, which has no logarithm."""
+
+
+def relative_margins(searched: SearchRuns) -> list[float]:
+    """The relative margin of each position that was compared, in the order of the units."""
+    return [max(run.runner_up_distance, LEAST_MARGIN) for run in searched.margins.runs]
 
 
 class SearchEstimator(Interface):
@@ -129,9 +137,47 @@ class MarginOverNoise(_OfOneSearch):
             for run in result.runs
         }
         margins = searched.margins
-        over = [max(run.runner_up_distance, 1e-300) for run in margins.runs]
+        over = relative_margins(searched)
         under = [epsilon[run.prompt, run.seed] for run in margins.runs]
         return geometric_ratio(self.name, over, under, clusters=margins.clusters, seed=0, look=look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(_OfOneSearch):
+    """Relative margin: the distance of the nearest other token's activations over the size of the activations.
+
+    A geometric mean over the positions that were compared with the whole vocabulary, clustered by model seed.
+    """
+
+    tag: ClassVar[str] = "Margin"
+
+    def estimate(self, found: RunsByName, look: Look = ONLY) -> Estimate:
+        sizes = relative_margins(found[self.of])
+        clusters = found[self.of].margins.clusters
+        return geometric_ratio(self.name, sizes, [1.0] * len(sizes), clusters=clusters, seed=0, look=look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginRatio:
+    """Relative margin of one search over that of another: a geometric mean, paired by prompt and position.
+
+    Clustered by the model seeds of both.
+    """
+
+    tag: ClassVar[str] = "MarginRatio"
+    name: str
+    more: str
+    less: str
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return (self.more, self.less)
+
+    def estimate(self, found: RunsByName, look: Look = ONLY) -> Estimate:
+        more, less = found[self.more], found[self.less]
+        seeds = list(zip(more.margins.clusters, less.margins.clusters, strict=True))
+        over, under = relative_margins(more), relative_margins(less)
+        return geometric_ratio(self.name, over, under, clusters=seeds, seed=0, look=look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +223,11 @@ class Searches:
                 )
             )
 
+    def refuse(self, trial: Trial) -> str | None:
+        """Why searches cannot run in a trial: no checkpoints of its subject; None if they can."""
+        asked = any(search.checkpoint is not None for _, search in self.samples)
+        return explain_no_checkpoints(trial.subject) if asked else None
+
     def rounds(self, trial: Trial) -> Rounds:
         results = yield from run_together(*(run_search(trial, search) for _, search in self.samples))
         found = {name: runs for (name, _), runs in zip(self.samples, results, strict=True) if runs is not None}
@@ -195,14 +246,17 @@ class Searches:
 
         settings: dict[str, str] = {}
         for name, runs in found.items():
-            method = runs.search.how.method
-            words = describe(runs.settings) | {
-                "η": f"{runs.tuned.step:g}, {runs.tuned.source}",
-                "start and positions": runs.search.how.protocol.name,
-                "decoder": method.decoder,
-                "positions sought": "one by one" if method.token_by_token else "all together",
-                "tokens": "checked by a forward pass" if method.verify else "the decoder's first choice",
-            }
+            method, words = runs.search.how.method, describe(runs.settings)
+            if runs.search.checkpoint is not None:
+                words = {"weights": f"after {runs.search.checkpoint:,} steps of training"} | words
+            if runs.tuned is not None:
+                words |= {
+                    "η": f"{runs.tuned.step:g}, {runs.tuned.source}",
+                    "start and positions": runs.search.how.protocol.name,
+                    "decoder": method.decoder,
+                    "positions sought": "one by one" if method.token_by_token else "all together",
+                    "tokens": "checked by a forward pass" if method.verify else "the decoder's first choice",
+                }
             if runs.search.observed != "float":
                 words["activations"] = "rounded to 8 bits"
             settings |= {f"{name}, {key}": value for key, value in words.items()}

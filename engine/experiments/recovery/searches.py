@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, TypeVar
+from functools import partial
+from typing import ClassVar, Literal, TypeVar
 
 from engine.arms.arm import Arm, Result
 from engine.arms.measurement import Measurement
@@ -13,10 +14,21 @@ from engine.arms.protocol import CONTROLLED, PAGE, Protocol
 from engine.arms.settings import DescentSettings, Method, Observed, Optimizer, StackSettings, Unit
 from engine.arms.stacks import Stack
 from engine.arms.tags import TAG
+from engine.claim.criteria import Scope
 from engine.claim.procedure import Trial
 from engine.claim.units import Units
+from engine.errors import DeclarationError, explain
 from engine.experiments.recovery.arm import MarginArm, MarginResult, MarginRun, RecoveryArm, RecoveryResult, RecoveryRun
-from engine.experiments.sampling import Runs, assign_arms, collect, stack_settings, tuning_seed, tuning_units
+from engine.experiments.sampling import (
+    AssignedArm,
+    Runs,
+    assign_arms,
+    collect,
+    find_checkpoint,
+    stack_settings,
+    tuning_seed,
+    tuning_units,
+)
 from engine.experiments.tuning.choose_step import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
 R = TypeVar("R", RecoveryResult, MarginResult)
@@ -88,7 +100,10 @@ class Search:
 
     how: the method. iterations: of each descent. observed: the precision in which activations are observed.
     margins: number of units of each wave of which one position is compared with the whole vocabulary.
+    only: 'margins' compares these alone and searches for no prompt. checkpoint: the subject's weights after so many
+    steps of training, if the suite trains it; None takes the end. on: the trials it is run in; None for every one.
     long: whether to take longer sentences, unless the user has prompts. units: None takes the claim's.
+    Raises DeclarationError where it would neither search nor compare.
     """
 
     tag: ClassVar[str] = "Search"
@@ -97,20 +112,29 @@ class Search:
     iterations: int = ITERATIONS
     observed: Observed = "float"
     margins: int = 0
+    only: Literal["margins"] | None = None
+    checkpoint: int | None = None
+    on: Scope | None = None
     long: bool = False
     units: Units | None = None
+
+    def __post_init__(self) -> None:
+        if self.only == "margins" and not self.margins:
+            got, expected = "only margins, and margins of no unit", "margins of at least one"
+            raise DeclarationError(explain(who="Search", got=got, expected=expected, remedy="set margins"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRuns:
     """The runs of a search in the order of the units, with the model seed of each.
 
+    settings: of its descents, or of its margins where it has nothing else. tuned: None where there is no descent.
     elapsed_s: time of the search, without tuning and margins.
     """
 
     search: Search
-    settings: DescentSettings
-    tuned: StepChoice
+    settings: StackSettings
+    tuned: StepChoice | None
     recoveries: Runs[RecoveryRun]
     margins: Runs[MarginRun]
     results: tuple[RecoveryResult, ...]
@@ -122,7 +146,8 @@ class SearchRuns:
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        return (*self.tuned.measurements, *self.recoveries.measurements, *self.margins.measurements)
+        tuned = self.tuned.measurements if self.tuned is not None else ()
+        return (*tuned, *self.recoveries.measurements, *self.margins.measurements)
 
     @property
     def texts(self) -> dict[int, str]:
@@ -135,8 +160,10 @@ RunsByName = Mapping[str, SearchRuns]
 def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequence[Measurement], SearchRuns | None]:
     """Tune the step size on prompts of its own, then search for the units' prompts and measure margins.
 
-    Returns None for a search that is not run at this effort.
+    Returns None for a search that is not run at this effort or on this subject.
     """
+    if search.on is not None and search.on not in trial.scopes:
+        return None
     trial = trial if search.units is None else replace(trial, units=search.units)
     if not trial.count():
         return None
@@ -145,23 +172,17 @@ def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequenc
         count, last = trial.units.at(trial.effort), len(LONG) - 1
         places = [round(k * last / max(1, count - 1)) for k in range(min(count, len(LONG)))]
         trial = replace(trial, prompts=tuple(LONG[place] for place in places))
-    tuned = yield from choose_step(trial, search)
-
-    def recovery_arm(settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
-        return RecoveryArm(
-            settings=descent_settings(search, settings),
-            method=search.how.method,
-            step=tuned.step,
-            units=units,
-            batch=BATCH,
-            observed=search.observed,
-        )
+    trial = replace(trial, subject=find_checkpoint(trial.subject, search.checkpoint))
+    tuned, recoveries = None, list[AssignedArm[RecoveryArm]]()
+    if search.only is None:
+        tuned = yield from choose_step(trial, search)
+        recoveries = assign_arms(trial, search.stack, partial(recovery_arm, search, tuned.step))
 
     def margin_arm(settings: StackSettings, units: tuple[Unit, ...]) -> MarginArm:
         own = replace(settings, protocol=search.how.protocol)
         return MarginArm(settings=own, units=units, observed=search.observed)
 
-    recoveries, margins = assign_arms(trial, search.stack, recovery_arm), assign_arms(trial, search.stack, margin_arm)
+    margins = assign_arms(trial, search.stack, margin_arm)
     # Margins take the first units of each wave, shared out over the model seeds and rounded up.
     each = -(-search.margins // max(1, len({one.seed for one in margins})))
     margins = [
@@ -173,7 +194,7 @@ def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequenc
     recovered, compared = measurements[: len(recoveries)], measurements[len(recoveries) :]
     return SearchRuns(
         search=search,
-        settings=recoveries[0].arm.settings,
+        settings=(recoveries or margins)[0].arm.settings,
         tuned=tuned,
         recoveries=collect(recoveries, recovered, RecoveryResult),
         margins=collect(margins, compared, MarginResult),
@@ -185,6 +206,18 @@ def run_search(trial: Trial, search: Search) -> Generator[Sequence[Arm], Sequenc
 def _expect(kind: type[R], result: Result) -> R:
     assert isinstance(result, kind)
     return result
+
+
+def recovery_arm(search: Search, step: float, settings: StackSettings, units: tuple[Unit, ...]) -> RecoveryArm:
+    """The arm that searches for these units on the stack and weights of `settings`."""
+    return RecoveryArm(
+        settings=descent_settings(search, settings),
+        method=search.how.method,
+        step=step,
+        units=units,
+        batch=BATCH,
+        observed=search.observed,
+    )
 
 
 def descent_settings(search: Search, settings: StackSettings) -> DescentSettings:

@@ -16,6 +16,8 @@ def search_table(found: RunsByName) -> Table:
     for name, searched in found.items():
         group, _, label = name.partition(": ")
         search, runs, clusters = searched.search, searched.recoveries.runs, searched.recoveries.clusters
+        if not runs:  # its margins alone were measured
+            continue
         exact = proportion("exact", [run.exact for run in runs], clusters=clusters)
         shares = [run.recovery for run in runs]
         recovery = paired_mean("recovery", shares, bounds=(0.0, 1.0), clusters=clusters, seed=0)
@@ -141,6 +143,8 @@ def search_tuning_table(found: RunsByName) -> Table:
     seen: set[tuple[str, ...]] = set()
     choices: list[tuple[str, StepChoice]] = []
     for name, searched in found.items():
+        if searched.tuned is None:
+            continue
         arms = tuple(m.digest for m in searched.tuned.measurements)
         if arms not in seen:
             seen.add(arms)
