@@ -46,10 +46,10 @@ CLAIM = lm.Claim(
         )
         for depth, _ in DEPTHS
     ),
-    subjects=("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256"),
+    subjects=lm.FAMILY,
     protocols=(lm.DIRECT,),
-    units=lm.Units(smoke=2, standard=12, full=24),
-    only_at_full_effort=("gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256"),
+    units=lm.Units(smoke=0, standard=12, full=24),
+    only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "No claim of the document. arXiv 2511.14808 reports that the margins of a small GPT-2 stay stable in training.",
         "At one position of each prompt, behind its own tokens, every token of the vocabulary goes through the blocks; "

@@ -48,7 +48,7 @@ CLAIM = lm.Claim(
     ),
     subjects=lm.FAMILY,
     protocols=(lm.DIRECT,),
-    units=lm.Units(smoke=0, standard=60, full=60),
+    units=lm.Units(smoke=0, standard=60, full=60, wave=60),
     only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "Each size stands for three models that differ by the seed of their training; a prompt goes to the same seed "

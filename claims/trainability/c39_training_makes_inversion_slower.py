@@ -70,7 +70,7 @@ CLAIM = lm.Claim(
     ),
     subjects=lm.FAMILY,
     protocols=(lm.PAGE_SHARE, lm.CONTROLLED),
-    units=lm.Units(smoke=0),
+    units=lm.Units(smoke=0, wave=36),
     only_at_full_effort=lm.COSTLY_FAMILY,
     figures=(("end / initialization", 100),),
     notes=(

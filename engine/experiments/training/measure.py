@@ -37,6 +37,9 @@ WINDOWS = 20
 SAVE_EVERY, SHOW_EVERY = 250, 25
 """Steps between two states to go on from, and between two lines of progress."""
 
+SAVE_AFTER_S = 20.0
+"""Least time between two states: on a GPU, 250 steps take no longer than writing one."""
+
 CURVE_POINTS = 48
 
 VALIDATION_TOKENS = 65_536
@@ -143,6 +146,7 @@ class _Observer:
     def __post_init__(self) -> None:
         self._parts = [own for _, own in list_parts(self.run.model)]
         self._shown_at, self._shown_step = time.monotonic(), 0
+        self._saved_at = time.monotonic()
         self._begin_window()
 
     def __call__(self, run: TrainingRun) -> None:
@@ -152,12 +156,15 @@ class _Observer:
                 self._end_window()
         if run.step in self.recipe.checkpoints:
             self._keep_checkpoint()
-        if run.step and run.step < self.recipe.steps and run.step % SAVE_EVERY == 0:
+        if run.step and run.step < self.recipe.steps and run.step % SAVE_EVERY == 0 and self._is_time_to_save():
             self._save_state()
         if run.step % SHOW_EVERY == 0 and run.losses:
             self._show()
         if run.step == self.recipe.steps:
             self._save_state()  # what was recorded outlasts a kill before the result is stored
+
+    def _is_time_to_save(self) -> bool:
+        return time.monotonic() - self._saved_at >= SAVE_AFTER_S
 
     @property
     def _window(self) -> int:
@@ -218,6 +225,7 @@ class _Observer:
         save_file({name: t.contiguous().cpu().clone() for name, t in tensors.items()}, beside, metadata=about)
         sync(beside)
         beside.replace(self.recipe.state_file)
+        self._saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Go on from the saved state, if there is one and every checkpoint before it is there."""

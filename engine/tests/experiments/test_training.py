@@ -81,6 +81,7 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
     monkeypatch.setattr(trained, "SIZES", {"d64": TINY})
     monkeypatch.delitem(CATALOGUE, "gpt2-mini-d64")  # the name is found by its parts then
     monkeypatch.setattr(measure, "SAVE_EVERY", 7)
+    monkeypatch.setattr(measure, "SAVE_AFTER_S", 0.0)
     monkeypatch.setattr(measure, "SHOW_EVERY", 3)
     monkeypatch.setenv("LM_CLAIMS_CACHE", str(tmp_path / "cache"))
     return made
