@@ -16,6 +16,7 @@ from engine.experiments.inversion.estimators import Estimator, HitRatio, estimat
 from engine.experiments.inversion.samples import Sample, SampleRuns, run_sample, settings_of, subject_of
 from engine.experiments.inversion.tables import (
     ceiling_table,
+    checkpoint_table,
     choice_table,
     curve_table,
     decoded_table,
@@ -96,6 +97,7 @@ class Inversions:
                     note="They decide nothing: a model of the iterations, and their means up to the shared cap.",
                 ),
                 *((vocabulary_table(words), frequency_table(samples)) if words else ()),
+                checkpoint_table(samples),
                 progress_table(samples),
                 ceiling_table(samples),
                 next_token_table(samples),

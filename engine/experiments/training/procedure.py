@@ -98,7 +98,7 @@ def _list_windows(
     ]
     return Table(
         title=f"Relative size of {of}, by part and window of training",
-        columns=("seed", "until step", "part", of),
+        columns=("seed", "until step", "part", "change"),
         rows=tuple(rows),
         kind="training",
     )

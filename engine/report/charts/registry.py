@@ -9,7 +9,7 @@ from functools import partial
 from altair.utils.schemapi import debug_mode
 
 from engine.records import Record, Table
-from engine.report.charts import ChartView, descents, models, searches, slopes, walks
+from engine.report.charts import ChartView, descents, growth, models, searches, slopes, walks
 from engine.report.charts.channels import Arms
 from engine.report.charts.drawing import Drawing, make_chart
 from engine.report.charts.panels import Panels, gather_panels
@@ -26,6 +26,9 @@ _AGREEMENT = ("arm", "prompt", "last position recovered", "the same as after e")
 DRAWINGS: tuple[tuple[str, str, tuple[str, ...], Draw], ...] = (
     ("searches", "searches", (*_SEARCHES, *_PRICES), searches.draw_searches),
     ("margins", "margins", ("search", "its distance", "ε"), searches.draw_margins),
+    ("growth", "checkpoints", ("reading", "step", "seed", "value"), growth.draw_growth),
+    ("tokens", "checkpoints", ("reading", "step", "seed", "value"), growth.draw_recovery_along),
+    ("updates", "training", ("seed", "until step", "part", "change"), growth.draw_updates),
     ("hits", "runs", _RUNS, descents.draw_hits),
     ("agreement", "agreement", _AGREEMENT, models.draw_agreement),
     ("endings", "runs", _RUNS, descents.draw_endings),
