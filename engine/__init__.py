@@ -47,6 +47,7 @@ from engine.experiments.inversion.readings import (
 from engine.experiments.inversion.samples import Sample
 from engine.experiments.language.procedure import CompareDecoding, NextTokenIs, ShiftAgreement
 from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
+from engine.experiments.recovery.noise_procedure import NoiseTolerance
 from engine.experiments.recovery.procedure import (
     CheckSpeedup,
     Distinguishable,
@@ -140,6 +141,7 @@ __all__ = [
     "MarginRatio",
     "Mean",
     "NextTokenIs",
+    "NoiseTolerance",
     "OrthogonalDrift",
     "Orthogonality",
     "OutputDistance",
