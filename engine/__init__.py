@@ -50,6 +50,7 @@ from engine.experiments.language.compare import CompareDecoding, CompareTraining
 from engine.experiments.language.decoding import Decoding
 from engine.experiments.language.procedure import NextTokenIs, ShiftAgreement
 from engine.experiments.orthogonal_walk.procedure import OrthogonalDrift, Orthogonality
+from engine.experiments.recovery.noise_procedure import NoiseTolerance
 from engine.experiments.recovery.procedure import (
     CheckSpeedup,
     Distinguishable,
@@ -157,6 +158,7 @@ __all__ = [
     "MarginRatio",
     "Mean",
     "NextTokenIs",
+    "NoiseTolerance",
     "OrthogonalDrift",
     "Orthogonality",
     "OutputDistance",

@@ -93,13 +93,19 @@ def make_distance(head: Tensor | None, *, int8: bool) -> ActivationDistance:
     return RoundedActivationDistance()
 
 
-def round_to_int8(hidden: Tensor) -> Tensor:
-    """Round each position to 8-bit integers times one scale, its largest |number| / 127: [..., width].
+def round_to_bits(hidden: Tensor, bits: int) -> Tensor:
+    """Round each position to integers of so many bits times one scale, its largest |number| / (2^(bits − 1) − 1).
 
-    Source: Dettmers et al. 2022 (vector-wise quantization).
+    hidden: [..., width]. Returns the same. Source: Dettmers et al. 2022 (vector-wise quantization).
     """
-    scale = (hidden.abs().amax(-1, keepdim=True) / STEPS).clamp_min(torch.finfo(hidden.dtype).tiny)
+    steps = 2 ** (bits - 1) - 1
+    scale = (hidden.abs().amax(-1, keepdim=True) / steps).clamp_min(torch.finfo(hidden.dtype).tiny)
     return (hidden / scale).round() * scale
+
+
+def round_to_int8(hidden: Tensor) -> Tensor:
+    """Round each position to 8-bit integers times one scale, its largest |number| / 127: [..., width]."""
+    return round_to_bits(hidden, 8)
 
 
 def read_back(logits: Tensor, head: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Source: Nikolaou et al. 2025 (arXiv 2510.15511), for recovering one position aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
@@ -229,13 +229,20 @@ def check_candidates(
 
     candidates: ids [units, candidates]. hidden: [units, width]. Returns [units, candidates].
     """
+    parts = run_candidates(stack, codec, prefix, candidates)
+    return torch.cat([distance.between(outputs, hidden[:, None]) for outputs in parts], dim=1)
+
+
+@torch.no_grad()
+def run_candidates(stack: BlockStack, codec: Codec, prefix: Prefix, candidates: Tensor) -> Iterator[Tensor]:
+    """Activations of candidates behind each unit's prefix, as many at a time as fit into memory.
+
+    candidates: ids [units, candidates]. Yields [units, part of the candidates, width].
+    """
     units = len(candidates)
     bytes_each = prefix.bytes_per_run + 16 * codec.d_model * codec.weight.element_size()
     width = max(1, CHECK_BYTES // (bytes_each * max(1, units)))
-    found: list[Tensor] = []
     for part in candidates.split(width, dim=1):
         each = part.shape[1]
         here = NextPosition(stack, prefix.repeat(each))
-        outputs = here(codec.embed(part.reshape(-1, 1)) + here.positions(1))[:, 0]
-        found.append(distance.between(outputs.view(units, each, -1), hidden[:, None]))
-    return torch.cat(found, dim=1)
+        yield here(codec.embed(part.reshape(-1, 1)) + here.positions(1))[:, 0].view(units, each, -1)

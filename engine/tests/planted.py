@@ -22,7 +22,7 @@ from engine.experiments.embedding.arm import (
     TokenFailure,
 )
 from engine.experiments.inversion.arm import InversionArm, InversionResult, InversionRun, Snapshot, Stop
-from engine.experiments.recovery.arm import MarginArm, RecoveryArm
+from engine.experiments.recovery.arm import MarginArm, NoiseArm, RecoveryArm
 from engine.experiments.tuning.arm import StepOutcome, TuningArm, TuningResult
 from engine.models import Subject
 from engine.models.subject import Tier
@@ -99,6 +99,7 @@ RECOVERY = RecoveryArm(
     settings=replace(INVERSION.settings, optimizer="adam"), method=Method(), step=0.5, units=UNITS, batch=2
 )
 MARGIN = MarginArm(settings=INVERSION.settings, units=UNITS)
+NOISE = NoiseArm(settings=INVERSION.settings, units=UNITS, noises=(0.25, 1.0), bits=(8, 4))
 ROUND_TRIP = RoundTripArm(subject="planted", source="planted:None")
 PSEUDO_INVERSE = PseudoInverseArm(subject="planted", source="planted:None", matrix="embedding")
 

@@ -1,4 +1,4 @@
-"""Arms and results of recovery from activations, and of the margins to other tokens. Pure: no torch."""
+"""Arms and results of recovery from activations, of margins to other tokens, and of noise. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from engine.arms.arm import CHECK_UNITS, Arm, GpuCheck, GpuCheckTarget, Result
-from engine.arms.costs import TOKENS, Cost, CostModel
+from engine.arms.costs import TOKENS, Cost, CostModel, count_bytes
 from engine.arms.protocol import CONTROLLED
 from engine.arms.settings import ADDED_LATER, DescentSettings, Method, Observed, StackSettings, Unit
 from engine.arms.stacks import Stack, describe_stack
@@ -124,6 +124,39 @@ class MarginResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseRun:
+    """One prompt, and the token whose activations are nearest once noise is added, at each position.
+
+    margin: L² distance of the nearest other token's activations, over the length of the prompt's own. runner_up: that
+    token. own_distance: of the own token's activations, as margin. Tokens of an equal row of W are left out of both.
+    random, toward: tokens found under noise in a random direction, and toward the runner-up: [noises][positions].
+    rounded: tokens found where activations are rounded. rounding: L² length of what that changes, over the margin:
+    [bits][positions].
+    """
+
+    prompt: str
+    seed: int
+    target: tuple[int, ...]
+    margin: tuple[Number, ...]
+    runner_up: tuple[int, ...]
+    own_distance: tuple[Number, ...]
+    random: tuple[tuple[int, ...], ...]
+    toward: tuple[tuple[int, ...], ...]
+    rounded: tuple[tuple[int, ...], ...]
+    rounding: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseResult(Result):
+    """Runs in the arm's order. vocab: tokens compared at each position. texts: of every token that a run names."""
+
+    runs: tuple[NoiseRun, ...]
+    vocab: int
+    texts: dict[int, str]
+    kind: Literal["noise"] = "noise"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecoveryArm(Arm):
     """Recover prompts from their activations alone, at every position behind the stack.
 
@@ -180,4 +213,39 @@ class MarginArm(Arm):
         stack = Stack(blocks=1)
         settings = StackSettings(subject=target.subject, source=target.source, stack=stack, protocol=CONTROLLED)
         arm = cls(settings=settings, units=CHECK_UNITS[:1])
+        return (GpuCheck(arm=arm, name=describe_stack(stack), dtype="float32", blocks=1),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseArm(Arm):
+    """Add noise to the activations of prompts, and take the nearest of all tokens behind the prompt's own.
+
+    noises: L² lengths of the noise at a position, in multiples of its own margin. bits: activations are rounded to so
+    many bits, each position by its largest number.
+    Source: Nikolaou et al. 2025 (arXiv 2510.15511), theorem 3.2.
+    """
+
+    tag: ClassVar[str] = "NoiseArm"
+    result: ClassVar[type[Result]] = NoiseResult
+    measured_by: ClassVar[str] = "engine.experiments.recovery.noise:measure_under_noise"
+    settings: StackSettings
+    units: tuple[Unit, ...]
+    noises: tuple[float, ...]
+    bits: tuple[int, ...]
+    kind: Literal["noise"] = "noise"
+
+    def estimate_cost(self, costs: CostModel) -> Cost:
+        """At every position of each unit, every token is a candidate, and the activations of all are kept at once."""
+        size, positions = costs.model, len(self.units) * (self.settings.first_tokens or TOKENS)
+        kept = 2 * count_bytes(self.settings.dtype) * size.vocab * size.d_model  # and their differences from a point
+        passes = costs.count_steps(self.settings, 1, len(self.units), beside_bytes=kept)
+        return costs.count_checks(self.settings, positions * size.vocab, passes)
+
+    @classmethod
+    def list_gpu_checks(cls, target: GpuCheckTarget) -> Iterable[GpuCheck]:
+        stack = Stack(blocks=1)
+        settings = StackSettings(
+            subject=target.subject, source=target.source, stack=stack, protocol=CONTROLLED, first_tokens=2
+        )
+        arm = cls(settings=settings, units=CHECK_UNITS[:1], noises=(0.25, 1.0), bits=(8,))
         return (GpuCheck(arm=arm, name=describe_stack(stack), dtype="float32", blocks=1),)

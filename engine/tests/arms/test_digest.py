@@ -19,6 +19,7 @@ from engine.arms.stacks import SentenceNet
 from engine.tests.planted import (
     INVERSION,
     MARGIN,
+    NOISE,
     PSEUDO_INVERSE,
     RECOVERY,
     ROUND_TRIP,
@@ -36,6 +37,7 @@ ARMS: dict[str, Arm] = {
     "tuning": TUNING,
     "recovery": RECOVERY,
     "margin": MARGIN,
+    "noise": NOISE,
     "round trip": ROUND_TRIP,
     "pseudo-inverse": PSEUDO_INVERSE,
 }

@@ -30,7 +30,7 @@ from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.measure_arm import measure_arm
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm
-from engine.experiments.recovery.arm import MarginArm, RecoveryArm
+from engine.experiments.recovery.arm import MarginArm, NoiseArm, RecoveryArm
 from engine.experiments.tuning.arm import TuningArm
 from engine.models.loaded import LoadedModels
 from engine.tests.tiny import make_tiny
@@ -109,6 +109,7 @@ def make_arms() -> dict[str, Arm]:
         "recovery, checked": RecoveryArm(settings=adam, method=Method(), step=0.05, units=UNITS, batch=2),
         "recovery, trusted": RecoveryArm(settings=adam, method=trusting, step=0.05, units=UNITS, batch=1),
         "margins": MarginArm(settings=adam, units=UNITS),
+        "noise": NoiseArm(settings=adam, units=UNITS, noises=(0.45, 2.0), bits=(8, 4)),
     }
 
 

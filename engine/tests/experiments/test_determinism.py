@@ -23,7 +23,7 @@ from engine.experiments.gradients.arm import GradientArm
 from engine.experiments.inversion.arm import InversionArm
 from engine.experiments.language.arm import GenerationArm, NextTokenArm
 from engine.experiments.orthogonal_walk.arm import OrthogonalWalkArm
-from engine.experiments.recovery.arm import MarginArm, RecoveryArm
+from engine.experiments.recovery.arm import MarginArm, NoiseArm, RecoveryArm
 from engine.models import find_subject
 from engine.running.executors.pool import Process
 from engine.tests.tiny_models import make_gpt2, save
@@ -60,6 +60,7 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
         "next tokens": NextTokenArm(**model, units=UNITS, draws=4),
         "recovery": RecoveryArm(settings=seeking, method=Method(), step=0.02, units=UNITS, batch=2),
         "margins": MarginArm(settings=walked, units=UNITS),
+        "noise": NoiseArm(settings=walked, units=UNITS[:1], noises=(0.45, 2.0), bits=(8, 4)),
         "continuations": GenerationArm(**model, units=UNITS, new_tokens=4, beams=3, batch=2),
     }
 

@@ -15,7 +15,7 @@ import torch
 
 from engine.arms.arm import Arm
 from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT
-from engine.arms.settings import DescentSettings, Unit
+from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import PromptError, SubjectError
 from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm, VocabularyArm
@@ -24,6 +24,7 @@ from engine.experiments.inputs import make_generator, prepare_batch
 from engine.experiments.inversion.arm import InversionArm, InversionResult, Stop
 from engine.experiments.inversion.measure import curve_points
 from engine.experiments.measure_arm import measure_arm
+from engine.experiments.recovery.arm import NoiseArm
 from engine.experiments.tuning.arm import TuningArm, TuningResult
 from engine.models import find_subject
 from engine.models.loaded import LoadedModels
@@ -53,12 +54,21 @@ def make_arms(subject: str) -> dict[str, Arm]:
     settings = make_settings(subject)
     head = make_settings(subject, stack=Stack(blocks=2, head=True), protocol=PAGE, dtype="float32")
     net = make_settings(subject, stack=SentenceNet(tokens=3, narrow=True), first_tokens=3)
+    noisy = StackSettings(
+        subject=subject,
+        source=settings.source,
+        stack=Stack(blocks=2),
+        protocol=CONTROLLED,
+        dtype="float64",
+        first_tokens=3,
+    )
     units = (SKY, CAT, SUN)
     return {
         "inversion": InversionArm(settings=settings, step=0.01, units=units, read_at="N", batch=2, snapshots=(0, 20)),
         "head": InversionArm(settings=head, step=0.002, units=units, read_at="hit", batch=36),
         "net": InversionArm(settings=net, step=0.01, units=units, read_at="N", batch=36),
         "tuning": TuningArm(settings=settings, steps=(0.005, 0.01, 0.02), units=units, horizon=60, batch=9),
+        "noise": NoiseArm(settings=noisy, units=units, noises=(0.45, 2.0), bits=(8, 4)),
         "round trip": RoundTripArm(subject=subject, source=settings.source),
         "embedding": PseudoInverseArm(subject=subject, source=settings.source, matrix="embedding"),
         "random": PseudoInverseArm(subject="none", source="none", matrix="random:40x8:rank=5:seed=2"),

@@ -26,7 +26,8 @@ from engine.experiments.inversion.measure import predict_next_tokens
 from engine.experiments.tuning.measure import repeat_for_steps
 from engine.methods.activation_distance import ActivationDistance, measure_noise
 from engine.methods.descent import OBSERVE_EVERY, DescentPlan, NeverStop, Problem, Trace, descend
-from engine.methods.token_search import check_candidates, score_tokens
+from engine.methods.noisy_activations import decode_under_noise
+from engine.methods.token_search import check_candidates, run_candidates, score_tokens
 from engine.models.codec import Codec
 from engine.models.kv_prefix import NextPosition, Prefix, extend_prefix
 from engine.models.loaded import LoadedModels
@@ -171,6 +172,25 @@ def test_a_position_is_guessed_and_checked_there_too(family: str, decoder: Decod
     noise = measure_noise(stack, codec, torch.zeros(4, 3, dtype=torch.long, device="meta"), together=3)
     expect_meta([*prefix.keys, *prefix.values, trace.final, scores, candidates, distances, noise])
     assert (scores.shape, distances.shape, noise.shape) == ((3, codec.vocab), (3, 4), (4, 3))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_nearest_token_under_noise_is_found_there_too(family: str) -> None:
+    settings, models = make_settings(family, Stack(blocks=2), CONTROLLED), MetaModels()
+    stack: Any = models.stack(settings)
+    batch = prepare_batch(settings, UNITS, models, stack)
+    codec = models.codec(settings.subject, settings.dtype, settings.device)
+    prefix = extend_prefix(stack, Prefix(), batch.target[:1, :2])
+    every = torch.arange(codec.vocab, device="meta")[None]
+    outputs = torch.cat([part[0] for part in run_candidates(stack, codec, prefix, every)])
+    hidden = stack(batch.target)[0, 2]
+    sizes: Any = {"noises": (0.45, 1.0, 2.0), "bits": (8, 4)}
+    found = decode_under_noise(outputs, hidden, torch.ones_like(hidden), token=7, equal_tokens=(8, 9), **sizes)
+    expect_meta([outputs, *vars(found).values()])
+    assert outputs.shape == (codec.vocab, D_MODEL)
+    shapes = {name: tuple(tensor.shape) for name, tensor in vars(found).items()}
+    single = dict.fromkeys(("margin", "runner_up", "own_distance"), ())
+    assert shapes == {**single, "random": (3,), "toward": (3,), "rounded": (2,), "rounding": (2,)}
 
 
 def test_a_tensor_on_another_device_would_be_noticed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.arms.arm import Arm, Result
+from engine.arms.arm import Arm, Result, weights_of
 from engine.claim.criteria import AtLeast, Ruling
 from engine.errors import DeclarationError
 from engine.experiments.recovery.arm import MarginArm
@@ -91,6 +91,14 @@ def test_margins_of_checkpoints_are_clustered_by_the_training_that_they_share() 
     ratio = found["end / start"]
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert ratio.low < 1 < ratio.high
+
+
+def test_a_search_of_a_checkpoint_tunes_and_searches_with_its_weights() -> None:
+    procedure = Searches(samples=(("early", Search(stack=BLOCK, checkpoint=100, margins=3)),), estimates=())
+    asked, _ = ask(procedure, make_trial(subject=find_subject("gpt2-mini-d64")), plant(lambda arm: 1.0))
+    subjects = {(arm.kind, weights_of(arm)[0]) for arms in asked for arm in arms}
+    drawn = {(kind, f"gpt2-mini-d64:{seed}@100") for kind in ("recovery", "margin") for seed in range(3)}
+    assert subjects == {("tuning", "gpt2-mini-d64:0@100"), *drawn}
 
 
 def test_a_claim_on_checkpoints_is_refused_in_a_line_where_there_are_none() -> None:
