@@ -14,6 +14,8 @@ from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, With
 from engine.claim.units import Units
 from engine.claim.verdict import Verdict
 from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
+from engine.experiments.conditioning.along_training import ConditioningExplains
+from engine.experiments.conditioning.procedure import BlockConditioning, HeadSuppression
 from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
 from engine.experiments.gradients.procedure import CompareGradients, GradientPrecision
 from engine.experiments.inversion.estimators import (
@@ -107,6 +109,7 @@ __all__ = [
     "AtLeast",
     "AtMost",
     "Below",
+    "BlockConditioning",
     "CheckSpeedup",
     "Claim",
     "ClampedGain",
@@ -116,6 +119,7 @@ __all__ = [
     "CompareGradients",
     "CompareInverses",
     "Complement",
+    "ConditioningExplains",
     "Criterion",
     "DecodesTo",
     "Difference",
@@ -123,6 +127,7 @@ __all__ = [
     "Exact",
     "GeometricMean",
     "GradientPrecision",
+    "HeadSuppression",
     "HitRate",
     "HitRatio",
     "HitWidth",

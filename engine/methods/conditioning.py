@@ -65,14 +65,19 @@ class PassedGradient:
 
 
 class ColumnSpace:
-    """The columns of a matrix [outputs, d]: a gradient's part in their span is all that passes the matrix."""
+    """The columns of a matrix [outputs, d]: a gradient's part in their span is all that passes the matrix.
+
+    rank: a tensor on the matrix's device.
+    """
 
     def __init__(self, matrix: Tensor) -> None:
         self._matrix = matrix
-        _, self._sizes, self._right = torch.linalg.svd(factor_rows(matrix))
-        # The numbers are taken as they are, so that float64 alone limits the rank. Strictly greater: zeros span nothing.
+        _, self._sizes, self._right = torch.linalg.svd(factor_rows(matrix), full_matrices=False)
+        # The numbers are taken as they are, so that float64 alone limits the rank. Strictly greater: zeros span none.
         least = max(matrix.shape) * torch.finfo(torch.float64).eps * self._sizes[0]
-        self._inverse = torch.where(self._sizes > least, 1 / self._sizes, 0.0)
+        spanned = self._sizes > least
+        self.rank = spanned.sum()
+        self._inverse = torch.where(spanned, 1 / self._sizes, 0.0)
 
     def split(self, gradient: Tensor) -> PassedGradient:
         """gradient: [tokens, outputs] in float64."""
