@@ -14,6 +14,8 @@ from engine.claim.criteria import Above, AtLeast, AtMost, Below, Criterion, Scop
 from engine.claim.units import Units
 from engine.claim.verdict import Verdict
 from engine.experiments.clamped_walk.procedure import ClampedGain, ClampedText, ClampedWalk
+from engine.experiments.conditioning.along_training import ConditioningExplains
+from engine.experiments.conditioning.procedure import BlockConditioning, HeadSuppression
 from engine.experiments.embedding.procedure import CompareInverses, RoundTrip
 from engine.experiments.gradients.procedure import CompareGradients, GradientPrecision
 from engine.experiments.inversion.estimators import (
@@ -123,6 +125,7 @@ __all__ = [
     "AtLeast",
     "AtMost",
     "Below",
+    "BlockConditioning",
     "CheckSpeedup",
     "Claim",
     "ClampedGain",
@@ -133,6 +136,7 @@ __all__ = [
     "CompareInverses",
     "CompareTraining",
     "Complement",
+    "ConditioningExplains",
     "Criterion",
     "DecodesTo",
     "Decoding",
@@ -142,6 +146,7 @@ __all__ = [
     "FirstOverLast",
     "GeometricMean",
     "GradientPrecision",
+    "HeadSuppression",
     "HitRate",
     "HitRatio",
     "HitWidth",

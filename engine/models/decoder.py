@@ -52,7 +52,7 @@ class _Wrapped(nn.Module):
 
 
 class _First(_Wrapped):
-    """The first block, given `instead` where that is set. Where it is not, what it gets ends the pass."""
+    """The first block that is run, given `instead` where that is set. Where it is not, what it gets ends the pass."""
 
     instead: Tensor | None = None
 
@@ -61,6 +61,13 @@ class _First(_Wrapped):
         if self.instead is None:
             raise Reached(args[0] if args else options[name])
         return self.inner(self.instead, *args[1:], **{k: v for k, v in options.items() if k != name})
+
+
+class _Skipped(_Wrapped):
+    """A block that is left out. The library runs its loop over it as over the others."""
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        return args[0] if args else options[_parameters(self.inner)[0]]
 
 
 class _Last(_Wrapped):
@@ -92,10 +99,14 @@ class Decoder:
 
     final_norm: run what the library runs behind the blocks, too (its final norm, for most families).
     positions: 'true' leaves positions as they are; 'first' gives every token those of position 0.
+    first: the block, from 1, that is run first and gets the inputs; those before it are left out. A cache then has to
+    hold the earlier tokens of every block, as a decoder of all blocks leaves it.
     Raises SubjectError for a model whose blocks cannot be found.
     """
 
-    def __init__(self, model: PreTrainedModel, count: int, *, final_norm: bool, positions: Positions) -> None:
+    def __init__(
+        self, model: PreTrainedModel, count: int, *, final_norm: bool, positions: Positions, first: int = 1
+    ) -> None:
         self._model, path = model, find_blocks(model)
         whole: Any = model.get_submodule(path)
         blocks = list(whole)[:count] if final_norm else list(whole)
@@ -104,7 +115,9 @@ class Decoder:
         if positions == "first":
             # Blocks that turn ids into angles themselves are shown zeros as well. Masks are made outside of them.
             blocks = [_ZeroIds(block) if "position_ids" in _parameters(block) else block for block in blocks]
-        blocks[0] = self._first = _First(blocks[0])
+        # Left out in place: masks, windows and caches go by a block's number.
+        blocks[: first - 1] = [_Skipped(block) for block in blocks[: first - 1]]
+        blocks[first - 1] = self._first = _First(blocks[first - 1])
         self._body = _copy_path(model, path, nn.ModuleList(blocks), positions)
         if len(blocks) < len(whole):
             _shorten(self._body, path, len(blocks))

@@ -38,6 +38,13 @@ class Head:
         plain = hidden @ self.matrix.T
         return _bend(plain if self.bias is None else plain + self.bias, self.cap)
 
+    def slopes(self, hidden: Tensor) -> Tensor | None:
+        """Slope of each logit over what the matrix and the bias give: [..., d_model] → [..., vocab].
+
+        None where the head is linear and every slope is 1.
+        """
+        return None if self.cap is None else 1 - (self.logits(hidden) / self.cap).square()
+
     def require_linear(self, who: str) -> None:
         """Raises InapplicableError for a soft cap: differences of hidden states do not give differences of logits."""
         if self.cap is not None:

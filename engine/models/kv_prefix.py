@@ -35,6 +35,14 @@ class Prefix:
         """The prefix of each run so many times in a row."""
         return self._map(lambda held: held.repeat_interleave(times, dim=0))
 
+    def expand(self, runs: int, first: int = 1) -> Prefix:
+        """The prefix of a single run for so many runs, as views. first: blocks before it keep a single run."""
+
+        def widen(held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (*held[: first - 1], *(one.expand(runs, -1, -1, -1) for one in held[first - 1 :]))
+
+        return Prefix(tokens=self.tokens, keys=widen(self.keys), values=widen(self.values))
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Prefix:
         return Prefix(tokens=self.tokens, keys=tuple(map(change, self.keys)), values=tuple(map(change, self.values)))
 

@@ -126,6 +126,14 @@ class BlockStack:
         assert self._whole_head is not None
         return self._whole_head.logits(hidden)
 
+    def slopes(self, hidden: Tensor) -> Tensor | None:
+        """Slope of each logit over hidden · headᵀ: [..., d_model] → [..., vocab]; None where every slope is 1.
+
+        Only for a stack with a head.
+        """
+        assert self._whole_head is not None
+        return self._whole_head.slopes(hidden)
+
     def positions(self, tokens: int) -> Tensor:
         """The learned positions of tokens, [tokens, d_model]; zeros where none are added.
 

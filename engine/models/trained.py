@@ -183,6 +183,10 @@ class TrainedSubject(Subject):
         """The run of its seed, at its end."""
         return make_trained(self.recipe, seeded=True)
 
+    def sized(self, name: str) -> TrainedSubject:
+        """The same run of another size."""
+        return make_trained(replace(self.recipe, size=SIZES[name]), self.step, seeded=self.seeded)
+
     def at(self, step: int) -> TrainedSubject:
         """The same run after so many steps. Raises UsageError unless there is a checkpoint."""
         if step not in self.recipe.checkpoints:

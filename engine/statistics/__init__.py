@@ -1,5 +1,6 @@
 """Estimates from outcomes of units, pairs and hit times. Their intervals hold over all interim looks at a claim."""
 
+from engine.statistics.correlations import rank_correlation
 from engine.statistics.estimate import Estimate, exact_value, hold_choices, n_to_decide
 from engine.statistics.hit_times import HitTimes, median_hit, median_ratio
 from engine.statistics.looks import ONLY, Look, count_fewest
@@ -25,6 +26,7 @@ __all__ = [
     "n_to_decide",
     "paired_mean",
     "proportion",
+    "rank_correlation",
     "secondary_estimates",
     "trend",
 ]

@@ -1,0 +1,1 @@
+"""How a stack and its head condition gradients."""
