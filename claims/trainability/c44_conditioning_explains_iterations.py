@@ -23,12 +23,12 @@ CLAIM = lm.Claim(
             "correlation by convention",
         ),
     ),
-    subjects=("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256"),
+    subjects=lm.FAMILY,
     protocols=(lm.CONTROLLED,),
     units=lm.Units(smoke=0, wave=36),
-    only_at_full_effort=("gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256"),
-    needs_subjects=("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192"),
-    needed_on="gpt2-mini-d256",
+    only_at_full_effort=lm.COSTLY_FAMILY,
+    needs_subjects=lm.FAMILY[:-1],
+    needed_on=lm.LARGEST,
     notes=(
         "On one size there are five checkpoints, whose ranks are coarse; the largest size's item reads twenty, of all "
         "four sizes.",

@@ -2,8 +2,6 @@
 
 import engine as lm
 
-SIZES = ("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256")
-
 CLAIM = lm.Claim(
     id="C45",
     section="Representation Repetitions",
@@ -24,10 +22,10 @@ CLAIM = lm.Claim(
             because="worse conditioned is a larger condition number",
         ),
     ),
-    subjects=(lm.SMOLLM2, lm.GEMMA3, *SIZES, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(lm.SMOLLM2, lm.GEMMA3, *lm.FAMILY, *lm.GPT2_SIZES, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(standard=24),
-    only_at_full_effort=SIZES[1:],
+    only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "Each block is differentiated alone, at the activations that the blocks before it give, without final norm.",
         "The first block is named by the claim; blocks between it and the last are shown and decide nothing.",

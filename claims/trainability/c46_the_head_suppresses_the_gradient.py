@@ -2,8 +2,6 @@
 
 import engine as lm
 
-SIZES = ("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256")
-
 CLAIM = lm.Claim(
     id="C46",
     section="Language models become less trainable as they are trained",
@@ -18,10 +16,10 @@ CLAIM = lm.Claim(
     criteria=(
         lm.AtLeast("share outside", 0.95, because="the lower end of the 95 to 99 % that arXiv 2603.10145 reports"),
     ),
-    subjects=(lm.SMOLLM2, lm.GEMMA3, *SIZES, *lm.GPT2_SIZES, lm.GPT2_XL),
+    subjects=(lm.SMOLLM2, lm.GEMMA3, *lm.FAMILY, *lm.GPT2_SIZES, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
     units=lm.Units(standard=24),
-    only_at_full_effort=SIZES[1:],
+    only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "The strongest published form of the head as a bottleneck, arXiv 2603.10145 (GPT-2, Llama 3, Qwen 3, Pythia). "
         "The figure is not the document's, which has iterations alone (C16, C53).",
