@@ -254,10 +254,10 @@ def name_changes(entry: RegistrationEntry, claim: Claim) -> str:
 
 def _list_strange(claim: Claim, trial: Trial) -> list[str]:
     """Why this item is exploratory, as phrases."""
-    own = trial.subject.own and trial.subject.trained
     named = trial.subject.id in claim.subjects
+    own = trial.subject.own and trial.subject.trained
     found = {
-        "on the user's own model": own,
+        "on the user's own model": own and not named,
         f"on {trial.subject.id}, which is not one of its subjects": not (own or named),
         "with the user's own prompts": bool(trial.prompts),
         f"with {trial.starts} start seeds for each prompt": trial.starts != 1,
