@@ -10,7 +10,7 @@ CLAIM = lm.Claim(
     section="Representation Repetitions",
     sentence="Of models trained on equal text the larger repeat themselves less when they write, and training removes "
     "repetition.",
-    question="Do larger models, and models trained for longer, repeat themselves less in what they write?",
+    question="Do larger models and longer trained ones repeat themselves less in what they write?",
     quote="simply increasing the model's size does seem to reduce the amount of repetition",
     estimand="mean over prompts of the difference in repetition (1 − distinct 4-grams / 4-grams of up to 64 greedy "
     "tokens): the smallest model less the largest at the end of training, and step 300 less step 6,400 of one model",
