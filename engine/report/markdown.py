@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from engine.records import Record, find_headline
 from engine.report.pages import write_rows
-from engine.report.standing import ClaimStanding, find_standings
+from engine.report.standing import ClaimStanding, Standing, find_standings
 from engine.report.words import find_record_symbol, sort_records, write_headline
 from engine.text import format_number, write_markdown_cell
 
@@ -21,20 +21,27 @@ _HEAD = ("claim", "statement", "verdicts: estimate [95 % interval]", "document")
 
 
 def tabulate_claims(records: Sequence[Record]) -> str:
-    """A GitHub-flavoured Markdown table with a line a claim: its question, its standing and the first estimate."""
+    """A GitHub-flavoured Markdown table with a line a claim: its question, its standing and the first estimate.
+
+    Claims that no model here could decide have one line below the table for all of them.
+    """
     groups: dict[str, Record] = {}
     for record in sort_records(records):
         groups.setdefault(record.claim, record)
+    standings = find_standings(sort_records(records))
     rows = [
         (
-            write_markdown_cell(standing.claim),
-            write_markdown_cell(groups[standing.claim].question or groups[standing.claim].statement),
-            f"{standing.symbol.sign} {standing.standing}",
-            write_markdown_cell(_write_reading(standing)),
+            write_markdown_cell(one.claim),
+            write_markdown_cell(groups[one.claim].question or groups[one.claim].statement),
+            f"{one.symbol.sign} {one.standing}",
+            write_markdown_cell(_write_reading(one)),
         )
-        for standing in find_standings(sort_records(records))
+        for one in standings
+        if one.standing != Standing.UNTESTED
     ]
-    return "\n".join(write_rows(("", "question", "answer", "measured"), rows))
+    untested = [one.claim for one in standings if one.standing == Standing.UNTESTED]
+    below = ["", f"Not tested yet: {', '.join(map(write_markdown_cell, untested))}."] if untested else []
+    return "\n".join([*write_rows(("", "question", "answer", "measured"), rows), *below])
 
 
 def _write_reading(standing: ClaimStanding) -> str:

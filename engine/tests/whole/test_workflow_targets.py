@@ -103,7 +103,7 @@ def test_a_comment_is_the_table_of_the_records_and_replaces_the_one_before(folde
     assert asked[-6:-1] == ["comment", "7", "--edit-last", "--create-if-none", "--body-file"]
     sent = (folder / "sent.md").read_text(encoding="utf-8")
     assert sent.startswith("| claim |")
-    assert len(sent.splitlines()) == 2 + 52
+    assert len(sent.splitlines()) == 2 + 62
 
 
 @pytest.mark.parametrize("head", ["o:$(touch sprung)", 'o:"; touch sprung; "', "o:$$(shell touch sprung)"])
