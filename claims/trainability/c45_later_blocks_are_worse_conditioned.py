@@ -26,7 +26,7 @@ CLAIM = lm.Claim(
     ),
     subjects=(lm.SMOLLM2, lm.GEMMA3, *SIZES, *lm.GPT2_SIZES, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
-    units=lm.Units(standard=24),
+    units=lm.Units(smoke=0, standard=24),
     only_at_full_effort=SIZES[1:],
     notes=(
         "Each block is differentiated alone, at the activations that the blocks before it give, without final norm.",
