@@ -70,7 +70,9 @@ def rank_correlation(
     fewest = min(map(len, groups), default=0)
     method = f"Spearman's ρ of medians over {len(first)} conditions, mean of {len(groups)} clusters"
     if fewest < ONLY.fewest:
-        low, high, method = -1.0, 1.0, f"{method}; fewer than {ONLY.fewest} units in a cluster have no interval"
+        # Open before the last look: what more units will bring cannot be told from so few.
+        low, high = (-1.0, 1.0) if look.last else (-math.inf, math.inf)
+        method = f"{method}; fewer than {ONLY.fewest} units in a cluster have no interval"
     elif not look.final:
         low, high, method = -math.inf, math.inf, f"{method}; no interval before the last look"
     else:

@@ -83,6 +83,9 @@ def test_a_few_units_have_no_interval_and_neither_has_an_early_look() -> None:
         "ρ", [row[:15] for row in first], [row[:15] for row in second], clusters=CLUSTERS[:15], seed=0
     )
     assert (few.low, few.high) == (-1, 1)
+    some = [[row[:15] for row in side] for side in (first, second)]
+    look = Look(number=1, of=2, as_last=True)
+    assert rank_correlation("ρ", some[0], some[1], clusters=CLUSTERS[:15], seed=0, look=look).is_open
     early = rank_correlation("ρ", first, second, clusters=CLUSTERS, seed=0, look=Look(number=1, of=2))
     assert (early.low, early.high) == (-math.inf, math.inf)
     assert early.is_open
