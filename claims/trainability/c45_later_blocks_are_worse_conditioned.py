@@ -30,7 +30,7 @@ CLAIM = lm.Claim(
     only_at_full_effort=SIZES[1:],
     notes=(
         "Each block is differentiated alone, at the activations that the blocks before it give, without final norm.",
-        "The first block is named by the claim; blocks between it and the last are shown and decide nothing.",
+        "The last block stands for the later ones; those between are shown and decide nothing.",
         "The 1st percentile leaves out the few directions that a norm removes.",
         "C30 asks for what the document saw, the iterations.",
     ),

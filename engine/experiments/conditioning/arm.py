@@ -17,7 +17,7 @@ RESOLVED = 2.0**-24
 """A singular value below this share of the largest is rounding: the unit roundoff of float32."""
 
 COPIES = 256
-"""Outputs that are differentiated at a time, for the cost."""
+"""Outputs that are differentiated in one backward pass, each through its own copy of the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
