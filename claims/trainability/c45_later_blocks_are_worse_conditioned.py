@@ -24,11 +24,11 @@ CLAIM = lm.Claim(
     ),
     subjects=(lm.SMOLLM2, lm.GEMMA3, *lm.FAMILY, *lm.GPT2_SIZES, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
-    units=lm.Units(standard=24),
+    units=lm.Units(smoke=0, standard=24),
     only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "Each block is differentiated alone, at the activations that the blocks before it give, without final norm.",
-        "The first block is named by the claim; blocks between it and the last are shown and decide nothing.",
+        "The last block stands for the later ones; those between are shown and decide nothing.",
         "The 1st percentile leaves out the few directions that a norm removes.",
         "C30 asks for what the document saw, the iterations.",
     ),

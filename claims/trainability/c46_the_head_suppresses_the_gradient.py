@@ -18,7 +18,7 @@ CLAIM = lm.Claim(
     ),
     subjects=(lm.SMOLLM2, lm.GEMMA3, *lm.FAMILY, *lm.GPT2_SIZES, lm.GPT2_XL),
     protocols=(lm.DIRECT,),
-    units=lm.Units(standard=24),
+    units=lm.Units(smoke=0, standard=24),
     only_at_full_effort=lm.COSTLY_FAMILY,
     notes=(
         "The strongest published form of the head as a bottleneck, arXiv 2603.10145 (GPT-2, Llama 3, Qwen 3, Pythia). "

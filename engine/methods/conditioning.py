@@ -11,19 +11,17 @@ from torch import Tensor
 LEAST_ROWS = 4096
 """Rows of the smallest slice of a matrix that is factorized slice by slice."""
 
-COPIES = 256
-"""Outputs that are differentiated in one backward pass, each through its own copy of the input."""
 
-
-def differentiate_rows(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
+def differentiate_rows(function: Callable[[Tensor], Tensor], point: Tensor, *, together: int) -> Tensor:
     """The Jacobian of a function at a point, by one gradient for each output: [width] → [outputs, width].
 
-    function: [copies, width] → [copies, outputs], each copy by itself.
+    function: [copies, width] → [copies, outputs], each copy by itself. together: outputs that are differentiated in one
+    backward pass, each through its own copy of the input.
     """
     with torch.no_grad():
         outputs = function(point[None]).shape[1]
     rows: list[Tensor] = []
-    for own in torch.arange(outputs, device=point.device).split(COPIES):
+    for own in torch.arange(outputs, device=point.device).split(together):
         copies = point.detach().expand(len(own), -1).clone().requires_grad_(True)
         # One output is picked from each copy, so that the gradient at a copy is that of one output.
         picked = function(copies).gather(1, own[:, None])

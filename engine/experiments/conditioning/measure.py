@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.arms.stacks import Stack
 from engine.experiments.conditioning.arm import (
+    COPIES,
     JacobianArm,
     JacobianResult,
     JacobianRun,
@@ -73,7 +74,7 @@ def find_singular_values(arm: JacobianArm, models: LoadedModels) -> list[Tensor]
             cache = prefix.expand(len(copies), first).fill_cache()
             return own(copies[:, None], cache)[:, -1].to(copies.device)
 
-        jacobian = differentiate_rows(run, point).double()
+        jacobian = differentiate_rows(run, point, together=COPIES).double()
         if whole.head is not None:
             with torch.no_grad():
                 slopes = whole.slopes(run(point[None])[0])

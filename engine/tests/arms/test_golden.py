@@ -21,10 +21,11 @@ from transformers import PreTrainedModel
 
 from engine.arms.arm import Arm, Result
 from engine.arms.measurement import NUMERICS
-from engine.arms.protocol import CONTROLLED, PAGE, Schedule
+from engine.arms.protocol import CONTROLLED, DIRECT, PAGE, Schedule
 from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.gpu_check import find_differences
+from engine.experiments.conditioning.arm import JacobianArm, LogitGradientArm
 from engine.experiments.embedding.arm import PseudoInverseArm
 from engine.experiments.inputs import make_generator
 from engine.experiments.inversion.arm import InversionArm
@@ -104,6 +105,27 @@ def make_arms() -> dict[str, Arm]:
             vectors="broadcast",
             direction="null",
             full=True,
+        ),
+        "jacobian of a block and the head": JacobianArm(
+            settings=StackSettings(
+                subject="gpt2",
+                source="golden",
+                stack=Stack(blocks=2, head=True),
+                protocol=CONTROLLED,
+                dtype="float64",
+            ),
+            units=UNITS,
+            first_block=2,
+        ),
+        "gradients by the logits": LogitGradientArm(
+            settings=StackSettings(
+                subject="gpt2",
+                source="golden",
+                stack=Stack(blocks=3, head=True, final_norm=True),
+                protocol=DIRECT,
+                dtype="float64",
+            ),
+            units=UNITS,
         ),
         "pseudo-inverse": PseudoInverseArm(subject="none", source="none", matrix="random:40x8:rank=5:seed=2"),
         "recovery, checked": RecoveryArm(settings=adam, method=Method(), step=0.05, units=UNITS, batch=2),

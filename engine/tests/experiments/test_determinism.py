@@ -18,6 +18,7 @@ from engine.arms.settings import DescentSettings, Method, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.commands.gpu_check import bound_rounding, find_differences, read_numbers
 from engine.experiments.clamped_walk.arm import ClampedWalkArm, WalkChoice
+from engine.experiments.conditioning.arm import JacobianArm, LogitGradientArm
 from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm
 from engine.experiments.gradients.arm import GradientArm
 from engine.experiments.inversion.arm import InversionArm
@@ -43,6 +44,7 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
     plain = DescentSettings(subject=subject, source=source, stack=Stack(blocks=2), protocol=CONTROLLED, iterations=15)
     head = replace(plain, stack=Stack(blocks=1, head=True), protocol=PAGE)
     net = replace(plain, stack=SentenceNet(tokens=3), first_tokens=3)
+    whole = Stack(blocks=2, head=True, final_norm=True)
     seeking = replace(plain, iterations=10, optimizer="adam")
     choices = (WalkChoice(noise=0.1, step=0.5, outer=4), WalkChoice(noise=0.2, step=0.5, outer=4))
     real = replace(head, subject=REAL, source=real_source, iterations=3)
@@ -55,6 +57,8 @@ def make_arms(subject: str, source: str, real_source: str = "") -> dict[str, Arm
         "clamped walk": ClampedWalkArm(settings=walked, choices=choices, units=UNITS, inner=2, reads=(2,)),
         "orthogonal walk": OrthogonalWalkArm(settings=walked, units=UNITS, steps=5, step=0.1, vectors="per token"),
         "gradients": GradientArm(settings=walked, units=UNITS[2:]),
+        "jacobian": JacobianArm(settings=walked, units=UNITS, first_block=2),
+        "logit gradients": LogitGradientArm(settings=replace(walked, stack=whole), units=UNITS),
         "round trip": RoundTripArm(**model),
         "pseudo-inverse": PseudoInverseArm(**model, matrix="embedding"),
         "next tokens": NextTokenArm(**model, units=UNITS, draws=4),

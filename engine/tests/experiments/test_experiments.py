@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.arms.protocol import CONTROLLED, PAGE, SCRIPT
 from engine.arms.settings import DescentSettings, StackSettings, Unit
 from engine.arms.stacks import SentenceNet, Stack
 from engine.errors import PromptError, SubjectError
+from engine.experiments.conditioning.arm import JacobianArm, LogitGradientArm
 from engine.experiments.embedding.arm import PseudoInverseArm, RoundTripArm, VocabularyArm
 from engine.experiments.embedding.measure import special_ids
 from engine.experiments.inputs import make_generator, prepare_batch
@@ -49,6 +50,12 @@ def make_settings(subject: str, **changes: Any) -> DescentSettings:
     return replace(plain, **changes)
 
 
+def plain_settings(settings: DescentSettings, stack: Stack | None = None) -> StackSettings:
+    """The same settings without a descent, and with another stack."""
+    shared = {field.name: getattr(settings, field.name) for field in fields(StackSettings)}
+    return StackSettings(**{**shared, **({} if stack is None else {"stack": stack})})
+
+
 def make_arms(subject: str) -> dict[str, Arm]:
     """An arm of every kind, all small."""
     settings = make_settings(subject)
@@ -72,6 +79,10 @@ def make_arms(subject: str) -> dict[str, Arm]:
         "round trip": RoundTripArm(subject=subject, source=settings.source),
         "embedding": PseudoInverseArm(subject=subject, source=settings.source, matrix="embedding"),
         "random": PseudoInverseArm(subject="none", source="none", matrix="random:40x8:rank=5:seed=2"),
+        "jacobian": JacobianArm(settings=plain_settings(settings), units=units[:2], first_block=1),
+        "logit gradient": LogitGradientArm(
+            settings=plain_settings(settings, Stack(blocks=2, head=True, final_norm=True)), units=units
+        ),
     }
 
 

@@ -14,8 +14,9 @@ from engine.tests.folders import change
 from engine.tests.tiny_models import make_llama, save
 from engine.tests.whole_claims import find_claims, make_campaign, run_claim
 
-READERS = ("A01", "A02", "A04", "C05", "C06", "C14", "C20", "C26", "C27", "C31", "C32", "C35")
-"""Claims that read next tokens, logits, continuations, descents, clamped walks, recoveries and margins."""
+READERS = ("A01", "A02", "A04", "C05", "C06", "C14", "C20", "C26", "C27", "C31", "C32", "C35", "C45", "C46")
+"""Claims that read next tokens, logits, continuations, descents, clamped walks, recoveries, margins, Jacobians and
+gradients by logits."""
 
 WALKERS = ("C21", "C22")
 """Claims that read gradients, and walks along them, of one block: it is finite where two overflow."""

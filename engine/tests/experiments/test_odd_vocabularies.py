@@ -39,7 +39,7 @@ def save_subject(folder: Path, tokenizer: PreTrainedTokenizerBase, **changes: ob
     return find_subject(f"local:{save_llama(folder, tokenizer, **changes)}")
 
 
-PROCEDURES = ("A01", "C01", "C02", "C03", "C05", "C07", "C18", "C20", "C22", "C26", "C27", "C31", "C32")
+PROCEDURES = ("A01", "C01", "C02", "C03", "C05", "C07", "C18", "C20", "C22", "C26", "C27", "C31", "C32", "C45", "C46")
 """A claim of every kind of procedure and of every reading that looks at several tokens."""
 
 

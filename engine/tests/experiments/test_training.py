@@ -13,7 +13,7 @@ import torch
 
 from engine.arms.arm import Arm, weights_of
 from engine.arms.measurement import Measurement
-from engine.arms.protocol import PAGE
+from engine.arms.protocol import CONTROLLED, PAGE
 from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import Stack
 from engine.claim.claim import Claim
@@ -21,7 +21,9 @@ from engine.claim.criteria import AtLeast
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.claim.units import Units
 from engine.errors import SubjectError, UsageError
+from engine.experiments.conditioning.along_training import ConditioningExplains
 from engine.experiments.gradients.arm import GradientArm
+from engine.experiments.inversion import samples
 from engine.experiments.language.arm import NextTokenArm
 from engine.experiments.sampling import assign_arms, stack_settings, tuning_seed
 from engine.experiments.training import measure
@@ -340,3 +342,23 @@ def test_step_sizes_are_tuned_by_the_loss_after_a_short_training(
     assert losses[1e-6] == pytest.approx(math.log(2048), abs=0.1)  # nothing was learned
     assert losses[1e-2] < losses[1e-6] - 1
     assert rates.tune(TINY, rates=(1e-2,), steps=20) == {1e-2: losses[1e-2]}
+
+
+def test_conditioning_is_set_against_hits_at_every_checkpoint(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "CPU_CAP", 30)
+    procedure = ConditioningExplains(stack=Stack(blocks=1, head=True), steps=(4, 12, 32))
+    item = make_item("gpt2-mini-d64")
+    criteria = (AtLeast("rank correlation", 0.5, because="a test"),)
+    claim = replace(item.claim, procedure=procedure, protocols=(CONTROLLED,), criteria=criteria)
+    trial = replace(item.trial, protocol=CONTROLLED, units=Units(smoke=18, standard=18))
+    item = ItemRun(claim=claim, trial=trial)
+    Scheduler(Ledger(tmp_path / "ledger"), Inline, progress=NoProgress()).run([item])
+    assert item.evidence is not None, item.error
+    estimate = item.evidence.estimates["rank correlation"]
+    assert (estimate.n, estimate.low >= -1, estimate.high <= 1) == (18, True, True)
+    points = next(table for table in item.evidence.tables if table.title == "Conditioning and hits by checkpoint")
+    assert [row[1:3] for row in points.rows] == [(step, seed) for step in (4, 12, 32) for seed in range(3)]
+    # Three models at three checkpoints: no two have one condition number.
+    assert len({row[3] for row in points.rows}) == 9
