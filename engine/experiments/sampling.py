@@ -14,8 +14,8 @@ from engine.arms.settings import StackSettings, Unit
 from engine.arms.stacks import AnyStack, Stack
 from engine.claim.procedure import Trial
 from engine.errors import UsageError, explain
-from engine.models import Subject
-from engine.models.trained import TRAINED_FAMILY, TrainedSubject
+from engine.models import Subject, find_subject
+from engine.models.trained import TRAINED_FAMILY, TrainedSubject, train_on
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -60,6 +60,17 @@ def find_seeds(stack: AnyStack, subject: Subject, *, randomized: bool = False) -
     """
     drawn = randomized or not isinstance(stack, Stack) or subject.drawn
     return subject.seeds if drawn else (None,)
+
+
+def find_other(trial: Trial, name: str | None) -> Subject:
+    """The subject that a claim names beside the trial's; None for the trial's own.
+
+    Where both are of the family that the suite trains, the other is trained on the same text.
+    """
+    if name is None:
+        return trial.subject
+    other = find_subject(name)
+    return train_on(other, trial.subject.recipe.text) if isinstance(trial.subject, TrainedSubject) else other
 
 
 def draw_subject(subject: Subject, seed: int | None) -> Subject:

@@ -7,7 +7,7 @@ its own number, so that a run that was stopped goes on with the same text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,16 +49,18 @@ class TrainingPlan:
 
 @dataclass(kw_only=True, eq=False)
 class TrainingRun:
-    """A model in training. step: steps taken. losses: of each step, before it, on the model's device.
+    """A model in training. step: steps taken. losses: [steps] of each step that was taken, before it, else 0.
 
+    Losses have one place from the start, on the model's device. A tensor for each of them would lie between the large
+    ones that a step frees, which then leave holes of some 15 MB a step in the process's memory.
     gradient_norm: of the last step's gradient, before it was cut to CLIP.
     """
 
     model: nn.Module
     optimizer: torch.optim.AdamW
     seed: int
+    losses: Tensor
     step: int = 0
-    losses: list[Tensor] = field(default_factory=list[Tensor])
     gradient_norm: Tensor | None = None
 
 
@@ -68,7 +70,8 @@ def start_training(model: nn.Module, plan: TrainingPlan, seed: int) -> TrainingR
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=BETAS, fused=matrices[0].device.type != "meta")
-    return TrainingRun(model=model, optimizer=optimizer, seed=seed)
+    losses = torch.zeros(plan.steps, dtype=torch.float64, device=matrices[0].device)
+    return TrainingRun(model=model, optimizer=optimizer, seed=seed, losses=losses)
 
 
 def train(run: TrainingRun, ids: Tensor, plan: TrainingPlan, observe: Callable[[TrainingRun], None]) -> None:
@@ -86,7 +89,7 @@ def train(run: TrainingRun, ids: Tensor, plan: TrainingPlan, observe: Callable[[
         for group in run.optimizer.param_groups:
             group["lr"] = plan.rate_at(run.step)
         run.optimizer.step()
-        run.losses.append(loss.detach())
+        run.losses[run.step] = loss.detach()
         run.step += 1
         observe(run)
     run.model.eval()

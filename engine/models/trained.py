@@ -223,6 +223,16 @@ class TrainedSubject(Subject):
         return load_weights(self.id, folder, config=self.config(), dtype=dtype, attention=attention)
 
 
+def train_on(subject: Subject, text: TextSource) -> Subject:
+    """A model of the family, or its untrained twin, on another text; any other subject as it is."""
+    if isinstance(subject, TrainedSubject):
+        return make_trained(replace(subject.recipe, text=text), subject.step, seeded=subject.seeded)
+    if isinstance(subject, UntrainedSubject) and isinstance(subject.pattern, TrainedSubject):
+        pattern = subject.pattern
+        return make_untrained(make_trained(replace(pattern.recipe, text=text)), subject.seed)
+    return subject
+
+
 def name_subject(recipe: Recipe, step: int, *, seeded: bool) -> str:
     """The id of a subject: 'gpt2-mini-d64', with what differs from the usual behind it: '+FOLDER', ':SEED', '@STEP'."""
     seed = f":{recipe.seed}" if seeded else ""

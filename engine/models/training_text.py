@@ -157,8 +157,12 @@ class FolderText(TextSource):
     def digest(self) -> str:
         return _hash_folder(self.folder)
 
+    def list_files(self) -> list[Path]:
+        """Its files with text, in order."""
+        return sorted(path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+
     def read(self) -> TrainingText:
-        files = sorted(path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+        files = self.list_files()
         if len(files) < 2:
             got, expected = f"{len(files)} text files in {self.folder}", "at least two, one of them to validate on"
             remedy = f"name a folder with files that end in {', '.join(sorted(SUFFIXES))}"

@@ -17,7 +17,7 @@ from engine.models.families import find_family
 from engine.models.memory import explain_shortage
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.subject import describe_opening
-from engine.models.trained import TrainedSubject
+from engine.models.trained import TrainedSubject, train_on
 from engine.running.plan import estimate_item
 from engine.running.scheduler import ItemRun
 from engine.session.options import SessionOptions
@@ -51,16 +51,17 @@ def expand_items(claim: Claim, options: SessionOptions) -> list[Item]:
     subjects = [find_subject(name) for name in claim.subjects]
     if options.subjects:
         # A user's own model may have any claim; a catalogue subject, with or without its seed, only those that list it.
-        listed = set(claim.subjects)
+        names = set(claim.subjects)
         subjects = [
             subject
             for subject in options.subjects
-            if (subject.own and subject.trained) or subject.id in listed or subject.id.split(":")[0] in listed
+            if (subject.own and subject.trained) or subject.id in names or subject.id.split(":")[0] in names
         ]
     items: list[Item] = []
-    for subject in subjects:
+    for listed in subjects:
         # 'NAME-untrained:SEED' costs as much as NAME-untrained. A user's model is listed by its full name.
-        name = subject.id if subject.own else subject.id.split(":")[0]
+        name = listed.id if listed.own else listed.id.split(":")[0]
+        subject = listed if options.text is None else train_on(listed, options.text)
         costly = name in claim.only_at_full_effort or (subject.cheap_rows_only and not options.subjects)
         units = replace(claim.units, smoke=0, standard=0) if costly else claim.units
         for protocol in claim.protocols:

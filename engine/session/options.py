@@ -24,6 +24,7 @@ from engine.models.devices import Devices, check_device, count_cores, find_devic
 from engine.models.memory import by_free_memory, free_bytes
 from engine.models.quantized import QuantizedSubject, explain_dtype
 from engine.models.token_text import encode_user_prompt
+from engine.models.training_text import SUFFIXES, FolderText
 from engine.running.costs import PROCESS_BYTES
 from engine.running.slices import Slice, read_slice
 from engine.session.spelling import DTYPES, EXECUTORS, OPTIONS
@@ -42,6 +43,7 @@ class SessionOptions:
     """What the user asked for. subjects, protocols, prompts: empty means each claim's own.
 
     ledger: where measurements are written. other_ledgers: where they are only read.
+    text: what the suite's own models are trained on; None takes the usual.
     asked_workers, asked_threads: None lets the session choose. memory: bytes that all processes may take together.
     session: the number of this process, from 0, and how many pytest-xdist runs. began: start of the session, ISO 8601.
     root: pytest's root directory.
@@ -49,6 +51,7 @@ class SessionOptions:
 
     effort: Effort
     subjects: tuple[Subject, ...]
+    text: FolderText | None
     protocols: tuple[Protocol, ...]
     prompts: tuple[str, ...]
     starts: int
@@ -192,6 +195,7 @@ def read_options(config: pytest.Config, *, began: str) -> SessionOptions:
     return SessionOptions(
         effort=find_effort(option.claims_effort),
         subjects=subjects,
+        text=_read_text(option.claims_text, here),
         protocols=tuple(find_protocol(name) for name in option.claims_protocol),
         prompts=tuple(option.claims_prompt),
         starts=option.claims_seeds,
@@ -250,6 +254,17 @@ def _subject(name: str) -> Subject:
     if subject.own and subject.trained:
         _ = subject.tier  # refuse a configuration that cannot be built now, not after an hour
     return subject
+
+
+def _read_text(asked: str | None, here: Path) -> FolderText | None:
+    """The text of --text. Raises UsageError for what is no folder with text."""
+    if asked is None:
+        return None
+    text = FolderText((here / expand_home(asked)).resolve())
+    if not text.list_files():
+        ends = ", ".join(sorted(SUFFIXES))
+        raise _wrong("--text", repr(asked), f"a folder with files that end in {ends}", "name one, or leave it out")
+    return text
 
 
 def _folder(who: str, asked: str | None, here: Path) -> Path | None:

@@ -69,6 +69,11 @@ OPTIONS = (
         help="a subject, local:PATH or ORG/NAME of the hub; repeatable",
         details={**_REPEATABLE, "metavar": "ID"},
     ),
+    Option(
+        name="text",
+        help="a folder of text that the suite's own models are trained on (default: documentation in botocore's wheel)",
+        details={"default": None, "metavar": "DIR"},
+    ),
     Option(name="protocol", help=f"{', '.join(PROTOCOLS)}; repeatable", details={**_REPEATABLE, "metavar": "NAME"}),
     Option(name="prompt", help="a prompt of your own; repeatable", details={**_REPEATABLE, "metavar": "TEXT"}),
     Option(
@@ -135,7 +140,7 @@ OPTIONS = (
 MADE = ("ledger", "report-dir")
 """Options whose folders are created if missing."""
 GROUPS = {
-    "what is tested": ("effort", "subject", "protocol", "prompt", "seeds", "all-units"),
+    "what is tested": ("effort", "subject", "text", "protocol", "prompt", "seeds", "all-units"),
     "where it is measured": ("device", "dtype", "executor", "ray-address", "workers", "threads", "memory"),
     "what is stored and reported": ("ledger", "report-dir", "fresh", "stored", "strict-verdicts"),
     "how much is run": ("slice", "plan"),

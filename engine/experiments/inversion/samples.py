@@ -21,13 +21,14 @@ from engine.experiments.sampling import (
     assign_units,
     collect,
     find_checkpoint,
+    find_other,
     find_seeds,
     resolve_stack,
     stack_settings,
     tuning_units,
 )
 from engine.experiments.tuning.choose_step import HEAD_GRID, NET_GRID, OPEN_GRID, StepChoice, tune
-from engine.models import Subject, find_subject
+from engine.models import Subject
 from engine.models.quantized import quantize
 from engine.statistics import HitTimes, median_hit
 
@@ -239,8 +240,7 @@ def _choose_step(
 
 def subject_of(trial: Trial, sample: Sample) -> Subject:
     """Whose configuration and weights a sample has, before model seeds are drawn."""
-    subject = trial.subject if sample.subject is None else find_subject(sample.subject)
-    subject = find_checkpoint(subject, sample.checkpoint)
+    subject = find_checkpoint(find_other(trial, sample.subject), sample.checkpoint)
     return quantize(subject) if sample.weights == "int8" else subject
 
 

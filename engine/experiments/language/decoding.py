@@ -20,10 +20,11 @@ from engine.experiments.sampling import (
     collect,
     draw_subject,
     find_checkpoint,
+    find_other,
     find_seeds,
 )
 from engine.methods.repetition import GRAM, repetition
-from engine.models import Subject, find_subject
+from engine.models import Subject
 from engine.records import Table
 from engine.statistics import Estimate, paired_mean
 
@@ -50,8 +51,7 @@ class Decoding:
 
     def subject_of(self, trial: Trial) -> Subject:
         """Whose weights continue, before model seeds are drawn."""
-        subject = trial.subject if self.subject is None else find_subject(self.subject)
-        return find_checkpoint(subject, self.checkpoint)
+        return find_checkpoint(find_other(trial, self.subject), self.checkpoint)
 
 
 Decodings = Iterable[tuple[str, Decoding]]

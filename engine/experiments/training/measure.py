@@ -116,7 +116,7 @@ def train_recipe(recipe: Recipe, ids: Tensor, device: str) -> TrainingRecord:
     observer = _Observer(recipe=recipe, run=run)
     observer.restore()
     train(run, ids, plan, observer)
-    losses = torch.stack(run.losses).cpu()
+    losses = run.losses.cpu()
     if not bool(torch.isfinite(losses).all()):
         got = f"a loss that is no number after step {int(torch.isfinite(losses).int().argmin())}"
         remedy = "lower the size's rate in engine/models/trained.py"
@@ -158,7 +158,7 @@ class _Observer:
             self._keep_checkpoint()
         if run.step and run.step < self.recipe.steps and run.step % SAVE_EVERY == 0 and self._is_time_to_save():
             self._save_state()
-        if run.step % SHOW_EVERY == 0 and run.losses:
+        if run.step and run.step % SHOW_EVERY == 0:
             self._show()
         if run.step == self.recipe.steps:
             self._save_state()  # what was recorded outlasts a kill before the result is stored
@@ -218,7 +218,7 @@ class _Observer:
                 tensors |= {f"{key}.{names[id(p)]}": value for key, value in held.items()}
         for k, own in enumerate(self._began):
             tensors |= {f"began.{k}.{j}": q for j, q in enumerate(own)}
-        tensors |= {"gradients": self._gradients, "losses": torch.stack(run.losses)}
+        tensors |= {"gradients": self._gradients, "losses": run.losses}
         windows = [[w.until, list(w.updates), list(w.gradients)] for w in self.windows]
         about = {"step": str(run.step), "windows": json.dumps(windows)}
         beside = name_unfinished(self.recipe.state_file)
@@ -245,7 +245,7 @@ class _Observer:
                 run.optimizer.state[p] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         self._began = [[tensors[f"began.{k}.{j}"] for j in range(len(own))] for k, own in enumerate(self._parts)]
         self._gradients = tensors["gradients"]
-        run.step, run.losses = step, list(tensors["losses"])
+        run.step, run.losses = step, tensors["losses"]
         self.windows = [
             UpdateWindow(until=until, updates=tuple(updates), gradients=tuple(gradients))
             for until, updates, gradients in json.loads(about["windows"])
@@ -257,7 +257,7 @@ class _Observer:
         tokens = (run.step - self._shown_step) * self.recipe.batch * self.recipe.context
         state = {
             "step": run.step,
-            "loss": float(run.losses[-1]),
+            "loss": float(run.losses[run.step - 1]),
             "tokens_per_s": tokens / max(1e-9, now - self._shown_at),
         }
         self._shown_at, self._shown_step = now, run.step

@@ -50,9 +50,10 @@ def _read(panels: Panels, what: str, step: str, wanted: Callable[[str], bool]) -
     found: Curves = {}
     for panel, reading, rows in panels.split(what):
         if wanted(reading):
-            for row, at, value in read_numbers(rows, step, column, read=number):
-                seeds = found.setdefault((panel.name, reading), {})
-                seeds.setdefault(label(row["seed"]), {})[at] = value
+            for row, at in read_numbers(rows, step):
+                if (value := number(row[column])) is not None and at >= 0:
+                    seeds = found.setdefault((panel.name, reading), {})
+                    seeds.setdefault(label(row["seed"]), {})[at] = value
     return found
 
 

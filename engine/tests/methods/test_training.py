@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,21 @@ def test_windows_are_text_and_differ_between_steps_and_seeds() -> None:
 def test_the_observer_sees_the_start_and_every_step() -> None:
     seen: list[tuple[int, int]] = []
     run = start_training(make_model(), PLAN, seed=0)
-    train(run, IDS, PLAN, lambda run: seen.append((run.step, len(run.losses))))
+    train(run, IDS, PLAN, lambda run: seen.append((run.step, int(run.losses.count_nonzero()))))
     assert seen == [(n, n) for n in range(PLAN.steps + 1)]
+
+
+def test_memory_does_not_grow_with_the_steps() -> None:
+    """Logits of 16 MB are freed in each step. Whatever outlasts one must not lie between them."""
+    model = make_gpt2(vocab_size=2048, n_positions=128, n_layer=1).requires_grad_(True)
+    plan = replace(PLAN, steps=50, batch=16, context=128)
+    process, held = psutil.Process(), dict[int, int]()
+
+    def watch(run: TrainingRun) -> None:
+        held[run.step] = process.memory_info().rss
+
+    train(start_training(model, plan, seed=0), torch.arange(2000) % 2048, plan, watch)
+    assert held[50] - held[10] < 8 * 2**24
 
 
 def test_evaluation_is_the_mean_over_tokens_of_whole_windows() -> None:
@@ -114,4 +128,4 @@ def test_a_step_runs_on_the_meta_device() -> None:
     run = start_training(model.to("meta"), PLAN, seed=0)
     train(run, IDS.to("meta"), PLAN, ignore)
     assert run.step == PLAN.steps
-    assert run.losses[0].device.type == "meta"
+    assert run.losses.device.type == "meta"

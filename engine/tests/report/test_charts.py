@@ -50,6 +50,8 @@ TRIED = ("walk", "noise", "step", "outer steps", "arrived", "diverged", "median 
 TRIED = (*TRIED, "median largest ‖ΔO‖₁ / m", "mean recovery", "walks", "chosen")
 SEARCHES = ("group", "search", "exact rate", "low", "high", "prompts", "mean recovery")
 SEARCHES = (*SEARCHES, "seconds a token", "descent steps a token", "median checks a token")
+CHECKPOINTS = ("reading", "step", "seed", "value")
+ALONG = [("iterations", step, seed, 1.0 + step / (30 + seed)) for seed in (0, 1, 2) for step in (0, 30, 1000)]
 SAMPLES: dict[str, tuple[Table, ...]] = {
     "searches": (
         make_table(
@@ -60,6 +62,15 @@ SAMPLES: dict[str, tuple[Table, ...]] = {
         ),
     ),
     "margins": (make_table("margins", ("search", "its distance", "ε"), ("1 block", 0.2, 2e-6), ("1 block", 0, 2e-6)),),
+    "growth": (make_table("checkpoints", CHECKPOINTS, *ALONG),),
+    "tokens": (make_table("checkpoints", CHECKPOINTS, *((f"recovery, {a}", b, c, d / 99) for a, b, c, d in ALONG)),),
+    "updates": (
+        make_table(
+            "training",
+            ("seed", "until step", "part", "change"),
+            *((0, 400 * k, part, 0.1 / k) for k in (1, 2) for part in ("embedding", "block 1", "block 2")),
+        ),
+    ),
     "hits": (make_table("runs", RUNS, run("slow", 400), run("slow", None), run("fast", 20), run("fast", 0)),),
     "endings": (make_table("runs", RUNS, *(run("trained", None, read_at="N") for _ in range(5))),),
     "recovery": (
@@ -178,6 +189,21 @@ def test_whatever_is_drawn_in_the_colour_of_an_arm_has_one(name: str) -> None:
         domains = list(find_domains(spec))
         assert all(drawn <= set(domain) for domain in domains)
         assert domains or not drawn
+
+
+def test_along_training_a_seed_is_a_thin_line_and_their_median_a_thick_one() -> None:
+    (view,) = [v for v in draw_charts([make_record(*SAMPLES["growth"])], "C39") if v.id == "C39-growth"]
+    rows = json.loads(view.spec)["datasets"]["rows"]
+    unpacked = [row for row in rows if row["k"] == "m"]
+    assert len({row["r"] for row in rows if row["k"] == "l"}) == 3
+    assert len(unpacked) in (1, 3)  # one row a point, or all of a line's in one
+    assert "median 1 at step 0, 33.26 at step 1,000 over 3" in view.alt
+
+
+def test_a_median_beyond_the_cap_is_said_so() -> None:
+    late = make_table("checkpoints", CHECKPOINTS, ("iterations", 0, 0, 3.0), ("iterations", 100, 0, INF))
+    (view,) = [v for v in draw_charts([make_record(late)], "C39") if v.id == "C39-growth"]
+    assert "3 at step 0, beyond the cap at step 100" in view.alt
 
 
 def test_a_trend_is_drawn_from_a_table_that_is_no_record_s() -> None:

@@ -97,6 +97,26 @@ def test_a_plan_says_what_is_skipped(pytester: pytest.Pytester) -> None:
     each.stdout.fnmatch_lines(["skipped  C01 gpt2-xl: *with a GPU*", "skipped  C02 gpt2-xl: *with a GPU*"])
 
 
+def test_a_users_text_is_what_every_model_of_the_family_is_trained_on(pytester: pytest.Pytester) -> None:
+    texts = pytester.path / "notes"
+    texts.mkdir()
+    for name in ("one.md", "two.txt"):
+        (texts / name).write_text(f"Some words of {name}.\n\n" * 40)
+    asked = (str(ROOT / "claims"), "-k", "c43", "--subject", "gpt2-mini-d256", "--effort", "full", "--plan", "-v")
+    result = run_claims(pytester, *asked, "--text", str(texts))
+    assert result.ret == 0, result.outlines
+    arms = [line for line in result.outlines if "gpt2-mini-" in line and (" training " in line or "generation" in line)]
+    assert len(arms) >= 12
+    assert all(f"+{texts}" in line for line in arms)
+    assert any("gpt2-mini-d64+" in line for line in arms)  # the smaller one that it is compared with
+
+
+def test_a_folder_without_text_is_refused_in_one_line(pytester: pytest.Pytester) -> None:
+    result = run_claims(pytester, str(ROOT / "claims"), "-k", "c43", "--text", str(pytester.path / "nowhere"))
+    assert result.ret != 0
+    result.stderr.fnmatch_lines(["*--text: got '*nowhere', expected a folder with files that end in .md, .rst, .txt*"])
+
+
 def test_a_plan_is_printed_by_one_process_whatever_the_workers(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist", reason="install pytest-xdist to test workers")
     write_claim(pytester.path, "supported")
