@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.records import Record, is_measured
+from engine.records import Record, Table, is_measured
 from engine.report.standing import is_trained
 from engine.report.views import ClaimView, ItemView
 from engine.report.words import VerdictSymbol, find_symbol
@@ -15,7 +15,8 @@ from engine.report.words import VerdictSymbol, find_symbol
 class ModelView:
     """A model. rows: its items that were measured or failed, with their claims. counts: how many have each verdict.
 
-    waiting: how many of its items were not run. parameters: None where no record says how many.
+    waiting: how many of its items were not run. parameters: None where no record says how many. trainings: what each
+    training of it came to, where the suite trained it.
     """
 
     id: str
@@ -25,6 +26,7 @@ class ModelView:
     rows: tuple[tuple[ClaimView, ItemView], ...]
     counts: tuple[tuple[VerdictSymbol, int], ...]
     waiting: int
+    trainings: Table | None = None
 
 
 def order_models(records: Sequence[Record]) -> list[str]:
@@ -53,6 +55,7 @@ def arrange_models(claims: Sequence[ClaimView]) -> tuple[ModelView, ...]:
                 rows=tuple(rows),
                 counts=tuple((find_symbol(word), words.count(word)) for word in dict.fromkeys(sorted(words))),
                 waiting=sum(not item.has_content for _, item in own),
+                trainings=next((t for _, i in rows for t in i.record.tables if t.kind == "trainings" and t.rows), None),
             )
         )
     return tuple(models)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from engine.arms.measurement import Measurement
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.experiments.sampling import explain_no_checkpoints
 from engine.experiments.training.arm import TrainingArm, TrainingResult, UpdateWindow
@@ -51,7 +52,7 @@ class FirstOverLast:
         )
         return Evidence(
             estimates=Evidence.named(*estimates) if results else {},
-            make_tables=lambda: (_list_trainings(seeds, results), _list_windows(seeds, results, self.of)),
+            make_tables=lambda: (_list_trainings(seeds, measurements), _list_windows(seeds, results, self.of)),
             settings={
                 "early": f"the window of {subject.recipe.steps // 20:,} steps up to step {self.early:,}",
                 "late": f"the window up to step {self.late:,}",
@@ -73,17 +74,20 @@ def _changes(window: UpdateWindow, of: Literal["updates", "gradients"]) -> tuple
     return window.updates if of == "updates" else window.gradients
 
 
-def _list_trainings(seeds: Sequence[int], results: Sequence[TrainingResult]) -> Table:
+def _list_trainings(seeds: Sequence[int], measurements: Sequence[Measurement]) -> Table:
     """What each training came to, beside what it has to beat."""
-    rows = [
-        (seed, result.tokens, result.checkpoints[-1].validation_loss, result.trigram_loss, result.samples[0])
-        for seed, result in zip(seeds, results, strict=True)
-    ]
+    rows: list[tuple[int | float | str, ...]] = []
+    for seed, measurement in zip(seeds, measurements, strict=True):
+        result = measurement.result
+        assert isinstance(result, TrainingResult)
+        loss, minutes = result.checkpoints[-1].validation_loss, measurement.elapsed_s / 60
+        rows.append((seed, result.tokens, minutes, loss, result.trigram_loss, result.samples[0]))
     return Table(
         title="The models that were trained",
-        columns=("seed", "tokens", "loss, nats a token", "a trigram's loss", "a continuation"),
+        columns=("seed", "tokens", "minutes", "loss, nats a token", "a trigram's loss", "a continuation"),
         rows=tuple(rows),
         note="Losses are on services that were kept from training. A model above the trigram is no language model yet.",
+        kind="trainings",
     )
 
 

@@ -66,9 +66,11 @@ def draw_all(records: Sequence[Record], anchor: str, extra: Sequence[Table], ren
     arms = Arms(names=tuple(names))
 
     with debug_mode(False):  # Altair's validation takes longer than the drawings: it is for the tests
-        drawings = [("trend", slopes.draw_trend(table)) for table in extra if table.kind == "trend"]
+        drawings: list[tuple[str, Drawing | None]] = []
         draw_frequency = partial(models.draw_frequency, vocabulary=vocabulary)
         for name, panels, draw in (("frequency", frequency, draw_frequency), *gathered):
             if panels.shown and (drawing := draw(panels, arms)) is not None:
                 drawings.append((name, replace(drawing, not_drawn=panels.not_drawn)))
+        # A page begins with what a run looks like, and ends with how the estimate went from run to run.
+        drawings += [("trend", slopes.draw_trend(table)) for table in extra if table.kind == "trend"]
         return tuple(make_chart(drawn, f"{anchor}-{name}", render) for name, drawn in drawings if drawn is not None)
