@@ -128,9 +128,11 @@ class ProgressBar:
         return max(max(running, default=0.0), (sum(running) + pace * waiting_s) / max(1, len(running)))
 
     def _describe(self) -> str:
-        """The arm that began last, and how far it is if it says so."""
+        """The arm that began last of those under way, and how far it is if it says so."""
         running = next(reversed(self._running), None)
-        return ": ".join(filter(None, [self._label, running.describe_progress() if running is not None else ""]))
+        if running is None:
+            return self._label
+        return ": ".join(filter(None, [label(running), running.describe_progress()]))
 
     def _beat(self, closed: threading.Event) -> None:
         while not closed.wait(self._beat_s):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,23 @@ def test_the_first_arms_count_with_what_it_takes_to_begin(bar: ProgressBar, tick
     assert bar.left_s == STARTING_S + 10
     tick(4)
     assert bar.left_s == STARTING_S + 6
+    bar.close()
+
+
+def test_what_is_told_of_an_arm_stands_behind_its_own_name(
+    bar: ProgressBar, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training goes on while the arm that began after it has ended."""
+    training, other = (replace(arm, subject=name) for arm, name in zip(name_arms(2), ("long", "short"), strict=True))
+    monkeypatch.setattr(
+        PseudoInverseArm, "describe_progress", lambda arm: "step 300 of 8,000" if arm.subject == "long" else ""
+    )
+    bar.expect([training, other])
+    bar.begin(training)
+    bar.begin(other)
+    assert "step 300" not in bar._describe()  # pyright: ignore[reportPrivateUsage]
+    bar.finish(other, 1.0)
+    assert bar._describe() == "pseudo-inverse long: step 300 of 8,000"  # pyright: ignore[reportPrivateUsage]
     bar.close()
 
 

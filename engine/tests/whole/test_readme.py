@@ -70,10 +70,14 @@ def test_the_readmes_models_are_the_reference_runs() -> None:
     words = " ".join(README.split())
     on_gemma = len({record.claim for record in judged if record.subject == "gemma3-270m"})
     assert words.count(f"for {on_gemma} claims, Gemma-3-270M") == 2
-    assert {record.subject for record in judged if is_trained(record)} == {"smollm2-135m", "gemma3-270m"}
+    on_family = len({record.claim for record in judged if record.subject == "gpt2-mini-d64"})
+    assert f"for {on_family} claims, a small GPT-2 that the suite trains" in words
+    assert {record.subject for record in judged if is_trained(record)} == {
+        *("smollm2-135m", "gemma3-270m", "gpt2-mini-d64")
+    }
     ours = len({record.claim for record in RECORDS if record.claim.startswith("A")})
-    assert ours == 5
-    assert f"{len({record.claim for record in RECORDS}) - ours} claims of the document and five of our own" in words
+    assert ours == 7
+    assert f"{len({record.claim for record in RECORDS}) - ours} claims of the document and seven of our own" in words
 
 
 FINDINGS = [
