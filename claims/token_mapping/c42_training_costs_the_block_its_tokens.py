@@ -42,7 +42,7 @@ CLAIM = lm.Claim(
     subjects=lm.FAMILY,
     protocols=(lm.PAGE, lm.CONTROLLED),
     units=lm.Units(smoke=0, wave=36),
-    only_at_full_effort=lm.COSTLY_FAMILY,
+    only_at_full_effort=lm.FAMILY,
     notes=(
         "C33 compares a trained model with random weights of the same configuration; this follows one model along its "
         "training, at every checkpoint.",

@@ -26,7 +26,7 @@ CLAIM = lm.Claim(
     subjects=lm.FAMILY,
     protocols=(lm.CONTROLLED,),
     units=lm.Units(smoke=0, wave=36),
-    only_at_full_effort=lm.COSTLY_FAMILY,
+    only_at_full_effort=lm.FAMILY,
     needs_subjects=lm.FAMILY[:-1],
     needed_on=lm.LARGEST,
     notes=(

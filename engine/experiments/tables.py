@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.experiments.tuning.choose_step import StepChoice, upper_median
+from engine.models import Subject
+from engine.models.trained import TrainedSubject
 from engine.records import CHOICES, Table
 from engine.statistics import Estimate
 
@@ -15,6 +17,10 @@ FILMED = 3
 
 Frame = tuple[int, Sequence[Sequence[int]]]
 """The number of steps taken so far, and the most activated tokens at each position."""
+
+
+Growth = tuple[str, Subject, int, float | None]
+"""A reading, the model with its checkpoint, the seed of its training, and the value if there is one."""
 
 
 def mean(values: Sequence[float | bool]) -> float | None:
@@ -99,4 +105,22 @@ def film_table(rows: Iterable[Row], *, counted: str = "iteration") -> Table:
         rows=tuple(rows),
         note=f"The first {FILMED} units of each arm. rank: where the target stands among the five, by its id.",
         kind="film",
+    )
+
+
+def growth_table(points: Iterable[Growth]) -> Table:
+    """What checkpoints of models that the suite trains come to.
+
+    Models of another kind have no step, and are left out.
+    """
+    return Table(
+        title="Along training",
+        columns=("reading", "step", "seed", "value"),
+        rows=tuple(
+            (reading, subject.step, seed, value)
+            for reading, subject, seed, value in points
+            if isinstance(subject, TrainedSubject) and value is not None
+        ),
+        note="One value for each training; step 0 is the initialization.",
+        kind="checkpoints",
     )

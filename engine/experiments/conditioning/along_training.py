@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +24,8 @@ from engine.experiments.sampling import (
     run_together,
     stack_settings,
 )
-from engine.experiments.tables import estimate_table, tuning_table
+from engine.experiments.tables import Growth, estimate_table, growth_table, tuning_table
+from engine.models import find_subject
 from engine.models.trained import SIZES, TrainedSubject
 from engine.records import Table
 from engine.statistics import Estimate, hold_choices, rank_correlation
@@ -96,6 +97,7 @@ class ConditioningExplains:
             make_tables=lambda: (
                 estimate_table([estimate]),
                 _point_table(points),
+                growth_table(_list_growth(points)),
                 jacobian_table({point.name: point.jacobians for point in points}, "checkpoint"),
                 tuning_table(
                     ((point.name, point.descents.tuned) for point in points),
@@ -175,6 +177,21 @@ def _point_table(points: Sequence[Point]) -> Table:
         rows=tuple(rows),
         note="A median hit is infinite where fewer than half of the runs hit by N.",
     )
+
+
+def _list_growth(points: Sequence[Point]) -> Iterator[Growth]:
+    """Median condition numbers and hits of each training, at each checkpoint."""
+    for point in points:
+        subject = find_subject(point.subject)
+        assert isinstance(subject, TrainedSubject)
+        clusters = point.descents.clusters
+        for words, values in (
+            ("condition", list(map(math.exp, point.conditions))),
+            ("median iterations", _read_hits(point.descents)),
+        ):
+            for seed in sorted({*clusters}):
+                own = [value for value, cluster in zip(values, clusters, strict=True) if cluster == seed]
+                yield f"{words}, {point.subject}", subject.at(point.step), seed, find_median(own)
 
 
 def find_median(values: Sequence[float]) -> float:

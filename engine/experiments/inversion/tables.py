@@ -13,9 +13,8 @@ from engine.experiments.inversion.arm import InversionResult, InversionRun
 from engine.experiments.inversion.estimators import Estimator, estimates_by_step
 from engine.experiments.inversion.readings import LogFrequency, Repetition, last_snapshot
 from engine.experiments.inversion.samples import RunsBySample, SampleRuns
-from engine.experiments.tables import FILMED, Row, film_rows, film_table, mean, recovery_table
+from engine.experiments.tables import FILMED, Growth, Row, film_rows, film_table, growth_table, mean, recovery_table
 from engine.models import Subject, find_subject
-from engine.models.trained import TrainedSubject
 from engine.records import Table
 from engine.statistics import HitTimes, median_hit, proportion
 
@@ -224,30 +223,20 @@ def vocabulary_table(measurements: Sequence[Measurement]) -> Table:
 
 def checkpoint_table(samples: RunsBySample) -> Table:
     """What each checkpoint of a model's training comes to, seed by seed; empty where no sample is of one."""
-    rows: list[Row] = []
+    points: list[Growth] = []
     if any(runs.sample.checkpoint is not None for runs in samples.values()):
         for runs in samples.values():
-            subject = subject_of_runs(runs)
-            if not isinstance(subject, TrainedSubject):
-                continue
-            what = describe_stack(runs.sample.stack)
+            subject, what = subject_of_runs(runs), describe_stack(runs.sample.stack)
             for seed in sorted(set(runs.clusters)):
                 own = [run for run, cluster in zip(runs.runs, runs.clusters, strict=True) if cluster == seed]
                 if runs.read_at == "hit":
                     lost = tuple(run.stop == "diverged" for run in own)
                     hits = HitTimes(hits=tuple(run.hit for run in own), cap=runs.iterations, diverged=lost)
-                    reading, value = f"median iterations, {what}", median_hit(hits)
+                    points.append((f"median iterations, {what}", subject, seed, median_hit(hits)))
                 else:
                     known = [run.recovery for run in own if run.ceiling == 1]
-                    reading, value = f"recovery, {what}", mean(known)
-                rows.append((reading, subject.step, seed, value))
-    return Table(
-        title="Along training",
-        columns=("reading", "step", "seed", "value"),
-        rows=tuple(rows),
-        note="One value for each training; step 0 is the initialization.",
-        kind="checkpoints",
-    )
+                    points.append((f"recovery, {what}", subject, seed, mean(known)))
+    return growth_table(points)
 
 
 def subject_of_runs(runs: SampleRuns) -> Subject:

@@ -9,9 +9,10 @@ from typing import Protocol as Interface
 from engine.arms.settings import describe
 from engine.claim.procedure import Evidence, Rounds, Trial
 from engine.errors import DeclarationError, explain
-from engine.experiments.recovery.searches import RunsByName, Search, SearchRuns, run_search
+from engine.experiments.recovery.searches import RunsByName, Search, run_search
 from engine.experiments.recovery.tables import (
     equal_row_table,
+    margin_growth_table,
     margin_table,
     search_run_table,
     search_table,
@@ -21,14 +22,6 @@ from engine.experiments.sampling import explain_no_checkpoints, run_together
 from engine.experiments.tables import estimate_table
 from engine.records import Table
 from engine.statistics import ONLY, Estimate, Look, exact_share, geometric_ratio, median, paired_mean, proportion
-
-LEAST_MARGIN = 1e-300
-"""Stands for a margin of zero, which has no logarithm."""
-
-
-def relative_margins(searched: SearchRuns) -> list[float]:
-    """The relative margin of each position that was compared, in the order of the units."""
-    return [max(run.runner_up_distance, LEAST_MARGIN) for run in searched.margins.runs]
 
 
 class SearchEstimator(Interface):
@@ -137,7 +130,7 @@ class MarginOverNoise(_OfOneSearch):
             for run in result.runs
         }
         margins = searched.margins
-        over = relative_margins(searched)
+        over = searched.relative_margins
         under = [epsilon[run.prompt, run.seed] for run in margins.runs]
         return geometric_ratio(self.name, over, under, clusters=margins.clusters, seed=0, look=look)
 
@@ -152,7 +145,7 @@ class Margin(_OfOneSearch):
     tag: ClassVar[str] = "Margin"
 
     def estimate(self, found: RunsByName, look: Look = ONLY) -> Estimate:
-        sizes = relative_margins(found[self.of])
+        sizes = found[self.of].relative_margins
         clusters = found[self.of].margins.clusters
         return geometric_ratio(self.name, sizes, [1.0] * len(sizes), clusters=clusters, seed=0, look=look)
 
@@ -176,7 +169,7 @@ class MarginRatio:
     def estimate(self, found: RunsByName, look: Look = ONLY) -> Estimate:
         more, less = found[self.more], found[self.less]
         seeds = list(zip(more.margins.clusters, less.margins.clusters, strict=True))
-        over, under = relative_margins(more), relative_margins(less)
+        over, under = more.relative_margins, less.relative_margins
         return geometric_ratio(self.name, over, under, clusters=seeds, seed=0, look=look)
 
 
@@ -239,6 +232,7 @@ class Searches:
                 search_table(found),
                 estimate_table(estimates),
                 margin_table(found),
+                margin_growth_table(found),
                 search_run_table(found),
                 search_tuning_table(found),
             )

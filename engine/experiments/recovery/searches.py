@@ -31,6 +31,9 @@ from engine.experiments.sampling import (
 )
 from engine.experiments.tuning.choose_step import HEAD_GRID, OPEN_GRID, StepChoice, every_second_power_of_two, tune
 
+LEAST_MARGIN = 1e-300
+"""Stands for a margin of zero, which has no logarithm."""
+
 R = TypeVar("R", RecoveryResult, MarginResult)
 
 ITERATIONS = 100
@@ -148,6 +151,11 @@ class SearchRuns:
     def measurements(self) -> tuple[Measurement, ...]:
         tuned = self.tuned.measurements if self.tuned is not None else ()
         return (*tuned, *self.recoveries.measurements, *self.margins.measurements)
+
+    @property
+    def relative_margins(self) -> list[float]:
+        """The relative margin of each position that was compared, in the order of the units."""
+        return [max(run.runner_up_distance, LEAST_MARGIN) for run in self.margins.runs]
 
     @property
     def texts(self) -> dict[int, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from engine.experiments.recovery.arm import LATER_STARTS, RecoveryRun
 from engine.experiments.recovery.searches import RunsByName
-from engine.experiments.tables import Row, tuning_table
+from engine.experiments.tables import Growth, Row, growth_table, tuning_table
 from engine.experiments.tuning.choose_step import StepChoice
+from engine.models import find_subject
 from engine.records import Table
 from engine.statistics import median, paired_mean, proportion
 
@@ -154,3 +157,17 @@ def search_tuning_table(found: RunsByName) -> Table:
         named="search",
         note="On separate prompts: whole where all positions move together, their 4th tokens where one moves alone.",
     )
+
+
+def margin_growth_table(found: RunsByName) -> Table:
+    """Relative margins at checkpoints, seed by seed; empty where no search is of one."""
+    points: list[Growth] = []
+    if any(searched.search.checkpoint is not None for searched in found.values()):
+        for name, searched in found.items():
+            depth, subject = name.partition(": ")[0], find_subject(searched.settings.subject)
+            margins = searched.margins
+            for seed in sorted(set(margins.clusters)):
+                pairs = zip(searched.relative_margins, margins.clusters, strict=True)
+                own = [math.log(value) for value, cluster in pairs if cluster == seed]
+                points.append((f"relative margin, {depth}", subject, seed, math.exp(sum(own) / len(own))))
+    return growth_table(points)

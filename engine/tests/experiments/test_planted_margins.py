@@ -72,7 +72,18 @@ def test_margins_along_a_training_are_judged_as_planted(end: float, expected: Ru
     assert evidence.estimates["margin, between"].value == pytest.approx(0.3 * (1.1 * 1.2) ** (1 / 3))
     assert evidence.estimates["end / start"].n == 9
     titles = [table.title for table in evidence.tables]
-    assert titles == ["Estimates", "Margins over the whole vocabulary"]
+    assert titles == ["Estimates", "Margins over the whole vocabulary", "Along training"]
+    along = evidence.tables[-1].rows
+    assert {row[:3] for row in along} == {
+        (reading, step, seed)
+        for reading, step in (
+            ("relative margin, start", 0),
+            ("relative margin, between", 100),
+            ("relative margin, end", 8000),
+        )
+        for seed in range(3)
+    }
+    assert all(row[3] == pytest.approx(0.1, rel=0.15) for row in along if row[1] == 0)
     assert evidence.settings["between, weights"] == "after 100 steps of training"
     assert not any(name.endswith("η") for name in evidence.settings)
 
