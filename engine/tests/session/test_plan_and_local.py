@@ -259,6 +259,7 @@ def count_units(claim: Claim, subject: str | None, effort: Effort = "standard", 
     asked: Any = SimpleNamespace(
         subjects=() if subject is None else (find_subject(subject),),
         effort=effort,
+        text=None,
         **{"protocols": (), "prompts": (), "starts": 1, "stopping": True, "dtype": "float32"} | changes,
         devices=SimpleNamespace(kind="cpu"),
     )
