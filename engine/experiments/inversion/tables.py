@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from engine.arms.arm import weights_of
 from engine.arms.measurement import Measurement
-from engine.arms.stacks import describe_stack
 from engine.experiments.embedding.arm import VocabularyArm, VocabularyResult
 from engine.experiments.inversion.arm import InversionResult, InversionRun
 from engine.experiments.inversion.estimators import Estimator, estimates_by_step
@@ -226,16 +225,16 @@ def checkpoint_table(samples: RunsBySample) -> Table:
     points: list[Growth] = []
     if any(runs.sample.checkpoint is not None for runs in samples.values()):
         for runs in samples.values():
-            subject, what = subject_of_runs(runs), describe_stack(runs.sample.stack)
+            subject = subject_of_runs(runs)
             for seed in sorted(set(runs.clusters)):
                 own = [run for run, cluster in zip(runs.runs, runs.clusters, strict=True) if cluster == seed]
                 if runs.read_at == "hit":
                     lost = tuple(run.stop == "diverged" for run in own)
                     hits = HitTimes(hits=tuple(run.hit for run in own), cap=runs.iterations, diverged=lost)
-                    points.append((f"median iterations, {what}", subject, seed, median_hit(hits)))
+                    points.append(("median iterations", subject, seed, median_hit(hits)))
                 else:
                     known = [run.recovery for run in own if run.ceiling == 1]
-                    points.append((f"recovery, {what}", subject, seed, mean(known)))
+                    points.append(("recovery", subject, seed, mean(known)))
     return growth_table(points)
 
 

@@ -230,6 +230,9 @@ def test_samples_of_checkpoints_are_inverted_with_their_weights_seed_by_seed() -
     assert sorted(named) == sorted(f"{LARGEST}:{seed}{at}" for seed in range(3) for at in ("@0", ""))
     assert set(evidence.estimates) == {"lost"}  # a sample of another trial is not run
     assert evidence.estimates["lost"].value == pytest.approx(0.75)
+    (along,) = [table for table in evidence.tables if table.kind == "checkpoints"]
+    values = {0: 1.0, 8000: 0.25}
+    assert along.rows == tuple(("recovery", step, seed, values[step]) for step in values for seed in range(3))
 
 
 OF_A_CHECKPOINT = Inversions(samples=(("s", Sample(stack=Stack(blocks=1), checkpoint=0)),), estimates=())
