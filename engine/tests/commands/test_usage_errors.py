@@ -93,7 +93,7 @@ OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--subject", ""), ("''", "local:PATH")),
     (("--subject", "reports"), ("'reports'", "write local:reports")),
     (("--subject", "gpt2-untrained:x"), ("a whole number",)),
-    (("--protocol", "pages"), ("'pages'", "page, script, controlled")),
+    (("--protocol", "pages"), ("'pages'", "page, script, page-share, controlled")),
     (("--effort", "heroic"), ("'heroic'", "smoke, standard, full")),
     (("--dtype", "int3"), ("'int3'", "float32")),
     (("--executor", "moon"), ("'moon'", "inline", "pool")),
