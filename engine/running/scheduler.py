@@ -157,6 +157,7 @@ class Scheduler:
     linear in the number of arms.
     fresh_since: stored measurements from before this moment (ISO 8601, UTC), or from the future, are not used; ''
     uses all.
+    reads_only: nothing will be measured, so that a stored training counts wherever its weights are.
     forecast: predicts later arms, for the progress alone.
     """
 
@@ -167,11 +168,13 @@ class Scheduler:
         *,
         progress: Progress,
         fresh_since: str = "",
+        reads_only: bool = False,
         forecast: Forecast = _no_forecast,
     ) -> None:
         self.ledger = ledger
         self._make_executor, self._executor = make_executor, None
         self._progress, self._fresh_since, self._forecast = progress, fresh_since, forecast
+        self._reads_only = reads_only
         self._entries: dict[str, ArmEntry] = {}
         self._waiting = Waiting()
         self._waiting_entries: dict[int, ArmEntry] = {}
@@ -224,7 +227,7 @@ class Scheduler:
     def look_up(self, arm: Arm) -> Measurement | None:
         """A stored measurement that may be used."""
         stored = self.ledger.get(arm)
-        if stored is None or not arm.is_available():
+        if stored is None or not (self._reads_only or arm.is_available()):
             return None
         if not self._fresh_since:
             return stored

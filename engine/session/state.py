@@ -53,6 +53,7 @@ def scheduler_of(config: pytest.Config) -> Scheduler:
             options.make_executor,
             progress=make_progress(quiet=hasattr(config, "workerinput")),
             fresh_since=options.began if options.fresh else "",
+            reads_only=options.stored,
             forecast=forecast_arms,
         )
     return config.stash[SCHEDULER]

@@ -287,6 +287,14 @@ def test_what_is_stored_needs_no_model(family: Family, tmp_path: Path) -> None:
     item, measured = run_item(tmp_path / "ledger", "gpt2-mini-d64")
     assert measured == []
     assert item.evidence is not None
+    # What was recorded of the training counts there, too, unless something has to be measured on its weights.
+    ledger, subject = Ledger(tmp_path / "ledger"), find_subject("gpt2-mini-d64")
+    assert isinstance(subject, TrainedSubject)
+    found = [
+        Scheduler(ledger, Inline, progress=NoProgress(), reads_only=reads_only).look_up(TrainingArm.of(subject, "cpu"))
+        for reads_only in (True, False)
+    ]
+    assert [one is not None for one in found] == [True, False]
 
 
 def test_a_plan_counts_the_training_and_what_comes_behind_it(family: Family) -> None:
