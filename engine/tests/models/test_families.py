@@ -11,7 +11,7 @@ from engine.tests.tiny import FAMILIES as TRIED
 ENGINE = Path(__file__).resolve().parents[2]
 OTHERS = {
     ("__init__.py", "gpt2"),  # a subject's id, here and in the next two
-    ("experiments/language/procedure.py", "gpt2"),
+    ("experiments/language/compare.py", "gpt2"),
     ("models/hub.py", "gpt2"),
     ("report/standing.py", "gpt2"),  # the document's own models
     ("session/record.py", "gpt2"),
