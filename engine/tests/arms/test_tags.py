@@ -61,7 +61,7 @@ def test_the_arms_of_the_reference_run_have_the_digests_that_they_were_measured_
         kinds.add(one.kind)
         assert held["digest"] in measured
         assert digest_of(one) == held["digest"], one
-    assert len(kinds) == 13
+    assert len(kinds) == 16
 
 
 def test_every_claim_is_declared_as_it_was_registered_last() -> None:
