@@ -98,6 +98,7 @@ TRAINED = (SMOLLM2, GEMMA3, *GPT2_SIZES)
 FAMILY = ("gpt2-mini-d64", "gpt2-mini-d128", "gpt2-mini-d192", "gpt2-mini-d256")
 """GPT-2 in small, trained by the suite itself: sizes of equal text, with checkpoints and several seeds."""
 LARGEST = "gpt2-mini-d256"
+"""Of these, the one that sizes are compared on."""
 COSTLY_FAMILY = FAMILY[1:]
 """Those whose training takes more than standard effort may."""
 
