@@ -56,8 +56,8 @@ CLAIM = lm.Claim(
         "at every age and size.",
         "Early is step 300, the first checkpoint behind the warm-up; late is step 6,400, the last before the step size "
         "of training falls.",
-        "Amended when the smallest model's row had been seen, which read supported by its age alone: a claim about size "
-        "is decided where sizes are compared. Its estimate is still shown.",
+        "Amended when the smallest model's row had been seen, which read supported by its age alone: a claim about "
+        "size is decided where sizes are compared. Its estimate is still shown.",
         "The repetition in the text itself, in windows of as many tokens, stands beside.",
         "Pilots were seen before: greedy text of models this small repeats 0.85 to 0.91 of its 4-grams, near the most "
         "that it can.",
